@@ -1,0 +1,1 @@
+"""Streams Salesforce changes into Pisano surveys and the answers back, over Kafka."""

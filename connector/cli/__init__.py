@@ -1,0 +1,37 @@
+"""The command line: one file per command.
+
+Each command imports what it needs when it is called, so that --help is quick. To add one: an import and a line below.
+"""
+
+import sys
+
+import typer
+
+from connector.cli import check
+from connector.cli._errors import report
+from connector.errors import Fatal
+
+app = typer.Typer(
+    name="connector",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def connector() -> None:
+    """Streams Salesforce changes into Pisano surveys and the answers back, over Kafka."""
+
+
+app.command("check")(check.check)
+
+
+def main() -> None:
+    """The entry point `connector`: what a person has to mend is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except Fatal as error:
+        report(error)
+        sys.exit(2)

@@ -1,0 +1,19 @@
+"""`connector check`: is the file right, and what does it mean?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
+) -> None:
+    """Validate a configuration file and say in words what it does. Exit code 2 if `connector run` would refuse it."""
+    from connector import config_file  # noqa: PLC0415 - --help is quick without it
+    from connector.surveys.plan import plan  # noqa: PLC0415
+
+    found = config_file.read(file)
+    print("\n".join(plan(found.config)))
+    if found.not_yet_supported:
+        raise config_file.ConfigError(found.not_yet_supported)

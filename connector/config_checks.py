@@ -1,0 +1,139 @@
+"""What has to fit together in a configuration: names that refer to each other, channels, paths, variables.
+
+It looks at plain data and passes over whatever is malformed, so that these mistakes are found in the same go as those
+that the models report.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from connector.limits import Window
+from connector.surveys.scope import FEEDBACK, Scope, is_variable, mistakes, one_of, survey_scope
+from connector.templates import Condition, Template, TemplateError, VariablePath
+
+Key = tuple[str | int, ...]
+
+_OWN_PATHS = ("/healthz", "/readyz", "/metrics")
+_SURVEY_NAMES = ("record", "changed", "nulled", "event")
+
+
+@dataclass(frozen=True)
+class Finding:
+    key: Key
+    message: str
+    path: VariablePath | None = None  # the variable in question, with its place in the template's text
+
+
+def check(data: object) -> Iterator[Finding]:
+    """Everything that does not fit, in no particular order."""
+    accounts, surveys, rules = _map(data, "pisano"), _map(data, "surveys"), _map(data, "feedback")
+    channels = [channel for channel in _list(_map(data, "salesforce").get("channels")) if isinstance(channel, str)]
+    for name in surveys:
+        yield from _survey(("surveys", name), _map(surveys, name), accounts, channels)
+    for name in rules:
+        yield from _feedback_rule(("feedback", name), _map(rules, name))
+    for name in accounts:
+        yield from _limits(("pisano", name, "limits"), _map(accounts, name).get("limits"))
+    yield from _webhooks(accounts)
+    if rules and accounts and not any("webhook" in _map(accounts, name) for name in accounts):
+        yield Finding(("feedback",), "no account under pisano has a webhook, so no feedback can arrive")
+
+
+def channels_for(entity: str) -> list[str]:
+    """The channels that carry changes of `entity`, the narrowest first (salesforce §B5); `…__chn` may do so too."""
+    if entity.endswith("__e"):
+        return [f"/event/{entity}"]
+    stem = entity.removesuffix("c") if entity.endswith("__c") else entity
+    return [f"/data/{stem}ChangeEvent", "/data/ChangeEvents"]
+
+
+def _survey(key: Key, survey: dict[str, Any], accounts: dict[str, Any], channels: list[str]) -> Iterator[Finding]:
+    account, entity = survey.get("account"), survey.get("on")
+    if isinstance(account, str) and accounts and account not in accounts:
+        yield Finding((*key, "account"), f"there is no account {account} under pisano; {one_of(account, accounts)}")
+    if isinstance(entity, str) and channels and all(channels):
+        served = set(channels_for(entity)) & set(channels)
+        custom = not entity.endswith("__e") and any(channel.endswith("__chn") for channel in channels)
+        if not served and not custom:
+            wanted = " or ".join(channels_for(entity))
+            yield Finding((*key, "on"), f"no channel brings {entity}: add {wanted} to salesforce.channels")
+    yield from _survey_templates(key, survey, entity if isinstance(entity, str) else "")
+
+
+def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator[Finding]:
+    lookups: dict[str, list[str]] = {}
+    for name, lookup in _map(survey, "lookup").items():
+        at = (*key, "lookup", name)
+        if name in _SURVEY_NAMES or not is_variable(name):
+            yield Finding(at, f"{name} means something else in templates; choose another name")
+            continue
+        yield from _variables((*at, "id"), _map(_map(survey, "lookup"), name), Template, survey_scope(entity, lookups))
+        lookups[name] = [field for field in _list(_map(lookup).get("fields")) if isinstance(field, str)]
+    for finding in _variables((*key, "when"), survey, Condition, survey_scope(entity, {})):
+        late = finding.path is not None and finding.path.parts[0] in lookups
+        message = f"{finding.path} is looked up only for a record that `when` has picked" if late else finding.message
+        yield Finding(finding.key, message, finding.path)
+    scope = survey_scope(entity, lookups)
+    yield from _variables((*key, "email"), survey, Template, scope)
+    yield from _variables((*key, "protect", "opted_out"), _map(survey, "protect"), Template, scope)
+    for group in ("custom_attributes", "built_in_responses"):
+        for name in _map(survey, group):
+            yield from _variables((*key, group, name), _map(survey, group), Template, scope)
+
+
+def _feedback_rule(key: Key, rule: dict[str, Any]) -> Iterator[Finding]:
+    yield from _variables((*key, "when"), rule, Condition, FEEDBACK)
+    for group in ("by", "fields"):
+        for name in _map(rule, group):
+            yield from _variables((*key, group, name), _map(rule, group), Template, FEEDBACK)
+
+
+def _variables(
+    key: Key, holder: dict[str, Any], kind: Callable[[str], Template | Condition], scope: Scope
+) -> Iterator[Finding]:
+    source = holder.get(str(key[-1]))
+    if not isinstance(source, str):
+        return
+    try:
+        compiled = kind(source)
+    except TemplateError:
+        return  # the models report it
+    for path, message in mistakes(compiled.paths(), scope):
+        yield Finding(key, message, path)
+
+
+def _webhooks(accounts: dict[str, Any]) -> Iterator[Finding]:
+    taken = dict.fromkeys(_OWN_PATHS, "the service's own pages")
+    for name in accounts:
+        path = _map(_map(accounts, name), "webhook").get("path")
+        if not isinstance(path, str):
+            continue
+        if path in taken:
+            yield Finding(("pisano", name, "webhook", "path"), f"{path} belongs to {taken[path]}; choose another")
+        taken.setdefault(path, f"the account {name}")
+
+
+def _limits(key: Key, limits: object) -> Iterator[Finding]:
+    """A limit that another one implies is a slip of the pen."""
+    windows: list[tuple[int, Window]] = []
+    for index, text in enumerate(_list(limits)):
+        try:
+            windows.append((index, Window.parse(text)))
+        except (ValueError, TypeError):
+            continue  # the models report it
+    for (_, shorter), (index, longer) in pairwise(windows):
+        if not (shorter.seconds < longer.seconds and shorter.limit < longer.limit):
+            yield Finding((*key, index), f"limits grow: {longer} is not longer and larger than {shorter} before it")
+
+
+def _map(value: object, name: str | None = None) -> dict[str, Any]:
+    """`value`, or what stands in it under `name`, if that is a mapping; else nothing."""
+    if name is not None:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,119 @@
+"""The token endpoint: client credentials and JWT bearer, and the tokens that it gave (salesforce §D1)."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jwt
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from connector.doubles.salesforce.model import Token
+
+if TYPE_CHECKING:
+    from connector.doubles.salesforce.double import SalesforceDouble
+
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_AUDIENCES = {"https://login.salesforce.com", "https://test.salesforce.com"}
+_LONGEST_ASSERTION = 300.0  # seconds
+
+
+class _RefusedError(Exception):
+    pass
+
+
+def make_key() -> str:
+    """A private key as PEM, of the shortest length that RS256 takes."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def public_half(private_key: str) -> str:
+    key = serialization.load_pem_private_key(private_key.encode(), None)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+class OAuth:
+    """Gives tokens, and knows them again."""
+
+    def __init__(self, double: "SalesforceDouble") -> None:
+        self._double = double
+        self.given: list[Token] = []
+        self._valid: dict[str, Token] = {}
+
+    def check(self, access_token: str) -> Token | None:
+        """The token, if it is still good."""
+        token = self._valid.get(access_token)
+        return token if token and token.expires_at > self._double.clock() else None
+
+    def revoke(self) -> None:
+        self._valid.clear()
+
+    async def token(self, request: web.Request) -> web.Response:
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        try:
+            if request.content_type != "application/x-www-form-urlencoded":
+                raise _RefusedError("unsupported_grant_type", "grant type not supported")
+            self._check_grant(form)
+        except _RefusedError as refusal:
+            error, description = refusal.args
+            return web.json_response({"error": error, "error_description": description}, status=400)
+        return web.json_response(self._give(form["grant_type"], f"{request.scheme}://{request.host}"))
+
+    def _check_grant(self, form: Mapping[str, str]) -> None:
+        grant = form.get("grant_type", "")
+        if grant == "client_credentials":
+            self._check_client(form)
+        elif grant == _JWT_BEARER:
+            self._check_assertion(form.get("assertion", ""))
+        else:
+            raise _RefusedError("unsupported_grant_type", "grant type not supported")
+
+    def _check_client(self, form: Mapping[str, str]) -> None:
+        pairs = (
+            (form.get("client_id"), self._double.client_id),
+            (form.get("client_secret"), self._double.client_secret),
+        )
+        if not all(hmac.compare_digest((have or "").encode(), want.encode()) for have, want in pairs):
+            raise _RefusedError("invalid_client", "invalid client credentials")
+
+    def _check_assertion(self, assertion: str) -> None:
+        options: Any = {"verify_exp": False, "verify_aud": False, "require": ["iss", "sub", "aud", "exp"]}
+        try:
+            claims = jwt.decode(assertion, self._double.jwt_public_key, algorithms=["RS256"], options=options)
+        except jwt.PyJWTError:
+            raise _RefusedError("invalid_grant", "invalid assertion") from None
+        if claims["iss"] != self._double.client_id:
+            raise _RefusedError("invalid_client_id", "client identifier invalid")
+        if claims["aud"] not in _AUDIENCES:
+            raise _RefusedError("invalid_grant", "audience is invalid")
+        if claims["sub"] != self._double.username:
+            raise _RefusedError("invalid_grant", "user hasn't approved this consumer")
+        if not 0 < claims["exp"] - self._double.clock() <= _LONGEST_ASSERTION:
+            raise _RefusedError("invalid_grant", "invalid assertion")
+
+    def _give(self, grant: str, instance_url: str) -> dict[str, str]:
+        double, now = self._double, self._double.clock()
+        access_token = f"{double.org_id[:15]}!{secrets.token_urlsafe(60)}"
+        expires_at = now + double.settings.token_lifetime
+        token = Token(at=now, grant=grant, token=access_token, instance_url=instance_url, expires_at=expires_at)
+        self.given.append(token)
+        self._valid[access_token] = token
+        identity, issued_at = f"{instance_url}/id/{double.org_id}/{double.user_id}", str(int(now * 1000))
+        signature = hmac.digest(double.client_secret.encode(), (identity + issued_at).encode(), hashlib.sha256)
+        return {
+            "access_token": access_token,
+            "signature": base64.b64encode(signature).decode(),
+            "scope": "api",
+            "instance_url": instance_url,
+            "id": identity,
+            "token_type": "Bearer",
+            "issued_at": issued_at,
+        }

@@ -1,0 +1,39 @@
+"""What an error asks of its caller.
+
+    ConnectorError
+    ├── Retryable   wait and repeat; the record is not at fault
+    ├── Rejected    this record will never be taken; it goes to the dead letters
+    ├── Unknown     it may or may not have happened; policy decides
+    └── Fatal       the configuration or the environment is wrong; stop and say so
+
+Each system translates its own errors into these in one place: `connector.salesforce.errors`, `connector.pisano.errors`
+and `connector.kafka.errors`. A stage decides by type alone.
+"""
+
+
+class ConnectorError(Exception):
+    """The root of every error that this package raises on purpose. Its message never holds a secret."""
+
+
+class Retryable(ConnectorError):
+    """It did not happen and may work later. `retry_after` is in seconds where the other side named a time."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Rejected(ConnectorError):
+    """The other side refused this very record and would refuse it again. `code` is its own word for why, if it gave one."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Unknown(ConnectorError):
+    """The request left us and no answer came that tells whether it was carried out."""
+
+
+class Fatal(ConnectorError):
+    """Nothing will work until a person changes something. The message says what."""

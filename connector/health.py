@@ -1,0 +1,65 @@
+"""The HTTP port: webhooks, and for operators /healthz, /readyz and /metrics."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from connector.config import Service
+from connector.errors import Fatal
+from connector.metrics import Metrics
+
+_HEADERS_WITHIN = 15.0  # seconds that a client may take to say what it wants
+
+Ready = Callable[[], Mapping[str, bool]]
+
+
+class Server:
+    """Serves from `start` to `stop`; `ready()` gives each stage's readiness. `address` is known after `start`."""
+
+    def __init__(self, service: Service, routes: Iterable[web.RouteDef], *, ready: Ready, metrics: Metrics) -> None:
+        self._service = service
+        self._ready = ready
+        self._metrics = metrics
+        app = web.Application()
+        app.add_routes(routes)
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics_page),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=_HEADERS_WITHIN)
+        self.address = ""
+
+    async def start(self) -> None:
+        """Raises Fatal when the port is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._service.host, self._service.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise Fatal(
+                f"cannot listen on {self._service.host}:{self._service.port}: {error.strerror or error}. "
+                "Set service.port to a free one, or to 0 to have one picked."
+            ) from error
+        host, port = self._runner.addresses[0][:2]
+        self.address = f"http://{host}:{port}"
+
+    async def stop(self) -> None:
+        """Answers what has come in, then closes."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        ready = self._ready()
+        return web.json_response(dict(ready), status=200 if all(ready.values()) else 503)
+
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        for stage, is_ready in self._ready().items():
+            self._metrics.ready.labels(stage).set(is_ready)
+        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,71 @@
+"""Records with CloudEvents 1.0 attributes in Kafka's binary mode, and a W3C trace that follows a change to its answer."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cloudevents.core.bindings.kafka import to_binary
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from pydantic import BaseModel
+
+SCHEMA_BASE = "urn:salesforce-pisano-connector:schema:"
+
+Headers = Iterable[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """A record to be written. Without a `partition` Kafka's default partitioner places it by its key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None = field(repr=False)
+    headers: list[tuple[str, bytes]] = field(repr=False)
+    partition: int | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """As aiokafka's `send` takes them."""
+        return {
+            "topic": self.topic,
+            "key": self.key,
+            "value": self.value,
+            "headers": self.headers,
+            "partition": self.partition,
+        }
+
+
+def to_record(
+    topic: str,
+    key: str,
+    record: BaseModel,
+    *,
+    ce_type: str,
+    ce_source: str,
+    ce_id: str,
+    ce_time: datetime,
+    partition: int | None = None,
+    parent: Headers = (),
+) -> OutRecord:
+    """A record of ours as it goes to its topic. `parent` are the headers of the record that caused it."""
+    attributes = {
+        "specversion": "1.0",
+        "id": ce_id,
+        "type": ce_type,
+        "source": ce_source,
+        "time": ce_time,
+        "dataschema": SCHEMA_BASE + type(record).__name__,
+        "datacontenttype": "application/json",
+    }
+    headers = to_binary(CloudEvent(attributes, None), JSONFormat()).headers
+    headers["traceparent"] = _child_of(parent)
+    return OutRecord(topic, key.encode(), record.model_dump_json().encode(), list(headers.items()), partition)
+
+
+def _child_of(parent: Headers) -> bytes:
+    """A traceparent in the parent's trace, or in a new one (W3C Trace Context: version, trace id, span id, flags)."""
+    given = dict(parent).get("traceparent", b"").split(b"-")
+    trace = given[1] if len(given) == 4 and len(given[1]) == 32 else secrets.token_hex(16).encode()
+    return b"00-%s-%s-01" % (trace, secrets.token_hex(8).encode())

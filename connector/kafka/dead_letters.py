@@ -1,0 +1,51 @@
+"""Dead letters: what a stage gave up on, byte for byte, with why, where and when in its headers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from connector.config import Kafka
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.stage_worker import InRecord
+from connector.masking import mask_emails
+
+DEAD_LETTERS = "connector.deadletters"
+_LONGEST = 2_000  # characters of an error's text; a header is no place for a page of HTML
+
+Count = Callable[[str, str], None]
+
+
+class DeadLetters:
+    """Makes the dead letters of one stage. `count(stage, reason)` is told of each."""
+
+    def __init__(self, kafka: Kafka, stage: str, count: Count) -> None:
+        self._topic = kafka.topic_prefix + DEAD_LETTERS
+        self._stage = stage
+        self._count = count
+
+    def of_record(self, record: InRecord, reason: str, error: Exception) -> OutRecord:
+        """For a record from a topic: its key, value and headers as they are, and where it lay."""
+        place = {"dl_topic": record.topic, "dl_partition": str(record.partition), "dl_offset": str(record.offset)}
+        return self._letter(record.key, record.value, list(record.headers), reason, error, place)
+
+    def of_body(self, source: str, body: bytes, reason: str, error: Exception) -> OutRecord:
+        """For what never became a record: an event that cannot be decoded, a webhook that cannot be read."""
+        return self._letter(source.encode(), body, [], reason, error, {"dl_source": source})
+
+    def _letter(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]],
+        reason: str,
+        error: Exception,
+        place: dict[str, str],
+    ) -> OutRecord:
+        self._count(self._stage, reason)
+        ours = {
+            "dl_stage": self._stage,
+            "dl_reason": reason,
+            "dl_error": mask_emails(f"{type(error).__name__}: {error}")[:_LONGEST],
+            "dl_at": datetime.now(UTC).isoformat(),
+            **place,
+        }
+        return OutRecord(self._topic, key, value, [*headers, *((name, text.encode()) for name, text in ours.items())])

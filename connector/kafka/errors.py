@@ -1,0 +1,50 @@
+"""What Kafka's errors ask of the caller: the only place that translates them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka import errors as kafka
+
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
+
+
+class Fenced(ConnectorError):
+    """Another worker has taken over what this producer wrote for; nothing of its open transaction is stored."""
+
+
+_FENCED = (kafka.ProducerFenced, kafka.InvalidProducerEpoch)
+_REFUSED = (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError, kafka.InvalidMessageError)
+_MISCONFIGURED = (
+    kafka.AuthenticationFailedError,
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.UnsupportedVersionError,
+    kafka.IncompatibleBrokerVersion,
+    kafka.InvalidTopicError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what aiokafka raises in its body into our errors.
+
+    Raises:
+        Fenced: Another producer has the transactional id now.
+        Rejected: This very record is too large or malformed.
+        Fatal: Credentials, rights or versions are wrong.
+        Retryable: Everything else: a broker is away, a coordinator moves, a request timed out.
+    """
+    try:
+        yield
+    except _FENCED as error:
+        raise Fenced(f"Kafka: another worker has taken over ({type(error).__name__})") from error
+    except _REFUSED as error:
+        raise Rejected(f"Kafka refused the record: {type(error).__name__}", code="too_large") from error
+    except _MISCONFIGURED as error:
+        raise Fatal(
+            f"Kafka refused us: {error!r}. Check kafka.security_protocol, the SASL settings and the rights."
+        ) from error
+    except (kafka.KafkaError, TimeoutError, OSError) as error:
+        raise Retryable(f"Kafka: {error!r}") from error

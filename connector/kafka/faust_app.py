@@ -1,0 +1,106 @@
+"""A Faust app that commits only what we say is finished.
+
+Faust acknowledges a record in a `finally` and derives the offset to commit from what was acknowledged, with an
+off-by-one at the head and a blind spot for the holes that transaction markers leave. So the commit position comes from
+our own `OrderedAcks` here, and Faust does what it is good at: membership, fetching and hand-out.
+Overrides of Faust's internals stand in this module and nowhere else; `tests/integration/test_stage_worker.py` and
+`tests/chaos/` hold them against a real broker, so that a bump of the pinned version cannot break them unseen.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, Protocol, cast
+
+import aiokafka
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from connector.config import Kafka
+from connector.kafka.connection import ssl_context
+
+_LONGEST_HOLD = 86_400.0  # a body blocks while its queue is full; past this Kafka would drop the consumer in silence
+_SESSION = 10.0  # how long a killed worker's partitions lie idle; heartbeats have a thread of their own
+_FAUST_BUFFER = 64  # records that Faust holds per stream beside our own bound
+
+
+class Offsets(Protocol):
+    """Who knows what is finished."""
+
+    def position(self, partition: TP) -> int | None:
+        """The offset to commit."""
+
+    async def settle(self, partitions: set[TP]) -> None:
+        """Ends the work on partitions that are about to be given away; their positions are committed after it."""
+
+    def forget(self, partitions: set[TP]) -> None:
+        """The partitions are gone; what comes next on them is a new delivery."""
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # capture and send write in transactions
+        return consumer
+
+
+class _Consumer(driver.Consumer):
+    offsets: Offsets
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in self.assignment() if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow
+            book[tp].clear()
+        return self.offsets.position(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.offsets.settle(revoked)
+        await self.commit()
+        self.offsets.forget(revoked)
+        await super().on_partitions_revoked(revoked)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
+    """A Faust app for one stage on the running loop, not started. `name` is its consumer group, behind the prefix."""
+    app = faust.App(
+        kafka.topic_prefix + name,
+        broker=[f"kafka://{server}" for server in kafka.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(kafka),
+        broker_max_poll_interval=_LONGEST_HOLD,
+        broker_session_timeout=_SESSION,
+        broker_heartbeat_interval=_SESSION / 4,
+        broker_rebalance_timeout=60.0,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=_FAUST_BUFFER,
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        autodiscover=False,
+        set_as_current=False,
+        loop=asyncio.get_running_loop(),
+    )
+    app.transport = _Transport(app.conf.broker_consumer, app, app.loop)
+    cast(_Consumer, app.consumer).offsets = offsets
+    return app
+
+
+def _credentials(kafka: Kafka) -> Any:
+    if kafka.security_protocol in {"SASL_PLAINTEXT", "SASL_SSL"}:
+        return faust.SASLCredentials(
+            username=kafka.sasl_username,
+            password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=ssl_context(kafka),
+        )
+    return faust.SSLCredentials(context=ssl_context(kafka)) if kafka.security_protocol == "SSL" else None

@@ -1,0 +1,108 @@
+"""The ledger: one account's attempts and settlements, and the lock that lets one worker at a time call Pisano.
+
+Opening it fences every earlier owner of the account's transactional id and then reads what they left. A worker that has
+lost the account without knowing cannot commit an attempt any more, and without a committed attempt it does not call.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Self
+
+from aiokafka import AIOKafkaProducer
+from pydantic import TypeAdapter
+
+from connector.config import Kafka
+from connector.kafka.cloud_events import OutRecord, to_record
+from connector.kafka.connection import transaction, transactional_producer
+from connector.kafka.read_back import read_back
+from connector.records import Attempt, Outcome, Settlement
+
+ATTEMPTS = "pisano.attempts"
+_ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Attempt | Settlement)
+
+
+class Ledger:
+    """Open with `await Ledger.open(…)`, then `begin` before each call and `settle` after it.
+
+    Raises:
+        Fenced: from `begin` and `settle`, when another worker has opened the same account since.
+    """
+
+    def __init__(self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer) -> None:
+        self.account = account
+        self.outcomes: dict[str, Outcome] = {}  # by invitation id
+        self.begun: dict[str, Attempt] = {}  # by attempt id: begun, and nobody knows what became of it
+        self.calls: dict[str, datetime] = {}  # by attempt id: when the call was last known to be under way
+        self._kafka = kafka
+        self._partition = partition
+        self._producer = producer
+        self._one_transaction = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, kafka: Kafka, account: str, partition: int) -> Self:
+        """Fences the earlier owners, then reads the ledger's `partition` to its end."""
+        producer = await transactional_producer(kafka, f"send-{account}")
+        ledger = cls(kafka, account, partition, producer)
+        try:
+            async for record in read_back(kafka, kafka.topic_prefix + ATTEMPTS, partition):
+                if record.value is not None:
+                    ledger._remember(_ENTRY.validate_json(record.value))
+        except BaseException:
+            await producer.stop()
+            raise
+        return ledger
+
+    def unsettled(self, invitation: str) -> Attempt | None:
+        """The attempt that was begun for an invitation and never settled."""
+        return next((a for a in self.begun.values() if invitation in a.invitations), None)
+
+    async def begin(self, attempt: Attempt) -> None:
+        """Writes an attempt down; only after this may the call be made."""
+        await self._write(attempt)
+
+    async def settle(
+        self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), dead_letters: Sequence[OutRecord] = ()
+    ) -> None:
+        """Writes down what became of an attempt and of invitations, with the dead letters of the same decision."""
+        entries: list[Attempt | Settlement] = [*settlements] if attempt is None else [attempt, *settlements]
+        await self._write(*entries, also=dead_letters)
+
+    async def close(self) -> None:
+        """Releases the producer; the ledger's content stays on the topic."""
+        async with self._one_transaction:
+            await self._producer.stop()
+
+    async def _write(self, *entries: Attempt | Settlement, also: Sequence[OutRecord] = ()) -> None:
+        async with self._one_transaction:
+            await transaction(self._producer, [*(self._record(entry) for entry in entries), *also])
+        for entry in entries:
+            self._remember(entry)
+
+    def _remember(self, entry: Attempt | Settlement) -> None:
+        if entry.account != self.account:  # accounts may share a partition
+            return
+        if isinstance(entry, Settlement):
+            self.outcomes[entry.invitation] = entry.outcome
+            return
+        self.calls[entry.id] = entry.settled_at or entry.begun_at
+        if entry.state == "begun":
+            self.begun[entry.id] = entry
+        else:
+            self.begun.pop(entry.id, None)
+
+    def _record(self, entry: Attempt | Settlement) -> OutRecord:
+        if isinstance(entry, Settlement):
+            key, name, at = entry.invitation, f"invitation.{entry.outcome}", entry.at
+        else:
+            key, name, at = f"call/{entry.id}", f"attempt.{entry.state}", entry.settled_at or entry.begun_at
+        return to_record(
+            self._kafka.topic_prefix + ATTEMPTS,
+            f"{self.account}/{key}",
+            entry,
+            ce_type=f"pisano.{name}",
+            ce_source=f"/accounts/{self.account}",
+            ce_id=key,
+            ce_time=at,
+            partition=self._partition,
+        )

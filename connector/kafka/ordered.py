@@ -1,0 +1,45 @@
+"""Ordered acknowledgement: how far a partition may be committed while later records finish before earlier ones.
+
+Pure bookkeeping without Kafka: `add` in the order of delivery, `done` in any order; `position` is the offset after the
+last record before which everything is done (rule 1).
+"""
+
+from collections import deque
+
+
+class OrderedAcks:
+    """One partition's records, from delivery to commit."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[int] = deque()
+        self._done: set[int] = set()
+        self._position: int | None = None
+
+    @property
+    def position(self) -> int | None:
+        """The offset to commit, or None while the first record delivered is not done."""
+        return self._position
+
+    @property
+    def in_flight(self) -> int:
+        """How many records were delivered and are not behind `position` yet."""
+        return len(self._waiting)
+
+    def add(self, offset: int) -> None:
+        """Takes note of a delivered record. Offsets may have holes (transaction markers) but must rise.
+
+        Raises:
+            ValueError: the offset is not behind the last one, so somebody delivered out of order.
+        """
+        last = self._waiting[-1] if self._waiting else (self._position or 0) - 1
+        if offset <= last:
+            raise ValueError(f"offset {offset} was delivered after {last}")
+        self._waiting.append(offset)
+
+    def done(self, offset: int) -> None:
+        """Takes note that a record is finished, in any order."""
+        self._done.add(offset)
+        while self._waiting and self._waiting[0] in self._done:
+            head = self._waiting.popleft()
+            self._done.discard(head)
+            self._position = head + 1

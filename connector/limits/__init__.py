@@ -1,0 +1,6 @@
+"""Several call limits held at once, over every window of each length."""
+
+from connector.limits.policy import Window
+from connector.limits.stacked import StackedLimiter
+
+__all__ = ["StackedLimiter", "Window"]

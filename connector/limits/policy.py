@@ -1,0 +1,74 @@
+"""When may the next call start? A pure function of the calls that were made and of now."""
+
+import re
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most `limit` calls in any span of `seconds`.
+
+    Raises:
+        ValueError: `limit` is below 1 or `seconds` is not above 0.
+    """
+
+    limit: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.limit < 1 or not 0 < self.seconds < float("inf"):
+            raise ValueError(
+                f"a window has a limit of at least 1 and more than 0 seconds: {self.limit}/{self.seconds}s"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`20/5s`, `40/2m` or `100/1h`."""
+        match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text)
+        if not match:
+            raise ValueError(f"a limit is calls per time, such as 20/5s: {text!r}")
+        return cls(int(match[1]), float(match[2]) * _UNITS[match[3]])
+
+    def __str__(self) -> str:
+        return f"{self.limit}/{self.seconds:g}s"
+
+
+def earliest(starts: Sequence[float], now: float, windows: Iterable[Window]) -> float:
+    """The earliest moment, not before `now`, at which one more call keeps every window, wherever it lies.
+
+    `starts` are the calls so far, ascending. The call that is `limit` calls back must lie a whole window behind: then no
+    half-open span of that length, sliding or fixed at any phase, holds more than `limit` (pisano §6).
+    """
+    return max([now, *(starts[-w.limit] + w.seconds for w in windows if len(starts) >= w.limit)])
+
+
+class CallLog:
+    """The calls that still matter to some window, ascending."""
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self.windows = tuple(windows)
+        self._most = max(w.limit for w in windows)
+        self._starts: list[float] = []
+
+    def earliest(self, now: float) -> float:
+        """See `earliest`."""
+        return earliest(self._starts, now, self.windows)
+
+    def add(self, start: float) -> None:
+        """Takes note of a call; calls that no window can look back to any more are forgotten."""
+        insort(self._starts, start)
+        del self._starts[: -self._most]
+
+    def move_last(self, to: float) -> None:
+        """The last call is counted at `to` instead, where that is later."""
+        if self._starts and to > self._starts[-1]:
+            self._starts[-1] = to
+
+    def used(self, window: Window, now: float) -> int:
+        """How many calls the span of that length that ends now holds."""
+        return len(self._starts) - bisect_right(self._starts, now - window.seconds)

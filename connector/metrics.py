@@ -1,0 +1,49 @@
+"""What the service counts, in a registry of its own (rule 6). Labels never hold an address or a record id."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_WAITS = (0.01, 0.05, 0.25, 1, 5, 25, 125, 625)  # seconds; the limiter's windows are the steps that matter
+
+
+class Metrics:
+    """One object for all stages; each metric's help text says what it tells an operator."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, help_text: str, *labels: str) -> Counter:
+            return Counter(f"connector_{name}", help_text, labels, registry=self.registry)
+
+        def gauge(name: str, help_text: str, *labels: str) -> Gauge:
+            return Gauge(f"connector_{name}", help_text, labels, registry=self.registry)
+
+        self.change_events = counter("change_events", "Change events written to Kafka.", "channel")
+        self.stream_restarts = counter("stream_restarts", "Times that a channel's stream was opened again.", "channel")
+        self.own_changes = counter(
+            "own_changes", "Change events ignored because this connector made the change.", "entity"
+        )
+        self.gap_events = counter(
+            "gap_events", "Gap events: changes whose content Salesforce did not send.", "entity", "type"
+        )
+        self.invitations = counter(
+            "invitations", "Invitations written, by the reason why they must not be sent.", "survey", "suppressed"
+        )
+        self.repeated_invitations = counter(
+            "repeated_invitations", "Invitations met again after their outcome.", "account"
+        )
+        self.outcomes = counter("outcomes", "What became of invitations.", "account", "survey", "outcome")
+        self.calls = counter("pisano_calls", "Calls to Pisano, by how they ended.", "account", "result")
+        self.throttled = counter("pisano_throttled", "429s: somebody else spends the same budget.", "account")
+        self.permit_wait = Histogram(
+            "connector_permit_wait_seconds",
+            "How long a call waited for the limiter.",
+            ["account"],
+            buckets=_WAITS,
+            registry=self.registry,
+        )
+        self.window_used = gauge("limiter_window_used", "Calls counted in a window now.", "account", "window")
+        self.webhooks = counter("webhooks", "Webhooks by what was answered.", "account", "answer")
+        self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
+        self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
+        self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
+        self.ready = gauge("ready", "Whether a stage is ready to work.", "stage")

@@ -1,0 +1,20 @@
+"""The Pisano side: tokens, e-mail sharings and webhooks. It knows no Kafka and no Salesforce."""
+
+from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
+from connector.pisano.email_sharings import EmailSharings, Recipient, normalise_email
+from connector.pisano.errors import Throttled, TokenRenewed
+from connector.pisano.webhooks import authentic, feedback_id, parse
+
+__all__ = [
+    "Auth",
+    "AuthorizedApp",
+    "EmailSharings",
+    "Recipient",
+    "StaticToken",
+    "Throttled",
+    "TokenRenewed",
+    "authentic",
+    "feedback_id",
+    "normalise_email",
+    "parse",
+]

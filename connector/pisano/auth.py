@@ -1,0 +1,186 @@
+"""The Authorization header: from a static token, or from expiring tokens of an authorized app (pisano §2)."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+import httpx
+import orjson
+
+from connector.errors import Fatal, Rejected, Retryable
+from connector.pisano._http import post_json
+from connector.pisano.errors import from_answer, from_transport
+
+Scheme = Literal["bearer", "token"]
+
+TOKEN_PATH = "/v1/authorized_apps/token"  # noqa: S105 - a path
+LEEWAY = 30.0  # seconds before its expiry that a token is renewed: clocks differ, and a call takes its time
+_TOKEN_KEYS = ("token", "access_token")
+_EXPIRY_KEYS = ("expires_at", "expire_at", "expired_at")
+_MILLISECONDS = 1e11  # as seconds this lies in the year 5138, as milliseconds in 1973
+
+
+class Auth(Protocol):
+    """A header is the whole value of `Authorization`."""
+
+    async def header(self) -> str:
+        """A valid header; may call Pisano, which takes a permit of its own."""
+
+    def current(self) -> str | None:
+        """The header if there is a valid one; never calls Pisano."""
+
+    def invalidate(self, header: str) -> bool:
+        """Pisano refused this header. True if another can be had."""
+
+
+class StaticToken:
+    """The token of a dedicated API user."""
+
+    def __init__(self, token: str, *, scheme: Scheme = "bearer") -> None:
+        self._header = authorization(token, scheme)
+
+    async def header(self) -> str:
+        return self._header
+
+    def current(self) -> str | None:
+        return self._header
+
+    def invalidate(self, header: str) -> bool:  # noqa: ARG002 - there is only one
+        return False
+
+
+class AuthorizedApp:
+    """Fetches a token when there is none, one caller at a time, and keeps it until shortly before its expiry.
+
+    `permit` is awaited before each token call, which spends the same budget as every other: the caller counts it.
+    `lifetime` (seconds) stands in where the answer names no expiry. `clock` in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        base_url: str,
+        client_id: str,
+        client_secret: str,
+        *,
+        permit: Callable[[], Awaitable[None]],
+        id_key: str = "client_id",
+        secret_key: str = "client_secret",  # noqa: S107 - the name of a JSON key
+        lifetime: float = 600.0,
+        scheme: Scheme = "bearer",
+        connect_timeout: float = 10.0,
+        timeout: float = 60.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._http = http
+        self._url = base_url.rstrip("/") + TOKEN_PATH
+        self._secret = client_secret
+        self._body = orjson.dumps({id_key: client_id, secret_key: client_secret})
+        self._permit = permit
+        self._lifetime = lifetime
+        self._scheme: Scheme = scheme
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._header: str | None = None
+        self._valid_until = 0.0
+
+    async def header(self) -> str:
+        """Raise Retryable while no token can be had, Fatal when the app is refused or the answer holds no token."""
+        async with self._lock:
+            current = self.current()
+            if current is not None:
+                return current
+            await self._permit()
+            token, expires = await self._fetch()
+            self._valid_until = expires - min(LEEWAY, (expires - self._clock()) / 10)
+            self._header = authorization(token, self._scheme)
+            return self._header
+
+    def current(self) -> str | None:
+        return self._header if self._clock() < self._valid_until else None
+
+    def invalidate(self, header: str) -> bool:
+        if header == self._header:  # else someone else has renewed it already
+            self._header = None
+        return True
+
+    async def _fetch(self) -> tuple[str, float]:
+        call = "fetching a token"
+        try:
+            answer = await post_json(
+                self._http, self._url, self._body, connect_timeout=self._connect_timeout, timeout=self._timeout
+            )
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise from_transport(error, call, repeatable=True) from error
+        if not 200 <= answer.status < 300:
+            refusal = from_answer(answer, call, repeatable=True, hide=(self._secret,), clock=self._clock)
+            if isinstance(refusal, Rejected):
+                raise Fatal(f"{refusal} Check base_url, client_id, client_secret, id_key and secret_key.")
+            raise refusal
+        if not answer.complete:
+            raise Retryable(f"{call}: the answer broke off.")
+        return read_token(answer.body, now=self._clock(), lifetime=self._lifetime)
+
+
+def authorization(token: str, scheme: Scheme) -> str:
+    """`Bearer <t>`, or `Token token="<t>"`: quoted, for Rails would split it at , ; or TAB (pisano §2.2)."""
+    return f"Bearer {token}" if scheme == "bearer" else f'Token token="{token}"'
+
+
+def token_of(header: str) -> str:
+    """The secret part of a header made by `authorization`."""
+    return header.removeprefix("Bearer ").removeprefix('Token token="').removesuffix('"')
+
+
+def read_token(body: bytes, *, now: float, lifetime: float) -> tuple[str, float]:
+    """Token and expiry (seconds since the epoch) from an answer whose field names are not documented (pisano §2.1).
+
+    Raise Fatal when there is no token under any name that we know. An expiry that is unreadable or not in the future
+    (one of the clocks is wrong) counts as none.
+    """
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    answer = answer if isinstance(answer, dict) else {}
+    data = answer.get("data")
+    for part in (answer, data if isinstance(data, dict) else {}):
+        for key in _TOKEN_KEYS:
+            token = part.get(key)
+            if isinstance(token, str) and token:
+                expires = _expiry({**answer, **part}, now)
+                return token, expires if expires is not None and expires > now else now + lifetime
+    raise Fatal(
+        "The answer of Pisano's token endpoint holds no token, access_token or data.token: ask Pisano for its shape."
+    )
+
+
+def _expiry(answer: Mapping[str, Any], now: float) -> float | None:
+    seconds = _number(answer.get("expires_in"))
+    if seconds is not None:
+        return now + seconds
+    for key in _EXPIRY_KEYS:
+        value = answer.get(key)
+        epoch = _number(value)
+        if epoch is not None:
+            return epoch / 1000 if epoch > _MILLISECONDS else epoch
+        if isinstance(value, str):
+            try:
+                moment = datetime.fromisoformat(value)
+            except ValueError:
+                continue
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None

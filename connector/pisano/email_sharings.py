@@ -1,0 +1,127 @@
+"""Asks Pisano to e-mail a survey (pisano §3)."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import httpx
+import orjson
+from email_validator import EmailNotValidError, validate_email
+
+from connector.masking import mask_emails
+from connector.pisano._http import Answer, post_json
+from connector.pisano.auth import Auth, token_of
+from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, from_answer, from_transport
+from connector.records import Scalar
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """`email` as `normalise_email` gave it. Values that are None or empty are left out of the call (pisano §10)."""
+
+    email: str = field(repr=False)
+    custom_attributes: Mapping[str, Scalar | None] = field(default_factory=dict, repr=False)
+    built_in_responses: Mapping[str, Scalar | None] = field(default_factory=dict, repr=False)
+
+
+class EmailSharings:
+    """Sends the calls of one account. Every request in here is one that the caller has counted beforehand.
+
+    `retry_statuses` are answers after which no e-mail can have left. Time-outs in seconds, `clock` in seconds since the
+    epoch.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        base_url: str,
+        auth: Auth,
+        *,
+        retry_statuses: Collection[int] = RETRY_STATUSES,
+        connect_timeout: float = 10.0,
+        timeout: float = 60.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._auth = auth
+        self._retry_statuses = retry_statuses
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self._clock = clock
+        self._refused: str | None = None  # the header refused last, until Pisano takes one again
+
+    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> str | None:
+        """Make one call and return the answer's text, cut to 64 kB, for a person to read: its shape is not documented.
+
+        Raise TokenRenewed when there was no valid token, or Pisano refused it: then nothing was carried out, and the
+        repeat wants a new permit. To spend none in vain, await `auth.header()` before taking the permit.
+        Raise Throttled, Retryable, Rejected, Unknown or Fatal as `connector.pisano.errors` says; ValueError when there
+        is no recipient or an address stands twice, which the maps keyed by address cannot hold.
+        """
+        call = f"email_sharings of campaign {campaign} for {len(recipients)} address(es)"
+        body = call_body(recipients)
+        header = self._auth.current()
+        if header is None:
+            # Waiting for this call's permit may have taken minutes, so the caller's own is stale afterwards.
+            await self._auth.header()
+            raise TokenRenewed(f"{call}: the token had to be fetched first.", retry_after=0.0)
+        url = f"{self._base_url}/v1/email_campaigns/{quote(campaign, safe='')}/email_sharings"
+        try:
+            answer = await post_json(
+                self._http,
+                url,
+                body,
+                authorization=header,
+                connect_timeout=self._connect_timeout,
+                timeout=self._timeout,
+            )
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise from_transport(error, call, repeatable=False) from error
+        self._check(answer, call, header)
+        return answer.body.decode(errors="replace") or None
+
+    def _check(self, answer: Answer, call: str, header: str) -> None:
+        if answer.status in {401, 403}:
+            renewed = self._refused not in {None, header}
+            self._refused = header
+            if self._auth.invalidate(header) and not renewed:
+                raise TokenRenewed(f"{call}: Pisano answered {answer.status} to the token.", retry_after=0.0)
+        else:
+            self._refused = None
+        if not 200 <= answer.status < 300:
+            raise from_answer(
+                answer,
+                call,
+                repeatable=False,
+                retry_statuses=self._retry_statuses,
+                hide=(token_of(header),),
+                clock=self._clock,
+            )
+
+
+def call_body(recipients: Sequence[Recipient]) -> bytes:
+    """`emails`, and two maps that hold each of these addresses, be it with an empty object (pisano §3, S1 shape)."""
+    emails = [recipient.email for recipient in recipients]
+    if not emails or len(set(emails)) != len(emails):
+        raise ValueError("a call carries at least one address, and each address once")
+    return orjson.dumps(
+        {
+            "emails": emails,
+            "custom_attributes": {r.email: _present(r.custom_attributes) for r in recipients},
+            "built_in_responses": {r.email: _present(r.built_in_responses) for r in recipients},
+        }
+    )
+
+
+def normalise_email(raw: str) -> str:
+    """Trimmed, domain in lower case, Unicode composed. Raise ValueError with the reason, masked."""
+    try:
+        return validate_email(raw.strip(), check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise ValueError(mask_emails(str(error))) from None
+
+
+def _present(values: Mapping[str, Scalar | None]) -> dict[str, Scalar]:
+    return {key: value for key, value in values.items() if value is not None and value != ""}

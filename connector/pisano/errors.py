@@ -1,0 +1,93 @@
+"""What Pisano's answers, and the lack of one, ask of the caller: the only place that translates them.
+
+Retryable            no e-mail can have left: no connection, 503 and whatever else the settings name
+├── Throttled        429: someone spent the budget of calls, so everyone waits
+└── TokenRenewed     the token had to be renewed: repeat at once, with a permit of its own
+Rejected             a 4xx for this very body
+Unknown              the request left and no answer tells: the customer may have been e-mailed (pisano §3)
+Fatal                credentials or base_url are wrong
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable, Unknown
+from connector.masking import mask_emails
+from connector.pisano._http import Answer
+
+EXCERPT = 300  # characters of an answer in a message: an error text fits, a page of HTML does not
+RETRY_STATUSES = frozenset({429, 503})  # answered before the application was reached (pisano §6)
+_NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_MISUSE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+
+class Throttled(Retryable):
+    """A 429. Its `retry_after` may be too short, as a longer window may still block, or None (pisano §6)."""
+
+
+class TokenRenewed(Retryable):
+    """The token was missing or refused, so nothing was carried out. Repeat at once, as a new call."""
+
+
+def from_transport(error: Exception, call: str, *, repeatable: bool) -> ConnectorError:
+    """For an exception of httpx, or a TimeoutError. `repeatable`: doing the call twice does no harm."""
+    said = f"{call}: {type(error).__name__}"
+    if isinstance(error, _MISUSE):
+        return Fatal(f"{said}. The request cannot be written: check base_url and the credentials for stray characters.")
+    if isinstance(error, _NOTHING_LEFT):
+        return Retryable(f"{said}. Pisano was not reached; nothing was sent.")
+    if repeatable:
+        return Retryable(f"{said}. No answer came.")
+    return Unknown(f"{said}. The request left and no answer came: the e-mail may have been sent.")
+
+
+def from_answer(
+    answer: Answer,
+    call: str,
+    *,
+    repeatable: bool,
+    retry_statuses: Collection[int] = RETRY_STATUSES,
+    hide: Sequence[str] = (),
+    clock: Callable[[], float] = time.time,
+) -> ConnectorError:
+    """For an answer that is not 2xx. `hide`: secrets that it might repeat. `clock` in seconds since the epoch."""
+    status = answer.status
+    said = f"{call}: Pisano answered {status}"
+    body = excerpt(answer.body, hide)
+    if status == 429:
+        return Throttled(f"{said}. The call limit is spent.", retry_after=retry_after(answer.headers, clock()))
+    unsettled = status == 408 or status >= 500
+    if status in retry_statuses or (unsettled and repeatable):
+        return Retryable(f"{said} ({body}).", retry_after=retry_after(answer.headers, clock()))
+    if unsettled:
+        return Unknown(f"{said} ({body}). The e-mail may have been sent.")
+    if status in {401, 403}:
+        return Fatal(f"{said} ({body}). Check the credentials of this account and the rights of its user.")
+    if status < 400:
+        return Fatal(f"{said}, a redirect. Check base_url: a call carries credentials, so it is never redirected.")
+    return Rejected(f"{said} ({body}).", code=str(status))
+
+
+def retry_after(headers: httpx.Headers, now: float) -> float | None:
+    """Seconds to wait by the Retry-After header, given as seconds or as an HTTP date; None without a readable one."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+
+
+def excerpt(body: bytes, hide: Sequence[str] = ()) -> str:
+    """The beginning of an answer, on one line, without secrets and with e-mail addresses masked."""
+    text = body.decode(errors="replace")
+    for secret in filter(None, hide):
+        text = text.replace(secret, "***")
+    text = " ".join(mask_emails(text).split())
+    return text[:EXCERPT] + "…" if len(text) > EXCERPT else text or "no body"

@@ -1,0 +1,173 @@
+"""The records on our topics: JSON values whose schemas under `topics/schemas/` are generated from these models.
+
+Keys and CloudEvents attributes are described topic by topic in `topics/*.yaml`. Times are ISO 8601 in UTC.
+"""
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from connector.errors import Rejected
+
+Scalar = str | int | float | bool
+
+
+def digest(*parts: str) -> str:
+    """A short id that is a pure function of its parts: 32 hex digits of SHA-256, parts kept apart by their lengths."""
+    framed = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(framed.encode()).hexdigest()[:32]
+
+
+class Record(BaseModel):
+    """Frozen, and exact: a field that is not known is an error, so that a misread record becomes a dead letter."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64")
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read(model: type[AnyRecord], value: bytes | None) -> AnyRecord:
+    """A record from its bytes.
+
+    Raises:
+        Rejected: With code `unreadable`, when the bytes are not such a record. Its message holds no values.
+    """
+    try:
+        return model.model_validate_json(value or b"")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the record"
+        raise Rejected(f"not a readable {model.__name__}: {where}: {first['msg']}", code="unreadable") from error
+
+
+class ChangeEvent(Record):
+    """One decoded change event for one record (`salesforce.cdc.<Entity>`), or one platform event (`salesforce.events.<Event>`)."""
+
+    id: str = Field(description="The same for every delivery of the same change; also the CloudEvents id.")
+    channel: str
+    replay_id: str = Field(description="Hex of the opaque replay id that it arrived with.")
+    schema_id: str
+    entity: str
+    record_id: str = Field(
+        description="18 characters; a wildcard or the dummy id for gap events; the EventUuid for platform events."
+    )
+    change_type: str = Field(description="CREATE, UPDATE, DELETE, UNDELETE, GAP_…, or EVENT for a platform event.")
+    changed_fields: tuple[str, ...] = ()
+    nulled_fields: tuple[str, ...] = ()
+    diff_fields: dict[str, str] = Field(default={}, description="Long texts that came as a unified diff; never a value.")
+    fields: dict[str, Any] = Field(
+        description="Only what the event holds, by REST field name. A field that is missing is unchanged or unread."
+    )
+    change_origin: str = ""
+    transaction_key: str = ""
+    sequence_number: int = 0
+    commit_number: int = 0
+    commit_user: str = ""
+    committed_at: AwareDatetime
+
+
+class Position(Record):
+    """Where a channel resumes (`salesforce.positions`)."""
+
+    channel: str
+    replay_id: str = Field(description="Hex. Everything up to here is on the topics.")
+    ahead_replay_id: str | None = Field(default=None, description="Hex of the replay id behind it, of which more may come.")
+    written_ahead: tuple[str, ...] = Field(default=(), description="Ids of its change events that are on the topics already.")
+    at: AwareDatetime
+
+
+class Suppression(StrEnum):
+    """Why a customer is not invited."""
+
+    NO_ADDRESS = "no_address"
+    INVALID_ADDRESS = "invalid_address"
+    OPTED_OUT = "opted_out"
+
+
+class Invitation(Record):
+    """One survey to one e-mail address for one cause (`pisano.invitations`)."""
+
+    id: str = Field(description="A pure function of survey, record id and cause.")
+    survey: str
+    account: str
+    campaign: str
+    email: str | None
+    custom_attributes: dict[str, Scalar] = {}
+    built_in_responses: dict[str, Scalar] = {}
+    entity: str
+    record_id: str
+    cause: str = Field(description="The id of the change event.")
+    suppressed: Suppression | None = Field(default=None, description="Set when it must not be sent.")
+    detail: str | None = None
+    created_at: AwareDatetime
+
+
+class Outcome(StrEnum):
+    """What became of an invitation."""
+
+    SENT = "sent"
+    REJECTED = "rejected"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+class Attempt(Record):
+    """One HTTP call to Pisano: written down before it (`begun`) and settled after (`pisano.attempts`)."""
+
+    kind: Literal["attempt"] = "attempt"
+    id: str
+    account: str
+    call: Literal["email_sharings", "token"]
+    campaign: str | None = None
+    invitations: tuple[str, ...] = ()
+    state: Literal["begun", "settled"]
+    result: Literal["accepted", "rejected", "refused", "unknown"] | None = None
+    detail: str | None = None
+    begun_at: AwareDatetime
+    settled_at: AwareDatetime | None = None
+
+
+class Settlement(Record):
+    """The outcome of one invitation (`pisano.attempts`, beside the attempts)."""
+
+    kind: Literal["settlement"] = "settlement"
+    invitation: str
+    account: str
+    survey: str
+    record_id: str
+    outcome: Outcome
+    reason: str | None = None
+    attempt: str | None = None
+    at: AwareDatetime
+
+
+class Feedback(Record):
+    """One webhook body as it arrived, plus when and where (`pisano.feedback`)."""
+
+    id: str = Field(description="The same for every re-send of the same body.")
+    account: str
+    received_at: AwareDatetime
+    body: dict[str, Any]
+
+
+class Write(Record):
+    """What the connector asked Salesforce to store, and the answer (`salesforce.writes`)."""
+
+    id: str = Field(description="A pure function of feedback and rule.")
+    feedback: str
+    rule: str
+    operation: Literal["upsert", "update"]
+    object: str
+    key_field: str
+    key: str
+    fields: dict[str, Scalar | None]
+    success: bool
+    record_id: str | None = None
+    created: bool | None = None
+    error: str | None = None
+    at: datetime

@@ -1,0 +1,27 @@
+"""How every stage waits out an outage: with growing, jittered pauses and without a limit (rule 4)."""
+
+import stamina
+
+from connector.errors import Retryable
+
+_FIRST_PAUSE = 0.2  # seconds; most outages that we see are a lost connection
+_LONGEST_PAUSE = 60.0  # seconds; an hour-long outage is noticed within a minute of its end
+
+
+def _pause(error: Exception) -> bool | float:
+    """Retries what is Retryable, after the time that the other side named if it did."""
+    if isinstance(error, Retryable):
+        return True if error.retry_after is None else error.retry_after
+    return False
+
+
+def until_it_works() -> "stamina._core._RetryContextIterator":
+    """`async for attempt in until_it_works(): with attempt: …` repeats the body while it raises Retryable."""
+    return stamina.retry_context(
+        on=_pause,
+        attempts=None,
+        timeout=None,
+        wait_initial=_FIRST_PAUSE,
+        wait_max=_LONGEST_PAUSE,
+        wait_jitter=_FIRST_PAUSE,
+    )

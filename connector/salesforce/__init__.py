@@ -1,0 +1,37 @@
+"""The Salesforce side: tokens, the Pub/Sub stream, change events, REST. It knows no Kafka and no Pisano."""
+
+from connector.salesforce.auth import ClientCredentials, JwtBearer, Token, TokenSource
+from connector.salesforce.change_events import (
+    DecodedChange,
+    DecodedPlatformEvent,
+    client_of,
+    decode,
+    decode_platform_event,
+)
+from connector.salesforce.errors import PositionLost
+from connector.salesforce.pubsub import Batch, PubSubClient, RawEvent
+from connector.salesforce.rest import RestClient, Result
+from connector.salesforce.schemas import EventSchema, parse_schema
+from connector.salesforce.writer import CollectionWriter, RecordWrite
+
+__all__ = [
+    "Batch",
+    "ClientCredentials",
+    "CollectionWriter",
+    "DecodedChange",
+    "DecodedPlatformEvent",
+    "EventSchema",
+    "JwtBearer",
+    "PositionLost",
+    "PubSubClient",
+    "RawEvent",
+    "RecordWrite",
+    "RestClient",
+    "Result",
+    "Token",
+    "TokenSource",
+    "client_of",
+    "decode",
+    "decode_platform_event",
+    "parse_schema",
+]

@@ -1,0 +1,163 @@
+"""The Pub/Sub API: a stream of raw events with flow control, and schemas by id (contract: salesforce §A)."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import grpc
+
+from connector.errors import ConnectorError, Rejected, Retryable
+from connector.salesforce import errors
+from connector.salesforce.auth import Token, TokenSource
+from connector.salesforce.proto.pubsub_api_pb2 import FetchRequest, FetchResponse, SchemaRequest
+from connector.salesforce.proto.pubsub_api_pb2_grpc import PubSubStub
+from connector.salesforce.schemas import EventSchema, parse_schema
+
+_WINDOW = 100  # events owed at any time; Salesforce owes no more than this (salesforce §A2)
+_CALL_TIMEOUT = 30.0  # seconds; GetSchema takes about one
+_SCHEMAS_KEPT = 1000  # a schema never changes, but an org's objects do; a few kB each
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),  # an answer has up to 3 MB, a schema whatever it has
+    ("grpc.keepalive_time_ms", 120_000),  # finds a dead connection before the idle watchdog does
+    ("grpc.keepalive_timeout_ms", 20_000),
+]
+
+
+@dataclass(frozen=True)
+class RawEvent:
+    """One event as it came. `replay_id` is opaque; `id` is the publisher's id, the EventUuid of a platform event."""
+
+    replay_id: bytes
+    schema_id: str
+    payload: bytes = field(repr=False)
+    id: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One answer of the stream; a keep-alive has no events. `pending` events are still owed."""
+
+    events: tuple[RawEvent, ...]
+    latest_replay_id: bytes
+    pending: int
+
+
+class PubSubClient:
+    """A connection to the Pub/Sub API. To be closed.
+
+    `idle_timeout` is in seconds: a healthy stream says something at least every 270 s (salesforce §0.3), and one that
+    died without an error says nothing for ever.
+    """
+
+    def __init__(self, endpoint: str, tls: bool, tokens: TokenSource, *, idle_timeout: float = 300.0) -> None:
+        self._tokens = tokens
+        self._idle_timeout = idle_timeout
+        self._channel = (
+            grpc.aio.secure_channel(endpoint, grpc.ssl_channel_credentials(), _CHANNEL_OPTIONS)
+            if tls
+            else grpc.aio.insecure_channel(endpoint, _CHANNEL_OPTIONS)
+        )
+        self._stub: Any = PubSubStub(self._channel)  # type: ignore[no-untyped-call]
+        self._schemas: dict[str, EventSchema] = {}
+
+    async def aclose(self) -> None:
+        """Closes the connection; streams end first (`aclose` of what `subscribe` gave)."""
+        await self._channel.close()
+
+    async def schema(self, schema_id: str) -> EventSchema:
+        """The schema behind an id, asked for once.
+
+        Raises:
+            Rejected: There is no id, or the schema is no Avro schema: no event of it can be read.
+            Retryable, Fatal: as for every call.
+        """
+        if schema_id not in self._schemas:
+            if not schema_id:
+                raise Rejected("an event without a schema id", code="undecodable")
+            try:
+                schema_json = await self._schema_json(schema_id)
+            except errors.TokenRefused:  # open streams outlive their tokens, new calls do not (salesforce §A2)
+                schema_json = await self._schema_json(schema_id)
+            if len(self._schemas) >= _SCHEMAS_KEPT:
+                self._schemas.pop(next(iter(self._schemas)))
+            self._schemas[schema_id] = parse_schema(schema_json)
+        return self._schemas[schema_id]
+
+    async def subscribe(
+        self,
+        topic: str,
+        *,
+        replay_id: bytes | None,
+        preset: Literal["latest", "earliest"] = "latest",
+    ) -> AsyncGenerator[Batch, None]:
+        """The events of a channel strictly after `replay_id`, or from `preset` on when that is None; without an end.
+
+        The stream is asked for more only when its reader comes for the next batch, so a slow reader holds it back; at
+        most 100 events are owed and as many lie here. A reader that takes longer than a minute for a batch
+        loses the stream (salesforce §0.3).
+
+        Raises:
+            Retryable: The stream ended or fell silent; subscribe again after the last position.
+            PositionLost: Salesforce does not know `replay_id` any more.
+            Fatal: The channel or its permissions are wrong.
+        """
+        what = f"subscribe {topic}"
+        token = await self._tokens.token()
+        stream = self._stub.Subscribe(metadata=_metadata(token))
+        start = "CUSTOM" if replay_id else preset.upper()
+        ask = FetchRequest(topic_name=topic, replay_preset=start, replay_id=replay_id or b"", num_requested=_WINDOW)
+        owed = _WINDOW  # counted here: the answer's own count does not know of requests that are on their way
+        try:
+            await self._ask(stream, ask)
+            while True:
+                response = await self._read(stream, what)
+                owed = max(0, owed - len(response.events))
+                if owed < _WINDOW:
+                    await self._ask(stream, FetchRequest(num_requested=_WINDOW - owed))
+                    owed = _WINDOW
+                yield _batch(response)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, token, what) from error
+        except TimeoutError as error:
+            raise Retryable(f"{what}: nothing came for {self._idle_timeout:g} s") from error
+        finally:
+            stream.cancel()
+
+    async def _ask(self, stream: Any, request: FetchRequest) -> None:
+        try:
+            async with asyncio.timeout(self._idle_timeout):
+                await stream.write(request)
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            pass  # the stream has ended: what came before is still worth having, and the next read says why
+
+    async def _read(self, stream: Any, what: str) -> FetchResponse:
+        async with asyncio.timeout(self._idle_timeout):
+            response = await stream.read()
+        if response is grpc.aio.EOF:
+            raise Retryable(f"{what}: Salesforce ended the stream")
+        return cast(FetchResponse, response)
+
+    async def _schema_json(self, schema_id: str) -> str:
+        token = await self._tokens.token()
+        request = SchemaRequest(schema_id=schema_id)
+        try:
+            answer = await self._stub.GetSchema(request, metadata=_metadata(token), timeout=_CALL_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, token, f"schema {schema_id}") from error
+        return str(answer.schema_json)
+
+    def _translated(self, error: grpc.aio.AioRpcError, token: Token, what: str) -> ConnectorError:
+        translated = errors.from_rpc(error, what)
+        if isinstance(translated, errors.TokenRefused):
+            self._tokens.invalidate(token)
+        return translated
+
+
+def _metadata(token: Token) -> tuple[tuple[str, str], ...]:
+    return ("accesstoken", token.access_token), ("instanceurl", token.instance_url), ("tenantid", token.org_id)
+
+
+def _batch(response: FetchResponse) -> Batch:
+    events = tuple(RawEvent(e.replay_id, e.event.schema_id, e.event.payload, e.event.id) for e in response.events)
+    return Batch(events, response.latest_replay_id, response.pending_num_requested)

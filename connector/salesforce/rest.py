@@ -1,0 +1,159 @@
+"""The REST calls that we make: SOQL by id, and writes through the collections (contract: salesforce §D2)."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+from aiolimiter import AsyncLimiter
+
+from connector.errors import Fatal, Rejected, Retryable
+from connector.salesforce import errors, soql
+from connector.salesforce.auth import TokenSource
+
+_MOST_RECORDS = 200  # of one collections call (salesforce §D2)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one record of a collections call. `error` is None exactly when it succeeded."""
+
+    success: bool
+    id: str | None = None
+    created: bool | None = None
+    error: Retryable | Rejected | None = None
+
+
+class RestClient:
+    """Paced calls with a current token; one that is refused is renewed once. Retries are the caller's.
+
+    `timeout` is in seconds for a whole call. Every method raises:
+        Retryable: No answer, a busy or exhausted org; repeating is safe, for the writes are keyed.
+        Rejected: The call was refused for what it holds (HTTP 400).
+        Fatal: Permissions, names or addresses are wrong.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSource,
+        http: httpx.AsyncClient,
+        *,
+        client_name: str,
+        api_version: str = "66.0",
+        calls_per_second: float = 10.0,
+        timeout: float = 30.0,
+    ) -> None:
+        self._tokens = tokens
+        self._http = http
+        self._base = f"/services/data/v{api_version}"
+        self._headers = {"Sforce-Call-Options": f"client={client_name}"}
+        burst = max(1.0, calls_per_second)
+        self._pace = AsyncLimiter(burst, burst / calls_per_second)
+        self._timeout = timeout
+
+    async def select(self, object_name: str, fields: Iterable[str], ids: Iterable[str]) -> list[dict[str, Any]]:
+        """`fields` and Id of the records that exist and that we may see, in as many queries as it takes."""
+        rows: list[dict[str, Any]] = []
+        for query in soql.select_by_ids(object_name, fields, ids):
+            rows += await self.query(query)
+        return rows
+
+    async def query(self, query: str) -> list[dict[str, Any]]:
+        """All rows of a SOQL query, page after page. Values in it are escaped by `soql.literal`."""
+        page = await self._call("GET", f"{self._base}/query", "query", params={"q": query})
+        rows = list(page["records"])
+        while page.get("nextRecordsUrl"):
+            page = await self._call("GET", page["nextRecordsUrl"], "query")
+            rows += page["records"]
+        return [{key: value for key, value in row.items() if key != "attributes"} for row in rows]
+
+    async def upsert(
+        self, object_name: str, external_field: str, records: Sequence[Mapping[str, object]]
+    ) -> list[Result]:
+        """Creates or updates up to 200 records, each with its value of `external_field`; results in their order.
+
+        Raises:
+            ValueError: More than 200 records, or one external id twice: Salesforce would refuse both.
+        """
+        _require_distinct(records, external_field)
+        path = f"{self._base}/composite/sobjects/{soql.name(object_name)}/{soql.name(external_field)}"
+        return await self._write(path, f"upsert {object_name}", object_name, records)
+
+    async def update(self, object_name: str, records: Sequence[Mapping[str, object]]) -> list[Result]:
+        """Updates up to 200 records, each with its `Id`; results in their order.
+
+        Raises:
+            ValueError: More than 200 records, or one Id twice.
+        """
+        _require_distinct(records, "Id")
+        lowered = [{"id" if key == "Id" else key: value for key, value in record.items()} for record in records]
+        return await self._write(
+            f"{self._base}/composite/sobjects", f"update {object_name}", soql.name(object_name), lowered
+        )
+
+    async def limits(self) -> dict[str, Any]:
+        """The org's allowances by name, each with `Max` and `Remaining`."""
+        return dict(await self._call("GET", f"{self._base}/limits", "limits"))
+
+    async def describe(self, object_name: str) -> dict[str, Any]:
+        """What Salesforce says about an object and its fields."""
+        path = f"{self._base}/sobjects/{soql.name(object_name)}/describe"
+        return dict(await self._call("GET", path, f"describe {object_name}"))
+
+    async def _write(
+        self, path: str, what: str, object_name: str, records: Sequence[Mapping[str, object]]
+    ) -> list[Result]:
+        if not records:
+            return []
+        body = {
+            "allOrNone": False,
+            "records": [{"attributes": {"type": object_name}, **record} for record in records],
+        }
+        answers = await self._call("PATCH", path, what, content=orjson.dumps(body))
+        if len(answers) != len(records):
+            raise Fatal(f"{what}: {len(answers)} results for {len(records)} records; which is whose cannot be told")
+        return [_result(answer, what) for answer in answers]
+
+    async def _call(self, method: str, path: str, what: str, **request: Any) -> Any:
+        """The JSON of a 2xx answer. `request` holds httpx's `params` or `content`."""
+        response = await self._send(method, path, what, request)
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            response = await self._send(method, path, what, request)
+        if not response.is_success:
+            raise errors.from_response(response, what)
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            raise Retryable(f"{what}: HTTP {response.status_code} without JSON; a proxy may stand between") from None
+
+    async def _send(self, method: str, path: str, what: str, request: Mapping[str, Any]) -> httpx.Response:
+        token = await self._tokens.token()
+        headers = {**self._headers, "Authorization": f"Bearer {token.access_token}"}
+        if "content" in request:
+            headers["Content-Type"] = "application/json"
+        await self._pace.acquire()
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._http.request(
+                    method, token.instance_url + path, headers=headers, timeout=self._timeout, **request
+                )
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise errors.from_exception(error, what) from error
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            self._tokens.invalidate(token)
+        return response
+
+
+def _require_distinct(records: Sequence[Mapping[str, object]], key: str) -> None:
+    if len(records) > _MOST_RECORDS:
+        raise ValueError(f"{len(records)} records in one call; {_MOST_RECORDS} is the most")
+    if len({record[key] for record in records}) != len(records):
+        raise ValueError(f"a value of {key} stands twice in one call")
+
+
+def _result(answer: Mapping[str, Any], what: str) -> Result:
+    if answer["success"]:
+        return Result(True, answer.get("id"), answer.get("created"))
+    return Result(False, answer.get("id"), error=errors.from_record(answer.get("errors") or [], what))

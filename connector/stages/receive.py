@@ -1,0 +1,116 @@
+"""receive: Pisano's webhooks → pisano.feedback.
+
+A 2xx means that the feedback, or the dead letter of a body that cannot be read, is durable in Kafka (acks=all). What
+would fail again is not refused: Pisano may or may not send it again, and the answer would be lost (pisano §4).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import web
+
+from connector.config import Account, Webhook
+from connector.errors import ConnectorError
+from connector.kafka.cloud_events import OutRecord, to_record
+from connector.metrics import Metrics
+from connector.pisano import authentic, feedback_id, parse
+from connector.records import Feedback
+
+log = structlog.get_logger(__name__)
+
+_DURABLE_WITHIN = 10.0  # seconds until a 503; Pisano's own time-out is not documented and hardly shorter
+
+Publish = Callable[[OutRecord], Awaitable[None]]
+DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
+
+
+class Receive:
+    """The stage: one route for each account that has a webhook.
+
+    `dead_letter(source, body, reason, error)` makes the record for a body that nobody can read.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        publish: Publish,
+        topic: str,
+        *,
+        dead_letter: DeadLetter,
+        metrics: Metrics,
+    ) -> None:
+        self._accounts = {name: account.webhook for name, account in accounts.items() if account.webhook}
+        self._publish = publish
+        self._topic = topic
+        self._dead_letter = dead_letter
+        self._metrics = metrics
+
+    def routes(self) -> list[web.RouteDef]:
+        """One POST route for each webhook; with the secret as the last segment where it is configured so."""
+        return [
+            web.post(webhook.path + ("/{secret}" if webhook.secret_in == "path" else ""), self._handler(name, webhook))
+            for name, webhook in self._accounts.items()
+        ]
+
+    def _handler(self, account: str, webhook: Webhook) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            status, text = await self._receive(account, webhook, request)
+            self._metrics.webhooks.labels(account, str(status)).inc()
+            return web.Response(status=status, text=text + "\n")
+
+        return handle
+
+    async def _receive(self, account: str, webhook: Webhook, request: web.Request) -> tuple[int, str]:
+        if not _allowed(webhook, request):
+            return 401, "the webhook's secret is missing or wrong"
+        try:
+            body = await _bounded_body(request, webhook.max_bytes)
+        except ValueError as error:
+            return 413, str(error)
+        record, said = self._record(account, webhook, body)
+        try:
+            async with asyncio.timeout(_DURABLE_WITHIN):
+                await self._publish(record)
+        except (ConnectorError, TimeoutError) as error:
+            log.warning("webhook_not_durable", account=account, error=str(error) or "Kafka did not answer in time")
+            return 503, "not stored; send it again"
+        return 202, said
+
+    def _record(self, account: str, webhook: Webhook, body: bytes) -> tuple[OutRecord, str]:
+        try:
+            values = parse(body, webhook.fields)
+        except ValueError as error:
+            log.warning("webhook_unreadable", account=account, error=str(error))
+            return self._dead_letter(f"webhook {webhook.path}", body, "unreadable", error), "stored as a dead letter"
+        feedback = Feedback(id=feedback_id(account, body), account=account, received_at=datetime.now(UTC), body=values)
+        record = to_record(
+            self._topic,
+            str(values.get(webhook.correlation) or feedback.id),
+            feedback,
+            ce_type="pisano.feedback",
+            ce_source=f"/accounts/{account}",
+            ce_id=feedback.id,
+            ce_time=feedback.received_at,
+        )
+        return record, "stored"
+
+
+def _allowed(webhook: Webhook, request: web.Request) -> bool:
+    in_path = webhook.secret_in == "path"
+    return authentic(
+        {} if in_path else request.headers,
+        request.match_info.get("secret") if in_path else None,
+        webhook.secret.get_secret_value(),
+        header=webhook.header,
+    )
+
+
+async def _bounded_body(request: web.Request, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise ValueError(f"a webhook has at most {most} bytes")
+    return bytes(body)

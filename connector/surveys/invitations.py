@@ -1,0 +1,143 @@
+"""From a change event to an invitation, or to the reason why the customer is not invited."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from connector.config import Survey
+from connector.pisano import normalise_email
+from connector.records import ChangeEvent, Invitation, Suppression, digest
+from connector.surveys.lookup import Lookup
+from connector.templates import Condition, Template, Unread
+
+_GONE = ("DELETE", "GAP_DELETE")  # a record that is gone has nobody left to ask
+
+
+class _Record(Mapping[str, Any]):
+    """The event's own values over what was read; raises Unread for a field that is in neither."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, field: str) -> Any:
+        try:
+            return self._values[field]
+        except KeyError:
+            raise Unread(field) from None
+
+    def __iter__(self) -> Any:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class SurveyRule:
+    """One configured survey, ready to decide about change events."""
+
+    def __init__(self, name: str, survey: Survey, lookup: Lookup) -> None:
+        self.name = name
+        self._survey = survey
+        self._lookup = lookup
+        self._fields = frozenset().union(*(liquid.fields("record") for liquid in _texts(survey)))
+
+    async def invite(self, event: ChangeEvent) -> Invitation | None:
+        """The invitation that the event asks for, suppressed or not; None when the event is not this survey's.
+
+        Raises:
+            Rejected: A template cannot be rendered with this record.
+            Retryable, Fatal: From reading Salesforce.
+        """
+        if event.entity != self._survey.on or event.change_type in _GONE:
+            return None
+        scope = _scope(event)
+        try:
+            wanted: bool | None = self._holds(scope)
+        except Unread:
+            wanted = None
+        if wanted is False:
+            return None
+        if not self._fields <= event.fields.keys():
+            scope = await self._completed(scope, event)
+        if wanted is None and not self._holds(scope):
+            return None
+        for name, lookup in self._survey.lookup.items():
+            scope[name] = await self._looked_up(lookup.object, lookup.id.render(scope), lookup.fields)
+        return self._invitation(event, scope)
+
+    def _holds(self, scope: Mapping[str, Any]) -> bool:
+        return self._survey.when is None or self._survey.when.holds(scope)
+
+    async def _completed(self, scope: Mapping[str, Any], event: ChangeEvent) -> dict[str, Any]:
+        read = await self._looked_up(event.entity, event.record_id, self._fields - event.fields.keys())
+        return {**scope, "record": {**read, **event.fields}}
+
+    async def _looked_up(self, object_name: str, record_id: object, fields: Any) -> dict[str, Any]:
+        row = await self._lookup.read(object_name, str(record_id), fields) if record_id is not None else None
+        return {field: None if row is None else row.get(field) for field in fields}
+
+    def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any]) -> Invitation:
+        survey = self._survey
+        email, suppressed, detail = self._addressee(scope)
+        return Invitation(
+            id=digest(self.name, event.record_id, event.id),
+            survey=self.name,
+            account=survey.account,
+            campaign=survey.campaign,
+            email=email,
+            custom_attributes=_rendered(survey.custom_attributes, scope),
+            built_in_responses=_rendered(survey.built_in_responses, scope),
+            entity=event.entity,
+            record_id=event.record_id,
+            cause=event.id,
+            suppressed=suppressed,
+            detail=detail,
+            created_at=datetime.now(UTC),
+        )
+
+    def _addressee(self, scope: Mapping[str, Any]) -> tuple[str | None, Suppression | None, str | None]:
+        raw = self._survey.email.render(scope)
+        if raw is None:
+            return None, Suppression.NO_ADDRESS, None
+        try:
+            email = normalise_email(str(raw))
+        except ValueError as error:
+            return str(raw), Suppression.INVALID_ADDRESS, str(error)
+        opted_out = self._survey.protect.opted_out
+        if opted_out is not None and opted_out.render(scope) not in {None, False, "false"}:
+            return email, Suppression.OPTED_OUT, None
+        return email, None, None
+
+
+def _scope(event: ChangeEvent) -> dict[str, Any]:
+    return {
+        "record": _Record(event.fields),
+        "changed": list(event.changed_fields),
+        "nulled": list(event.nulled_fields),
+        "event": {
+            "id": event.id,
+            "change_type": event.change_type,
+            "entity": event.entity,
+            "record_id": event.record_id,
+            "committed_at": event.committed_at.isoformat(),
+            "origin": event.change_origin,
+            "user": event.commit_user,
+            "channel": event.channel,
+        },
+    }
+
+
+def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: template.render(scope) for name, template in templates.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _texts(survey: Survey) -> list[Template | Condition]:
+    optional: list[Template | Condition | None] = [survey.when, survey.protect.opted_out]
+    return [
+        survey.email,
+        *(text for text in optional if text is not None),
+        *(lookup.id for lookup in survey.lookup.values()),
+        *survey.custom_attributes.values(),
+        *survey.built_in_responses.values(),
+    ]

@@ -1,0 +1,105 @@
+"""What a configuration does, in words: what `connector check` prints."""
+
+from collections.abc import Iterator
+
+from connector.config import Account, Config, FeedbackRule, Survey
+
+
+def plan(config: Config) -> list[str]:
+    """Lines of plain text, indented by two spaces a level; an empty line between parts."""
+    lines: list[str] = []
+    for name, survey in config.surveys.items():
+        lines += [f"Survey {name}", *_indented(_survey(survey)), ""]
+    for name, account in config.pisano.items():
+        lines += [f"Account {name} at {account.base_url}", *_indented(_account(account, config)), ""]
+    for name, rule in config.feedback.items():
+        lines += [f"Feedback rule {name}", *_indented(_feedback_rule(rule)), ""]
+    lines += [
+        f"Salesforce at {config.salesforce.login_url}",
+        f"  Changes come from {_and(config.salesforce.channels)} over {config.salesforce.pubsub.endpoint}.",
+        "",
+        f"Kafka at {config.kafka.bootstrap_servers}",
+        f"  Topics begin with {config.kafka.topic_prefix or 'their own names'}.",
+    ]
+    return lines
+
+
+def _survey(survey: Survey) -> Iterator[str]:
+    what = "arrives" if survey.on.endswith("__e") else "changes"
+    condition = f" and {survey.when}" if survey.when else ""
+    yield f"When a {survey.on} {what}{condition},"
+    yield f"invite {survey.email} to campaign {survey.campaign} of account {survey.account}."
+    yield from _needed(survey)
+    for about, values in (("the customer", survey.custom_attributes), ("the occasion", survey.built_in_responses)):
+        if values:
+            yield f"Sent along about {about}: " + ", ".join(f"{key} = {value}" for key, value in values.items()) + "."
+    yield from _protection(survey)
+
+
+def _needed(survey: Survey) -> Iterator[str]:
+    """Which fields are read from Salesforce where the event does not hold them (design: one SOQL call for many)."""
+    own = sorted(set().union(*(template.fields("record") for template in survey.templates())))
+    if survey.on.endswith("__e"):
+        yield f"The event itself brings {_and(own) or 'all that is needed'}."
+    elif own:
+        yield f"Used of the {survey.on}, and read from Salesforce where the event lacks it: {_and(own)}."
+    for name, lookup in survey.lookup.items():
+        yield f"{name} is the {lookup.object} with the Id {lookup.id}; read from it: {_and(lookup.fields)}."
+
+
+def _protection(survey: Survey) -> Iterator[str]:
+    protect = survey.protect
+    yield "Not invited, and the reason recorded: who has no valid address" + (
+        f", and who opted out ({protect.opted_out})." if protect.opted_out else "."
+    )
+    if survey.delay:
+        yield f"Sent {_duration(survey.delay)} after the change."
+    if protect.once_per:
+        yield f"The same person is invited once in {_duration(protect.once_per)}."
+    if protect.sample < 1:
+        yield f"{protect.sample:.0%} are invited."
+    if protect.send_between:
+        hours = protect.send_between
+        yield f"Sent between {hours.start:%H:%M} and {hours.end:%H:%M} {hours.zone}."
+
+
+def _account(account: Account, config: Config) -> Iterator[str]:
+    rate = min(window.limit / window.seconds for window in account.limits) * (1 - account.limit_reserved)
+    limits = ", ".join(str(window) for window in account.limits)
+    yield f"Calls: {limits}, so at most {int(rate * 86_400):,} a day, of up to {_recipients(account)} each."
+    outcome = {"hold": "is held for a person to decide", "resend": "is sent again", "drop": "is dropped"}
+    yield f"An invitation whose outcome is unknown {outcome[account.unknown_outcome]}."
+    if hook := account.webhook:
+        place = "as the last part of the path" if hook.secret_in == "path" else f"in the header {hook.header}"  # noqa: S105
+        yield f"Answers are expected at {hook.path} on {config.service.host}:{config.service.port}, the secret {place}."
+    else:
+        yield "No answers are expected."
+
+
+def _recipients(account: Account) -> str:
+    count = account.max_recipients_per_call
+    return "1 invitation" if count == 1 else f"{count} invitations"
+
+
+def _feedback_rule(rule: FeedbackRule) -> Iterator[str]:
+    yield "For every feedback" + (f" for which {rule.when}," if rule.when else ",")
+    (key_field, key), *_ = rule.by.items()
+    verb = "create or update" if rule.upsert else "update"
+    yield f"{verb} the {rule.object} whose {key_field} is {key}:"
+    yield from (f"  {field} = {value}" for field, value in rule.fields.items())
+
+
+def _indented(lines: Iterator[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def _and(names: list[str] | tuple[str, ...]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def _duration(seconds: float) -> str:
+    for name, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size and seconds % size == 0:
+            count = int(seconds // size)
+            return f"{count} {name}" + "s" * (count != 1)
+    return f"{seconds:g} seconds"

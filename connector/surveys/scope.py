@@ -1,0 +1,84 @@
+"""Which variables a template may name, and what is wrong with one that it may not."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from connector.templates import Condition, TemplateError, VariablePath
+
+_EVENT = ("id", "change_type", "entity", "record_id", "committed_at", "origin", "user", "channel")
+_FEEDBACK = ("id", "account", "received_at")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PROPERTIES = {"size", "first", "last"}  # what Liquid itself offers on texts and lists
+
+
+@dataclass(frozen=True)
+class Root:
+    """A name at the start of a path. `fields` is what may follow; None means any field of a Salesforce record."""
+
+    fields: Collection[str] | None = None
+    is_list: bool = False
+    is_open: bool = False  # anything may follow, as deep as it goes: a webhook's body
+
+
+Scope = Mapping[str, Root]
+
+FEEDBACK: Scope = {"feedback": Root(_FEEDBACK), "body": Root(is_open=True)}
+
+
+def survey_scope(entity: str, lookups: Mapping[str, Collection[str]]) -> Scope:
+    """What a survey's templates may name: the record, the event, what changed, and the lookups' fields."""
+    scope = {"record": Root(), "event": Root(_EVENT), **{name: Root(fields) for name, fields in lookups.items()}}
+    if not entity.endswith("__e"):  # a platform event is new as a whole: nothing in it has changed
+        scope |= {"changed": Root(is_list=True), "nulled": Root(is_list=True)}
+    return scope
+
+
+def is_variable(name: str) -> bool:
+    """Whether Liquid reads `name` as a variable: `blank` or `contains` it does not."""
+    try:
+        return [path.parts for path in Condition(name).paths()] == [(name,)]
+    except TemplateError:
+        return False
+
+
+def mistakes(paths: Collection[VariablePath], scope: Scope) -> Iterator[tuple[VariablePath, str]]:
+    """Each path that `scope` does not hold, and why."""
+    for path in paths:
+        if reason := _mistake(path, scope):
+            yield path, reason
+
+
+def _mistake(path: VariablePath, scope: Scope) -> str | None:
+    name, *rest = path.parts
+    root = scope.get(str(name))
+    if root is None:
+        return f"there is no {name} here; {one_of(str(name), scope)}"
+    if root.is_list:
+        return None if _is_property(rest) else f'{name} is a list of field names: write {name} contains "Status"'
+    if not rest:
+        return f"{name} is not a value but holds some: name one, such as {name}.{next(iter(root.fields or ['Id']))}"
+    return None if root.is_open else _field_mistake(path, root)
+
+
+def _field_mistake(path: VariablePath, root: Root) -> str | None:
+    name, field, *deeper = path.parts
+    if not isinstance(field, str) or not _FIELD.fullmatch(field):
+        return f"{path} does not name a field: which fields are read must be known beforehand"
+    if root.fields is not None and field not in root.fields:
+        return f"{name} has no {field}; {one_of(field, root.fields)}"
+    if deeper and not _is_property(deeper):
+        return f"{path} reaches into {field}: fields of another record come from a lookup of their own"
+    return None
+
+
+def _is_property(rest: Collection[str | int | None]) -> bool:
+    return all(not isinstance(part, str) or part in _PROPERTIES for part in rest)
+
+
+def one_of(name: str, known: Collection[str]) -> str:
+    """`did you mean Email?`, or what there is instead."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), lowered, 1)
+    return f"did you mean {lowered[near[0]]}?" if near else f"there is {', '.join(sorted(known)) or 'nothing'}"

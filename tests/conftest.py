@@ -1,0 +1,61 @@
+"""What every test may use: a real broker, shared by the session, and names of its own on it.
+
+`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses how the broker is had; see connector/kafka/broker.py.
+"""
+
+import asyncio
+import os
+import random
+import uuid
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from hypothesis import settings
+
+from connector.kafka.broker import Broker, Way, kafka_broker
+
+_SAID = pytest.StashKey[list[str]]()
+
+settings.register_profile("default", print_blob=True)
+settings.load_profile("default")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SAID] = []
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(random.getrandbits(32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"random tests: repeat with --hypothesis-seed={config.option.hypothesis_seed}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[_SAID]:
+        terminalreporter.write_line(f"broker: {line}")
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """One real broker for all tests. It needs no loop of ours to run, so each test uses it from its own."""
+    way = cast(Way, os.environ.get("BROKER", "auto"))
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        context = kafka_broker(way, say=request.config.stash[_SAID].append)
+        broker = runner.run(context.__aenter__())
+        try:
+            yield broker
+        finally:
+            runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def bootstrap_servers(broker: Broker) -> str:
+    return broker.bootstrap_servers
+
+
+@pytest.fixture
+def unique() -> str:
+    """A prefix for topics, groups and transactional ids that no other test has."""
+    return f"t{uuid.uuid4().hex[:10]}."

@@ -1,0 +1,170 @@
+"""The broker module: each way really boots and carries records, and none outlives whoever asked for it."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from connector.errors import Fatal
+from connector.kafka.broker import LocalBroker, Way, kafka_broker
+
+_NO_ENGINE = "unix:///nonexistent/docker.sock"
+
+
+@pytest.fixture
+def engine() -> None:
+    """Skips where no Docker engine answers."""
+    from testcontainers.core.docker_client import DockerClient
+
+    try:
+        DockerClient(timeout=10).client.ping()
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is no engine
+        pytest.skip(f"no Docker engine answers: {error}")
+
+
+@pytest.mark.parametrize("way", ["local", pytest.param("docker", marks=pytest.mark.usefixtures("engine"))])
+async def test_a_broker_of_each_way_carries_a_transaction(way: Way) -> None:
+    async with kafka_broker(way, environ=_without("KAFKA_BOOTSTRAP_SERVERS")) as broker:
+        assert broker.way == way
+        await _create(broker.bootstrap_servers, "topic")
+        await _write(broker.bootstrap_servers, "topic", b"value")
+        assert await _read(broker.bootstrap_servers, "topic") == b"value"
+
+
+async def test_a_local_broker_keeps_its_data_and_address_over_a_restart_and_a_kill() -> None:
+    async with kafka_broker("local") as broker:
+        assert isinstance(broker, LocalBroker)
+        address = broker.bootstrap_servers
+        await _create(address, "topic")
+        await _write(address, "topic", b"kept")
+        await broker.restart()
+        assert await _read(address, "topic") == b"kept"
+        os.kill(broker.pid, signal.SIGKILL)
+        await broker.restart()
+        assert await _read(address, "topic") == b"kept"
+        folder = broker.log_file.parent
+    assert not folder.exists()
+
+
+_HOLDER = """
+import asyncio, sys
+from connector.kafka.broker import kafka_broker
+
+async def hold():
+    async with kafka_broker(sys.argv[1]) as broker:
+        print(broker.bootstrap_servers, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(hold())
+"""
+
+
+@pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("way", ["local", pytest.param("docker", marks=pytest.mark.usefixtures("engine"))])
+async def test_a_broker_ends_with_the_process_that_asked_for_it(way: Way, deadly: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", _HOLDER, way], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            host, _, port = (await asyncio.to_thread(holder.stdout.readline)).strip().rpartition(":")
+            assert await _listens(host, int(port))
+        finally:
+            holder.send_signal(deadly)
+    await _until(lambda: _listens(host, int(port)), is_=False)
+
+
+async def test_without_docker_and_java_the_error_names_both_and_what_helps() -> None:
+    with pytest.raises(Fatal) as caught:
+        async with kafka_broker(environ={"PATH": "", "DOCKER_HOST": _NO_ENGINE}):
+            pass
+    for said in ("no Docker engine answers", "no java", "KAFKA_BOOTSTRAP_SERVERS", "docs.docker.com", "apt-get install"):
+        assert said in str(caught.value)
+
+
+async def test_java_without_maven_and_without_fetched_jars_is_said(tmp_path: Path) -> None:
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"21.0.1\" 2023-10-17' >&2\n")
+    java.chmod(0o755)
+    with pytest.raises(Fatal, match="no mvn on the PATH"):
+        async with kafka_broker("local", environ={"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}):
+            pass
+
+
+async def test_an_old_java_is_said(tmp_path: Path) -> None:
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'java version \"1.8.0_392\"' >&2\n")
+    java.chmod(0o755)
+    with pytest.raises(Fatal, match=re.escape(f'{java} is not Java 17 or later; it says: java version "1.8.0_392"')):
+        async with kafka_broker("local", environ={"PATH": str(tmp_path)}):
+            pass
+
+
+async def test_a_boot_that_fails_keeps_its_log_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jars that are no jars stand in for whatever can be wrong with a machine."""
+    async with kafka_broker("local") as _:
+        pass  # so that the jars are there to be spoilt
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\ncase $1 in -version) echo 'version \"17\"';; *) echo out of memory; exit 1;; esac\n")
+    java.chmod(0o755)
+    with pytest.raises(Fatal, match="its log is") as caught:
+        async with kafka_broker("local", environ=dict(os.environ, PATH=str(tmp_path), JAVA_HOME="")):
+            pass
+    log = Path(re.search(r"its log is (\S+)", str(caught.value))[1])  # type: ignore[index]
+    assert "out of memory" in log.read_text()
+    log.unlink()
+
+
+async def test_a_broker_that_the_environment_names_comes_first() -> None:
+    said: list[str] = []
+    async with kafka_broker(environ={"KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092"}, say=said.append) as broker:
+        assert (broker.way, broker.bootstrap_servers) == ("environment", "kafka.example:9092")
+    assert said == ["Kafka is at kafka.example:9092, as KAFKA_BOOTSTRAP_SERVERS says"]
+
+
+def _without(*names: str) -> Mapping[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in names}
+
+
+async def _create(servers: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
+    finally:
+        await admin.close()
+
+
+async def _write(servers: str, topic: str, value: bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id="test") as producer:
+        async with producer.transaction():
+            await producer.send_and_wait(topic, value)
+
+
+async def _read(servers: str, topic: str) -> bytes | None:
+    partition = TopicPartition(topic, 0)
+    async with AIOKafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed") as consumer:
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
+        async with asyncio.timeout(30):
+            value: bytes | None = (await consumer.getone()).value
+    return value
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True

@@ -1,0 +1,88 @@
+"""`connector check`: the plan in words, or one clear message and exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from connector.cli import main
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SF_CLIENT_ID", "SF_CLIENT_SECRET", "PISANO_APP_ID", "PISANO_APP_SECRET", "PISANO_WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, "hunter2-hunter2-hunter2")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
+    monkeypatch.setenv("SF_LOGIN_URL", "https://acme.my.salesforce.com")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["connector", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.usefixtures("_environment")
+def test_the_plan_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "check", str(EXAMPLES / "closed-case.yaml")) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "Survey closed-case\n"
+        '  When a Case changes and changed contains "Status" and record.Status == "Closed",\n'
+        "  invite {{ contact.Email }} to campaign 4711 of account main.\n"
+        "  Used of the Case, and read from Salesforce where the event lacks it: "
+        "Branch__c, ContactId, Id, OwnerId and Status.\n"
+        "  contact is the Contact with the Id {{ record.ContactId }}; "
+        "read from it: Id, Name, Email and HasOptedOutOfEmail.\n"
+    )
+    assert "who opted out ({{ contact.HasOptedOutOfEmail }})" in printed
+    assert "so at most 22,118 a day, of up to 1 invitation each." in printed
+    assert (
+        "Answers are expected at /pisano/main on 127.0.0.1:8080, the secret in the header X-Webhook-Secret." in printed
+    )
+    assert "  update the Case whose Id is {{ body.sf_ref_id }}:\n    Status = Reopened\n" in printed
+    assert "hunter2" not in printed
+
+
+@pytest.mark.usefixtures("_environment")
+def test_what_is_not_supported_yet_is_said_after_the_plan(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        (EXAMPLES / "closed-case.yaml").read_text().replace("    on: Case\n", "    on: Case\n    delay: 2h\n")
+    )
+    assert run(monkeypatch, "check", str(file)) == 2
+    printed = capsys.readouterr()
+    assert "  Sent 2 hours after the change.\n" in printed.out
+    line = file.read_text().split("\n").index("    delay: 2h") + 1
+    assert printed.err == (
+        f"connector: {file}:{line}:5: surveys.closed-case.delay: this is not supported yet, so `connector run` refuses "
+        'this file (it says "2h")\n'
+    )
+
+
+def test_a_mistake_is_one_clear_message_and_exit_code_2(tmp_path: Path) -> None:
+    file = tmp_path / "[red]c.yaml"
+    file.write_text("surveys: {a: {email: '[bold]{{'}}\n")
+    command = [sys.executable, "-c", "from connector.cli import main; main()", "check", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"connector: {file}:1:1: ")
+    assert "surveys.a.email: the {{ is not closed by }}" in done.stderr
+    assert '(it says "[bold]{{")' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, connector.cli\n"
+        "print([name for name in ('pydantic', 'liquid', 'faust', 'grpc', 'aiohttp') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout == "[]\n"

@@ -1,0 +1,337 @@
+"""Reading a configuration: every mistake at once, each with its place, what is allowed, and never a secret."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector.config import ClientCredentials, Config
+from connector.config_file import ConfigError, load
+from connector.limits import Window
+from connector.templates import Template
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ENVIRON = {
+    "KAFKA_BOOTSTRAP_SERVERS": "localhost:9092",
+    "SF_LOGIN_URL": "https://acme.my.salesforce.com",
+    "SF_CLIENT_ID": "an-id",
+    "SF_CLIENT_SECRET": "hunter2-salesforce",
+    "PISANO_APP_ID": "another-id",
+    "PISANO_APP_SECRET": "hunter2-pisano",
+    "PISANO_WEBHOOK_SECRET": "hunter2-webhook-secret",
+}
+MINIMAL = """\
+kafka: {bootstrap_servers: "localhost:9092"}
+salesforce:
+  login_url: https://acme.my.salesforce.com
+  auth: {method: client_credentials, client_id: id, client_secret: hunter2}
+  channels: [/data/CaseChangeEvent]
+pisano:
+  main:
+    base_url: https://api.pisano.co
+    auth: {method: static_token, token: hunter2}
+    webhook: {path: /pisano/main, secret: hunter2hunter2hunter2}
+surveys:
+  closed-case:
+    on: Case
+    account: main
+    campaign: "4711"
+    email: "{{ record.SuppliedEmail }}"
+"""
+
+
+def read(tmp_path: Path, text: str, environ: dict[str, str] | None = None, **options: Any) -> Config:
+    file = tmp_path / "c.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load(file, environ or {}, **options)
+
+
+def mistakes(tmp_path: Path, text: str, environ: dict[str, str] | None = None, **options: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text, environ, **options)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value.problems)
+    return str(caught.value).replace(str(tmp_path / "c.yaml"), "c").split("\n")
+
+
+@pytest.mark.parametrize("name", ["closed-case.yaml", "store-visit.yaml"])
+def test_the_examples_run_as_they_stand(name: str) -> None:
+    config = load(EXAMPLES / name, ENVIRON, for_running=True)
+    assert config.salesforce.pubsub.endpoint == "api.pubsub.salesforce.com:7443"
+    assert "hunter2" not in repr(config)
+
+
+def test_the_example_means_what_it_says() -> None:
+    config = load(
+        EXAMPLES / "closed-case.yaml", {**ENVIRON, "SF_PUBSUB_ENDPOINT": "127.0.0.1:7", "SF_PUBSUB_TLS": "false"}
+    )
+    auth = config.salesforce.auth
+    assert isinstance(auth, ClientCredentials)
+    assert auth.client_secret.get_secret_value() == "hunter2-salesforce"
+    assert config.salesforce.pubsub.tls is False
+    assert config.pisano["main"].limits == (Window(20, 5.0), Window(40, 25.0), Window(80, 125.0), Window(160, 625.0))
+    assert config.surveys["closed-case"].lookup["contact"].id == Template("{{ record.ContactId }}")
+    assert config.service.port == 8080
+    assert config.feedback["detractor"].object == "Case"
+
+
+def test_many_mistakes_are_reported_at_once_each_with_its_place(tmp_path: Path) -> None:
+    text = """\
+kafka: {bootstrap_servers: "localhost"}
+salesforce:
+  login_url: http://acme.my.salesforce.com
+  auth: {method: client_credentials, client_id: id, client_secrt: hunter2}
+  channels: [/data/CaseChangeEvent, CaseChangeEvent]
+pisano:
+  main:
+    base_url: https://api.pisano.co
+    auth: {method: static_tokn, token: hunter2}
+    limits: [20/5s, 10/25s]
+    webhook: {path: /metrics, secret: hunter2}
+    timeout: soon
+surveys:
+  Closed Case:
+    on: Case
+    when: record.Status = "Closed"
+    account: main
+    campaign: "4711"
+    email: "{{ contact.Emial }}"
+    lookup:
+      contact: {object: Contact, id: "{{ record.ContactId }} {{ owner.Id }}", fields: [Email]}
+      record: {object: Contact, id: x, fields: [Email]}
+    custom_attributes:
+      name: >
+        {{ contact
+      visits: [1]
+    delay: later
+  visit:
+    on: Store_Visit__c
+    account: mian
+    email: "{{ record.Owner.Name | upcse }}"
+    when: changed.Status
+feedback:
+  detractor:
+    update: Case
+    by: {Id: "{{ body }}"}
+    fields: {Status: "{{ feedbak.id }}", Priority: null}
+"""
+    assert mistakes(tmp_path, text) == [
+        'c:1:9: kafka.bootstrap_servers: brokers are written host:port,host:port (it says "localhost")',
+        "c:3:3: salesforce.login_url: http:// is allowed for loopback addresses only; use https:// (it says "
+        '"http://acme.my.salesforce.com")',
+        "c:4:3: salesforce.auth.client_secret: this key is missing",
+        "c:4:53: salesforce.auth.client_secrt: this key is not known; did you mean client_secret?",
+        "c:5:37: salesforce.channels[1]: a channel is /data/CaseChangeEvent, /data/Store__ChangeEvent, "
+        '/data/Name__chn, /data/ChangeEvents or /event/Name__e (it says "CaseChangeEvent")',
+        "c:9:12: pisano.main.auth.method: allowed is 'authorized_app', 'static_token' (it says \"static_tokn\")",
+        "c:10:21: pisano.main.limits[1]: limits grow: 10/25s is not longer and larger than 20/5s before it (it "
+        'says "10/25s")',
+        "c:11:15: pisano.main.webhook.path: /metrics belongs to the service's own pages; choose another (it says "
+        '"/metrics")',
+        "c:11:31: pisano.main.webhook.secret: a webhook secret has at least 16 characters: whoever knows it "
+        "writes into Salesforce (it says …)",
+        'c:12:5: pisano.main.timeout: a duration is a number with a unit: 30s, 15m, 2h or 30d (it says "soon")',
+        "c:14:3: surveys.Closed Case: a name is up to 63 of a-z, 0-9, _ and -",
+        "c:16:25: surveys.Closed Case.when: equality is written == (expected end of expression, found '=') (it "
+        'says "record.Status = \\"Closed\\"")',
+        'c:19:16: surveys.Closed Case.email: contact has no Emial; did you mean Email? (it says "{{ contact.Emial }}")',
+        "c:21:65: surveys.Closed Case.lookup.contact.id: there is no owner here; there is changed, event, "
+        'nulled, record (it says "{{ record.ContactId }} {{ owner.Id }}")',
+        "c:22:7: surveys.Closed Case.lookup.record: record means something else in templates; choose another name",
+        "c:24:13: surveys.Closed Case.custom_attributes.name: the {{ is not closed by }} (expected '}}', found "
+        'end of file), at line 1, column 1 of the template (it says "{{ contact\\n")',
+        "c:26:7: surveys.Closed Case.custom_attributes.visits: a template is a text, a number, true or false",
+        'c:27:5: surveys.Closed Case.delay: a duration is a number with a unit: 30s, 15m, 2h or 30d (it says "later")',
+        "c:28:3: surveys.visit.campaign: this key is missing",
+        "c:29:5: surveys.visit.on: no channel brings Store_Visit__c: add /data/Store_Visit__ChangeEvent or "
+        '/data/ChangeEvents to salesforce.channels (it says "Store_Visit__c")',
+        'c:30:5: surveys.visit.account: there is no account mian under pisano; did you mean main? (it says "mian")',
+        'c:31:36: surveys.visit.email: there is no filter upcse; did you mean upcase? (it says "{{ '
+        'record.Owner.Name | upcse }}")',
+        'c:32:11: surveys.visit.when: changed is a list of field names: write changed contains "Status" (it says '
+        '"changed.Status")',
+        "c:36:18: feedback.detractor.by.Id: body is not a value but holds some: name one, such as body.Id (it "
+        'says "{{ body }}")',
+        "c:37:26: feedback.detractor.fields.Status: there is no feedbak here; did you mean feedback? (it says "
+        '"{{ feedbak.id }}")',
+        'c:37:42: feedback.detractor.fields.Priority: a template is a text, a number, true or false (it says "null")',
+    ]
+
+
+def test_what_comes_from_the_environment_or_a_file_is_filled_in_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("hunter2\r\n")
+    text = MINIMAL.replace("client_secret: hunter2", 'client_secret: "${file:key}"').replace(
+        '"4711"', "$${a}-${N:-4711}"
+    )
+    config = read(tmp_path, text)
+    auth = config.salesforce.auth
+    assert isinstance(auth, ClientCredentials)
+    assert auth.client_secret.get_secret_value() == "hunter2"
+    assert config.surveys["closed-case"].campaign == "${a}-4711"
+
+    text = MINIMAL.replace("https://acme.my.salesforce.com", "${URL}").replace("[/data/CaseChangeEvent]", '["${X}"]')
+    text = text.replace("token: hunter2", 'token: "${file:nowhere}"').replace('"4711"', "${not this}")
+    assert mistakes(tmp_path, text, {"URL": "ftp://hunter2"}) == [
+        "c:3:3: salesforce.login_url: an address starts with https:// and names a host, without query or fragment "
+        '(it says "${URL}")',
+        'c:5:14: salesforce.channels[0]: the environment variable X is not set (it says "${X}")',
+        "c:9:41: pisano.main.auth.token: ${file:nowhere} cannot be read: No such file or directory (it says …)",
+        "c:15:15: surveys.closed-case.campaign: a ${…} here is not understood: write ${NAME}, ${NAME:-default} or "
+        '${file:PATH} (it says "${not this}")',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("on: Case", "on: Case\n    on: Lead", "c:14:5: surveys.closed-case.on: this key stands at line 13 already"),
+        ("campaign:", "campain:", "did you mean campaign?"),
+        ("token: hunter2}", "token: [hunter2]}", "a text is wanted here"),
+        ("auth: {method: static_token, token: hunter2}", "auth: hunter2", "a mapping (key: value) is wanted here"),
+        ("client_secret: hunter2", "client_secret: *hunter2", "c:4:68: this is not YAML"),
+        ("client_secret: hunter2", "client_secret: @hunter2", "c:4:68: this is not YAML"),
+        ("client_secret: hunter2", "client_secret: !hunter2 x", "tags (!) have no meaning here"),
+        ("https://api.pisano.co", "https://me:hunter2@api.pisano.co", 'it says "https://…@api.pisano.co"'),
+        (
+            "hunter2hunter2hunter2",
+            "hunter2",
+            "at least 16 characters: whoever knows it writes into Salesforce (it says …)",
+        ),
+        ("secret: hunter2hunter2hunter2", "secret: ${S}", "inside { } and [ ] a ${…} is quoted"),
+        ("account: main", "account: &a [*a]", "unfolds without end"),
+        ("/data/CaseChangeEvent", "/data/LeadChangeEvent", "no channel brings Case: add /data/CaseChangeEvent or"),
+        ("on: Case", "on: Store_Visit__e", "no channel brings Store_Visit__e: add /event/Store_Visit__e to"),
+        ("on: Case", "on: Store__c", "no channel brings Store__c: add /data/Store__ChangeEvent or /data/ChangeEvents"),
+        ("account: main", "account: mian", "there is no account mian under pisano; did you mean main?"),
+        ("record.Supp", "rec.Supp", "c:16:16: surveys.closed-case.email: there is no rec here; did you mean record?"),
+        ("record.SuppliedEmail", "record.Owner.Name", "fields of another record come from a lookup"),
+        ("record.SuppliedEmail", "changed.Status", 'write changed contains "Status"'),
+        ("record.SuppliedEmail", "event.idd", "event has no idd; did you mean id?"),
+        ("record.SuppliedEmail", "record", "name one, such as record.Id"),
+        (
+            "    account: main",
+            "    account: main\n    when: c.Id\n    lookup: {c: {object: Contact, id: x, fields: [Id]}}",
+            "c:15:11: surveys.closed-case.when: c.Id is looked up only for a record that `when` has picked",
+        ),
+        ("record.SuppliedEmail", "now", "there is no now here"),
+        ("/pisano/main", "/healthz", "/healthz belongs to the service's own pages; choose another"),
+        (
+            "    webhook:",
+            "    limits: [20/5s, 10/25s]\n    webhook:",
+            "limits grow: 10/25s is not longer and larger than 20/5s",
+        ),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in MINIMAL
+    assert any(message in line for line in mistakes(tmp_path, MINIMAL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("account: main", "account: ${S}"),
+        ("on: Case", "on: ${S}"),
+        ('email: "{{ record.SuppliedEmail }}"', 'email: "{{ 1 | ${S} }}"'),
+        ('email: "{{ record.SuppliedEmail }}"', 'email: "{{ ${S} }}"'),
+        ("/pisano/main", '"${S}"'),
+        ("    webhook:", '    limits: ["${S}"]\n    webhook:'),
+        ("[/data/CaseChangeEvent]", '["${S}"]'),
+        (
+            "    account: main",
+            '    account: main\n    protect: {send_between: "${S}", sample: "${S}", once_per: "${S}"}',
+        ),
+    ],
+)
+def test_what_came_from_the_environment_is_in_no_message(tmp_path: Path, old: str, new: str) -> None:
+    lines = mistakes(tmp_path, MINIMAL.replace(old, new), {"S": "hunter2"})
+    assert any("${S}" in line for line in lines)
+
+
+def test_a_custom_channel_may_bring_any_object(tmp_path: Path) -> None:
+    assert read(tmp_path, MINIMAL.replace("/data/CaseChangeEvent", "/data/Ours__chn"))
+
+
+def test_feedback_needs_a_webhook_and_webhooks_a_path_each(tmp_path: Path) -> None:
+    rules = "feedback: {a: {upsert: A__c, by: {K__c: '{{ feedback.id }}'}, fields: {X__c: '{{ body.a.b }}'}}}\n"
+    assert read(tmp_path, MINIMAL + rules).feedback["a"].key_field == "K__c"
+    hook = "    webhook: {path: /pisano/main, secret: hunter2hunter2hunter2}\n"
+    assert mistakes(tmp_path, MINIMAL.replace(hook, "") + rules) == [
+        "c:16:1: feedback: no account under pisano has a webhook, so no feedback can arrive"
+    ]
+    account = "  b:\n    base_url: https://b.example\n    auth: {method: static_token, token: x}\n" + hook
+    assert mistakes(tmp_path, MINIMAL.replace("surveys:\n", account + "surveys:\n")) == [
+        "c:14:15: pisano.b.webhook.path: /pisano/main belongs to the account main; choose another "
+        '(it says "/pisano/main")'
+    ]
+
+
+def test_plain_scalars_lose_nothing(tmp_path: Path) -> None:
+    extra = "    built_in_responses: {a: 007, b: 5, c: no, d: true, e: 12:30, f: 1e3, g: '5', h: 2026-01-01, i: 1.5}\n"
+    rendered = {
+        k: t.render({}) for k, t in read(tmp_path, MINIMAL + extra).surveys["closed-case"].built_in_responses.items()
+    }
+    assert rendered == {
+        "a": "007", "b": 5, "c": "no", "d": True, "e": "12:30", "f": "1e3", "g": "5", "h": "2026-01-01", "i": 1.5,
+    }  # fmt: skip
+
+
+def test_anchors_and_merges_work(tmp_path: Path) -> None:
+    text = MINIMAL.replace("closed-case:", "closed-case: &base") + "  other:\n    <<: *base\n    campaign: 4712\n"
+    assert read(tmp_path, text).surveys["other"].campaign == "4712"
+    assert read(tmp_path, text).surveys["other"].on == "Case"
+
+
+def test_what_is_not_supported_yet_may_be_read_but_not_run(tmp_path: Path) -> None:
+    text = MINIMAL + "    delay: 2h\n    protect: {sample: 100%, once_per: 30d}\n"
+    assert read(tmp_path, text).surveys["closed-case"].delay == 7200
+    assert mistakes(tmp_path, text, for_running=True) == [
+        "c:17:5: surveys.closed-case.delay: this is not supported yet, so `connector run` refuses this file "
+        '(it says "2h")',
+        "c:18:29: surveys.closed-case.protect.once_per: this is not supported yet, so `connector run` refuses this "
+        'file (it says "30d")',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\xff\xfe", "the file is not a text in UTF-8"),
+        (b"a: b: c", "this is not YAML"),
+        (b"[" * 5000, "this is nested too deeply"),
+        (b"- a", "a mapping (key: value) is wanted here"),
+        (b"a: \x00", "a character that YAML does not allow"),
+        (b"? [a]\n: b", "a key is a text"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_clear_problem(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        load(file, {})
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the file cannot be read: No such file or directory"):
+        load(tmp_path / "c.yaml", {})
+
+
+EXAMPLE = (EXAMPLES / "closed-case.yaml").read_text(encoding="utf-8")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_damage_to_a_file_is_a_config_error_or_none(tmp_path: Path, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(EXAMPLE)))
+    end = data.draw(st.integers(start, min(start + 200, len(EXAMPLE))))
+    scrap = data.draw(
+        st.text(alphabet="{}[]&*!|>'\"%@`#:-?,~<= \n\tab0${}", max_size=12) | st.sampled_from(EXAMPLE.split())
+    )
+    try:
+        read(tmp_path, EXAMPLE[:start] + scrap + EXAMPLE[end:], ENVIRON)
+    except ConfigError as error:
+        assert error.problems  # noqa: PT017 - most damage is an error, some is none
+        assert "hunter2" not in str(error)  # noqa: PT017

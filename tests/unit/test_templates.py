@@ -1,0 +1,237 @@
+"""Templates and conditions: one scalar, strict names, decided from left to right."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from connector.templates import Condition, RenderError, Template, TemplateError, Unread
+
+
+class Lazy(Mapping[str, Any]):
+    """A record of which only some fields are known."""
+
+    def __init__(self, **known: Any) -> None:
+        self.known = known
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.known:
+            raise Unread(key)
+        return self.known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
+SCOPE: dict[str, Any] = {
+    "record": {"Id": "5001", "Amount": 12.5, "Open": False, "Nothing": None, "Empty": "", "Blank": " ", "Count": 0},
+    "changed": ("Status", "Priority"),
+    "event": {"committed_at": datetime(2026, 3, 1, 12, 30, tzinfo=UTC)},
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ record.Id }}", "5001"),
+        ("{{ record.Amount }}", 12.5),
+        ("{{ record.Open }}", False),
+        ("{{ record.Count }}", 0),
+        ("{{ record.Nothing }}", None),
+        ("{{ record.Empty }}", None),
+        ("{{ record.Nothing }} {{ record.Blank }}", None),
+        ("Case {{ record.Count }}", "Case 0"),
+        ("{{ record.Open }}!", "false!"),
+        ("{{ record.Missing | default: 'none' }}", "none"),
+        ("{% if record.Count == 0 %}zero{% endif %}", "zero"),
+        ("{{ record.Amount | times: 2 }}", 25.0),
+        ("{{ changed | join: ', ' }}", "Status, Priority"),
+        ("{{ changed | json }}", '["Status", "Priority"]'),
+        ("{{ '<b>' }}", "<b>"),
+        ("{{ event.committed_at }}", "2026-03-01T12:30:00+00:00"),
+        ("Support_Ticket", "Support_Ticket"),
+        ("5", "5"),
+        (5, 5),
+        (True, True),
+    ],
+)
+def test_a_template_is_one_scalar_of_its_own_type(source: Any, expected: Any) -> None:
+    rendered = Template(source).render(SCOPE)
+    assert rendered == expected
+    assert type(rendered) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{{ record.Missing }}", "record.Missing is undefined"),
+        ("A {{ record.Missing }}", "record.Missing is undefined"),
+        ("{{ nobody.Id }}", "'nobody' is undefined"),
+        ("{{ record.Id.x.y }}", "record.Id.x is undefined"),
+        ("{{ changed }}", "gives a tuple"),
+        ("{{ record }}", "gives a dict"),
+        ("{{ record.Id | divided_by: 0 }}", "divide by 0"),
+        ("{% for i in (1..5000) %}{{ record.Id }}{% endfor %}", "loop iteration limit reached"),
+    ],
+)
+def test_what_cannot_be_rendered_is_this_records_fault_and_says_why(source: str, reason: str) -> None:
+    with pytest.raises(RenderError, match=reason) as caught:
+        Template(source).render(SCOPE)
+    assert "5001" not in str(caught.value)  # no values in messages
+
+
+def test_python_attributes_are_out_of_reach() -> None:
+    with pytest.raises(RenderError):
+        Template("{{ event.__class__ }}").render({"event": datetime.now(UTC)})
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "column", "reason"),
+    [
+        ("{{ record.Id", 1, 1, "not closed by }}"),
+        ("first\n{{ a b }}", 2, 6, "expected end of expression"),
+        ("{{ a | defualt: 1 }}", 1, 8, "there is no filter defualt; did you mean default?"),
+        ("{% if a %}{{ a | append }}{% endif %}", 1, 18, "the filter append does not take these arguments"),
+        ("{% include 'x' %}", 1, 4, "this tag is not known here"),
+        ("{{ 'now' | date: '%Y' }}", 1, 1, "differs at each replay"),
+    ],
+)
+def test_a_template_with_a_mistake_is_refused_with_its_place(source: str, line: int, column: int, reason: str) -> None:
+    with pytest.raises(TemplateError, match=reason) as caught:
+        Template(source)
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "reason"),
+    [
+        ('record.Status = "Closed"', 15, "equality is written =="),
+        ("(a or b) and c", 1, "no parentheses"),
+        ('a contains "b" and c ==', 24, "something is missing at the end"),
+        ('a == "b', 6, "unexpected"),
+        ("", 1, "something is missing"),
+    ],
+)
+def test_a_condition_with_a_mistake_is_refused_with_its_place(source: str, column: int, reason: str) -> None:
+    with pytest.raises(TemplateError, match=reason) as caught:
+        Condition(source)
+    assert (caught.value.line, caught.value.column) == (1, column)
+
+
+def test_paths_are_named_with_their_place() -> None:
+    template = Template("{{ record.ContactId }}\n{% assign x = owner.Name %}{{ x }}{{ record[changed[0]] }}")
+    assert template.paths() == [
+        (("record", "ContactId"), 1, 4),
+        (("owner", "Name"), 2, 15),
+        (("record", None), 2, 38),
+        (("changed", 0), 2, 45),
+    ]
+    assert Condition('changed contains "S" and record.Status == body["a b"]').fields("record") == {"Status"}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('changed contains "Status"', True),
+        ('changed contains "Stat"', False),
+        ('nulled contains "Status"', False),
+        ("body.score < 3", True),
+        ("body.score <= 2 and body.score >= 2", True),
+        ("body.score > 2", False),
+        ("body.none < 3", False),
+        ("body.none > 3", False),
+        ("body.none <= 3", False),
+        ("body.none == nil", True),
+        ("body.none != blank", False),
+        ("body.hollow != blank", False),
+        ("body.missing != blank", False),
+        ("body.missing != blank and body.missing < 3", False),
+        ("body.missing < 3", False),
+        ("body.score != blank and body.score < 3", True),
+        ("body.missing", False),
+        ("body.score", True),
+        ("body.no", False),
+        ("body.no == false", True),
+        ('body.text == "x" or body.missing == "y"', True),
+        ('body.text != "x"', False),
+        ('body.none != "x"', True),
+        ("body.list == empty", True),
+    ],
+)
+def test_a_condition_holds(source: str, expected: bool) -> None:
+    body: dict[str, Any] = {"score": 2, "none": None, "hollow": "", "no": False, "text": "x", "list": []}
+    assert Condition(source).holds({"body": body, "changed": ["Status"], "nulled": ()}) is expected
+
+
+@pytest.mark.parametrize("source", ["body.score < 3", "body.score == 2", "body.score != 2", "body.score >= false"])
+def test_a_text_compared_with_a_number_is_a_mistake_and_not_a_no(source: str) -> None:
+    with pytest.raises(RenderError, match="it compares"):
+        Condition(source).holds({"body": {"score": "2"}})
+
+
+def test_a_condition_is_decided_without_reading_what_it_does_not_need() -> None:
+    condition = Condition('changed contains "Status" and record.Status == "Closed"')
+    assert condition.holds({"changed": ("Priority",), "record": Lazy()}) is False
+    with pytest.raises(Unread) as caught:
+        condition.holds({"changed": ("Status",), "record": Lazy()})
+    assert caught.value.field == "Status"
+    assert condition.holds({"changed": ("Status",), "record": Lazy(Status="Closed")}) is True
+    assert Condition("changed contains 'A' or record.B").holds({"changed": ["A"], "record": Lazy()}) is True
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ record.Name }}",
+        "Dear {{ record.Name }}",
+        "{{ record.Name | default: 'you' }}",
+        "{% if record.Name %}x{% endif %}",
+        "{{ record.Name.size }}",
+        "{{ record.size }}",
+    ],
+)
+def test_a_field_that_is_not_read_yet_is_asked_for(source: str) -> None:
+    with pytest.raises(Unread):
+        Template(source).render({"record": Lazy(Id="1")})
+
+
+def test_dates_do_not_depend_on_the_process_time_zone() -> None:
+    code = """
+from connector.templates import Template
+times = {"a": 0, "b": "2026-01-01T10:00:00.000+0000"}
+print(Template('{{ a | date: "%H:%M" }} {{ b | date: "%H:%M" }}').render(times))
+"""
+    for zone in ("UTC", "Asia/Tokyo"):
+        run = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code], env={"TZ": zone}, capture_output=True, text=True, check=True
+        )
+        assert run.stdout == "00:00 10:00\n"
+
+
+def test_templates_are_values_in_models() -> None:
+    class Holder(BaseModel):
+        text: Template
+        number: Template
+
+    holder = Holder.model_validate({"text": "{{ a }}", "number": 3})
+    assert holder == Holder(text=Template("{{ a }}"), number=Template(3))
+    assert Template(3) != Template("3")
+    assert holder.model_dump_json() == '{"text":"{{ a }}","number":"3"}'
+
+
+@given(st.text(alphabet="{}%| .\"'abc=<>()[]0\n-", max_size=40))
+def test_any_text_compiles_or_is_a_template_error(source: str) -> None:
+    for kind in (Template, Condition):
+        try:
+            kind(source)
+        except TemplateError as error:
+            assert min(error.line, error.column) >= 1  # noqa: PT017 - most texts are an error, some are none
