@@ -31,5 +31,6 @@ def set_up(level: str = "info") -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for noisy in ("aiokafka.consumer.group_coordinator", "mode", "faust"):  # each rebalance is a warning to them
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors reach us as exceptions, which we log once
+    for noisy in ("mode", "faust", "httpx"):  # to Faust each rebalance is a warning; httpx logs every request
         logging.getLogger(noisy).setLevel(logging.ERROR)

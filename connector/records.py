@@ -58,7 +58,9 @@ class ChangeEvent(Record):
     change_type: str = Field(description="CREATE, UPDATE, DELETE, UNDELETE, GAP_…, or EVENT for a platform event.")
     changed_fields: tuple[str, ...] = ()
     nulled_fields: tuple[str, ...] = ()
-    diff_fields: dict[str, str] = Field(default={}, description="Long texts that came as a unified diff; never a value.")
+    diff_fields: dict[str, str] = Field(
+        default={}, description="Long texts that came as a unified diff; never a value."
+    )
     fields: dict[str, Any] = Field(
         description="Only what the event holds, by REST field name. A field that is missing is unchanged or unread."
     )
@@ -75,8 +77,12 @@ class Position(Record):
 
     channel: str
     replay_id: str = Field(description="Hex. Everything up to here is on the topics.")
-    ahead_replay_id: str | None = Field(default=None, description="Hex of the replay id behind it, of which more may come.")
-    written_ahead: tuple[str, ...] = Field(default=(), description="Ids of its change events that are on the topics already.")
+    ahead_replay_id: str | None = Field(
+        default=None, description="Hex of the replay id behind it, of which more may come."
+    )
+    written_ahead: tuple[str, ...] = Field(
+        default=(), description="Ids of its change events that are on the topics already."
+    )
     at: AwareDatetime
 
 

@@ -1,6 +1,6 @@
 """What every test may use: a real broker, shared by the session, and names of its own on it.
 
-`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses how the broker is had; see connector/kafka/broker.py.
+`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses how the broker is had: connector/kafka/broker.py.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from typing import cast
 import pytest
 from hypothesis import settings
 
+from connector.kafka import _container_broker
+from connector.kafka._broker_common import NotHere
 from connector.kafka.broker import Broker, Way, kafka_broker
 
 _SAID = pytest.StashKey[list[str]]()
@@ -53,6 +55,15 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 @pytest.fixture
 def bootstrap_servers(broker: Broker) -> str:
     return broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """Skips where no Docker engine answers."""
+    try:
+        _container_broker.docker_engine(os.environ).close()
+    except NotHere as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

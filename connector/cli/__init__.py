@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from connector.cli import check
+from connector.cli import check, demo, run, sandbox, topics
 from connector.cli._errors import report
 from connector.errors import Fatal
 
@@ -26,6 +26,10 @@ def connector() -> None:
 
 
 app.command("check")(check.check)
+app.command("run")(run.run)
+app.command("sandbox")(sandbox.sandbox)
+app.command("demo")(demo.demo)
+app.add_typer(topics.app, name="topics")
 
 
 def main() -> None:

@@ -28,11 +28,13 @@ SETTINGS = {
     "offsets.topic.num.partitions": "4",  # the default of 50 costs a second of start-up and buys one node nothing
     "transaction.state.log.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",  # the default waits 3 s for a second member
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",  # a killed broker is let in again only after this; the default is 9 s
     "auto.create.topics.enable": "false",  # a misspelt topic is an error, as it is where the connector is deployed
 }
 
 
-class NotHere(Exception):  # noqa: N818 - says why one way to a broker cannot be gone; not an error while another can
+class NotHere(Exception):
     """A broker cannot be had in this way; the message says why and what would help."""
 
 

@@ -4,13 +4,14 @@ import asyncio
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector.kafka._broker_common import IMAGE, SETTINGS, NotHere, until_it_answers
 
 if TYPE_CHECKING:
+    import docker
     from testcontainers.core.container import DockerContainer
 
 _PORT = 9092
@@ -84,38 +85,63 @@ class _Running:
         with suppress(Exception):  # it removes itself when it ends, so it may be gone or going
             self._container.stop()
         self._socket.close()
-        self._input.close()
+        getattr(self._input, "_response", self._input).close()  # the response closes the file over the socket
 
 
 def _container(environ: Mapping[str, str], say: Callable[[str], None]) -> "DockerContainer":
-    try:
-        from docker.errors import DockerException, ImageNotFound  # noqa: PLC0415 - an optional extra
+    with closing(docker_engine(environ)) as engine:
+        from docker.errors import ImageNotFound  # noqa: PLC0415 - an optional extra
         from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415
-        from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
-    except ImportError as error:
-        raise NotHere("testcontainers is not installed (pip install 'salesforce-pisano-connector[sandbox]')") from error
 
+        try:
+            engine.images.get(IMAGE)
+        except ImageNotFound:
+            say(f"pulling {IMAGE}")
     testcontainers_config.ryuk_disabled = True  # its clean-up container would be one more image to pull; see _COMMAND
-    environment = dict(environ)
-    try:
-        engine = DockerClient(environment=environment, timeout=_ENGINE_WITHIN).client
-        engine.ping()
-    except DockerException as error:
-        where = environment.get("DOCKER_HOST", "its usual socket")
-        raise NotHere(f"no Docker engine answers at {where}") from error
-    try:
-        engine.images.get(IMAGE)
-    except ImageNotFound:
-        say(f"pulling {IMAGE}")
-    finally:
-        engine.close()
-    container = DockerContainer(IMAGE, docker_client_kw={"environment": environment}, command=["bash", "-c", _COMMAND])
+    container = DockerContainer(
+        IMAGE, docker_client_kw={"environment": _environment(environ)}, command=["bash", "-c", _COMMAND]
+    )
     for name, value in _SETTINGS.items():
         container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
     container.with_env("KAFKA_HEAP_OPTS", "-Xmx384m").with_exposed_ports(_PORT)
     container.with_env("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
     return container.with_kwargs(stdin_open=True, auto_remove=True)
+
+
+def docker_engine(environ: Mapping[str, str]) -> "docker.DockerClient":
+    """A client of an engine that answers; close it. Blocks. Raises NotHere when none answers."""
+    try:
+        from docker.errors import DockerException  # noqa: PLC0415 - an optional extra
+        from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
+    except ImportError as error:
+        raise NotHere("testcontainers is not installed (pip install 'salesforce-pisano-connector[sandbox]')") from error
+
+    environment = _environment(environ)
+    nobody = f"no Docker engine answers at {environment['DOCKER_HOST']}"
+    if not _is_there(environment["DOCKER_HOST"]):
+        raise NotHere(nobody)
+    try:
+        engine = DockerClient(environment=environment, timeout=_ENGINE_WITHIN).client
+        engine.ping()
+    except DockerException as error:
+        raise NotHere(f"{nobody}: {error}") from error
+    return engine
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415 - an optional extra
+
+    return dict(environ, DOCKER_HOST=environ.get("DOCKER_HOST") or get_docker_host() or "unix:///var/run/docker.sock")
+
+
+def _is_there(address: str) -> bool:
+    """False where a local engine's socket refuses. docker-py would say that too, but leaves an open socket behind."""
+    scheme, _, path = address.partition("://")
+    if scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def _socket(attached: Any) -> socket.socket:

@@ -74,19 +74,24 @@ class Publisher:
     """An idempotent producer that many stages share: `send` returns when the record is durable (acks=all)."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self._producer = AIOKafkaProducer(**client_settings(kafka), enable_idempotence=True)
+        self._kafka = kafka
+        self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Connects."""
+        self._producer = AIOKafkaProducer(**client_settings(self._kafka), enable_idempotence=True)
         with translated():
             await self._producer.start()
 
     async def stop(self) -> None:
         """Flushes and disconnects."""
-        await self._producer.stop()
+        if self._producer is not None:
+            await self._producer.stop()
 
     async def send(self, record: OutRecord) -> None:
         """Raises Retryable, Rejected or Fatal when the record is not stored."""
+        if self._producer is None:
+            raise Fatal("the publisher was not started")
         with translated():
             await self._producer.send_and_wait(**record.arguments())
 

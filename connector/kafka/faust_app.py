@@ -8,7 +8,9 @@ Overrides of Faust's internals stand in this module and nowhere else; `tests/int
 """
 
 import asyncio
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import aiokafka
@@ -87,6 +89,7 @@ def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
         topic_disable_leader=True,
         web_enabled=False,
         autodiscover=False,
+        datadir=str(Path(tempfile.gettempdir()) / "connector-faust"),  # Faust makes one even for an app without tables
         set_as_current=False,
         loop=asyncio.get_running_loop(),
     )

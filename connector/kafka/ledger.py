@@ -22,6 +22,11 @@ ATTEMPTS = "pisano.attempts"
 _ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Attempt | Settlement)
 
 
+def read_entry(value: bytes) -> Attempt | Settlement:
+    """One record of the ledger from its bytes."""
+    return _ENTRY.validate_json(value)
+
+
 class Ledger:
     """Open with `await Ledger.open(…)`, then `begin` before each call and `settle` after it.
 
@@ -47,7 +52,7 @@ class Ledger:
         try:
             async for record in read_back(kafka, kafka.topic_prefix + ATTEMPTS, partition):
                 if record.value is not None:
-                    ledger._remember(_ENTRY.validate_json(record.value))
+                    ledger._remember(read_entry(record.value))
         except BaseException:
             await producer.stop()
             raise

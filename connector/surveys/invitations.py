@@ -8,7 +8,7 @@ from connector.config import Survey
 from connector.pisano import normalise_email
 from connector.records import ChangeEvent, Invitation, Suppression, digest
 from connector.surveys.lookup import Lookup
-from connector.templates import Condition, Template, Unread
+from connector.templates import Template, Unread
 
 _GONE = ("DELETE", "GAP_DELETE")  # a record that is gone has nobody left to ask
 
@@ -39,7 +39,7 @@ class SurveyRule:
         self.name = name
         self._survey = survey
         self._lookup = lookup
-        self._fields = frozenset().union(*(liquid.fields("record") for liquid in _texts(survey)))
+        self._fields = frozenset().union(*(liquid.fields("record") for liquid in survey.templates()))
 
     async def invite(self, event: ChangeEvent) -> Invitation | None:
         """The invitation that the event asks for, suppressed or not; None when the event is not this survey's.
@@ -130,14 +130,3 @@ def _scope(event: ChangeEvent) -> dict[str, Any]:
 def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: template.render(scope) for name, template in templates.items()}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _texts(survey: Survey) -> list[Template | Condition]:
-    optional: list[Template | Condition | None] = [survey.when, survey.protect.opted_out]
-    return [
-        survey.email,
-        *(text for text in optional if text is not None),
-        *(lookup.id for lookup in survey.lookup.values()),
-        *survey.custom_attributes.values(),
-        *survey.built_in_responses.values(),
-    ]

@@ -3,13 +3,15 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -21,18 +23,14 @@ from connector.kafka.broker import LocalBroker, Way, kafka_broker
 _NO_ENGINE = "unix:///nonexistent/docker.sock"
 
 
-@pytest.fixture
-def engine() -> None:
-    """Skips where no Docker engine answers."""
-    from testcontainers.core.docker_client import DockerClient
-
-    try:
-        DockerClient(timeout=10).client.ping()
-    except Exception as error:  # noqa: BLE001 - whatever it is, there is no engine
-        pytest.skip(f"no Docker engine answers: {error}")
+@pytest.fixture(params=["local", "docker"])
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each way to start a broker; Docker where an engine answers."""
+    if request.param == "docker":
+        request.getfixturevalue("docker_engine")
+    return cast(Way, request.param)
 
 
-@pytest.mark.parametrize("way", ["local", pytest.param("docker", marks=pytest.mark.usefixtures("engine"))])
 async def test_a_broker_of_each_way_carries_a_transaction(way: Way) -> None:
     async with kafka_broker(way, environ=_without("KAFKA_BOOTSTRAP_SERVERS")) as broker:
         assert broker.way == way
@@ -70,23 +68,29 @@ asyncio.run(hold())
 
 
 @pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("way", ["local", pytest.param("docker", marks=pytest.mark.usefixtures("engine"))])
 async def test_a_broker_ends_with_the_process_that_asked_for_it(way: Way, deadly: signal.Signals) -> None:
-    with subprocess.Popen([sys.executable, "-c", _HOLDER, way], stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout is not None
-            host, _, port = (await asyncio.to_thread(holder.stdout.readline)).strip().rpartition(":")
-            assert await _listens(host, int(port))
-        finally:
-            holder.send_signal(deadly)
-    await _until(lambda: _listens(host, int(port)), is_=False)
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLDER, way, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        host, _, port = (await holder.stdout.readline()).decode().strip().rpartition(":")
+        assert await _listens(host, int(port))
+    finally:
+        holder.send_signal(deadly)
+        await holder.wait()
+    assert await _ends(host, int(port))
 
 
 async def test_without_docker_and_java_the_error_names_both_and_what_helps() -> None:
     with pytest.raises(Fatal) as caught:
         async with kafka_broker(environ={"PATH": "", "DOCKER_HOST": _NO_ENGINE}):
             pass
-    for said in ("no Docker engine answers", "no java", "KAFKA_BOOTSTRAP_SERVERS", "docs.docker.com", "apt-get install"):
+    for said in (
+        "no Docker engine answers",
+        "no java",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "docs.docker.com",
+        "apt-get install",
+    ):
         assert said in str(caught.value)
 
 
@@ -108,10 +112,10 @@ async def test_an_old_java_is_said(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_boot_that_fails_keeps_its_log_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jars that are no jars stand in for whatever can be wrong with a machine."""
+async def test_a_boot_that_fails_keeps_its_log_and_names_it(tmp_path: Path) -> None:
+    """A Java that fails stands in for whatever can be wrong with a machine."""
     async with kafka_broker("local") as _:
-        pass  # so that the jars are there to be spoilt
+        pass  # so that the jars are there
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\ncase $1 in -version) echo 'version \"17\"';; *) echo out of memory; exit 1;; esac\n")
     java.chmod(0o755)
@@ -119,8 +123,8 @@ async def test_a_boot_that_fails_keeps_its_log_and_names_it(tmp_path: Path, monk
         async with kafka_broker("local", environ=dict(os.environ, PATH=str(tmp_path), JAVA_HOME="")):
             pass
     log = Path(re.search(r"its log is (\S+)", str(caught.value))[1])  # type: ignore[index]
-    assert "out of memory" in log.read_text()
-    log.unlink()
+    assert "out of memory" in log.read_text()  # noqa: ASYNC240
+    shutil.rmtree(log.parent)
 
 
 async def test_a_broker_that_the_environment_names_comes_first() -> None:
@@ -144,9 +148,11 @@ async def _create(servers: str, topic: str) -> None:
 
 
 async def _write(servers: str, topic: str, value: bytes) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id="test") as producer:
-        async with producer.transaction():
-            await producer.send_and_wait(topic, value)
+    async with (
+        AIOKafkaProducer(bootstrap_servers=servers, transactional_id="test") as producer,
+        producer.transaction(),
+    ):
+        await producer.send_and_wait(topic, value)
 
 
 async def _read(servers: str, topic: str) -> bytes | None:
@@ -168,3 +174,12 @@ async def _listens(host: str, port: int) -> bool:
     with suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+async def _ends(host: str, port: int, within: float = 15.0) -> bool:
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        if not await _listens(host, port):
+            return True
+        await asyncio.sleep(0.1)
+    return False

@@ -16,11 +16,8 @@ from connector.doubles.salesforce import ids
 from connector.doubles.salesforce.schema import KINDS, Field, SObject
 from connector.doubles.salesforce.values import to_avro
 
-CHANGE_TYPES = (
-    ["CREATE", "UPDATE", "DELETE", "UNDELETE"]
-    + ["GAP_CREATE", "GAP_UPDATE", "GAP_DELETE", "GAP_UNDELETE", "GAP_OVERFLOW"]
-    + ["SNAPSHOT"]
-)
+_KINDS_OF_CHANGE = ["CREATE", "UPDATE", "DELETE", "UNDELETE"]
+CHANGE_TYPES = [*_KINDS_OF_CHANGE, *(f"GAP_{kind}" for kind in [*_KINDS_OF_CHANGE, "OVERFLOW"]), "SNAPSHOT"]
 _DIFF_FROM = 1000  # characters; a longer text arrives as a diff (salesforce §0.6)
 _STAMP_DOCS = {
     "CreatedDate": "CreatedDate:DateTime",

@@ -29,6 +29,7 @@ class Front:
     def __init__(self, double: "SalesforceDouble") -> None:
         self._double = double
 
+    @web.middleware
     async def around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/_control/"):
             return await handler(request)

@@ -59,9 +59,7 @@ class OAuth:
     async def token(self, request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
         try:
-            if request.content_type != "application/x-www-form-urlencoded":
-                raise _RefusedError("unsupported_grant_type", "grant type not supported")
-            self._check_grant(form)
+            self._check_grant(form if request.content_type == "application/x-www-form-urlencoded" else {})
         except _RefusedError as refusal:
             error, description = refusal.args
             return web.json_response({"error": error, "error_description": description}, status=400)

@@ -86,7 +86,7 @@ class Rest:
             field = entity.lower.get(each.lower())
             if field is None:
                 raise Problem("INVALID_FIELD", f"No such column '{each}' on entity '{name}'.")
-            body[field.name] = composed(entity, record, field)
+            body[field.name] = composed(record, field)
         return respond(body)
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -115,21 +115,19 @@ class Rest:
 
     async def _update_many(self, request: web.Request) -> web.Response:
         def make(fields: dict[str, Any], name: str) -> Change:
-            key = next((fields.pop(each) for each in [*fields] if each.lower() == "id"), None)
-            return Change("update", name, fields, key)
+            return Change("update", name, fields, _take(fields, "Id"))
 
         return await self._many(request, make)
 
     async def _upsert_many(self, request: web.Request) -> web.Response:
         target, external = request.match_info["object"], request.match_info["external"]
-        external = self._double.store.entity(target).lower.get(external.lower(), external)
-        name = external if isinstance(external, str) else external.name
+        field = self._double.store.entity(target).lower.get(external.lower())
+        name = field.name if field else external
 
         def make(fields: dict[str, Any], kind: str) -> Change:
             if kind != target:
                 raise Problem("INVALID_TYPE", f"The records are of type {kind}, the address names {target}")
-            key = next((fields.pop(each) for each in [*fields] if each.lower() == name.lower()), None)
-            return Change("upsert", target, fields, key, name)
+            return Change("upsert", target, fields, _take(fields, name), name)
 
         return await self._many(request, make)
 
@@ -148,6 +146,12 @@ class Rest:
 
     def _one(self, request: web.Request, change: Change) -> dict[str, Any]:
         return self._writes.one(change, client(request), request.match_info["version"])
+
+
+def _take(fields: dict[str, Any], key: str) -> str | None:
+    """The key of a record, taken out of its fields; what is no text is none."""
+    found = next((fields.pop(name) for name in [*fields] if name.lower() == key.lower()), None)
+    return found if isinstance(found, str) else None
 
 
 async def _json(request: web.Request) -> Any:

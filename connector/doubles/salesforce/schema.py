@@ -2,7 +2,7 @@
 
 A line of the table is `Name type(arguments) flags`. Flags: `required`, `unique` (an external id), `readonly`,
 `=value` (the default). A picklist with `!` is restricted. Compound fields (`address`, `person`, `switchable`) are one
-field of a change event, and several of REST: MailingAddress is MailingCity, MailingStreet and so on (salesforce §B1, B2).
+field of a change event, and several of REST: MailingAddress is MailingCity, MailingStreet and so on (salesforce §B2).
 """
 
 import re
@@ -41,7 +41,10 @@ KINDS = {
     "person": Kind("string", "PersonName", "Data:PersonName"),
     "switchable": Kind("string", "Switchable_PersonName", "Data:Switchable_PersonName"),
 }
-ADDRESS = "Street text(255) | City text(40) | State text(80) | PostalCode text(20) | Country text(80) | StateCode text(10) | CountryCode text(10) | Latitude number | Longitude number | GeocodeAccuracy text(40)"  # noqa: E501
+ADDRESS = (
+    "Street text(255) | City text(40) | State text(80) | PostalCode text(20) | Country text(80) | StateCode text(10)"
+    " | CountryCode text(10) | Latitude number | Longitude number | GeocodeAccuracy text(40)"
+)
 PERSON = "Salutation choice(Mr.|Ms.|Dr.) | FirstName text(40) | LastName text(80)"
 _LENGTHS = {
     "text": 255,
@@ -119,7 +122,7 @@ class Field:
 
 @dataclass(frozen=True)
 class SObject:
-    """An object, or a platform event when its name ends in `__e`. `fields` in the order of the change event's schema."""
+    """An object, or a platform event when its name ends in `__e`; `fields` as its event schema orders them."""
 
     name: str
     prefix: str
@@ -283,6 +286,6 @@ def standard_objects() -> dict[str, SObject]:
     """The org as it is before anybody changes it."""
     objects = {}
     for (name, prefix), table in _TABLE.items():
-        lines = (table + ("" if name.endswith("__e") else _STAMPS)).strip().splitlines()
+        lines = table.strip().splitlines() + ([] if name.endswith("__e") else _STAMPS.strip().splitlines())
         objects[name] = SObject(name, prefix, tuple(Field.parse(line) for line in lines))
     return objects

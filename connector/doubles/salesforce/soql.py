@@ -8,7 +8,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import date, datetime
 from typing import Any
 
 from connector.doubles.salesforce import ids
@@ -26,7 +26,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
-_CONSTANTS = {"null": None, "true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass
@@ -175,7 +175,7 @@ class _Path:
 
     def read(self, store: Store, record: Mapping[str, Any]) -> Any:
         related = self.related(store, record)
-        return None if related is None else composed(self.entity, related, self.field)
+        return None if related is None else composed(related, self.field)
 
 
 def _path(store: Store, entity: SObject, name: str) -> _Path:
@@ -212,29 +212,32 @@ def _condition(path: _Path, op: str, literals: list[str]) -> Callable[[Store, Ma
 
 
 def _literal(target: Field, token: str) -> Any:
-    rest = KINDS[target.kind].rest
+    rest, quoted = KINDS[target.kind].rest, token.startswith("'")
     text = KINDS[target.kind].avro == "string" or target.kind in {"person", "switchable"}
-    if token.lower() in _CONSTANTS:
-        constant = _CONSTANTS[token.lower()]
-        if constant is not None and rest != "boolean":
-            raise _mistyped(target)
-        return constant
-    if token.startswith("'"):
-        if not text:
-            raise _mistyped(target)
-        value = re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), token[1:-1])
-        if rest in {"id", "reference"}:
-            full = ids.normal(value)
-            if full is None:
-                raise Problem("INVALID_QUERY_FILTER_OPERATOR", f"invalid ID field: {value}")
-            return full
-        return value.lower()
-    if text or rest == "boolean":
+    if token.lower() == "null":
+        return None
+    if quoted is not text or (token.lower() in _BOOLEANS) is not (rest == "boolean"):
         raise _mistyped(target)
+    if rest == "boolean":
+        return _BOOLEANS[token.lower()]
+    return _quoted(rest, token) if quoted else _bare(target, token)
+
+
+def _quoted(rest: str, token: str) -> str:
+    value = re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), token[1:-1])
+    if rest not in {"id", "reference"}:
+        return value.lower()
+    full = ids.normal(value)
+    if full is None:
+        raise Problem("INVALID_QUERY_FILTER_OPERATOR", f"invalid ID field: {value}")
+    return full
+
+
+def _bare(target: Field, token: str) -> float | str:
     try:
-        if rest == "date":
-            return datetime.strptime(token, "%Y-%m-%d").replace(tzinfo=UTC).date().isoformat()
-        if rest == "datetime":
+        if target.kind == "date":
+            return date.fromisoformat(token).isoformat()
+        if target.kind == "datetime":
             return datetime.fromisoformat(token).timestamp()
         return float(token)
     except ValueError:
@@ -263,7 +266,7 @@ def _row(store: Store, entity: SObject, paths: list[_Path], record: Mapping[str,
     row: dict[str, Any] = {"attributes": attributes(entity.name, record["Id"], version)}
     for path in paths:
         if path.via is None:
-            row[path.field.name] = composed(entity, record, path.field)
+            row[path.field.name] = composed(record, path.field)
             continue
         related, name = path.related(store, record), path.via.relationship or ""
         if related is None:

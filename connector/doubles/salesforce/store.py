@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from connector.doubles.salesforce import ids
@@ -88,10 +89,21 @@ class Store:
         """An administrator adds a field; those behind it move. Returns the new schema id."""
         self.objects[name] = self.entity(name).having(line, position)
         field = self.objects[name].fields[position]
-        for record in self.records[name].values():
-            record |= dict.fromkeys([field.name, *(p.name for p in field.parts.values())])
+        for record_id, record in self.records[name].items():
+            empty = dict.fromkeys([field.name, *(part.name for part in field.parts.values())])
+            self.records[name][record_id] = empty | defaults(self.objects[name]) | record
         self.schemas[name].append(EventSchema(self.objects[name]))
         return self.schemas[name][-1].schema_id
+
+    @contextmanager
+    def silence(self, name: str) -> Iterator[None]:
+        """Changes of this entity make no events meanwhile."""
+        known = name in self.cdc
+        self.cdc.discard(name)
+        try:
+            yield
+        finally:
+            self.cdc |= {name} if known else set()
 
     def publish(self, name: str, fields: Mapping[str, Any], user: str) -> str:
         """Publish a platform event. Returns its EventUuid."""

@@ -32,6 +32,8 @@ class Transaction:
 
     def create(self, name: str, fields: Mapping[str, Any]) -> str:
         entity, store = self._store.entity(name), self._store
+        if name.endswith("__e"):
+            raise Problem("INVALID_TYPE", f"{name} is a platform event: publish it", status=400)
         accepted = accept(entity, fields)
         now = timestamp(int(store.clock()))
         record = dict.fromkeys(entity.rest) | defaults(entity) | accepted | {"IsDeleted": False, "SystemModstamp": now}

@@ -8,6 +8,14 @@ from typing import Any
 from connector.doubles.salesforce import ids
 from connector.doubles.salesforce.schema import KINDS, Field, SObject
 
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "Switchable_PersonName": str,
+    "double": (int, float),
+    "int": int,
+    "long": str,  # REST writes dates as text
+    "boolean": bool,
+}
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
@@ -55,19 +63,13 @@ def required(entity: SObject, record: Mapping[str, Any]) -> None:
 
 def _value(field: Field, value: Any) -> Any:
     rest = KINDS[field.kind].rest
-    if rest == "boolean":
-        return value if isinstance(value, bool) else _misread(field, value)
-    if value is None or value == "":
+    if rest != "boolean" and (value is None or value == ""):
         return None
-    if rest == "int":
-        return value if isinstance(value, int) and not isinstance(value, bool) else _misread(field, value)
-    if KINDS[field.kind].avro == "double":
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else _misread(field, value)
-    if not isinstance(value, str):
-        return _misread(field, value)
+    if not isinstance(value, _TYPES[KINDS[field.kind].avro]) or (isinstance(value, bool) and rest != "boolean"):
+        raise _misread(field, value)
     if rest in {"date", "datetime"}:
-        return _moment(field, value)
-    return _text(field, value)
+        return _moment(field, str(value))
+    return _text(field, value) if isinstance(value, str) else value
 
 
 def _text(field: Field, value: str) -> str:
@@ -97,17 +99,17 @@ def _moment(field: Field, value: str) -> str:
         if field.kind == "date":
             return date.fromisoformat(value).isoformat()
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            raise ValueError("no offset")
     except ValueError:
-        return str(_misread(field, value))
+        raise _misread(field, value) from None
+    if moment.tzinfo is None:
+        raise _misread(field, value)
     return timestamp(moment.timestamp())
 
 
-def _misread(field: Field, value: object) -> Any:
+def _misread(field: Field, value: object) -> Problem:
     kinds = {bool: "VALUE_TRUE", int: "VALUE_NUMBER_INT", float: "VALUE_NUMBER_FLOAT", str: "VALUE_STRING"}
     token = kinds.get(type(value), "VALUE_NULL" if value is None else "START_OBJECT")
-    raise Problem(
+    return Problem(
         "JSON_PARSER_ERROR",
         f"Cannot deserialize instance of {KINDS[field.kind].rest} from {token} value {value} or request may be missing"
         " a required field",
@@ -133,7 +135,7 @@ def to_avro(field: Field, value: Any) -> Any:
     return float(value) if KINDS[field.kind].avro == "double" else value
 
 
-def composed(entity: SObject, record: Mapping[str, Any], field: Field) -> Any:
+def composed(record: Mapping[str, Any], field: Field) -> Any:
     """A field as REST shows it: compounds put together from their parts, formulas worked out."""
     if field.kind == "formula":
         return field.argument.format_map({name: "" if value is None else value for name, value in record.items()})

@@ -1,4 +1,4 @@
-"""Writes over REST: one record or up to 200, each with its own result, all of a call in one transaction (salesforce §D2)."""
+"""Writes over REST: one record or up to 200, each with its own result; a call is one transaction (salesforce §D2)."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -71,10 +71,10 @@ class Writes:
         return results
 
     def _result(self, open_transaction: Transaction, change: Change, twice: bool) -> Result:
+        if twice:
+            what = "Duplicate external id specified" if change.external else "Duplicate id specified"
+            return _failure(Problem("DUPLICATE_VALUE", f"{what}: {change.key}", change.external or "Id"))
         try:
-            if twice:
-                what = "Duplicate external id specified" if change.external else "Duplicate id specified"
-                raise Problem("DUPLICATE_VALUE", f"{what}: {change.key}", change.external or "Id")
             return self._carry_out(open_transaction, change)
         except Problem as problem:
             if problem.code in _CALL_ERRORS and self._double.settings.bad_field == "call":
@@ -110,7 +110,7 @@ class Writes:
                 fields=dict(change.fields),
                 client=client,
                 success=result["success"],
-                created=result.get("created", change.operation == "create" and result["success"]),
+                created=bool(result.get("created", change.operation == "create" and result["success"])),
                 status_code=result["errors"][0]["statusCode"] if result["errors"] else None,
             )
         )
@@ -163,7 +163,7 @@ def read_collection(body: Any, make: Callable[[dict[str, Any], str], Change]) ->
     if not isinstance(body, dict) or not isinstance(body.get("records"), list):
         raise Problem("JSON_PARSER_ERROR", "The request body needs a list of records")
     if unknown := body.keys() - {"allOrNone", "records"}:
-        raise Problem("JSON_PARSER_ERROR", f"Unrecognized field {sorted(unknown)[0]!r}")
+        raise Problem("JSON_PARSER_ERROR", f"Unrecognized field {min(unknown)!r}")
     changes = []
     for record in body["records"]:
         given = record.get("attributes") if isinstance(record, dict) else None

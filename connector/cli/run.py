@@ -1,0 +1,43 @@
+"""`connector run`: the service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
+    stages: Annotated[
+        str, typer.Option(help="Which stages to run, separated by commas: capture,trigger,send,receive,write.")
+    ] = "capture,trigger,send,receive,write",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the service until SIGTERM or Ctrl-C, which drain it. Exit code 2 when a person has to change something."""
+    import asyncio  # noqa: PLC0415 - --help is quick without these
+    import signal  # noqa: PLC0415
+
+    import structlog  # noqa: PLC0415
+
+    from connector import config_file, logs  # noqa: PLC0415
+    from connector.app import STAGES, App  # noqa: PLC0415
+    from connector.errors import Fatal  # noqa: PLC0415
+
+    chosen = [stage.strip() for stage in stages.split(",")]
+    if unknown := [stage for stage in chosen if stage not in STAGES]:
+        raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
+    config = config_file.load(file, for_running=True)
+    logs.set_up(log_level)
+    log = structlog.get_logger("connector")
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with App(config, chosen) as app:
+            log.info("started", stages=chosen, address=app.address)
+            await app.run(stop)
+            log.info("draining", seconds=config.service.drain)
+        log.info("stopped")
+
+    asyncio.run(serve())

@@ -1,0 +1,65 @@
+"""`connector topics`: the catalogue, in Kafka and on paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The topics: list them, create them, write their reference.")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The configuration, a YAML file.")]
+
+
+@app.command("list")
+def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
+    """The topics that a configuration needs, and what lies on them."""
+    from rich.console import Console  # noqa: PLC0415 - --help is quick without these
+    from rich.table import Table  # noqa: PLC0415
+
+    from connector import config_file  # noqa: PLC0415
+    from connector.kafka import catalogue  # noqa: PLC0415
+
+    table = Table("topic", "partitions", "kept", "written by", "personal data", "what lies on it", highlight=False)
+    for topic in catalogue.topics_for(config_file.load(file)):
+        kept = "the last per key" if topic.retention is None else f"{topic.retention / 86400:g} days"
+        table.add_row(
+            topic.name, str(topic.partitions), kept, topic.owner, "yes" if topic.personal_data else "no", topic.summary
+        )
+    Console().print(table)
+
+
+@app.command("apply")
+def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
+    """Create what is missing and report what differs. Never deletes, shrinks or changes a topic."""
+    import asyncio  # noqa: PLC0415
+
+    from connector import config_file  # noqa: PLC0415
+    from connector.kafka import catalogue  # noqa: PLC0415
+
+    config = config_file.load(file)
+    report = asyncio.run(catalogue.apply(config.kafka, catalogue.topics_for(config)))
+    for name in report.created:
+        print(f"created    {name}")
+    for name in report.unchanged:
+        print(f"unchanged  {name}")
+    for difference in report.differences:
+        print(
+            f"differs    {difference.topic}: {difference.setting} is {difference.is_}, should be {difference.should_be}"
+        )
+
+
+@app.command("docs")
+def write_docs(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if something is stale.")] = False,
+) -> None:
+    """Write the JSON Schemas of the records and the topics' reference page."""
+    from connector.kafka import reference  # noqa: PLC0415
+
+    stale = reference.stale()
+    if check and stale:
+        print("stale, write them with `connector topics docs`:", *(str(path) for path, _ in stale), sep="\n  ")
+        raise typer.Exit(1)
+    for path, text in stale if not check else []:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        print(f"written  {path}")

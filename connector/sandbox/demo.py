@@ -1,0 +1,166 @@
+"""The demo: broker, doubles and connector together, and the customers' stories as a table."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from connector import config_file
+from connector.app import App
+from connector.config import Config
+from connector.doubles.salesforce import SalesforceDouble
+from connector.kafka import catalogue
+from connector.kafka.broker import Broker, kafka_broker
+from connector.sandbox.doubles import Sandbox, sandbox
+from connector.sandbox.story import Fate, Story, close_cases, open_cases
+
+_PATIENCE = 60.0  # seconds for the stages to be ready, and for the round trip, which takes about ten
+_POLL = 0.05  # seconds
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Played:
+    """How the demo went: each case's fate, what the doubles saw, and all that is not as it should be."""
+
+    story: Story
+    sandbox: Sandbox
+    seconds: float
+    problems: list[str]
+
+
+async def play(file: Path, say: Say) -> Played:
+    """Runs `file` against the doubles, with a broker and topics of its own, until every customer's story has ended."""
+    async with kafka_broker(say=say) as broker, sandbox() as doubles:
+        config = _config(file, broker, doubles)
+        say("Creating the topics …")
+        await catalogue.apply(config.kafka, catalogue.topics_for(config))
+        say("Starting the five stages …")
+        async with App(config) as app:
+            doubles.expect_webhooks_at(app.address)
+            running = asyncio.create_task(app.run(asyncio.Event()))
+            try:
+                return await _round_trip(config, app, doubles, running, say)
+            finally:
+                running.cancel()
+
+
+def _config(file: Path, broker: Broker, doubles: Sandbox) -> Config:
+    environment = {
+        **os.environ,
+        **doubles.environment(),
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "SERVICE_PORT": "0",
+    }
+    config = config_file.load(file, environment, for_running=True)
+    prefix = f"demo-{secrets.token_hex(3)}."  # on a broker that was there, the demo keeps to topics of its own
+    return config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
+
+
+async def _round_trip(config: Config, app: App, doubles: Sandbox, running: "asyncio.Task[None]", say: Say) -> Played:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while not (all(app.ready().values()) and doubles.salesforce.streams):
+                _raise_if_ended(running)
+                await asyncio.sleep(_POLL)
+    cases = open_cases(doubles)
+    story = Story(config.kafka, cases)
+    began = time.monotonic()
+    close_cases(doubles, cases)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE), aclosing(story.follow()) as looks:
+            said = ""
+            async for _ in looks:
+                _raise_if_ended(running)
+                if (told := _progress(story)) != said:
+                    said = told
+                    say(told)
+                if not story.wrong():
+                    break
+    return Played(story, doubles, time.monotonic() - began, _problems(story, doubles))
+
+
+def _raise_if_ended(running: "asyncio.Task[None]") -> None:
+    if running.done():
+        running.result()
+
+
+def _progress(story: Story) -> str:
+    fates = story.fates.values()
+    settled = sum(fate.settlement is not None for fate in fates)
+    answered = sum(bool(fate.feedbacks) for fate in fates)
+    written = sum(bool(fate.writes) for fate in fates)
+    return f"{len(fates)} cases closed at once: {settled} invitations settled, {answered} answered, {written} written back …"
+
+
+def _problems(story: Story, doubles: Sandbox) -> list[str]:
+    org, pisano = doubles.salesforce, doubles.pisano
+    problems = [f"{story.fates[case].customer.first_name}: {wrong}" for case, wrong in story.wrong().items()]
+    for case, fate in story.fates.items():
+        wanted = "Reopened" if fate.customer.reopened else fate.customer.status
+        if (status := org.record("Case", case)["Status"]) != wanted:
+            problems.append(f"{fate.customer.first_name}: the case is {status}, not {wanted}")
+    answers = sorted(record["Case__c"] for record in org.records("Survey_Response__c"))
+    if answers != sorted(case for case, fate in story.fates.items() if fate.customer.score is not None):
+        problems.append(f"{len(answers)} answers stand in Salesforce")
+    if violations := pisano.violations():
+        problems.append(f"Pisano counted {len(violations)} calls over its limits")
+    if second := pisano.second_emails():
+        problems.append(f"Pisano sent {len(second)} second e-mails")
+    return problems
+
+
+def table(played: Played) -> Table:
+    """A row for each customer."""
+    org, pisano = played.sandbox.salesforce, played.sandbox.pisano
+    summary = Table(
+        "case",
+        "customer",
+        "address",
+        "invitation",
+        "attempt",
+        "waited",
+        "answer",
+        "written to Salesforce",
+        title="What became of each customer",
+        caption=(
+            f"{len(pisano.calls)} calls to Pisano, {len(pisano.violations())} over its limits, "
+            f"{len(pisano.emails())} e-mails, {len(pisano.second_emails())} of them a second one; {played.seconds:.1f} s"
+        ),
+    )
+    for case, fate in played.story.fates.items():
+        number = org.record("Case", case)["CaseNumber"]
+        summary.add_row(number, *_cells(fate, org), style="dim" if fate.customer.last_name == "Burst" else None)
+    return summary
+
+
+def _cells(fate: Fate, org: SalesforceDouble) -> list[str]:
+    customer, settlement = fate.customer, fate.settlement
+    outcome = settlement.outcome.value if settlement else "none"
+    if settlement and settlement.outcome == "suppressed":
+        outcome += f": {settlement.reason}".replace("_", " ")
+    answer = "" if customer.score is None else f"{customer.score}"
+    if len(fate.feedbacks) > 1:
+        answer += f" (webhook came {len(fate.feedbacks)} times)"
+    written = [
+        "case reopened"
+        if write.operation == "update"
+        else f"response {org.record(write.object, write.record_id or '')['Name']}"
+        for write in fate.writes
+    ]
+    return [
+        customer.first_name,
+        customer.email or "",
+        fate.invitation.id[:8] if fate.invitation else "none",
+        outcome,
+        f"{fate.waited:.1f} s" if fate.waited is not None else "",
+        answer,
+        ", ".join(written),
+    ]

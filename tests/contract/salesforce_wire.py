@@ -1,0 +1,115 @@
+"""Plain httpx and grpc.aio towards the Salesforce double: no client of ours is involved."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import fastavro
+import grpc
+import httpx
+import orjson
+
+from connector.doubles.salesforce import SalesforceDouble
+from connector.salesforce.proto import pubsub_api_pb2 as pb
+from connector.salesforce.proto import pubsub_api_pb2_grpc
+
+API = "/services/data/v68.0"
+CASES = "/data/CaseChangeEvent"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_795_500_000.25  # not a whole second
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def log_in(sf: SalesforceDouble) -> dict[str, str]:
+    form = {"grant_type": "client_credentials", "client_id": sf.client_id, "client_secret": sf.client_secret}
+    async with httpx.AsyncClient(timeout=5) as http:
+        return (await http.post(f"{sf.login_url}/services/oauth2/token", data=form)).json()
+
+
+@asynccontextmanager
+async def rest(sf: SalesforceDouble, client: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {(await log_in(sf))['access_token']}"}
+    headers |= {"Sforce-Call-Options": f"client={client}"} if client else {}
+    async with httpx.AsyncClient(base_url=sf.login_url, headers=headers, timeout=5) as http:
+        yield http
+
+
+class PubSub:
+    """The stub, with the metadata of a fresh token."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.stub = pubsub_api_pb2_grpc.PubSubStub(channel)
+        self.metadata = metadata
+        self._schemas: dict[str, Any] = {}
+
+    def subscribe(self, topic: str = CASES, requested: int = 100, preset: str = "EARLIEST", replay_id: bytes = b"") -> "Feed":
+        return Feed(self.stub.Subscribe(metadata=self.metadata), request(topic, requested, preset, replay_id))
+
+    async def schema(self, schema_id: str) -> Any:
+        if schema_id not in self._schemas:
+            info = await self.stub.GetSchema(pb.SchemaRequest(schema_id=schema_id), metadata=self.metadata, timeout=5)
+            self._schemas[schema_id] = orjson.loads(info.schema_json)
+        return self._schemas[schema_id]
+
+    async def decode(self, event: pb.ConsumerEvent) -> dict[str, Any]:
+        schema = fastavro.parse_schema(await self.schema(event.event.schema_id))
+        return fastavro.schemaless_reader(io.BytesIO(event.event.payload), schema, None)
+
+    async def events(self, topic: str = CASES, count: int = 1) -> list[dict[str, Any]]:
+        """The first `count` events of a topic, decoded."""
+        feed = self.subscribe(topic)
+        found = [await self.decode(event) for event in await feed.take(count)]
+        feed.call.cancel()
+        return found
+
+
+class Feed:
+    def __init__(self, call: Any, first: pb.FetchRequest) -> None:
+        self.call, self._first = call, first
+
+    async def read(self) -> Any:
+        """The next response, or grpc.aio.EOF."""
+        async with asyncio.timeout(5):
+            if self._first is not None:
+                await self.call.write(self._first)
+                self._first = None
+            return await self.call.read()
+
+    async def request(self, count: int, topic: str = "") -> None:
+        await self.call.write(pb.FetchRequest(topic_name=topic, num_requested=count))
+
+    async def take(self, count: int) -> list[Any]:
+        events: list[Any] = []
+        while len(events) < count:
+            events += (await self.read()).events
+        return events
+
+
+def request(topic: str, requested: int, preset: str = "EARLIEST", replay_id: bytes = b"") -> pb.FetchRequest:
+    return pb.FetchRequest(
+        topic_name=topic, num_requested=requested, replay_preset=pb.ReplayPreset.Value(preset), replay_id=replay_id
+    )
+
+
+@asynccontextmanager
+async def pubsub(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
+    token = await log_in(sf)
+    metadata = (
+        ("accesstoken", token["access_token"]),
+        ("instanceurl", token["instance_url"]),
+        ("tenantid", token["id"].split("/")[-2]),
+    )
+    async with grpc.aio.insecure_channel(sf.pubsub_endpoint) as channel:
+        yield PubSub(channel, metadata)
+
+
+def trailer(error: grpc.aio.AioRpcError) -> str:
+    """The `error-code` without its prefix."""
+    return dict(error.trailing_metadata())["error-code"].removeprefix("sfdc.platform.eventbus.grpc.")
