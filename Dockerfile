@@ -11,12 +11,12 @@ COPY connector connector
 RUN /opt/connector/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home connector
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin connector
 COPY --from=build /opt/connector /opt/connector
 COPY examples /etc/connector/examples
 ENV PATH=/opt/connector/bin:$PATH PYTHONUNBUFFERED=1 SERVICE_HOST=0.0.0.0 SERVICE_PORT=8080
 USER 10001
 WORKDIR /etc/connector
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"SERVICE_PORT\"]}/healthz', timeout=4)"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"SERVICE_PORT\"]}/healthz', timeout=4)"]
 CMD ["connector", "run", "/etc/connector/connector.yaml"]

@@ -8,6 +8,7 @@ import os
 import random
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from typing import cast
 
 import pytest
@@ -58,10 +59,11 @@ def bootstrap_servers(broker: Broker) -> str:
 
 
 @pytest.fixture(scope="session")
-def docker_engine() -> None:
-    """Skips where no Docker engine answers."""
+def docker_engine() -> str:
+    """The DOCKER_HOST of an engine that answers; skips where there is none."""
     try:
-        _container_broker.docker_engine(os.environ).close()
+        with closing(_container_broker.docker_engine(os.environ)):
+            return _container_broker.docker_host(os.environ)
     except NotHere as reason:
         pytest.skip(str(reason))
 

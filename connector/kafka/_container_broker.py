@@ -99,9 +99,8 @@ def _container(environ: Mapping[str, str], say: Callable[[str], None]) -> "Docke
         except ImageNotFound:
             say(f"pulling {IMAGE}")
     testcontainers_config.ryuk_disabled = True  # its clean-up container would be one more image to pull; see _COMMAND
-    container = DockerContainer(
-        IMAGE, docker_client_kw={"environment": _environment(environ)}, command=["bash", "-c", _COMMAND]
-    )
+    environment = dict(environ, DOCKER_HOST=docker_host(environ))
+    container = DockerContainer(IMAGE, docker_client_kw={"environment": environment}, command=["bash", "-c", _COMMAND])
     for name, value in _SETTINGS.items():
         container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
     container.with_env("KAFKA_HEAP_OPTS", "-Xmx384m").with_exposed_ports(_PORT)
@@ -117,22 +116,23 @@ def docker_engine(environ: Mapping[str, str]) -> "docker.DockerClient":
     except ImportError as error:
         raise NotHere("testcontainers is not installed (pip install 'salesforce-pisano-connector[sandbox]')") from error
 
-    environment = _environment(environ)
-    nobody = f"no Docker engine answers at {environment['DOCKER_HOST']}"
-    if not _is_there(environment["DOCKER_HOST"]):
+    host = docker_host(environ)
+    nobody = f"no Docker engine answers at {host}"
+    if not _is_there(host):
         raise NotHere(nobody)
     try:
-        engine = DockerClient(environment=environment, timeout=_ENGINE_WITHIN).client
+        engine = DockerClient(environment=dict(environ, DOCKER_HOST=host), timeout=_ENGINE_WITHIN).client
         engine.ping()
     except DockerException as error:
         raise NotHere(f"{nobody}: {error}") from error
     return engine
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def docker_host(environ: Mapping[str, str]) -> str:
+    """The address of the engine that Docker's own command would speak to."""
     from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415 - an optional extra
 
-    return dict(environ, DOCKER_HOST=environ.get("DOCKER_HOST") or get_docker_host() or "unix:///var/run/docker.sock")
+    return environ.get("DOCKER_HOST") or get_docker_host() or "unix:///var/run/docker.sock"
 
 
 def _is_there(address: str) -> bool:

@@ -22,6 +22,7 @@ from connector.sandbox.story import Fate, Story, close_cases, open_cases
 
 _PATIENCE = 60.0  # seconds for the stages to be ready, and for the round trip, which takes about ten
 _POLL = 0.05  # seconds
+_SAY = 0.5  # seconds between two lines of progress
 
 Say = Callable[[str], None]
 
@@ -76,12 +77,12 @@ async def _round_trip(config: Config, app: App, doubles: Sandbox, running: "asyn
     close_cases(doubles, cases)
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE), aclosing(story.follow()) as looks:
-            said = ""
+            said_at = began
             async for _ in looks:
                 _raise_if_ended(running)
-                if (told := _progress(story)) != said:
-                    said = told
-                    say(told)
+                if time.monotonic() - said_at > _SAY:
+                    said_at = time.monotonic()
+                    say(_progress(story))
                 if not story.wrong():
                     break
     return Played(story, doubles, time.monotonic() - began, _problems(story, doubles))
@@ -146,6 +147,8 @@ def _cells(fate: Fate, org: SalesforceDouble) -> list[str]:
     outcome = settlement.outcome.value if settlement else "none"
     if settlement and settlement.outcome == "suppressed":
         outcome += f": {settlement.reason}".replace("_", " ")
+    elif settlement and settlement.outcome == "rejected" and "question" in (settlement.reason or ""):
+        outcome += ": question key"
     answer = "" if customer.score is None else f"{customer.score}"
     if len(fate.feedbacks) > 1:
         answer += f" (webhook came {len(fate.feedbacks)} times)"

@@ -5,6 +5,7 @@ exactly where the topics end. Workers share the channels, and whoever takes one 
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import structlog
@@ -77,13 +78,15 @@ class Capture:
         self._metrics.stream_restarts.labels(channel_log.channel).inc()
         position = channel_log.position
         try:
-            async for batch in self._pubsub.subscribe(
+            stream = self._pubsub.subscribe(
                 channel_log.channel,
                 replay_id=bytes.fromhex(position.replay_id) if position else None,
                 preset=self._settings.start,
-            ):
-                await self._store(batch, channel_log)
-                progress = True
+            )
+            async with aclosing(stream) as batches:
+                async for batch in batches:
+                    await self._store(batch, channel_log)
+                    progress = True
         except PositionLost as error:
             self._begin_again(channel_log, error)
         except Retryable as error:
@@ -123,7 +126,7 @@ class Capture:
             if channel.startswith("/event/"):
                 return [_platform_event(channel, raw, decode_platform_event(raw.payload, schema))]
             return [_change_event(channel, raw, change) for change in decode(raw.payload, schema)]
-        except Rejected as error:
+        except (Rejected, ValueError, OverflowError, OSError) as error:  # the latter from a time that is none
             log.warning("event_undecodable", channel=channel, replay_id=raw.replay_id.hex(), error=str(error))
             records.append(self._dead_letter(f"{channel} {raw.replay_id.hex()}", raw.payload, "undecodable", error))
             return []

@@ -49,7 +49,9 @@ class PubSub:
         self.metadata = metadata
         self._schemas: dict[str, Any] = {}
 
-    def subscribe(self, topic: str = CASES, requested: int = 100, preset: str = "EARLIEST", replay_id: bytes = b"") -> "Feed":
+    def subscribe(
+        self, topic: str = CASES, requested: int = 100, preset: str = "EARLIEST", replay_id: bytes = b""
+    ) -> "Feed":
         return Feed(self.stub.Subscribe(metadata=self.metadata), request(topic, requested, preset, replay_id))
 
     async def schema(self, schema_id: str) -> Any:
@@ -90,6 +92,10 @@ class Feed:
         while len(events) < count:
             events += (await self.read()).events
         return events
+
+    async def drain(self) -> None:
+        while await self.read() is not grpc.aio.EOF:
+            pass
 
 
 def request(topic: str, requested: int, preset: str = "EARLIEST", replay_id: bytes = b"") -> pb.FetchRequest:

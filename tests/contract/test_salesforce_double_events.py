@@ -36,7 +36,7 @@ def named(schema: dict[str, Any], bitmaps: list[str]) -> set[str]:
     for bitmap in bitmaps:
         position, _, digits = bitmap.rpartition("-")
         assert len(digits) % 2 == 0
-        bits = [index for index, bit in enumerate(reversed(bin(int(digits, 16))[2:])) if bit == "1"]
+        bits = [index for index, bit in enumerate(reversed(f"{int(digits, 16):b}")) if bit == "1"]
         if position:
             field = schema["fields"][int(position)]
             parts = next(declared[b if isinstance(b, str) else b["name"]] for b in field["type"][::-1] if b != "null")
@@ -148,7 +148,9 @@ async def test_the_same_change_to_several_records_is_one_merged_event(sf: Salesf
     assert event["ChangeEventHeader"]["recordIds"] == cases
 
 
-async def test_a_transaction_gives_each_record_one_event_with_its_final_state(sf: SalesforceDouble, api: PubSub) -> None:
+async def test_a_transaction_gives_each_record_one_event_with_its_final_state(
+    sf: SalesforceDouble, api: PubSub
+) -> None:
     """salesforce §B1, §B3: one transactionKey, sequence numbers with gaps where an object is not captured."""
     with sf.transaction() as changes:
         first = changes.create("Case", {"Subject": "one"})

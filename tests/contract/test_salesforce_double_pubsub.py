@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from salesforce_wire import CASES, Clock, PubSub, pubsub, trailer
+from salesforce_wire import CASES, Clock, Feed, PubSub, pubsub, trailer
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
@@ -28,10 +28,10 @@ async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
         yield api
 
 
-async def refused(feed: object) -> grpc.aio.AioRpcError:
+async def refused(feed: Feed) -> grpc.aio.AioRpcError:
+    """How the stream ends, after whatever it still delivers."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while await feed.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]
-            pass
+        await feed.drain()
     return caught.value
 
 
@@ -185,7 +185,7 @@ async def test_a_stream_with_nothing_requested_is_closed_without_keepalives(sf: 
 
 
 async def test_topics(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A2, §B5: one entity has a schema id, a channel of several a blank one, an unknown one is NOT_FOUND."""
+    """salesforce §A2, §B5: one entity has a schema id, a channel of several a blank one, others are NOT_FOUND."""
     single = await api.stub.GetTopic(pb.TopicRequest(topic_name=CASES), metadata=api.metadata)
     assert len(single.schema_id) == 22
     assert (await api.schema(single.schema_id))["name"] == "CaseChangeEvent"

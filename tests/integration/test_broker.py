@@ -68,8 +68,12 @@ asyncio.run(hold())
 
 
 @pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGTERM])
-async def test_a_broker_ends_with_the_process_that_asked_for_it(way: Way, deadly: signal.Signals) -> None:
-    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLDER, way, stdout=subprocess.PIPE)
+async def test_a_broker_ends_with_the_process_that_asked_for_it(
+    way: Way, deadly: signal.Signals, tmp_path: Path
+) -> None:
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _HOLDER, way, stdout=subprocess.PIPE, env=dict(os.environ, TMPDIR=str(tmp_path))
+    )
     try:
         assert holder.stdout is not None
         host, _, port = (await holder.stdout.readline()).decode().strip().rpartition(":")

@@ -56,6 +56,7 @@ _LENGTHS = {
     "ref": 18,
     "id": 18,
     "auto": 30,
+    "switchable": 255,
 }
 _LINE = re.compile(r"(?P<name>\w+) (?P<kind>\w+)(?P<restricted>!?)(?:\((?P<argument>.*?)\))?(?P<flags>(?: \S+)*)")
 
