@@ -1,7 +1,7 @@
 """Wiring only: from a configuration to running stages, and from a request to stop to a drained end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Any, Protocol, Self
 
@@ -124,15 +124,16 @@ class App:
             timeout=settings.timeout,
         )
         receive = self._receive()
-        for name, build in {
-            "write": lambda: self._write(rest),
-            "send": lambda: self._send(http),
-            "trigger": lambda: self._trigger(rest),
+        build: dict[str, Callable[[], Runner]] = {
             "capture": lambda: self._capture(tokens),
-        }.items():  # from the end of the story to its beginning, so that each stage finds the next one there
-            if name in self._stages:
-                self._runners[name] = build()
-                await self._runners[name].start()
+            "trigger": lambda: self._trigger(rest),
+            "send": lambda: self._send(http),
+            "write": lambda: self._write(rest),
+        }
+        for name in self._stages:
+            if name in build:
+                self._runners[name] = build[name]()
+        await asyncio.gather(*(runner.start() for runner in self._runners.values()))
         self._server = Server(
             config.service,
             receive.routes() if "receive" in self._stages else [],

@@ -24,7 +24,7 @@ class Retryable(ConnectorError):
 
 
 class Rejected(ConnectorError):
-    """The other side refused this very record and would refuse it again. `code` is its own word for why, if it gave one."""
+    """The other side refused this very record and would do so again. `code` is its own word for why, if it gave one."""
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)

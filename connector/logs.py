@@ -1,4 +1,4 @@
-"""How the service logs: one JSON object a line, or coloured text on a terminal. Never a local variable's value (rule 9)."""
+"""How the service logs: one JSON object a line, or text on a terminal. Never a local variable's value (rule 9)."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ import structlog
 
 def set_up(level: str = "info") -> None:
     """Configures structlog and the libraries' own loggers, on standard error. To be called before grpc is imported."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core has a log of its own; its errors reach us as exceptions
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core logs by itself; its errors reach us as exceptions
     on_terminal = sys.stderr.isatty()
     renderer = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)

@@ -10,8 +10,8 @@ def check(
     file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
 ) -> None:
     """Validate a configuration file and say in words what it does. Exit code 2 if `connector run` would refuse it."""
-    from connector import config_file  # noqa: PLC0415 - --help is quick without it
-    from connector.surveys.plan import plan  # noqa: PLC0415
+    from connector import config_file
+    from connector.surveys.plan import plan
 
     found = config_file.read(file)
     print("\n".join(plan(found.config)))

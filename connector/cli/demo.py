@@ -11,13 +11,13 @@ _WIDTH = 132  # columns of the table where no terminal says how many there are
 def demo(
     file: Annotated[Path, typer.Argument(help="The configuration to run.")] = Path("examples/closed-case.yaml"),
 ) -> None:
-    """Run a configuration against the doubles, on a broker of its own. Exit code 1 if anything is not as it should be."""
-    import asyncio  # noqa: PLC0415 - --help is quick without these
+    """Run a configuration against the doubles, on a broker of its own. Exit code 1 if anything went wrong."""
+    import asyncio
 
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from connector import logs  # noqa: PLC0415
-    from connector.sandbox.demo import play, table  # noqa: PLC0415
+    from connector import logs
+    from connector.sandbox.demo import play, table
 
     logs.set_up("error")
     console = Console(highlight=False)

@@ -14,14 +14,14 @@ def run(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C, which drain it. Exit code 2 when a person has to change something."""
-    import asyncio  # noqa: PLC0415 - --help is quick without these
-    import signal  # noqa: PLC0415
+    import asyncio
+    import signal
 
-    import structlog  # noqa: PLC0415
+    import structlog
 
-    from connector import config_file, logs  # noqa: PLC0415
-    from connector.app import STAGES, App  # noqa: PLC0415
-    from connector.errors import Fatal  # noqa: PLC0415
+    from connector import config_file, logs
+    from connector.app import STAGES, App
+    from connector.errors import Fatal
 
     chosen = [stage.strip() for stage in stages.split(",")]
     if unknown := [stage for stage in chosen if stage not in STAGES]:

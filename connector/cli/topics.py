@@ -13,11 +13,11 @@ ConfigFile = Annotated[Path, typer.Argument(help="The configuration, a YAML file
 @app.command("list")
 def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     """The topics that a configuration needs, and what lies on them."""
-    from rich.console import Console  # noqa: PLC0415 - --help is quick without these
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
-    from connector import config_file  # noqa: PLC0415
-    from connector.kafka import catalogue  # noqa: PLC0415
+    from connector import config_file
+    from connector.kafka import catalogue
 
     table = Table("topic", "partitions", "kept", "written by", "personal data", "what lies on it", highlight=False)
     for topic in catalogue.topics_for(config_file.load(file)):
@@ -31,10 +31,10 @@ def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
 @app.command("apply")
 def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     """Create what is missing and report what differs. Never deletes, shrinks or changes a topic."""
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
-    from connector import config_file  # noqa: PLC0415
-    from connector.kafka import catalogue  # noqa: PLC0415
+    from connector import config_file
+    from connector.kafka import catalogue
 
     config = config_file.load(file)
     report = asyncio.run(catalogue.apply(config.kafka, catalogue.topics_for(config)))
@@ -53,7 +53,7 @@ def write_docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if something is stale.")] = False,
 ) -> None:
     """Write the JSON Schemas of the records and the topics' reference page."""
-    from connector.kafka import reference  # noqa: PLC0415
+    from connector.kafka import reference
 
     stale = reference.stale()
     if check and stale:

@@ -72,10 +72,9 @@ def catalogue() -> tuple[Topic, ...]:
 
 
 def entity_topics(config: Config) -> dict[str, str]:
-    """The topic of each entity that the channels name, or that a survey wants from a channel of several (salesforce §B5)."""
-    wanted = {entity for entity in map(_entity, config.salesforce.channels) if entity} | {
-        s.on for s in config.surveys.values()
-    }
+    """The topic of each entity that a channel names, or that a survey wants from a channel of several."""
+    named = {entity for entity in map(_entity, config.salesforce.channels) if entity}
+    wanted = named | {survey.on for survey in config.surveys.values()}
     return {
         entity: f"{config.kafka.topic_prefix}salesforce.{'events' if entity.endswith('__e') else 'cdc'}.{entity}"
         for entity in sorted(wanted)

@@ -97,7 +97,7 @@ class Publisher:
 
 
 async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
-    """A started producer whose transactional id is `name` behind the prefix; it fences every earlier one of that name."""
+    """A started producer with the transactional id `name` behind the prefix; it fences every earlier one."""
     producer = AIOKafkaProducer(
         **client_settings(kafka),
         transactional_id=kafka.topic_prefix + name,

@@ -66,7 +66,7 @@ class StackedLimiter:
         return max(self._log.earliest(now), self._closed_until) - now
 
     def count_now(self) -> None:
-        """Counts the last permitted call as made now: the other side counts it when it arrives, which is after its permit."""
+        """Counts the last permitted call as made now: the other side counts it on its arrival, after its permit."""
         self._log.move_last(self._clock())
 
     def close_for(self, seconds: float) -> None:

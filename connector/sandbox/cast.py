@@ -38,11 +38,10 @@ _ACTORS = [
     Customer("İpek", "Doğan", "ipek@example.com", score=2, comment='100% \\ "unhappy" {{ really }}'),
     Customer("Jale", "Kılıç", "jale@example.com"),
 ]
+_NAMES = ["Kaan", "Lale", "Mert", "Nil", "Onur", "Pelin", "Rana", "Sarp", "Tuna", "Umut", "Vera", "Yaman", "Zeki"]
+_NAMES += ["Aslı", "Burak", "Ceren", "Doruk", "Esra"]
 # More cases closed at the same moment than Pisano takes calls in five seconds.
 _BURST = [
-    Customer(name, "Burst", f"customer{number}@example.org", score=8)
-    for number, name in enumerate(
-        "Kaan Lale Mert Nil Onur Pelin Rana Sarp Tuna Umut Vera Yaman Zeki Aslı Burak Ceren Doruk Esra".split(), start=1
-    )
+    Customer(name, "Burst", f"customer{number}@example.org", score=8) for number, name in enumerate(_NAMES, start=1)
 ]
 CUSTOMERS = (*_ACTORS, *_BURST)

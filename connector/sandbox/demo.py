@@ -98,7 +98,7 @@ def _progress(story: Story) -> str:
     settled = sum(fate.settlement is not None for fate in fates)
     answered = sum(bool(fate.feedbacks) for fate in fates)
     written = sum(bool(fate.writes) for fate in fates)
-    return f"{len(fates)} cases closed at once: {settled} invitations settled, {answered} answered, {written} written back …"
+    return f"{len(fates)} cases closed at once: {settled} settled, {answered} answered, {written} written back …"
 
 
 def _problems(story: Story, doubles: Sandbox) -> list[str]:
@@ -133,7 +133,7 @@ def table(played: Played) -> Table:
         title="What became of each customer",
         caption=(
             f"{len(pisano.calls)} calls to Pisano, {len(pisano.violations())} over its limits, "
-            f"{len(pisano.emails())} e-mails, {len(pisano.second_emails())} of them a second one; {played.seconds:.1f} s"
+            f"{len(pisano.emails())} e-mails, {len(pisano.second_emails())} second ones; {played.seconds:.1f} s"
         ),
     )
     for case, fate in played.story.fates.items():

@@ -27,12 +27,12 @@ class Sandbox:
     def environment(self) -> dict[str, str]:
         """The variables that `examples/*.yaml` need, but for the broker's."""
         return {
-            "SF_LOGIN_URL": self.salesforce.login_url,
+            "SF_LOGIN_URL": _reachable(self.salesforce.login_url),
             "SF_CLIENT_ID": _CLIENT_ID,
             "SF_CLIENT_SECRET": _CLIENT_SECRET,
-            "SF_PUBSUB_ENDPOINT": self.salesforce.pubsub_endpoint,
+            "SF_PUBSUB_ENDPOINT": _reachable(self.salesforce.pubsub_endpoint),
             "SF_PUBSUB_TLS": "false",
-            "PISANO_BASE_URL": self.pisano.base_url,
+            "PISANO_BASE_URL": _reachable(self.pisano.base_url),
             "PISANO_APP_ID": _APP_ID,
             "PISANO_APP_SECRET": _APP_SECRET,
             "PISANO_WEBHOOK_SECRET": _WEBHOOK_SECRET,
@@ -62,3 +62,8 @@ async def sandbox(
             "4712", [Question(key="case_id"), Question(key="agent_name")]
         )  # somebody renamed a question
         yield Sandbox(salesforce, pisano)
+
+
+def _reachable(address: str) -> str:
+    """Who listens everywhere is reached at the loopback address, the only one where plain text is allowed."""
+    return address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104

@@ -1,6 +1,6 @@
 """Plays the customers' part in the doubles, and reads from the topics what became of each."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer
@@ -90,7 +90,7 @@ class Story:
         """What is not as it should be, by case."""
         return {case: wrong for case, fate in self.fates.items() if (wrong := fate.wrong())}
 
-    async def follow(self) -> AsyncIterator[None]:
+    async def follow(self) -> AsyncGenerator[None, None]:
         """Yields whenever the topics told something, until it is closed."""
         names = {self._kafka.topic_prefix + name: tell for name, tell in self._tellers().items()}
         consumer = AIOKafkaConsumer(

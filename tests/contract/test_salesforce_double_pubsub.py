@@ -65,16 +65,34 @@ async def test_the_window_is_clamped_to_100_and_responses_are_smaller_than_reque
     sf: SalesforceDouble, api: PubSub
 ) -> None:
     """salesforce §0.2, §A2: requests add up to 100 at most; a response may hold fewer, the rest stays pending."""
+    sf.configure(keepalive=0.05)
+    feed = api.subscribe(requested=90)
+    assert (await feed.read()).pending_num_requested == 90
+    await feed.request(90)
+    assert (await feed.read()).pending_num_requested == 100
+    sf.configure(keepalive=60)
     for _ in range(130):
         sf.create("Case", {})
-    feed = api.subscribe(requested=100)
-    first = await feed.read()
-    assert (len(first.events), first.pending_num_requested) == (50, 50)
-    await feed.request(100)
-    assert len(await feed.take(80)) == 80
-    (stream,) = sf.streams
-    assert stream.delivered == 130
-    assert stream.pending <= 100 - 30
+    responses = [await feed.read() for _ in range(2)]
+    assert [(len(each.events), each.pending_num_requested) for each in responses] == [(50, 50), (50, 0)]
+    await feed.request(30)
+    assert len((await feed.read()).events) == 30
+
+
+async def test_more_than_100_may_be_refused_instead_of_clamped(sf: SalesforceDouble, api: PubSub) -> None:
+    """salesforce §A4, §G."""
+    sf.configure(clamp=False)
+    error = await refused(api.subscribe(requested=101))
+    assert trailer(error) == "subscription.fetch.overflow"
+
+
+async def test_the_delivery_allocation_ends(sf: SalesforceDouble, api: PubSub) -> None:
+    """salesforce §A4, §A5."""
+    sf.configure(delivery_limit=2)
+    for _ in range(3):
+        sf.create("Case", {})
+    error = await refused(api.subscribe())
+    assert (error.code(), trailer(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "subscription.limit.exceeded")
 
 
 @pytest.mark.parametrize("requested", [0, -1])

@@ -9,7 +9,7 @@ import jwt
 import pytest
 from salesforce_wire import API, Clock, log_in, pubsub, rest
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
+from connector.doubles.salesforce import Fault, SalesforceDouble, ids
 from connector.doubles.salesforce.oauth import make_key
 
 RESPONSES = f"{API}/composite/sobjects/Survey_Response__c/Pisano_Id__c"
@@ -60,6 +60,12 @@ def error(answer: httpx.Response) -> tuple[int, str]:
     (problem,) = answer.json()
     assert problem["message"]
     return answer.status_code, problem["errorCode"]
+
+
+def test_the_checksum_of_an_id() -> None:
+    """18 characters name the same record as 15, whatever becomes of their case."""
+    assert ids.normal("001A0000006Vm9u") == "001A0000006Vm9uIAC"
+    assert ids.normal("001a0000006vm9uIAC") is None
 
 
 async def test_a_token_and_the_org_in_its_id(sf: SalesforceDouble) -> None:
@@ -238,6 +244,14 @@ async def test_a_refused_record_leaves_its_neighbours_alone(
     assert {row["Pisano_Id__c"] for row in sf.records("Survey_Response__c")} == {"good", "fine"}
 
 
+async def test_a_wrong_field_may_fail_the_whole_call(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
+    """salesforce §G: not known, so the double can do both."""
+    sf.configure(bad_field="call")
+    records = [response("a"), response("b", Nothing__c=1)]
+    assert error(await http.patch(RESPONSES, json={"records": records})) == (400, "INVALID_FIELD")
+    assert sf.records("Survey_Response__c") == []
+
+
 async def test_an_external_id_twice_in_a_call_fails(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
     """salesforce §D2."""
     results = await upsert(http, response("a"), response("b"), response("a"))
@@ -350,6 +364,7 @@ async def test_the_daily_limit_and_unknown_resources(sf: SalesforceDouble, http:
     """salesforce §D4."""
     assert error(await http.get("/services/data/v99.0/limits")) == (404, "NOT_FOUND")
     assert error(await http.get(f"{API}/nothing")) == (404, "NOT_FOUND")
+    assert error(await http.get(f"{API}/sobjects/Nothing__c/describe")) == (404, "NOT_FOUND")
     assert error(await http.put(f"{API}/limits")) == (405, "METHOD_NOT_ALLOWED")
     sf.configure(api_limit=1)
     assert error(await http.get(f"{API}/limits")) == (403, "REQUEST_LIMIT_EXCEEDED")

@@ -78,6 +78,8 @@ class Front:
         version = request.match_info.get("version", "68.0")
         if int(version.partition(".")[0]) not in _VERSIONS:
             raise Problem("NOT_FOUND", "The requested resource does not exist", status=404)
+        if request.match_info.get("object", "Case") not in self._double.store.objects:
+            raise Problem("NOT_FOUND", "The requested resource does not exist", status=404)
         self._double.api_usage += 1
         if self._double.api_usage > self._double.settings.api_limit:
             raise Problem("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", status=403)

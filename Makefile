@@ -1,0 +1,48 @@
+# A machine needs Python 3.11 or later, and Docker or Java 17 with Maven. Everything else goes into .venv.
+# `make PYTHON=python3.12 …` chooses the Python that .venv is made with.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format schemas clean
+
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## take a dozen made-up customers all the way round, and show what became of each
+	@$(BIN)/connector demo
+
+test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## what must hold before a change is taken: style, types, imports, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/connector topics docs --check
+	$(BIN)/python -m connector.salesforce.proto.generate --check
+
+format: $(READY) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(READY) ## write the generated files: schemas, the topics' page, the Pub/Sub stubs
+	$(BIN)/connector topics docs
+	$(BIN)/python -m connector.salesforce.proto.generate
+
+clean: ## remove .venv and what the tools leave behind
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+# Written last, so that an installation that was broken off is taken up again.
+$(READY): pyproject.toml
+	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c '$(IS_NEW_ENOUGH)'; then \
+		echo "Python 3.11 or later is needed. Install it, or name it: make PYTHON=/path/to/python3.11 …" >&2; exit 2; fi
+	@echo "setting up .venv (half a minute, once)"
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a .venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
