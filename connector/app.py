@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 STAGES = ("capture", "trigger", "send", "receive", "write")
 
+_LEAVE = 10.0  # seconds to leave the consumer groups after draining; past it Kafka finds out by itself
 _LOOK = 1.0  # seconds between looks at whether every stage still lives
 _IN_FLIGHT = {"trigger": 400, "send": 1000, "write": 400}  # records in memory: two full SOQL or collections calls; send
 # holds what waits for the limiter, and a call can only carry together what is here
@@ -71,22 +72,23 @@ class App:
         self._resources = AsyncExitStack()
         self._publisher = Publisher(config.kafka)
         self._prefix = config.kafka.topic_prefix
+        self._server: Server | None = None
 
     async def __aenter__(self) -> Self:
         try:
             await self._start()
         except BaseException:
-            await self._resources.aclose()
+            await self._stop(drain=0.0)
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stop()
+        await self._stop(self._config.service.drain)
 
     @property
     def address(self) -> str:
         """Where webhooks, /healthz, /readyz and /metrics are served, such as http://127.0.0.1:8080."""
-        return self._server.address
+        return self._server.address if self._server else ""
 
     def ready(self) -> dict[str, bool]:
         """Whether each stage is ready to work."""
@@ -142,11 +144,14 @@ class App:
         )
         await self._server.start()
 
-    async def _stop(self) -> None:
-        drain = self._config.service.drain
-        await self._server.stop()
-        async with asyncio.timeout(2 * drain):
-            await asyncio.gather(*(runner.stop(drain) for runner in self._runners.values()))
+    async def _stop(self, drain: float) -> None:
+        if self._server is not None:
+            await self._server.stop()
+        try:
+            async with asyncio.timeout(drain + _LEAVE):
+                await asyncio.gather(*(runner.stop(drain) for runner in self._runners.values()))
+        except TimeoutError:
+            log.warning("not_drained_in_time", seconds=drain + _LEAVE)
         await self._resources.aclose()
 
     def _capture(self, tokens: TokenSource) -> Runner:

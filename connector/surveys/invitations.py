@@ -1,6 +1,6 @@
 """From a change event to an invitation, or to the reason why the customer is not invited."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ class _Record(Mapping[str, Any]):
         except KeyError:
             raise Unread(field) from None
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
     def __len__(self) -> int:
@@ -57,8 +57,9 @@ class SurveyRule:
             wanted = None
         if wanted is False:
             return None
-        if not self._fields <= event.fields.keys():
-            scope = await self._completed(scope, event)
+        if missing := self._fields - _known(event).keys():
+            read = await self._looked_up(event.entity, event.record_id, missing)
+            scope["record"] = {**read, **_known(event)}
         if wanted is None and not self._holds(scope):
             return None
         for name, lookup in self._survey.lookup.items():
@@ -68,11 +69,7 @@ class SurveyRule:
     def _holds(self, scope: Mapping[str, Any]) -> bool:
         return self._survey.when is None or self._survey.when.holds(scope)
 
-    async def _completed(self, scope: Mapping[str, Any], event: ChangeEvent) -> dict[str, Any]:
-        read = await self._looked_up(event.entity, event.record_id, self._fields - event.fields.keys())
-        return {**scope, "record": {**read, **event.fields}}
-
-    async def _looked_up(self, object_name: str, record_id: object, fields: Any) -> dict[str, Any]:
+    async def _looked_up(self, object_name: str, record_id: object, fields: Collection[str]) -> dict[str, Any]:
         row = await self._lookup.read(object_name, str(record_id), fields) if record_id is not None else None
         return {field: None if row is None else row.get(field) for field in fields}
 
@@ -109,9 +106,14 @@ class SurveyRule:
         return email, None, None
 
 
+def _known(event: ChangeEvent) -> dict[str, Any]:
+    """What the event tells of its record; a change event names the Id in its header only."""
+    return {"Id": event.record_id, **event.fields}
+
+
 def _scope(event: ChangeEvent) -> dict[str, Any]:
     return {
-        "record": _Record(event.fields),
+        "record": _Record(_known(event)),
         "changed": list(event.changed_fields),
         "nulled": list(event.nulled_fields),
         "event": {

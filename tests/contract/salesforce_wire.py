@@ -119,3 +119,32 @@ async def pubsub(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
 def trailer(error: grpc.aio.AioRpcError) -> str:
     """The `error-code` without its prefix."""
     return dict(error.trailing_metadata())["error-code"].removeprefix("sfdc.platform.eventbus.grpc.")
+
+
+def named(schema: dict[str, Any], bitmaps: list[str]) -> set[str]:
+    """Our own reading of salesforce §B2, apart from the double's and the client's."""
+    names = set()
+    declared = {}
+    for field in schema["fields"]:
+        branches = field["type"] if isinstance(field["type"], list) else []
+        for branch in branches:
+            if isinstance(branch, dict):
+                declared[branch["name"]] = [part["name"] for part in branch["fields"]]
+    for bitmap in bitmaps:
+        position, _, digits = bitmap.rpartition("-")
+        assert len(digits) % 2 == 0
+        bits = [index for index, bit in enumerate(reversed(f"{int(digits, 16):b}")) if bit == "1"]
+        if position:
+            field = schema["fields"][int(position)]
+            parts = next(declared[b if isinstance(b, str) else b["name"]] for b in field["type"][::-1] if b != "null")
+            names |= {f"{field['name']}.{parts[bit]}" for bit in bits}
+        else:
+            names |= {schema["fields"][bit]["name"] for bit in bits}
+    return names
+
+
+def error(answer: httpx.Response) -> tuple[int, str]:
+    """Status and errorCode: the body is an array (salesforce §D4)."""
+    (problem,) = answer.json()
+    assert problem["message"]
+    return answer.status_code, problem["errorCode"]

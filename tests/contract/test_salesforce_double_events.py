@@ -2,10 +2,9 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from salesforce_wire import CASES, Clock, PubSub, pubsub
+from salesforce_wire import CASES, Clock, PubSub, named, pubsub
 
 from connector.doubles.salesforce import Channel, SalesforceDouble
 
@@ -22,28 +21,6 @@ async def sf() -> AsyncIterator[SalesforceDouble]:
 async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
     async with pubsub(sf) as api:
         yield api
-
-
-def named(schema: dict[str, Any], bitmaps: list[str]) -> set[str]:
-    """Our own reading of salesforce §B2, apart from the double's and the client's."""
-    names = set()
-    declared = {}
-    for field in schema["fields"]:
-        branches = field["type"] if isinstance(field["type"], list) else []
-        for branch in branches:
-            if isinstance(branch, dict):
-                declared[branch["name"]] = [part["name"] for part in branch["fields"]]
-    for bitmap in bitmaps:
-        position, _, digits = bitmap.rpartition("-")
-        assert len(digits) % 2 == 0
-        bits = [index for index, bit in enumerate(reversed(f"{int(digits, 16):b}")) if bit == "1"]
-        if position:
-            field = schema["fields"][int(position)]
-            parts = next(declared[b if isinstance(b, str) else b["name"]] for b in field["type"][::-1] if b != "null")
-            names |= {f"{field['name']}.{parts[bit]}" for bit in bits}
-        else:
-            names |= {schema["fields"][bit]["name"] for bit in bits}
-    return names
 
 
 async def test_the_schema_looks_like_a_real_one(sf: SalesforceDouble, api: PubSub) -> None:

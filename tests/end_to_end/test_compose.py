@@ -40,7 +40,7 @@ def compose(docker_engine: str, request: pytest.FixtureRequest) -> Iterator[Call
         yield run
     finally:
         if request.session.testsfailed:
-            print(run("logs", "--no-color", "--tail", "100"))  # noqa: T201 - pytest shows it with the failure
+            print(run("logs", "--no-color", "--tail", "100", "sandbox", "topics", "connector"))  # noqa: T201 - pytest shows it with the failure
         run("down", "--volumes", "--timeout", "1", within=_HEALTHY_WITHIN)
 
 
