@@ -54,7 +54,7 @@ def test_what_is_not_supported_yet_is_said_after_the_plan(
 ) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(
-        (EXAMPLES / "closed-case.yaml").read_text().replace("    on: Case\n", "    on: Case\n    delay: 2h\n")
+        (EXAMPLES / "closed-case.yaml").read_text().replace("    on: Case\n", "    on: Case\n    delay: 2h\n", 1)
     )
     assert run(monkeypatch, "check", str(file)) == 2
     printed = capsys.readouterr()

@@ -1,0 +1,132 @@
+"""The connector against doubles: its configuration, in this process, and as a process of its own."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from connector.app import STAGES, App
+from connector.config import Config, Kafka
+from connector.config_file import load
+from connector.doubles.pisano import PisanoDouble
+from connector.doubles.salesforce import SalesforceDouble
+from connector.kafka import catalogue
+from helpers.waiting import until
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
+WEBHOOK_SECRET = "made-up-webhook-secret"
+_NOBODY = "http://127.0.0.1:1"  # where a double that a test does not need would be
+_RUN = "from connector.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration file and the environment that it is read in."""
+
+    file: Path
+    environ: Mapping[str, str]
+    config: Config
+
+    @property
+    def kafka(self) -> Kafka:
+        return self.config.kafka
+
+
+async def set_up(
+    folder: Path,
+    bootstrap_servers: str,
+    prefix: str,
+    *,
+    pisano: PisanoDouble | None = None,
+    salesforce: SalesforceDouble | None = None,
+    account: Mapping[str, Any] | None = None,
+    channels: Collection[str] | None = None,
+) -> Setup:
+    """The example configuration with these doubles, on topics of its own, which are made here.
+
+    `account` replaces settings of the Pisano account `main`, `channels` those of Salesforce.
+    """
+    content = yaml.safe_load(EXAMPLE.read_text())
+    content["kafka"]["topic_prefix"] = prefix
+    content["pisano"]["main"].update(account or {})
+    if channels:
+        content["salesforce"]["channels"] = list(channels)
+    file = folder / "connector.yaml"
+    file.write_text(yaml.safe_dump(content))
+    environ = {
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "SERVICE_PORT": "0",
+        "SF_LOGIN_URL": salesforce.login_url if salesforce else _NOBODY,
+        "SF_CLIENT_ID": salesforce.client_id if salesforce else "nobody",
+        "SF_CLIENT_SECRET": salesforce.client_secret if salesforce else "nobody",
+        "SF_PUBSUB_ENDPOINT": salesforce.pubsub_endpoint if salesforce else "127.0.0.1:1",
+        "SF_PUBSUB_TLS": "false",
+        "PISANO_BASE_URL": pisano.base_url if pisano else _NOBODY,
+        "PISANO_APP_ID": pisano.app_id if pisano else "nobody",
+        "PISANO_APP_SECRET": pisano.app_secret if pisano else "nobody",
+        "PISANO_WEBHOOK_SECRET": WEBHOOK_SECRET,
+    }
+    config = load(file, environ, for_running=True)
+    await catalogue.apply(config.kafka, catalogue.topics_for(config))
+    return Setup(file, environ, config)
+
+
+@asynccontextmanager
+async def running_app(config: Config, stages: Collection[str] = STAGES) -> AsyncIterator[App]:
+    """The stages in this process, ready to work; what they fail with is raised, and at the end they are drained."""
+    stop = asyncio.Event()
+    async with App(config, stages) as app:
+        running = asyncio.create_task(app.run(stop))
+        try:
+            await until(lambda: running.done() or all(app.ready().values()))
+            yield app
+        finally:
+            stop.set()
+            await running
+
+
+class Process:
+    """`connector run` as a process of its own. What it says goes to `log`."""
+
+    def __init__(self, setup: Setup, stages: str, log: Path) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
+                [sys.executable, "-c", _RUN, "run", str(setup.file), "--stages", stages],
+                env={**os.environ, **setup.environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """As by kill -9."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    async def drain(self, within: float = 30.0) -> int:
+        """Asks it to end, as an orchestrator does; its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        await until(lambda: not self.runs, within)
+        return self._process.wait()
+
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")

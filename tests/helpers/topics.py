@@ -1,0 +1,86 @@
+"""Kafka as any other client sees it: plain aiokafka, so that a mistake in `connector.kafka` cannot hide itself."""
+
+from collections.abc import Iterable, Sequence
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from connector.config import Kafka
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.connection import Publisher
+
+
+async def create(kafka: Kafka, topic: str, partitions: int = 1) -> str:
+    """A topic behind the prefix; its full name."""
+    name = kafka.topic_prefix + topic
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, partitions, 1)])
+    finally:
+        await admin.close()
+    return name
+
+
+async def produce(kafka: Kafka, topic: str, values: Iterable[bytes], partition: int = 0) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all")
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send(topic, value, partition=partition)
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:
+    """Our own records, as the stages write them."""
+    publisher = Publisher(kafka)
+    await publisher.start()
+    try:
+        for record in records:
+            await publisher.send(record)
+    finally:
+        await publisher.stop()
+
+
+async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
+    """Every committed record of all partitions of `topic` behind the prefix, each partition in order."""
+    name = kafka.topic_prefix + topic
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap_servers, enable_auto_commit=False, isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        places = [TopicPartition(name, number) for number in await _partitions(kafka, name)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        await consumer.seek_to_beginning(*places)
+        found: list[ConsumerRecord] = []
+        while [place for place in places if await consumer.position(place) < ends[place]]:
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                found += records
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+    finally:
+        await consumer.stop()
+
+
+async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
+    """What a consumer group has committed, by full topic name and partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(kafka.topic_prefix + group)
+    finally:
+        await admin.close()
+    return {(place.topic, place.partition): entry.offset for place, entry in offsets.items() if entry.offset >= 0}
+
+
+async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        (topic,) = await admin.describe_topics([name])
+    finally:
+        await admin.close()
+    return [partition["partition"] for partition in topic["partitions"]]
