@@ -117,7 +117,7 @@ class AccountSender:
                         await self._send_next()
                 if not self._waiting:
                     self._wake.clear()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - each invitation raises it in its own task
             for entry in self._entries.values():
                 if not entry.settled.done():
                     entry.settled.set_exception(error)
@@ -130,7 +130,7 @@ class AccountSender:
             await self._call(batch)
 
     def _next_batch(self) -> list[_Entry]:
-        """The oldest waiting invitation, and those behind it that may share its call: same campaign, another address."""
+        """The oldest waiting invitation and those behind it that may share its call: same campaign, other addresses."""
         batch: list[_Entry] = []
         for entry in self._waiting:
             if len(batch) >= min(e.at_most for e in [*batch, entry]):

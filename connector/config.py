@@ -142,6 +142,10 @@ class Webhook(Model):
     correlation: str = "sf_ref_id"  # the body's key that names the record; it keeps answers about one record in order
     max_bytes: Annotated[int, Field(ge=1)] = 256 * 1024  # one survey's answers; free text is counted in kilobytes
 
+    @property
+    def secret_is_in_path(self) -> bool:
+        return self.secret_in == "path"  # noqa: S105 - where it stands, not the secret
+
     @field_validator("secret")
     @classmethod
     def _secret_is_long_enough(cls, secret: SecretStr) -> SecretStr:

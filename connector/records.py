@@ -45,7 +45,7 @@ def read(model: type[AnyRecord], value: bytes | None) -> AnyRecord:
 
 
 class ChangeEvent(Record):
-    """One decoded change event for one record (`salesforce.cdc.<Entity>`), or a platform event (`….events.<Event>`)."""
+    """The change of one record (`salesforce.cdc.<Entity>`), or a platform event (`salesforce.events.<Event>`)."""
 
     id: str = Field(description="The same for every delivery of the same change; also the CloudEvents id.")
     channel: str

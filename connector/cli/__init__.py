@@ -23,6 +23,9 @@ app = typer.Typer(
 @app.callback()
 def connector() -> None:
     """Streams Salesforce changes into Pisano surveys and the answers back, over Kafka."""
+    from connector import logs
+
+    logs.set_up("error")  # a command speaks for itself; `run` sets its own level
 
 
 app.command("check")(check.check)

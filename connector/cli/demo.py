@@ -16,10 +16,8 @@ def demo(
 
     from rich.console import Console
 
-    from connector import logs
     from connector.sandbox.demo import play, table
 
-    logs.set_up("error")
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)

@@ -100,7 +100,9 @@ def _container(environ: Mapping[str, str], say: Callable[[str], None]) -> "Docke
             say(f"pulling {IMAGE}")
     testcontainers_config.ryuk_disabled = True  # its clean-up container would be one more image to pull; see _COMMAND
     environment = dict(environ, DOCKER_HOST=docker_host(environ))
-    container = DockerContainer(IMAGE, docker_client_kw={"environment": environment}, command=["bash", "-c", _COMMAND])
+    container = DockerContainer(IMAGE, docker_client_kw={"environment": environment}).with_command(
+        ["bash", "-c", _COMMAND]
+    )
     for name, value in _SETTINGS.items():
         container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
     container.with_env("KAFKA_HEAP_OPTS", "-Xmx384m").with_exposed_ports(_PORT)

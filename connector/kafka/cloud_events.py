@@ -1,4 +1,4 @@
-"""Records with CloudEvents 1.0 attributes in Kafka's binary mode, and a W3C trace that follows a change to its answer."""
+"""Records with CloudEvents 1.0 attributes in Kafka's binary mode, and a W3C trace from a change to its answer."""
 
 import secrets
 from collections.abc import Iterable

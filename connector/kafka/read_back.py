@@ -24,14 +24,19 @@ async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[C
         Retryable: Kafka is away, or does not hand out records for 30 s.
     """
     place = TopicPartition(topic, partition)
-    consumer = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False, isolation_level="read_committed")
+    # Not by seek_to_beginning: the reset to the default, latest, that `assign` begins can win over it; then nothing is read.
+    consumer = AIOKafkaConsumer(
+        **client_settings(kafka),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     with translated():
         await consumer.start()
     try:
         consumer.assign([place])
         with translated():
             end = (await consumer.end_offsets([place]))[place]
-            await consumer.seek_to_beginning(place)
         position, moved_at = -1, time.monotonic()
         while True:
             with translated():

@@ -115,7 +115,7 @@ class StageWorker:
             )
 
     async def stop(self, drain: float) -> None:
-        """Takes no more records, gives those in flight `drain` seconds, commits what is finished and leaves the group."""
+        """Takes no more records, gives those in flight `drain` seconds, commits what is done and leaves the group."""
         self._draining = True
         pending = [task for tasks in self._tasks.values() for task in tasks]
         if pending and self._drains:

@@ -41,8 +41,8 @@ class Window:
 def earliest(starts: Sequence[float], now: float, windows: Iterable[Window]) -> float:
     """The earliest moment, not before `now`, at which one more call keeps every window, wherever it lies.
 
-    `starts` are the calls so far, ascending. The call that is `limit` calls back must lie a whole window behind: then no
-    half-open span of that length, sliding or fixed at any phase, holds more than `limit` (pisano §6).
+    `starts` are the calls so far, ascending. The call that is `limit` calls back must lie a whole window behind: then
+    no half-open span of that length, sliding or fixed at any phase, holds more than `limit` (pisano §6).
     """
     return max([now, *(starts[-w.limit] + w.seconds for w in windows if len(starts) >= w.limit)])
 

@@ -37,7 +37,7 @@ class Played:
     problems: list[str]
 
 
-async def play(file: Path, say: Say) -> Played:
+async def play(file: Path, say: Say, patience: float = _PATIENCE) -> Played:
     """Runs `file` against the doubles, with a broker and topics of its own, until every customer's story has ended."""
     async with kafka_broker(say=say) as broker, sandbox() as doubles:
         config = _config(file, broker, doubles)
@@ -48,7 +48,7 @@ async def play(file: Path, say: Say) -> Played:
             doubles.expect_webhooks_at(app.address)
             running = asyncio.create_task(app.run(asyncio.Event()))
             try:
-                return await _round_trip(config, app, doubles, running, say)
+                return await _round_trip(config, app, doubles, running, say, patience)
             finally:
                 running.cancel()
 
@@ -65,7 +65,9 @@ def _config(file: Path, broker: Broker, doubles: Sandbox) -> Config:
     return config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
 
 
-async def _round_trip(config: Config, app: App, doubles: Sandbox, running: "asyncio.Task[None]", say: Say) -> Played:
+async def _round_trip(
+    config: Config, app: App, doubles: Sandbox, running: "asyncio.Task[None]", say: Say, patience: float
+) -> Played:
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
             while not (all(app.ready().values()) and doubles.salesforce.streams):
@@ -76,7 +78,7 @@ async def _round_trip(config: Config, app: App, doubles: Sandbox, running: "asyn
     began = time.monotonic()
     close_cases(doubles, cases)
     with suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE), aclosing(story.follow()) as looks:
+        async with asyncio.timeout(patience), aclosing(story.follow()) as looks:
             said_at = began
             async for _ in looks:
                 _raise_if_ended(running)

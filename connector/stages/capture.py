@@ -35,7 +35,10 @@ DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
 
 
 class Capture:
-    """The stage. `topics` gives the topic of each entity that is wanted; `dead_letter(source, payload, reason, error)`."""
+    """The stage. `topics` gives the topic of each entity that is wanted.
+
+    `dead_letter(source, payload, reason, error)` makes the record for an event that nobody can read.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class Capture:
             await channel_log.close()
 
     async def _follow_once(self, channel_log: ChannelLog) -> None:
-        """Follows one stream to its end. An error after progress is an end like any other: the next pause is short again."""
+        """Follows one stream to its end. An error after progress is an end like any other: the next pause is short."""
         progress = False
         self._metrics.stream_restarts.labels(channel_log.channel).inc()
         position = channel_log.position
@@ -98,8 +101,9 @@ class Capture:
         at = channel_log.position.at if channel_log.position else None
         if self._settings.lost_position == "stop":
             raise Fatal(
-                f"channel {channel_log.channel}: Salesforce no longer knows the position of {at}: {error}. Changes since then "
-                "may be lost. Set salesforce.pubsub.lost_position to earliest to go on with what Salesforce still has (72 h)."
+                f"channel {channel_log.channel}: Salesforce no longer knows the position of {at}: {error}. Changes "
+                "since then may be lost. Set salesforce.pubsub.lost_position to earliest to go on with what Salesforce "
+                "still has (72 h)."
             ) from error
         log.warning("position_lost", channel=channel_log.channel, last_known=str(at), going_on_from="earliest")
         channel_log.position = None

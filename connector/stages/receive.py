@@ -50,7 +50,7 @@ class Receive:
     def routes(self) -> list[web.RouteDef]:
         """One POST route for each webhook; with the secret as the last segment where it is configured so."""
         return [
-            web.post(webhook.path + ("/{secret}" if webhook.secret_in == "path" else ""), self._handler(name, webhook))
+            web.post(webhook.path + ("/{secret}" if webhook.secret_is_in_path else ""), self._handler(name, webhook))
             for name, webhook in self._accounts.items()
         ]
 
@@ -98,7 +98,7 @@ class Receive:
 
 
 def _allowed(webhook: Webhook, request: web.Request) -> bool:
-    in_path = webhook.secret_in == "path"
+    in_path = webhook.secret_is_in_path
     return authentic(
         {} if in_path else request.headers,
         request.match_info.get("secret") if in_path else None,

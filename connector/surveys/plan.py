@@ -70,7 +70,7 @@ def _account(account: Account, config: Config) -> Iterator[str]:
     outcome = {"hold": "is held for a person to decide", "resend": "is sent again", "drop": "is dropped"}
     yield f"An invitation whose outcome is unknown {outcome[account.unknown_outcome]}."
     if hook := account.webhook:
-        place = "as the last part of the path" if hook.secret_in == "path" else f"in the header {hook.header}"  # noqa: S105
+        place = "as the last part of the path" if hook.secret_is_in_path else f"in the header {hook.header}"
         yield f"Answers are expected at {hook.path} on {config.service.host}:{config.service.port}, the secret {place}."
     else:
         yield "No answers are expected."

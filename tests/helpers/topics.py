@@ -48,14 +48,16 @@ async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
     """Every committed record of all partitions of `topic` behind the prefix, each partition in order."""
     name = kafka.topic_prefix + topic
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers, enable_auto_commit=False, isolation_level="read_committed"
+        bootstrap_servers=kafka.bootstrap_servers,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     await consumer.start()
     try:
         places = [TopicPartition(name, number) for number in await _partitions(kafka, name)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
-        await consumer.seek_to_beginning(*places)
         found: list[ConsumerRecord] = []
         while [place for place in places if await consumer.position(place) < ends[place]]:
             for records in (await consumer.getmany(timeout_ms=100)).values():

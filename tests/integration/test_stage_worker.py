@@ -2,15 +2,13 @@
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from helpers import topics
-from helpers.invitations import as_records, invitation, outcomes
-from helpers.service import running_app, set_up
 from helpers.waiting import until
 
 from connector.config import Kafka
@@ -18,9 +16,6 @@ from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.stage_worker import Handle, InRecord, StageWorker
-from connector.records import Suppression
-
-Start = Callable[..., AsyncIterator[StageWorker]]
 
 
 @pytest.fixture
@@ -30,75 +25,213 @@ def kafka(bootstrap_servers: str, unique: str) -> Kafka:
 
 @asynccontextmanager
 async def working(
-    kafka: Kafka, topic: str, handle: Handle, *, in_flight: int = 100, drain: float = 10.0
+    kafka: Kafka, handle: Handle, *, in_flight: int = 100, drain: float = 10.0
 ) -> AsyncIterator[StageWorker]:
-    """A worker of the group `stage`; its dead letters go to the topic `dead`, which has to be there if there are any."""
-    async with AsyncExitStack() as stack:
-        publisher = Publisher(kafka)
-        await publisher.start()
-        stack.push_async_callback(publisher.stop)
-        letters = DeadLetters(kafka, "stage", lambda *_: None)
+    """A worker of the group `stage` on the topic `in`; its dead letters go to `connector.deadletters`."""
+    publisher = Publisher(kafka)
+    await publisher.start()
+    letters = DeadLetters(kafka, "stage", lambda *_: None)
 
-        async def bury(record: InRecord, reason: str, error: Exception) -> None:
-            await publisher.send(letters.of_record(record, reason, error))
+    async def bury(record: InRecord, reason: str, error: Exception) -> None:
+        await publisher.send(letters.of_record(record, reason, error))
 
-        worker = StageWorker("stage", kafka, [topic], handle, dead_letter=bury, in_flight=in_flight)
-        await worker.start()
-        stack.push_async_callback(worker.stop, drain)
+    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], handle, dead_letter=bury, in_flight=in_flight)
+    await worker.start()
+    try:
         await until(lambda: worker.ready)
         yield worker
+    finally:
+        await worker.stop(drain)
+        await publisher.stop()
+
+
+async def committed(kafka: Kafka, partition: int = 0) -> int:
+    return (await topics.committed(kafka, "stage")).get((kafka.topic_prefix + "in", partition), 0)
 
 
 async def test_what_is_committed_never_passes_an_unfinished_record(kafka: Kafka) -> None:
-    """Records finish in a random order, over a topic whose offsets have holes; aborted records are never handed out."""
+    """Records finish in a random order, on a topic whose offsets have holes; aborted records are never handed out."""
     topic = await topics.create(kafka, "in")
-    async with _transactional(kafka) as producer:
-        for number in range(40):
+    await _write_in_transactions(kafka, topic, 40)
+    held = 17  # every other record ends before this one
+    may_end = asyncio.Event()
+    offsets: dict[int, int] = {}
+    ended: set[int] = set()
+
+    async def handle(record: InRecord) -> None:
+        number = int(record.value or b"")
+        offsets[number] = record.offset
+        await asyncio.sleep(random.random() / 10)
+        if number == held:
+            await may_end.wait()
+        ended.add(number)
+
+    async def reaches(offset: int) -> bool:
+        position = await committed(kafka)
+        oldest = min((at for number, at in offsets.items() if number not in ended), default=position)
+        assert position <= oldest
+        return position == offset
+
+    async with working(kafka, handle):
+        await until(lambda: len(ended) == 39)
+        await until(lambda: reaches(offsets[held - 1] + 1))
+        may_end.set()
+        await until(lambda: reaches(offsets[39] + 1))
+    assert sorted(offsets) == list(range(40))
+
+
+async def test_a_record_at_fault_is_a_dead_letter_and_the_next_one_is_handled(kafka: Kafka) -> None:
+    """Byte for byte, with its own headers, and with stage, reason and source in ours."""
+    topic = await topics.create(kafka, "in")
+    await topics.create(kafka, "connector.deadletters")
+    values = [b"good", b"\xff\x00bad", b"broken", b"good"]
+    await topics.produce(kafka, topic, values)
+    handled: list[bytes | None] = []
+
+    async def handle(record: InRecord) -> None:
+        if record.value == b"\xff\x00bad":
+            raise Rejected("no such thing for jane@example.com", code="no_such_thing")
+        if record.value == b"broken":
+            raise ZeroDivisionError("a mistake of ours")
+        handled.append(record.value)
+
+    async with working(kafka, handle):
+        await until(lambda: len(handled) == 2)
+    letters = {letter.value: dict(letter.headers) for letter in await topics.read(kafka, "connector.deadletters")}
+    assert letters.keys() == {b"\xff\x00bad", b"broken"}
+    headers = letters[b"\xff\x00bad"]
+    assert headers["dl_stage"] == b"stage"
+    assert headers["dl_reason"] == b"no_such_thing"
+    assert headers["dl_error"] == b"Rejected: no such thing for j***@example.com"
+    assert (headers["dl_topic"], headers["dl_partition"], headers["dl_offset"]) == (topic.encode(), b"0", b"1")
+    assert letters[b"broken"]["dl_reason"] == b"unexpected_error"
+
+
+async def test_an_outage_holds_the_record_and_fills_no_dead_letters(kafka: Kafka) -> None:
+    topic = await topics.create(kafka, "in")
+    await topics.create(kafka, "connector.deadletters")
+    await topics.produce(kafka, topic, [b"0", b"1"])
+    tries = Counter[bytes | None]()
+
+    async def handle(record: InRecord) -> None:
+        tries[record.value] += 1
+        if tries[record.value] < 4:
+            raise Retryable("away", retry_after=0.01)
+
+    async with working(kafka, handle):
+        await until(lambda: tries == {b"0": 4, b"1": 4})
+    assert await topics.read(kafka, "connector.deadletters") == []
+    assert await committed(kafka) == 2
+
+
+async def test_what_only_a_person_can_mend_ends_the_worker_and_loses_nothing(kafka: Kafka) -> None:
+    topic = await topics.create(kafka, "in")
+    await topics.produce(kafka, topic, [b"0", b"1"])
+
+    async def refuse(record: InRecord) -> None:
+        if record.value == b"1":
+            raise Fatal("the user has no rights")
+
+    async with working(kafka, refuse) as worker:
+        await until(worker.failure.done)
+        with pytest.raises(Fatal, match="no rights"):
+            worker.failure.result()
+    assert await committed(kafka) == 1
+    handled: list[bytes | None] = []
+
+    async def take(record: InRecord) -> None:
+        handled.append(record.value)
+
+    async with working(kafka, take):
+        await until(lambda: handled == [b"1"])
+
+
+async def test_no_more_records_are_in_memory_than_the_bound_says(kafka: Kafka) -> None:
+    topic = await topics.create(kafka, "in")
+    await topics.produce(kafka, topic, [b"%d" % number for number in range(300)])
+    may_end = asyncio.Event()
+    under_way: set[int] = set()
+    most = ended = 0
+
+    async def handle(record: InRecord) -> None:
+        nonlocal most, ended
+        under_way.add(record.offset)
+        most = max(most, len(under_way))
+        await may_end.wait()
+        under_way.discard(record.offset)
+        ended += 1
+
+    async with working(kafka, handle, in_flight=7) as worker:
+        await until(lambda: len(under_way) == 7)
+        assert worker.in_flight == 7
+        may_end.set()
+        await until(lambda: ended == 300)
+    assert most == 7
+    assert await committed(kafka) == 300
+
+
+async def test_a_worker_that_joins_and_one_that_leaves_lose_nothing(kafka: Kafka) -> None:
+    """Partitions move twice while records are in flight: each is handled to its end by somebody, none is skipped."""
+    topic = await topics.create(kafka, "in", partitions=4)
+    for partition in range(4):
+        await topics.produce(kafka, topic, [b"%d-%d" % (partition, n) for n in range(100)], partition)
+    finished = Counter[bytes | None]()
+
+    async def handle(record: InRecord) -> None:
+        await asyncio.sleep(random.random() / 5)
+        finished[record.value] += 1
+
+    async with working(kafka, handle, in_flight=10):
+        await until(lambda: len(finished) > 20)
+        async with working(kafka, handle, in_flight=10) as second:
+            await until(lambda: second.in_flight)
+        await until(lambda: len(finished) == 400)
+    assert [await committed(kafka, partition) for partition in range(4)] == [100] * 4
+    assert sum(finished.values()) - 400 <= 2 * 20  # what was in flight when partitions moved may be handled twice
+
+
+async def test_stopping_waits_for_what_is_in_flight_and_commits_it(kafka: Kafka) -> None:
+    topic = await topics.create(kafka, "in")
+    await topics.produce(kafka, topic, [b"0", b"1"])
+    under_way, ended = set[int](), set[int]()
+
+    async def handle(record: InRecord) -> None:
+        under_way.add(record.offset)
+        await asyncio.sleep(0.3)
+        ended.add(record.offset)
+
+    async with working(kafka, handle):
+        await until(lambda: len(under_way) == 2)
+    assert ended == {0, 1}
+    assert await committed(kafka) == 2
+
+
+async def test_what_does_not_end_in_time_is_delivered_again(kafka: Kafka) -> None:
+    topic = await topics.create(kafka, "in")
+    await topics.produce(kafka, topic, [b"0"])
+    under_way: list[int] = []
+
+    async def hang(record: InRecord) -> None:
+        under_way.append(record.offset)
+        await asyncio.Event().wait()
+
+    async with working(kafka, hang, drain=0.1):
+        await until(lambda: under_way)
+    assert await committed(kafka) == 0
+    async with working(kafka, hang, drain=0.1):
+        await until(lambda: under_way == [0, 0])
+
+
+async def _write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=topic)
+    await producer.start()
+    try:
+        for number in range(count):
             async with producer.transaction():
                 await producer.send(topic, b"%d" % number, partition=0)
             if number % 4 == 0:
                 await producer.begin_transaction()
                 await producer.send_and_wait(topic, b"aborted", partition=0)
                 await producer.abort_transaction()
-    may_end = defaultdict[int, asyncio.Event](asyncio.Event)
-    unfinished: dict[int, int] = {}  # offset by number
-    handed_out: list[bytes | None] = []
-
-    async def handle(record: InRecord) -> None:
-        handed_out.append(record.value)
-        number = int(record.value or b"")
-        unfinished[number] = record.offset
-        await may_end[number].wait()
-        last.append(unfinished.pop(number))
-
-    last: list[int] = []
-    seen: list[int] = []
-
-    async def look() -> int:
-        oldest = min(unfinished.values(), default=max(last, default=0) + 1)
-        position = (await topics.committed(kafka, "stage")).get((topic, 0), 0)
-        assert position <= oldest
-        seen.append(position)
-        return position
-
-    async with working(kafka, topic, handle):
-        await until(lambda: len(handed_out) == 40)
-        order = list(range(40))
-        random.shuffle(order)
-        for held in (0, 20):  # these two end last in their halves, so that a commit has time to go wrong
-            half = [number for number in order if number // 20 == held // 20 and number != held]
-            offset = unfinished[held]
-            for number in half:
-                may_end[number].set()
-            await until(lambda offset=offset: min(unfinished.values()) == offset and len(unfinished) % 20 == 1)
-            before = len(seen)
-            await until(lambda: look_and_count(look, seen, before))
-            may_end[held].set()
-        end = max(last + list(unfinished.values())) + 1
-        await until(lambda: reached(look, end))
-    assert sorted(int(value or b"") for value in handed_out) == list(range(40))
-
-
-async def look_and_count(look: Callable[[], object], seen: list[int], before: int) -> bool:
-    await look()
-    return len(seen) - before > 30
+    finally:
+        await producer.stop()

@@ -22,13 +22,13 @@ _KINDS = ("token", "email_sharings", "flows")
 _NUMBER = web.RequestKey("number", int)  # of the call, in the double's memory
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not an error of the double
+class _Refused(Exception):
     def __init__(self, status: int, *errors: str) -> None:
         super().__init__(*errors)
         self.status, self.errors = status, errors
 
 
-class _Gone(Exception):  # noqa: N818 - likewise
+class _Gone(Exception):
     """The connection was dropped: nobody gets an answer."""
 
 

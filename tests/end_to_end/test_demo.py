@@ -1,0 +1,43 @@
+"""The demo is the product's promise in small: these tests run what `make demo` runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from connector.sandbox.demo import play, table
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _broker(bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", bootstrap_servers)
+
+
+def connector(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from connector.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+
+
+def test_every_made_up_customer_goes_all_the_way_round() -> None:
+    """`connector demo` ends with exit code 0, a row for each customer, no call over the limits and no second e-mail."""
+    done = connector("demo", str(EXAMPLES / "closed-case.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("│ 0000")]
+    assert len(rows) == 28
+    assert "0 over its limits" in done.stdout
+    assert "0 second ones" in done.stdout
+    assert done.stderr == ""
+
+
+async def test_the_demo_says_what_is_not_as_it_should_be(tmp_path: Path) -> None:
+    """Without the rule that reopens an unhappy customer's case, their rows are wrong, and nobody else's."""
+    text = (EXAMPLES / "closed-case.yaml").read_text()
+    file = tmp_path / "no-detractor.yaml"
+    file.write_text(text[: text.index("  detractor:")] + text[text.index("service:") :])
+    played = await play(file, say=lambda _: None, patience=8.0)
+    assert sorted(problem.split(":")[0] for problem in played.problems) == ["Cem", "Cem", "İpek", "İpek"]
+    assert "Cem: written: response" in played.problems
+    assert table(played).row_count == len(played.story.fates)
