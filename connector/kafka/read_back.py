@@ -24,7 +24,7 @@ async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[C
         Retryable: Kafka is away, or does not hand out records for 30 s.
     """
     place = TopicPartition(topic, partition)
-    # Not by seek_to_beginning: the reset to the default, latest, that `assign` begins can win over it; then nothing is read.
+    # Not by seek_to_beginning: the reset to the default, latest, that `assign` begins can win over it.
     consumer = AIOKafkaConsumer(
         **client_settings(kafka),
         enable_auto_commit=False,

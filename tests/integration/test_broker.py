@@ -161,9 +161,10 @@ async def _write(servers: str, topic: str, value: bytes) -> None:
 
 async def _read(servers: str, topic: str) -> bytes | None:
     partition = TopicPartition(topic, 0)
-    async with AIOKafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed") as consumer:
+    async with AIOKafkaConsumer(
+        bootstrap_servers=servers, auto_offset_reset="earliest", isolation_level="read_committed"
+    ) as consumer:
         consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
         async with asyncio.timeout(30):
             value: bytes | None = (await consumer.getone()).value
     return value
