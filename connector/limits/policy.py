@@ -1,5 +1,6 @@
 """When may the next call start? A pure function of the calls that were made and of now."""
 
+import math
 import re
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
@@ -14,14 +15,14 @@ class Window:
     """At most `limit` calls in any span of `seconds`.
 
     Raises:
-        ValueError: `limit` is below 1 or `seconds` is not above 0.
+        ValueError: `limit` is no whole number from 1, or `seconds` is not above 0.
     """
 
     limit: int
     seconds: float
 
     def __post_init__(self) -> None:
-        if self.limit < 1 or not 0 < self.seconds < float("inf"):
+        if not isinstance(self.limit, int) or self.limit < 1 or not 0 < self.seconds < math.inf:
             raise ValueError(
                 f"a window has a limit of at least 1 and more than 0 seconds: {self.limit}/{self.seconds}s"
             )
@@ -44,7 +45,13 @@ def earliest(starts: Sequence[float], now: float, windows: Iterable[Window]) -> 
     `starts` are the calls so far, ascending. The call that is `limit` calls back must lie a whole window behind: then
     no half-open span of that length, sliding or fixed at any phase, holds more than `limit` (pisano §6).
     """
-    return max([now, *(starts[-w.limit] + w.seconds for w in windows if len(starts) >= w.limit)])
+    return max([now, *(_after(starts[-w.limit], w.seconds) for w in windows if len(starts) >= w.limit)])
+
+
+def _after(start: float, seconds: float) -> float:
+    """The first float that lies `seconds` behind `start`: a sum that was rounded down lies within the window still."""
+    end = start + seconds
+    return math.nextafter(end, math.inf) if math.fsum((start, seconds, -end)) > 0 else end
 
 
 class CallLog:

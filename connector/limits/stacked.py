@@ -15,7 +15,7 @@ class StackedLimiter:
     """Lets calls through so that every window holds, first come first served; used like `aiolimiter.AsyncLimiter`.
 
     `clock` gives seconds that never go back. `padding` (seconds) lengthens every window for the network's jitter;
-    `reserved` (0 to 1) is the share of each limit that is left to others, of whom at least one call is ours.
+    `reserved` (0 to below 1) is the share of each limit that is left to others; at least one call remains.
     A caller that is cancelled while it waits gives nothing away and takes nothing. One event loop, one limiter.
 
     Raises:
@@ -34,12 +34,13 @@ class StackedLimiter:
         self._ladder = sorted(windows, key=lambda window: window.seconds)
         if not self._ladder or not 0 <= reserved < 1 or padding < 0:
             raise ValueError("a limiter needs a window, a reserved share from 0 to below 1, and no negative padding")
-        self._log = CallLog([Window(max(1, int(w.limit * (1 - reserved))), w.seconds + padding) for w in self._ladder])
+        self._log = CallLog([Window(_left(w.limit, reserved), w.seconds + padding) for w in self._ladder])
         self._clock = clock
         self._sleep = sleep
         self._closed_until = float("-inf")
-        self._step = 0  # on the ladder of pauses after 429s
+        self._refused = 0  # 429s in a row
         self._turn = asyncio.Lock()  # asyncio's lock wakes its waiters in the order in which they came
+        self._line = 0  # callers who wait, be it that their turn has come and they have not noticed yet
 
     async def acquire(self, amount: float = 1) -> float:
         """Waits for the permit of one call that starts now; gives the seconds that it waited.
@@ -49,21 +50,28 @@ class StackedLimiter:
         """
         _require_one(amount)
         came = self._clock()
-        async with self._turn:
-            while (wait := self.wait()) > 0:
-                await self._sleep(wait)
-            self._log.add(self._clock())
-        return self._clock() - came
+        self._line += 1
+        try:
+            async with self._turn:
+                while (permitted := self._permitted(now := self._clock())) > now:
+                    await self._sleep(permitted - now)
+                self._log.add(now)
+        finally:
+            self._line -= 1
+        return now - came
 
     def has_capacity(self, amount: float = 1) -> bool:
         """Whether `acquire` would return at once."""
         _require_one(amount)
-        return not self._turn.locked() and self.wait() <= 0
+        return not self._line and self.wait() <= 0
 
     def wait(self) -> float:
         """Seconds until the next permit, for whoever is first in the line."""
         now = self._clock()
-        return max(self._log.earliest(now), self._closed_until) - now
+        return self._permitted(now) - now
+
+    def _permitted(self, now: float) -> float:
+        return max(self._log.earliest(now), self._closed_until)
 
     def count_now(self) -> None:
         """Counts the last permitted call as made now: the other side counts it on its arrival, after its permit."""
@@ -74,18 +82,30 @@ class StackedLimiter:
         self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     def close_after_429(self, retry_after: float | None) -> None:
-        """Closes for as long as the other side says, or up the ladder of the windows' lengths while it says nothing."""
-        self.close_for(self._ladder[self._step].seconds if retry_after is None else retry_after)
-        self._step = min(self._step + 1, len(self._ladder) - 1)
+        """Closes for as long as the other side says, or up the ladder of the windows' lengths while it says nothing.
+
+        What it says may be the end of the first window that is full, with a longer one behind it (pisano §6). So after
+        as many 429s in a row as there are windows it is not enough any more: refused calls may count as well, and then
+        no window would ever clear.
+        """
+        longest = len(self._ladder) - 1
+        if retry_after is None or self._refused > longest:
+            self.close_for(self._ladder[min(self._refused, longest)].seconds)
+        self.close_for(retry_after or 0.0)
+        self._refused += 1
 
     def note_success(self) -> None:
         """A call was let in: the next 429 begins at the foot of the ladder."""
-        self._step = 0
+        self._refused = 0
 
     def seed(self, starts: Iterable[float]) -> None:
-        """Takes note of calls made before, in this limiter's clock: those of a ledger, after a restart."""
-        for start in sorted(starts):
-            self._log.add(start)
+        """Takes note of calls made before, in this limiter's clock: those of a ledger, after a restart.
+
+        Another machine's clock may have written them down as yet to come; they were made by now.
+        """
+        now = self._clock()
+        for start in starts:
+            self._log.add(min(start, now))
 
     def used(self) -> Sequence[tuple[Window, int]]:
         """Each window as configured, and the calls in it now."""
@@ -101,6 +121,11 @@ class StackedLimiter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         return None
+
+
+def _left(limit: int, reserved: float) -> int:
+    share = round(limit * (1 - reserved), 6)  # 40 * (1 - 0.9) is 3.9999999999999996, and four calls are ours
+    return max(1, int(share))
 
 
 def _require_one(amount: float) -> None:
