@@ -29,7 +29,10 @@ def sandbox(
                 print(f"export {name}={value}")
             close = {"entity": "Case", "record_ids": next(iter(cases)), "fields": {"Status": "Closed"}}
             print(f"# the customers have {len(cases)} open cases; to close one as an agent would:")
-            print(f"# curl {both.salesforce.login_url}/_control/update -d '{json.dumps(close)}'", flush=True)
+            print(f"# curl {both.salesforce.login_url}/_control/update -d '{json.dumps(close)}'")
+            print("# and all else that the two can do, remember and suffer:")
+            for address in (both.salesforce.login_url, both.pisano.base_url):
+                print(f"# curl {address}/_control/", flush=True)
             await stop.wait()
 
     asyncio.run(serve())

@@ -1,11 +1,12 @@
 """The two doubles as one made-up company has them, and the environment that points a configuration at them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from connector.doubles.pisano import PisanoDouble, Question, Webhook
 from connector.doubles.salesforce import SalesforceDouble
+from connector.errors import Fatal
 
 REST_PORT, PUBSUB_PORT, PISANO_PORT = 8601, 8602, 8603  # of `connector sandbox`; nothing common listens there
 
@@ -49,13 +50,21 @@ class Sandbox:
 async def sandbox(
     host: str = "127.0.0.1", *, rest_port: int = 0, pubsub_port: int = 0, pisano_port: int = 0
 ) -> AsyncIterator[Sandbox]:
-    """Doubles on these ports (0 picks free ones) with the campaigns of `examples/closed-case.yaml`."""
-    async with (
-        SalesforceDouble(
-            host, rest_port, pubsub_port, client_id=_CLIENT_ID, client_secret=_CLIENT_SECRET
-        ) as salesforce,
-        PisanoDouble(host, pisano_port, app_id=_APP_ID, app_secret=_APP_SECRET) as pisano,
-    ):
+    """Doubles on these ports (0 picks free ones) with the campaigns of `examples/closed-case.yaml`.
+
+    Raises:
+        Fatal: A port cannot be had.
+    """
+    salesforce = SalesforceDouble(host, rest_port, pubsub_port, client_id=_CLIENT_ID, client_secret=_CLIENT_SECRET)
+    pisano = PisanoDouble(host, pisano_port, app_id=_APP_ID, app_secret=_APP_SECRET)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(salesforce)
+            await stack.enter_async_context(pisano)
+        except OSError as error:
+            raise Fatal(
+                f"the doubles cannot listen: {error}. Does another sandbox run, or is the host wrong?"
+            ) from error
         pisano.configure(invitation_key="sf_ref_id")
         pisano.add_campaign("4711", [Question(key=key) for key in CASE_KEYS])
         pisano.add_campaign(

@@ -10,6 +10,8 @@ import fastavro
 import grpc
 import httpx
 import orjson
+import pytest
+from helpers.plain_http import plain_http
 
 from connector.doubles.salesforce import SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
@@ -29,7 +31,7 @@ class Clock:
 
 async def log_in(sf: SalesforceDouble) -> dict[str, str]:
     form = {"grant_type": "client_credentials", "client_id": sf.client_id, "client_secret": sf.client_secret}
-    async with httpx.AsyncClient(timeout=5) as http:
+    async with plain_http() as http:
         return (await http.post(f"{sf.login_url}/services/oauth2/token", data=form)).json()
 
 
@@ -37,7 +39,7 @@ async def log_in(sf: SalesforceDouble) -> dict[str, str]:
 async def rest(sf: SalesforceDouble, client: str = "") -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {(await log_in(sf))['access_token']}"}
     headers |= {"Sforce-Call-Options": f"client={client}"} if client else {}
-    async with httpx.AsyncClient(base_url=sf.login_url, headers=headers, timeout=5) as http:
+    async with plain_http(base_url=sf.login_url, headers=headers) as http:
         yield http
 
 
@@ -114,6 +116,13 @@ async def pubsub(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
     )
     async with grpc.aio.insecure_channel(sf.pubsub_endpoint) as channel:
         yield PubSub(channel, metadata)
+
+
+async def refused(feed: Feed) -> grpc.aio.AioRpcError:
+    """How the stream ends, after whatever it still delivers."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await feed.drain()
+    return caught.value
 
 
 def trailer(error: grpc.aio.AioRpcError) -> str:

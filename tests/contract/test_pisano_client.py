@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -20,11 +20,12 @@ JOE = Recipient("joe@example.com")
 class Permits:
     """Counts the token calls that were permitted."""
 
-    def __init__(self) -> None:
-        self.taken = 0
+    taken = 0
 
-    async def __call__(self) -> None:
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[None]:
         self.taken += 1
+        yield
 
 
 class Clock:
@@ -59,7 +60,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def app(pisano: PisanoDouble, http: httpx.AsyncClient, permits: Permits, clock: Clock) -> AuthorizedApp:
-    return AuthorizedApp(http, pisano.base_url, pisano.app_id, pisano.app_secret, permit=permits, clock=clock)
+    return AuthorizedApp(http, pisano.base_url, pisano.app_id, pisano.app_secret, counted=permits.counted, clock=clock)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The Pisano double's customers answer, and its webhooks are delivered (pisano §4); and its control API."""
+"""The Pisano double's customers answer, and its webhooks are delivered (pisano §4)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import httpx
 import orjson
 import pytest
-from aiohttp import web
+from helpers.plain_http import plain_http
+from receiver import Receiver, receiving
 
 from connector.doubles.pisano import Customer, PisanoDouble, Webhook
 
@@ -32,36 +33,14 @@ async def pisano() -> AsyncIterator[PisanoDouble]:
 @pytest.fixture
 async def http(pisano: PisanoDouble) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {pisano.static_token}"}
-    async with httpx.AsyncClient(base_url=pisano.base_url, headers=headers, timeout=5) as client:
+    async with plain_http(base_url=pisano.base_url, headers=headers) as client:
         yield client
-
-
-class Receiver:
-    """Takes webhooks, and answers with the next of `statuses`, then 200."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        self.secrets: list[str | None] = []
-        self.statuses: list[int] = []
-        self.url = ""
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.bodies.append(await request.read())
-        self.secrets.append(request.headers.get("X-Webhook-Secret"))
-        return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", receiver.take)
-    runner = web.AppRunner(app, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
+    async with receiving() as receiver:
+        yield receiver
 
 
 async def test_an_answer_comes_as_webhook_from_the_template(
@@ -87,6 +66,38 @@ async def test_an_answer_comes_as_webhook_from_the_template(
     assert receiver.secrets == ["s3cret"] * 3
 
 
+async def test_a_customer_answers_when_it_is_time_and_a_re_send_waits_longer_each_time(receiver: Receiver) -> None:
+    """pisano §4: the answer `after` seconds from the e-mail, re-sends after 15 + n^4 times the pace."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    receiver.statuses = [503, 503, 503]
+    async with PisanoDouble(sleep=sleep) as pisano, plain_http(base_url=pisano.base_url) as http:
+        pisano.add_campaign("4711", ["sf_ref_id"])
+        pisano.webhook = Webhook(url=receiver.url, pace=0.5)
+        pisano.customers[JANE] = Customer(answers={"nps_score": 2}, after=90.0)
+        headers = {"Authorization": f"Bearer {pisano.static_token}"}
+        assert (await http.post(SHARE, json=SENT, headers=headers)).status_code == 201
+        await pisano.webhooks.settled()
+        assert [delivery.status for delivery in pisano.deliveries] == [503, 503, 503, 200]
+    assert [wait for wait in waits if wait] == [90.0, 7.5, 8.0, 15.5]
+
+
+async def test_a_template_that_fails_is_remembered_and_the_e_mail_was_sent_all_the_same(
+    pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    """Nobody who calls email_sharings hears of what a webhook's template does much later; and none runs for ever."""
+    pisano.customers[JANE] = Customer(answers={"nps_score": 2})
+    for template in ("{{ nps_score | divided_by: 0 }}", "{% for n in (1..999999999) %}{% endfor %}"):
+        pisano.webhook = Webhook(url=receiver.url, template=template)
+        assert (await http.post(SHARE, json=SENT)).status_code == 201
+    assert [(delivery.attempt, bool(delivery.error)) for delivery in pisano.deliveries] == [(0, True)] * 2
+    assert len(pisano.emails()) == 2
+    assert receiver.bodies == []
+
+
 async def test_a_template_without_encoding_yields_invalid_json(
     pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
 ) -> None:
@@ -110,30 +121,3 @@ async def test_re_sent_up_to_20_times_and_4xx_never(pisano: PisanoDouble, receiv
         pisano.webhooks.send(Webhook(url=receiver.url, resend_on_5xx=resend), "{}")
         await pisano.webhooks.settled()
         assert len(pisano.deliveries) == tries
-
-
-async def test_control_api_mirrors_the_python_interface_and_is_not_counted(
-    pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
-) -> None:
-    """The sandbox and tests in other processes set up and ask the double over HTTP."""
-    setup = [
-        await http.put("/_control/flows/f", json={"questions": [{"key": "sf_ref_id"}]}),
-        await http.put("/_control/campaigns/9", json={"flow": "f"}),
-        await http.put(f"/_control/customers/{JANE}", json={"answers": {"nps_score": 9}}),
-        await http.put("/_control/webhook", json={"url": receiver.url}),
-        await http.patch("/_control/settings", json={"success_status": 202}),
-        await http.post("/_control/faults", json={"status": 503}),
-    ]
-    assert {answer.status_code for answer in setup} == {204}
-    assert (await http.put("/_control/flows/f", json={"question": []})).status_code == 422
-    share = "/v1/email_campaigns/9/email_sharings"
-    assert [(await http.post(share, json=SENT)).status_code for _ in range(3)] == [503, 202, 202]
-    await http.post("/_control/webhooks", json={"body": "not json", "times": 2})
-    await pisano.webhooks.settled()
-    assert [call["status"] for call in (await http.get("/_control/calls")).json()] == [503, 202, 202]
-    assert len((await http.get("/_control/emails", params={"address": JANE})).json()) == 2
-    assert len((await http.get("/_control/second_emails")).json()) == 1
-    assert (await http.get("/_control/violations")).json() == []
-    assert sum(d["body"] == "not json" for d in (await http.get("/_control/webhooks")).json()) == 2
-    await http.post("/_control/reset")
-    assert (await http.get("/_control/calls")).json() == (await http.get("/_control/emails")).json() == []

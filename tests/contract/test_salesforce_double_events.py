@@ -221,3 +221,15 @@ async def test_a_platform_event(sf: SalesforceDouble, api: PubSub) -> None:
     assert event.event.id == event_id
     assert (decoded["Store__c"], decoded["Consent__c"], decoded["Email__c"]) == ("Izmir", True, None)
     assert decoded["CreatedDate"] == 1_795_500_000_000
+
+
+async def test_a_geolocation_is_a_compound_with_parts_of_its_own(sf: SalesforceDouble, api: PubSub) -> None:
+    """salesforce §B2: Branch_Location__c holds what REST calls Branch_Location__Latitude__s and …__Longitude__s."""
+    case = sf.create("Case", {"Branch_Location__Latitude__s": 41.0, "Branch_Location__Longitude__s": 29.0})
+    sf.update("Case", case, {"Branch_Location__Latitude__s": 38.4})
+    _, event = await api.subscribe().take(2)
+    decoded, schema = await api.decode(event), await api.schema(event.event.schema_id)
+    assert decoded["Branch_Location__c"] == {"Latitude": 38.4, "Longitude": None}
+    changed = named(schema, decoded["ChangeEventHeader"]["changedFields"])
+    assert changed == {"Branch_Location__c.Latitude", "LastModifiedDate"}
+    assert sf.record("Case", case)["Branch_Location__c"] == {"latitude": 38.4, "longitude": 29.0}

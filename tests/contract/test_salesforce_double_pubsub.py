@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from salesforce_wire import CASES, Clock, Feed, PubSub, pubsub, trailer
+from salesforce_wire import CASES, Clock, PubSub, pubsub, refused, trailer
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
@@ -26,13 +26,6 @@ async def sf(clock: Clock) -> AsyncIterator[SalesforceDouble]:
 async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
     async with pubsub(sf) as api:
         yield api
-
-
-async def refused(feed: Feed) -> grpc.aio.AioRpcError:
-    """How the stream ends, after whatever it still delivers."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await feed.drain()
-    return caught.value
 
 
 @pytest.mark.parametrize("missing", ["accesstoken", "instanceurl", "tenantid"])
@@ -218,12 +211,6 @@ async def test_topics(sf: SalesforceDouble, api: PubSub) -> None:
     for name in ("/data/caseChangeEvent", "/data/UserChangeEvent", "/data/Nothing__chn", "/event/Nothing__e"):
         error = await refused(api.subscribe(name))
         assert (error.code(), trailer(error)) == (grpc.StatusCode.NOT_FOUND, "topic.not.found")
-
-
-async def test_three_calls_are_not_served(api: PubSub) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await api.stub.Publish(pb.PublishRequest(), metadata=api.metadata)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_fault_breaks_a_stream_after_some_events(sf: SalesforceDouble, api: PubSub) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from salesforce_wire import API, Clock, error, log_in, pubsub, rest
+from helpers.plain_http import plain_http
+from salesforce_wire import API, Clock, error, log_in, rest
 
 from connector.doubles.salesforce import SalesforceDouble, ids
 from connector.doubles.salesforce.oauth import make_key
@@ -57,7 +58,7 @@ async def test_a_token_and_the_org_in_its_id(sf: SalesforceDouble) -> None:
 )
 async def test_a_refused_login_is_a_400(sf: SalesforceDouble, form: dict[str, str], expected: str) -> None:
     """salesforce §D1."""
-    async with httpx.AsyncClient() as http:
+    async with plain_http() as http:
         answer = await http.post(f"{sf.login_url}/services/oauth2/token", data=form)
     assert answer.status_code == 400
     assert answer.json()["error"] == expected
@@ -71,6 +72,8 @@ async def test_a_refused_login_is_a_400(sf: SalesforceDouble, form: dict[str, st
         ({"sub": "nobody@example.com"}, "user hasn't approved this consumer"),
         ({"exp": 1_795_500_000}, "invalid assertion"),
         ({"exp": 1_795_500_900}, "invalid assertion"),
+        ({"exp": "soon"}, "invalid assertion"),
+        ({"aud": ["https://login.salesforce.com"]}, "audience is invalid"),
         ({"iss": "somebody"}, "client identifier invalid"),
         ({"key": "another"}, "invalid assertion"),
     ],
@@ -83,7 +86,7 @@ async def test_the_jwt_bearer_flow_checks_signature_and_claims(
     claims = {"iss": sf.client_id, "sub": sf.username, "aud": "https://login.salesforce.com", "exp": 1_795_500_180}
     assertion = jwt.encode({**claims, **change}, key, algorithm="RS256")
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
-    async with httpx.AsyncClient() as http:
+    async with plain_http() as http:
         answer = await http.post(f"{sf.login_url}/services/oauth2/token", data=form)
     assert answer.json().get("error_description") == expected
     assert answer.status_code == (400 if expected else 200)
@@ -183,24 +186,3 @@ async def test_the_daily_limit_and_unknown_resources(sf: SalesforceDouble, http:
     assert error(await http.put(f"{API}/limits")) == (405, "METHOD_NOT_ALLOWED")
     sf.configure(api_limit=1)
     assert error(await http.get(f"{API}/limits")) == (403, "REQUEST_LIMIT_EXCEEDED")
-
-
-async def test_the_control_api_does_what_the_methods_do(sf: SalesforceDouble) -> None:
-    async with httpx.AsyncClient(base_url=f"{sf.login_url}/_control") as http:
-        made = (await http.post("/create", json={"entity": "Case", "fields": {"Subject": "Late"}})).json()
-        assert (
-            await http.post("/update", json={"entity": "Case", "record_ids": made, "fields": {"Status": "Closed"}})
-        ).is_success
-        record = (await http.get("/record", params={"entity": "Case", "record_id": made})).json()
-        assert (record["Subject"], record["IsClosed"]) == ("Late", True)
-        await http.post("/fail", json={"match": "oauth2", "status": 500})
-        await http.post("/add_channel", json={"name": "Care__chn", "entities": ["Case"]})
-        assert (await http.post("/configure", json={"batch": 1})).is_success
-        wrong = await http.post("/create", json={"entity": "Case", "fields": {"Nothing__c": 1}})
-        assert (wrong.status_code, "INVALID_FIELD" in wrong.text) == (422, True)
-        assert (await http.get("/streams")).json() == []
-        assert (await http.post(f"{sf.login_url}/services/oauth2/token")).status_code == 500
-        (call,) = (await http.get("/calls")).json()
-        assert call["what"] == "POST /services/oauth2/token"
-    async with pubsub(sf) as api:
-        assert len(await api.events("/data/Care__chn", 2)) == 2

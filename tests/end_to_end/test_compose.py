@@ -62,7 +62,7 @@ def test_compose_takes_a_customer_all_the_way_round(compose: Callable[..., str])
 
     contact = _do(_SALESFORCE, "create", entity="Contact", fields={"LastName": "Kaya", "Email": "bora@example.net"})
     case = _do(_SALESFORCE, "create", entity="Case", fields={"ContactId": contact, "Subject": "Where is my parcel?"})
-    httpx.put(f"{_PISANO}/customers/bora@example.net", json={"answers": {"nps_score": 2}}).raise_for_status()
+    _do(_PISANO, "set_customer", address="bora@example.net", answers={"nps_score": 2})
     _do(_SALESFORCE, "update", entity="Case", record_ids=case, fields={"Status": "Closed"})
 
     answer = _until(lambda: _answer_about(case), _ROUND_WITHIN, "the answer stands in Salesforce")

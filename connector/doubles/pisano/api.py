@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
+from connector.doubles import control
 from connector.doubles.pisano.checks import problems
 from connector.doubles.pisano.model import Call, Email, Fault, Flow
 
@@ -46,7 +47,7 @@ class Api:
     @web.middleware
     async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Count the call, hold it to the limits, and let a fault happen to it, before or after it is carried out."""
-        if request.path.startswith("/_control/"):
+        if request.path.startswith(control.PREFIX):
             return await handler(request)
         double = self._double
         now = double.clock()
@@ -60,7 +61,7 @@ class Api:
                 response = await self._carry_out(request, handler)
         except _Gone:
             return web.Response()  # aiohttp wants one, and has no connection to write it to
-        double.calls[request[_NUMBER]] = call.model_copy(update={"status": response.status})
+        call.status = response.status
         return response
 
     async def _carry_out(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -112,7 +113,7 @@ class Api:
         expires = self._double.tokens[token] = now + settings.token_lifetime
         moment: float | str = settings.token_lifetime
         if settings.expiry_key != "expires_in":
-            moment = datetime.fromtimestamp(expires, UTC).isoformat()
+            moment = expires if settings.expiry_epoch else datetime.fromtimestamp(expires, UTC).isoformat()
         answer: dict[str, Any] = {settings.token_key.removeprefix("data."): token}
         if settings.expiry_key:
             answer[settings.expiry_key] = moment

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 
 import orjson
 from aiohttp import web
@@ -26,11 +27,12 @@ from connector.doubles.pisano.model import (
 from connector.doubles.pisano.webhooks import Webhooks
 from connector.doubles.pisano.windows import Windows
 
+_A_YEAR = 366 * 86400.0  # seconds
 DOCUMENTED_LIMITS = ((20, 5.0), (40, 25.0), (80, 125.0), (160, 625.0))  # pisano §6
 
 
 class PisanoDouble:
-    """One Pisano account on a port: `async with PisanoDouble() as pisano`.
+    """One Pisano account on a port: `async with PisanoDouble() as pisano`. Entered again, it has the same port.
 
     All calls to it spend one budget, whatever their credential: right whether Pisano counts by token or by address.
     Set it up through `add_campaign`, `flows`, `campaigns`, `customers` (by address in lower case), `webhook`,
@@ -51,7 +53,8 @@ class PisanoDouble:
         app_secret: str | None = None,
         static_token: str | None = None,
     ) -> None:
-        self.clock = clock
+        self._ahead = 0.0  # seconds
+        self.clock: Callable[[], float] = lambda: clock() + self._ahead
         self.sleep = sleep
         self.app_id = app_id or f"app-{secrets.token_hex(4)}"
         self.app_secret = app_secret or secrets.token_urlsafe(24)
@@ -65,30 +68,32 @@ class PisanoDouble:
         self.calls: list[Call] = []
         self.tokens: dict[str, float] = {}  # token to expiry
         self.windows = Windows(windows)
-        self.webhooks = Webhooks(clock, sleep)
+        self.webhooks = Webhooks(self.clock, sleep)
         self.stopping = asyncio.Event()
         self.base_url = ""
         self._host, self._port = host, port
         self._emails: list[Email] = []
-        self._runner: web.AppRunner
+        self._closing: AsyncExitStack
 
     async def __aenter__(self) -> "PisanoDouble":
+        self.stopping.clear()
         app = web.Application(client_max_size=4 * 1024 * 1024)  # a thousand recipients and their attributes
         Api(self).add_to(app)
         control.add_to(app, self)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await self.webhooks.__aenter__()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.webhooks)  # left last: calls that end make webhooks
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, self._host, self._port).start()
+            self._closing = stack.pop_all()
+        self._port = runner.addresses[0][1]
         self.base_url = f"http://{self._host}:{self._port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.stopping.set()
-        await self.webhooks.__aexit__()
-        await self._runner.cleanup()
+        await self._closing.aclose()
 
     def add_campaign(self, campaign: str, questions: Iterable[str | Question]) -> None:
         """A campaign that works, with a flow of the same id; a plain key is a question of type string."""
@@ -99,7 +104,18 @@ class PisanoDouble:
         """Change single settings, as `configure(retry_after=True)`."""
         self.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
 
+    def advance(self, seconds: float) -> None:
+        """Set the clock forward, by a year at most: tokens grow old and windows pass. Customers answer no sooner."""
+        if not 0 <= seconds <= _A_YEAR:
+            raise ValueError(f"{seconds:g} s is not between 0 and {_A_YEAR:g}")
+        self._ahead += seconds
+
+    def revoke_tokens(self) -> None:
+        """No token that was given so far is good any more, but for the static one."""
+        self.tokens.clear()
+
     def fail(self, fault: Fault) -> None:
+        """Let the next calls of a kind fail, hang or be late."""
         self.faults.append(fault)
 
     def take_fault(self, call: str) -> Fault | None:

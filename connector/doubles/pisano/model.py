@@ -3,9 +3,11 @@
 The control API speaks these very models as JSON.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from connector.doubles.pisano import templates
 
 # As an administrator would type it: the keys of pisano §4, and free text URL-encoded because Pisano's Liquid cannot
 # write JSON strings.
@@ -19,6 +21,11 @@ TEMPLATE = """{
   "comment": "{{ comment | url_encode }}",
   "comment_encoding": "url"
 }"""
+
+Count = Annotated[int, Field(ge=1)]
+Wait = Annotated[float, Field(ge=0)]  # seconds
+Status = Annotated[int, Field(ge=200, le=599)]
+Headers = dict[Annotated[str, Field(pattern=r"^[\w-]+$")], Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]]
 
 
 class Model(BaseModel):
@@ -52,21 +59,21 @@ class Customer(Model):
     """
 
     answers: dict[str, str | int | float | bool] = {}
-    after: float = 0.0
-    times: int = 1
+    after: Wait = 0.0
+    times: Count = 1
     body: str | None = None
 
 
 class Webhook(Model):
     """Where answers go. Re-sent after `pace * (15 + n**4)` seconds, n = 0, 1, … (pisano §4, a planning bound)."""
 
-    url: str
-    headers: dict[str, str] = {}
-    template: str = TEMPLATE
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    headers: Headers = {}
+    template: Annotated[str, AfterValidator(templates.check)] = TEMPLATE
     resend_on_5xx: bool = True  # not documented: False is the worst case
-    resends: int = 20
-    pace: float = 1.0
-    timeout: float = 10.0
+    resends: Annotated[int, Field(ge=0, le=20)] = 20
+    pace: Wait = 1.0
+    timeout: Annotated[float, Field(gt=0)] = 10.0
 
 
 class Fault(Model):
@@ -75,34 +82,35 @@ class Fault(Model):
     `delay` seconds first; then the connection drops, or nothing ever comes, or `status` is answered; or only the delay.
     """
 
-    times: int = 1
+    times: Count = 1
     calls: Literal["email_sharings", "token", "flows"] | None = None  # None: all of them
     sent: bool = False
-    delay: float = 0.0
+    delay: Wait = 0.0
     kind: Literal["drop", "hang"] | None = None
-    status: int | None = None
+    status: Status | None = None
     body: str = ""
-    headers: dict[str, str] = {}
+    headers: Headers = {}
 
 
 class Settings(Model):
     """What nobody outside knows about Pisano, so that a test can try it either way."""
 
-    success_status: int = 201
+    success_status: Annotated[int, Field(ge=200, le=299)] = 201
     success_body: Any = {"message": "accepted"}
     names_culprit: bool = False  # whether a 422 says which address or key is at fault
-    max_emails: int = 1000
+    max_emails: Count = 1000
     retry_after: bool = False  # whether a 429 says when (pisano §6: off by default)
     suppressed: frozenset[str] = frozenset()  # addresses that contact policy or unsubscription keeps without e-mail
-    token_lifetime: float = 3600.0
+    token_lifetime: Annotated[float, Field(gt=0)] = 3600.0
     id_key: str = "client_id"
     secret_key: str = "client_secret"  # noqa: S105 - the name of a JSON key
     token_key: Literal["token", "access_token", "data.token"] = "token"  # noqa: S105 - the name of a JSON key
     expiry_key: Literal["expires_in", "expires_at", "expire_at", "expired_at"] | None = "expires_in"
+    expiry_epoch: bool = False  # a moment of expiry is in seconds since the epoch instead of ISO 8601
     invitation_key: str | None = None  # the built_in_response that names an invitation; None: all of them together do
 
 
-class Call(Model):
+class Call(BaseModel):
     """One request. `exceeded` names each window that it broke; `status` is None where no answer went out."""
 
     at: float
@@ -124,7 +132,10 @@ class Email(Model):
 
 
 class Delivery(Model):
-    """One try to deliver a webhook; `attempt` from 1. `status` is None and `error` set where no answer came."""
+    """One try to deliver a webhook; `attempt` from 1, or 0 where its template failed.
+
+    `status` is None and `error` set where no answer came.
+    """
 
     at: float
     address: str | None

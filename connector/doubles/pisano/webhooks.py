@@ -5,18 +5,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
-from liquid import Environment
 
+from connector.doubles.pisano import templates
 from connector.doubles.pisano.model import Customer, Delivery, Email, Webhook
 
-_LIQUID = Environment()  # lenient and without escaping, as Ruby's (pisano §4)
 
-
-def render(template: str, email: Email, answers: Mapping[str, Any]) -> str:
-    """The template over `customer`, and over each answer and each built-in response under its question key."""
+def _variables(email: Email, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template may name: `customer`, and each answer and built-in response under its question key."""
     first, _, last = str(email.custom_attributes.get("name", "")).partition(" ")
     customer = {**email.custom_attributes, "email": email.address, "first_name": first, "last_name": last}
-    return _LIQUID.from_string(template).render(**{**email.built_in_responses, **answers, "customer": customer})
+    return {**email.built_in_responses, **answers, "customer": customer}
 
 
 class Webhooks:
@@ -41,7 +39,15 @@ class Webhooks:
         """Send what this customer answers to this e-mail, when it is time."""
         if webhook is None:
             return
-        body = customer.body if customer.body is not None else render(webhook.template, email, customer.answers)
+        try:
+            body = customer.body
+            if body is None:
+                body = templates.render(webhook.template, _variables(email, customer.answers))
+        except ValueError as error:  # nobody who sends an e-mail hears of it
+            self.deliveries.append(
+                Delivery(at=self._clock(), address=email.address, body="", attempt=0, error=str(error))
+            )
+            return
         self.send(webhook, body, address=email.address, after=customer.after, times=customer.times)
 
     def send(

@@ -4,7 +4,7 @@ import base64
 import difflib
 import hashlib
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,10 +52,8 @@ class EventSchema:
         return fastavro.parse_schema(orjson.loads(self.json))
 
     def encode(self, header: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bytes:
-        record = {field.name: values.get(field.name) for field in self.entity.streamed}
-        if header is not None:
-            record["ChangeEventHeader"] = header
         out = io.BytesIO()
+        record = values if header is None else {**values, "ChangeEventHeader": header}  # what is not there is null
         fastavro.schemaless_writer(out, self._parsed, record)
         return out.getvalue()
 
@@ -76,16 +74,26 @@ class EventSchema:
                 values[field.name] = to_avro(field, record.get(field.name))
         return values
 
-    def bitmap(self, changed: Collection[str]) -> list[str]:
+    def bitmap(self, changed: Set[str]) -> list[str]:
         """`0x…` for top-level fields, then `N-0x…` for parts of the compound at position N (salesforce §B2)."""
-        top, nested = 0, []
-        for position, field in enumerate(self.entity.streamed, start=1):  # position 0 is the header
-            if field.name in changed:
+        top, nested = 0, dict[int, int]()
+        for name in changed & self._places.keys():
+            position, index = self._places[name]
+            if index is None:
                 top |= 1 << position
-            bits = sum(1 << index for index, part in enumerate(field.parts.values()) if part.name in changed)
-            if bits:
-                nested.append(f"{position}-{_hex(bits)}")
-        return ([_hex(top)] if top else []) + nested
+            else:
+                nested[position] = nested.get(position, 0) | 1 << index
+        parts = [f"{position}-{_hex(bits)}" for position, bits in sorted(nested.items())]
+        return ([_hex(top)] if top else []) + parts
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int | None]]:
+        """Where REST's fields stand: the position, and that inside of the compound; position 0 is the header."""
+        places: dict[str, tuple[int, int | None]] = {}
+        for position, field in enumerate(self.entity.streamed, start=1):
+            places[field.name] = position, None
+            places |= {part.name: (position, index) for index, part in enumerate(field.parts.values())}
+        return places
 
 
 def _hex(bits: int) -> str:

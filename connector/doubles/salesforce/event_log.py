@@ -6,7 +6,6 @@ import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from connector.doubles.salesforce.avro_events import EventSchema
@@ -28,6 +27,7 @@ class Entry:
     at: float
     entity: str = ""
     schema: EventSchema | None = None
+    payload: bytes = b""
     header: Mapping[str, Any] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -35,10 +35,6 @@ class Entry:
     @property
     def replay_id(self) -> bytes:
         return self.number.to_bytes(8, "big") + b"\0\0"
-
-    @cached_property
-    def payload(self) -> bytes:
-        return self.schema.encode(self.header, self.values) if self.schema else b""
 
 
 class EventLog:
@@ -54,21 +50,18 @@ class EventLog:
     def publish(
         self, entity: str, schema: EventSchema, header: Mapping[str, Any] | None, values: Mapping[str, Any]
     ) -> Entry:
-        entry = self._append(entity, schema, header, values)
-        entry.payload  # noqa: B018 - encoded now: what does not fit the schema fails where it was made
+        entry = self._append(entity, schema, schema.encode(header, values), header, values)
         for listener in self.listeners:
             listener.set()
         return entry
 
     def mark(self) -> bytes:
         """A replay id that stands for everything up to now."""
-        return self._append("", None, None, {}).replay_id
+        return self._append().replay_id
 
-    def _append(
-        self, entity: str, schema: EventSchema | None, header: Mapping[str, Any] | None, values: Mapping[str, Any]
-    ) -> Entry:
+    def _append(self, *event: Any) -> Entry:
         self._last += self._random.randint(1, _LARGEST_STEP)
-        entry = Entry(self._last, self._clock(), entity, schema, header, values)
+        entry = Entry(self._last, self._clock(), *event)
         self.entries.append(entry)
         return entry
 

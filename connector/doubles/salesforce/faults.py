@@ -15,8 +15,9 @@ class Faults:
 
     def take(self, what: str) -> Fault | None:
         """The first fault that waits for this call, used up by one."""
+        foreign = int if what.startswith("rpc ") else str  # the kind of status that this call cannot have
         for index, fault in enumerate(self.waiting):
-            if re.search(fault.match, what):
+            if re.search(fault.match, what) and not isinstance(fault.status, foreign):
                 left = [fault.model_copy(update={"times": fault.times - 1})] if fault.times > 1 else []
                 self.waiting[index : index + 1] = left
                 return fault

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
+from connector.doubles import control
 from connector.doubles.salesforce.model import Call, Fault
 from connector.doubles.salesforce.values import Problem
 
@@ -31,10 +32,11 @@ class Front:
 
     @web.middleware
     async def around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/_control/"):
+        if request.path.startswith(control.PREFIX):
             return await handler(request)
         double, what = self._double, f"{request.method} {request.raw_path}"
-        number = double.begin(Call(at=double.clock(), what=what, client=client(request)))
+        call = Call(at=double.clock(), what=what, client=client(request))
+        double.calls.append(call)
         fault = double.faults.take(what)
         try:
             answer = await self._suffer(request, fault) if fault and not fault.done else None
@@ -43,7 +45,7 @@ class Front:
                 answer = await self._suffer(request, fault) or answer
         except _GoneError:
             return web.Response()  # aiohttp wants one, and has no connection to write it to
-        double.end(number, answer.status)
+        call.status = answer.status
         return answer
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -109,7 +111,9 @@ def client(request: web.Request) -> str:
 
 def respond(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     text = body.encode() if isinstance(body, str) else orjson.dumps(body)
-    return web.Response(status=status, body=text, content_type="application/json", headers=headers)
+    response = web.Response(status=status, body=text, content_type="application/json")
+    response.headers.update(headers or {})
+    return response
 
 
 def _refuse(problem: Problem) -> web.Response:

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from connector.doubles.salesforce.double import SalesforceDouble
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_AUDIENCES = {"https://login.salesforce.com", "https://test.salesforce.com"}
+_AUDIENCES = ["https://login.salesforce.com", "https://test.salesforce.com"]
 _LONGEST_ASSERTION = 300.0  # seconds
 
 
@@ -34,7 +35,7 @@ def make_key() -> str:
     ).decode()
 
 
-def public_half(private_key: str) -> str:
+def _public_half(private_key: str) -> str:
     key = serialization.load_pem_private_key(private_key.encode(), None)
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
@@ -43,10 +44,19 @@ def public_half(private_key: str) -> str:
 class OAuth:
     """Gives tokens, and knows them again."""
 
-    def __init__(self, double: "SalesforceDouble") -> None:
-        self._double = double
+    def __init__(self, double: "SalesforceDouble", public_key: str | None) -> None:
+        """`public_key` verifies the assertions; without one, a pair is made when it is needed."""
+        self._double, self._public_key = double, public_key
         self.given: list[Token] = []
         self._valid: dict[str, Token] = {}
+
+    @cached_property
+    def private_key(self) -> str:
+        return "" if self._public_key else make_key()
+
+    @cached_property
+    def public_key(self) -> str:
+        return self._public_key or _public_half(self.private_key)
 
     def check(self, access_token: str) -> Token | None:
         """The token, if it is still good."""
@@ -57,20 +67,22 @@ class OAuth:
         self._valid.clear()
 
     async def token(self, request: web.Request) -> web.Response:
-        form = {key: str(value) for key, value in (await request.post()).items()}
+        is_form = request.content_type == "application/x-www-form-urlencoded"
+        form = {key: str(value) for key, value in (await request.post()).items()} if is_form else {}
+        instance_url = f"{request.scheme}://{request.host}"
         try:
-            self._check_grant(form if request.content_type == "application/x-www-form-urlencoded" else {})
+            self._check_grant(form, instance_url)
         except _RefusedError as refusal:
             error, description = refusal.args
             return web.json_response({"error": error, "error_description": description}, status=400)
-        return web.json_response(self._give(form["grant_type"], f"{request.scheme}://{request.host}"))
+        return web.json_response(self._give(form["grant_type"], instance_url))
 
-    def _check_grant(self, form: Mapping[str, str]) -> None:
+    def _check_grant(self, form: Mapping[str, str], my_domain: str) -> None:
         grant = form.get("grant_type", "")
         if grant == "client_credentials":
             self._check_client(form)
         elif grant == _JWT_BEARER:
-            self._check_assertion(form.get("assertion", ""))
+            self._check_assertion(form.get("assertion", ""), my_domain)
         else:
             raise _RefusedError("unsupported_grant_type", "grant type not supported")
 
@@ -82,19 +94,20 @@ class OAuth:
         if not all(hmac.compare_digest((have or "").encode(), want.encode()) for have, want in pairs):
             raise _RefusedError("invalid_client", "invalid client credentials")
 
-    def _check_assertion(self, assertion: str) -> None:
+    def _check_assertion(self, assertion: str, my_domain: str) -> None:
         options: Any = {"verify_exp": False, "verify_aud": False, "require": ["iss", "sub", "aud", "exp"]}
         try:
-            claims = jwt.decode(assertion, self._double.jwt_public_key, algorithms=["RS256"], options=options)
+            claims = jwt.decode(assertion, self.public_key, algorithms=["RS256"], options=options)
         except jwt.PyJWTError:
             raise _RefusedError("invalid_grant", "invalid assertion") from None
         if claims["iss"] != self._double.client_id:
             raise _RefusedError("invalid_client_id", "client identifier invalid")
-        if claims["aud"] not in _AUDIENCES:
+        if claims["aud"] not in ([*_AUDIENCES, my_domain] if self._double.settings.my_domain_audience else _AUDIENCES):
             raise _RefusedError("invalid_grant", "audience is invalid")
         if claims["sub"] != self._double.username:
             raise _RefusedError("invalid_grant", "user hasn't approved this consumer")
-        if not 0 < claims["exp"] - self._double.clock() <= _LONGEST_ASSERTION:
+        expires = claims["exp"] if isinstance(claims["exp"], int) else 0
+        if not 0 < expires - self._double.clock() <= _LONGEST_ASSERTION:
             raise _RefusedError("invalid_grant", "invalid assertion")
 
     def _give(self, grant: str, instance_url: str) -> dict[str, str]:

@@ -29,6 +29,10 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
         self._double = double
         self.subscriptions: list[Subscription] = []  # closed ones too: a memory
 
+    def open(self, topic: str | None) -> list[Subscription]:
+        """The subscriptions that go on, or those of a topic."""
+        return [one for one in self.subscriptions if one.stream.open and topic in {None, one.stream.topic}]
+
     async def GetTopic(self, request: pb.TopicRequest, context: Any) -> pb.TopicInfo:  # noqa: N802 - the proto's name
         async with self._call(context, f"GetTopic {request.topic_name}"):
             topic = self._topic(request.topic_name)
@@ -54,10 +58,10 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
             raise invalid("schema.validation.failed", f"There is no schema {request.schema_id}.")
 
     async def Subscribe(self, requests: AsyncIterator[pb.FetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
+        first = await self._first(requests)  # before a refusal: grpc.aio may lose the reason of one in mid-write
+        if first is None:
+            return
         async with self._call(context, "Subscribe") as fault:
-            first = await self._first(requests)
-            if first is None:
-                return
             subscription = Subscription(self._double, self._topic(first.topic_name), first)
             if fault is not None:
                 subscription.break_after(fault.after, None if fault.kind == "hang" else _refusal(fault))
@@ -72,16 +76,17 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
                 self._double.log.listeners.discard(subscription.wake)
 
     async def Publish(self, _: pb.PublishRequest, context: Any) -> None:  # noqa: N802 - the proto's name
-        await self._unimplemented(context)
+        await self._unimplemented(context, "Publish")
 
     async def PublishStream(self, _: AsyncIterator[pb.PublishRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        await self._unimplemented(context)
+        await self._unimplemented(context, "PublishStream")
 
     async def ManagedSubscribe(self, _: AsyncIterator[pb.ManagedFetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        await self._unimplemented(context)
+        await self._unimplemented(context, "ManagedSubscribe")
 
-    async def _unimplemented(self, context: Any) -> None:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The double does not serve this call.")
+    async def _unimplemented(self, context: Any, name: str) -> None:
+        async with self._call(context, name):
+            raise RefusedError("UNIMPLEMENTED", "", f"The double does not serve {name}.")
 
     async def _first(self, requests: AsyncIterator[pb.FetchRequest]) -> pb.FetchRequest | None:
         try:
@@ -94,7 +99,8 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
     async def _call(self, context: Any, name: str) -> AsyncIterator[Fault | None]:
         """Remembers the call, and answers what is wrong with it. Yields the fault that is still to come, if any."""
         double, what = self._double, f"rpc {name}"
-        number = double.begin(Call(at=double.clock(), what=what))
+        call = Call(at=double.clock(), what=what)
+        double.calls.append(call)
         status = "CANCELLED"
         try:
             self._authenticate(context)
@@ -106,7 +112,7 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
             trailer = (("error-code", _PREFIX + refusal.code), ("rpc-id", rpc_id)) if refusal.code else ()
             await context.abort(grpc.StatusCode[status], f"{refusal.message} rpcId: {rpc_id}", trailer)
         finally:
-            double.end(number, status)
+            call.status = status
 
     def _authenticate(self, context: Any) -> None:
         given = {key: str(value) for key, value in context.invocation_metadata() or ()}

@@ -61,7 +61,7 @@ class Rest:
 
     async def _next_page(self, request: web.Request) -> web.Response:
         locator, _, start = request.match_info["page"].rpartition("-")
-        if locator not in self._pages or not start.isdigit():
+        if locator not in self._pages or not start.isdecimal():
             raise Problem("INVALID_QUERY_LOCATOR", "invalid query locator")
         return self._page(self._pages[locator], int(start), locator, request.match_info["version"])
 

@@ -1,8 +1,9 @@
 """What the double's org looks like: a table of objects and fields, and what each type of field means on every wire.
 
 A line of the table is `Name type(arguments) flags`. Flags: `required`, `unique` (an external id), `readonly`,
-`=value` (the default). A picklist with `!` is restricted. Compound fields (`address`, `person`, `switchable`) are one
-field of a change event, and several of REST: MailingAddress is MailingCity, MailingStreet and so on (salesforce §B2).
+`=value` (the default). A picklist with `!` is restricted. Compound fields (`address`, `location`, `person`,
+`switchable`) are one field of a change event, and several of REST: MailingAddress is MailingCity, MailingStreet and so
+on, Place__c is Place__Latitude__s and Place__Longitude__s (salesforce §B2).
 """
 
 import re
@@ -38,6 +39,7 @@ KINDS = {
     "date": Kind("date", "long", "Data:DateOnly"),
     "datetime": Kind("datetime", "long", "Data:DateTime"),
     "address": Kind("address", "Address", "Data:Address"),
+    "location": Kind("location", "Location", "Data:Location"),
     "person": Kind("string", "PersonName", "Data:PersonName"),
     "switchable": Kind("string", "Switchable_PersonName", "Data:Switchable_PersonName"),
 }
@@ -45,7 +47,9 @@ ADDRESS = (
     "Street text(255) | City text(40) | State text(80) | PostalCode text(20) | Country text(80) | StateCode text(10)"
     " | CountryCode text(10) | Latitude number | Longitude number | GeocodeAccuracy text(40)"
 )
+LOCATION = "Latitude number | Longitude number"
 PERSON = "Salutation choice(Mr.|Ms.|Dr.) | FirstName text(40) | LastName text(80)"
+_COMPOUNDS = {"address": ADDRESS, "location": LOCATION, "person": PERSON, "switchable": PERSON}
 _LENGTHS = {
     "text": 255,
     "long": 32_000,
@@ -58,6 +62,7 @@ _LENGTHS = {
     "auto": 30,
     "switchable": 255,
 }
+_ARGUMENTS = {"text": r"\d{0,6}", "long": r"\d{0,6}", "auto": r".*\d", "ref": r"\w+"}
 _LINE = re.compile(r"(?P<name>\w+) (?P<kind>\w+)(?P<restricted>!?)(?:\((?P<argument>.*?)\))?(?P<flags>(?: \S+)*)")
 
 
@@ -80,18 +85,23 @@ class Field:
         if found is None:
             raise ValueError(f"not a field: {line!r}; write `Name type(arguments) flags`")
         flags = found["flags"].split()
-        kind = found["kind"]
+        kind, argument = found["kind"], found["argument"] or ""
+        default = next((flag[1:] for flag in flags if flag.startswith("=")), "false" if kind == "bool" else None)
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is no type of field; there are {', '.join(KINDS)}")
+        if kind in _ARGUMENTS and not re.fullmatch(_ARGUMENTS[kind], argument):
+            raise ValueError(f"{argument!r} is no argument of {kind}")
+        if default is not None and KINDS[kind].avro not in {"string", "boolean"}:
+            raise ValueError(f"a field of type {kind} has no default here")
         return cls(
             found["name"],
             kind,
-            found["argument"] or "",
+            argument,
             bool(found["restricted"]),
             "required" in flags,
             "unique" in flags,
-            "readonly" in flags or kind in {"id", "auto", "formula", "address", "person"},
-            next((flag[1:] for flag in flags if flag.startswith("=")), "false" if kind == "bool" else None),
+            "readonly" in flags or kind in {"id", "auto", "formula", "address", "location", "person"},
+            default,
         )
 
     @property
@@ -109,16 +119,18 @@ class Field:
 
     @cached_property
     def parts(self) -> dict[str, "Field"]:
-        if self.kind == "address":
-            prefix = self.name.removesuffix("Address")
-            parts = [Field.parse(line) for line in ADDRESS.split(" | ")]
-        elif self.kind in {"person", "switchable"}:
-            prefix = ""
-            parts = [Field.parse(line) for line in PERSON.split(" | ")]
-        else:
+        if self.kind not in _COMPOUNDS:
             return {}
+        names = "{}"
+        if self.kind == "address":
+            names = self.name.removesuffix("Address") + "{}"
+        elif self.kind == "location":
+            names = self.name.removesuffix("__c") + "__{}__s"
         required = "LastName" if self.kind == "person" else ""
-        return {part.name: replace(part, name=prefix + part.name, required=part.name == required) for part in parts}
+        parts = [Field.parse(line) for line in _COMPOUNDS[self.kind].split(" | ")]
+        return {
+            part.name: replace(part, name=names.format(part.name), required=part.name == required) for part in parts
+        }
 
 
 @dataclass(frozen=True)
@@ -150,143 +162,15 @@ class SObject:
         return tuple(field for field in self.fields if field.kind != "formula")
 
     def having(self, line: str, position: int) -> "SObject":
-        fields = [*self.fields]
-        fields.insert(position, Field.parse(line))
-        return SObject(self.name, self.prefix, tuple(fields))
+        """The object with one more field.
 
-
-_STAMPS = """
-CreatedDate datetime readonly
-CreatedById ref(User) readonly
-LastModifiedDate datetime readonly
-LastModifiedById ref(User) readonly
-"""
-_TABLE = {
-    ("Case", "500"): """
-        CaseNumber auto(00001000)
-        ContactId ref(Contact)
-        AccountId ref(Account)
-        ParentId ref(Case)
-        SuppliedName text(80)
-        SuppliedEmail email
-        SuppliedPhone phone
-        SuppliedCompany text(80)
-        Type choice(Problem|Question|Feature Request)
-        Status choice!(New|Working|Escalated|Closed|Reopened) =New
-        Reason choice(Performance|Breakdown|Equipment|Other)
-        Origin choice(Phone|Email|Web|Store)
-        Language choice(tr|en_US|de|ar)
-        Subject text(255)
-        Priority choice!(High|Medium|Low) =Medium
-        Description long(32000)
-        IsClosed bool readonly
-        ClosedDate datetime readonly
-        IsEscalated bool
-        OwnerId ref(User)
-        Comments long(4000)
-        Branch__c text(40)
-        Branch_City__c text(80)
-        Region__c choice(Marmara|Ege|Akdeniz|Karadeniz)
-        Agent_Code__c text(20)
-        Channel__c choice(Call centre|Chat|Branch|Mobile app)
-        Product__c text(120)
-        Order_Number__c text(40)
-        Order_Total__c money
-        Discount__c percent
-        Items__c number
-        Reopened_Count__c int
-        Purchase_Date__c date
-        Promised_At__c datetime
-        First_Reply_At__c datetime
-        Resolution__c long(8000)
-        Resolution_Code__c choice!(Solved|Refunded|Rejected|Duplicate)
-        Is_VIP__c bool
-        Survey_Allowed__c bool =true
-        Survey_Sent__c bool
-        NPS__c number
-        CSAT__c number
-        Last_Survey_At__c datetime
-        External_Key__c text(64) unique
-        Tracking_Url__c url
-        Notify_Email__c email
-        Branch_Label__c formula({Branch__c}/{Priority})
-    """,
-    ("Contact", "003"): """
-        Name person
-        AccountId ref(Account)
-        MailingAddress address
-        OtherAddress address
-        Phone phone
-        MobilePhone phone
-        Email email
-        Title text(128)
-        Department text(80)
-        Birthdate date
-        LeadSource choice(Web|Phone|Partner|Other)
-        Description long(32000)
-        HasOptedOutOfEmail bool
-        DoNotCall bool
-        OwnerId ref(User)
-        Language__c choice(tr|en|de|ar)
-        Time_Zone__c text(40)
-        Segment__c choice!(Gold|Silver|Bronze)
-        Loyalty_Number__c text(30) unique
-        Last_NPS__c number
-        Last_Invited_At__c datetime
-    """,
-    ("Account", "001"): """
-        Name switchable required
-        ParentId ref(Account)
-        BillingAddress address
-        ShippingAddress address
-        Phone phone
-        Website url
-        Industry choice(Retail|Finance|Telecom|Other)
-        AnnualRevenue money
-        NumberOfEmployees int
-        Description long(32000)
-        OwnerId ref(User)
-        Customer_Since__c date
-        Active__c bool =true
-    """,
-    ("User", "005"): """
-        Name person
-        Username text(80) required
-        Email email required
-        IsActive bool =true
-        Department text(80)
-        TimeZoneSidKey text(40)
-    """,
-    ("Survey_Response__c", "a0X"): """
-        Name auto(SR-00000)
-        Pisano_Id__c text(64) unique required
-        Case__c ref(Case)
-        Contact__c ref(Contact)
-        Score__c number
-        Email__c email
-        Source__c text(80)
-        Channel__c choice!(Email|SMS|Web)
-        Comment__c long(32000)
-        Answered_At__c datetime
-        Raw__c long(131072)
-    """,
-    ("Store_Visit__e", "e00"): """
-        CreatedDate datetime readonly
-        CreatedById ref(User) readonly
-        Store__c text(40) required
-        Customer_Name__c text(120)
-        Email__c email
-        Consent__c bool
-        Amount__c number
-        Visited_At__c datetime
-    """,
-}
-
-
-def standard_objects() -> dict[str, SObject]:
-    """The org as it is before anybody changes it."""
-    objects = {}
-    for (name, prefix), table in _TABLE.items():
-        lines = table.strip().splitlines() + ([] if name.endswith("__e") else _STAMPS.strip().splitlines())
-        objects[name] = SObject(name, prefix, tuple(Field.parse(line) for line in lines))
-    return objects
+        Raises:
+            ValueError: The line is no field, the position is none, or a name is taken.
+        """
+        field = Field.parse(line)
+        taken = self.lower.keys() & {name.lower() for name in (field.name, *(p.name for p in field.parts.values()))}
+        if taken:
+            raise ValueError(f"{self.name} has a field {min(taken)} already")
+        if not 0 <= position <= len(self.fields):
+            raise ValueError(f"{self.name} has {len(self.fields)} fields, so {position} is no position")
+        return SObject(self.name, self.prefix, (*self.fields[:position], field, *self.fields[position:]))

@@ -100,7 +100,7 @@ class _Parser:
         return self._next()
 
     def _number(self) -> int:
-        if not self._peek().isdigit():
+        if not self._peek().isdecimal():
             raise self._unexpected()
         return int(self._next())
 
@@ -195,7 +195,7 @@ def _path(store: Store, entity: SObject, name: str) -> _Path:
 
 
 def _condition(path: _Path, op: str, literals: list[str]) -> Callable[[Store, Mapping[str, Any]], bool]:
-    if path.field.kind in {"long", "address"}:
+    if path.field.kind in {"long", "address", "location"}:
         raise Problem("INVALID_FIELD", f"field '{path.field.name}' can not be filtered in a query call")
     wanted = [_literal(path.field, literal) for literal in literals]
 

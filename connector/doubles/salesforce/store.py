@@ -9,7 +9,9 @@ from typing import Any
 from connector.doubles.salesforce import ids
 from connector.doubles.salesforce.avro_events import EventSchema
 from connector.doubles.salesforce.event_log import EventLog
-from connector.doubles.salesforce.schema import SObject, standard_objects
+from connector.doubles.salesforce.model import GapType, Settings
+from connector.doubles.salesforce.org import standard_objects
+from connector.doubles.salesforce.schema import SObject
 from connector.doubles.salesforce.values import Problem, accept, required, timestamp
 
 Record = dict[str, Any]
@@ -19,12 +21,11 @@ _OVERFLOW_ID = "000000000000000AAA"
 class Store:
     """Objects, records, and the event schemas' versions. Records are stored flat, as REST names their fields."""
 
-    def __init__(self, clock: Callable[[], float], log: EventLog, cdc: Sequence[str]) -> None:
-        self.clock, self.log, self.cdc = clock, log, set(cdc)
+    def __init__(self, clock: Callable[[], float], log: EventLog, cdc: Sequence[str], settings: Settings) -> None:
+        self.clock, self.log, self.cdc, self.settings = clock, log, set(cdc), settings
         self.objects = standard_objects()
         self.records: dict[str, dict[str, Record]] = {name: {} for name in self.objects}
         self.schemas = {name: [EventSchema(entity)] for name, entity in self.objects.items()}
-        self.interleave = False  # events alternate between the last two versions of their schema (salesforce §A2)
         self._by_unique: dict[tuple[str, str], dict[Any, str]] = defaultdict(dict)
         self._numbers: dict[str, int] = defaultdict(int)
         self._commits = 10_000_000_000
@@ -83,12 +84,20 @@ class Store:
     def schema(self, name: str) -> EventSchema:
         """The schema that the next event of this entity is written with."""
         versions = self.schemas[name]
-        return versions[-2] if self.interleave and len(versions) > 1 and len(self.log.entries) % 2 else versions[-1]
+        older = self.settings.interleave_schemas and len(versions) > 1 and len(self.log.entries) % 2
+        return versions[-2] if older else versions[-1]
 
     def add_field(self, name: str, line: str, position: int = 5) -> str:
-        """An administrator adds a field; those behind it move. Returns the new schema id."""
-        self.objects[name] = self.entity(name).having(line, position)
-        field = self.objects[name].fields[position]
+        """An administrator adds a field; those behind it move. Returns the new schema id.
+
+        Raises:
+            ValueError: See `SObject.having`; or the field refers to an object that is not there.
+        """
+        changed = self.entity(name).having(line, position)
+        field = changed.fields[position]
+        if field.kind == "ref":
+            self.entity(field.argument)
+        self.objects[name] = changed
         for record_id, record in self.records[name].items():
             empty = dict.fromkeys([field.name, *(part.name for part in field.parts.values())])
             self.records[name][record_id] = empty | defaults(self.objects[name]) | record
@@ -108,17 +117,20 @@ class Store:
     def publish(self, name: str, fields: Mapping[str, Any], user: str) -> str:
         """Publish a platform event. Returns its EventUuid."""
         entity = self.entity(name)
+        if not name.endswith("__e"):
+            raise Problem("INVALID_TYPE", f"{name} is no platform event: create a record of it")
         values = defaults(entity) | accept(entity, fields)
         values |= {"CreatedDate": timestamp(int(self.clock())), "CreatedById": user}
         required(entity, values)
         schema = self.schema(name)
         return self.log.publish(name, schema, None, schema.values(values)).event_id
 
-    def gap(self, name: str, record_ids: Sequence[str], change_type: str, user: str) -> None:
+    def gap(self, name: str, record_ids: Sequence[str], change_type: GapType, user: str) -> None:
         """A GAP_… event: no fields, only that something happened (salesforce §B4)."""
-        entity, marks = self.entity(name), list(record_ids)
-        if change_type == "GAP_OVERFLOW":
-            marks = [_OVERFLOW_ID]
+        entity = self.entity(name)
+        marks = [_OVERFLOW_ID] if change_type == "GAP_OVERFLOW" else list(record_ids)
+        if not marks:
+            raise ValueError(f"{change_type} needs the ids of records, or a wildcard such as {entity.prefix}*")
         header = self.header(entity.name, change_type, "", user)
         header |= {"recordIds": marks, "transactionKey": f"{self._commits:08x}", "sequenceNumber": 1}
         self.log.publish(name, self.schema(name), header, {})

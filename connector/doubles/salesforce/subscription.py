@@ -121,8 +121,14 @@ class Subscription:
                 await self._send(write, response)
             elif not await self._wait():
                 if not self.stream.pending:
+                    self._give_up()
                     return
                 await self._send(write, self._keepalive())
+
+    def _give_up(self) -> None:
+        status = self._double.settings.idle_status
+        if status != "OK":
+            raise RefusedError(status, "", "The stream was idle.")
 
     async def _maybe_break(self) -> None:
         if self._refusal is not None:
@@ -143,15 +149,11 @@ class Subscription:
             async with asyncio.timeout_at(deadline):
                 return await self.wake.wait()
         except TimeoutError:
-            return False
+            return self.wake.is_set()  # what happened at the same moment comes first: a keepalive passes over it
 
     async def _send(self, write: Callable[[pb.FetchResponse], Awaitable[None]], response: pb.FetchResponse) -> None:
         await write(response)
         self._last_response = self._empty_since = asyncio.get_running_loop().time()
-        self._double.delivered += len(response.events)
-        if self._double.delivered > self._double.settings.delivery_limit:
-            message = "You have exceeded the event delivery limit for your org."
-            raise RefusedError("RESOURCE_EXHAUSTED", "subscription.limit.exceeded", message)
 
     def _keepalive(self) -> pb.FetchResponse:
         replay_id = self._log.mark()
@@ -161,8 +163,14 @@ class Subscription:
         )
 
     def _next_response(self) -> pb.FetchResponse | None:
-        until = min(self._double.settings.batch, self.stream.pending, self._breaks[0] - self.stream.delivered)
+        settings, stream = self._double.settings, self.stream
+        until = min(settings.batch, stream.pending, self._breaks[0] - stream.delivered)
         self._fill(until)
+        allowed = settings.delivery_limit - self._double.delivered
+        if self._ready and allowed <= 0:
+            message = "You have exceeded the event delivery limit for your org."
+            raise RefusedError("RESOURCE_EXHAUSTED", "subscription.limit.exceeded", message)
+        until = min(until, allowed)
         events: list[pb.ConsumerEvent] = []
         size = 0
         while self._ready and len(events) < until:
@@ -176,9 +184,10 @@ class Subscription:
             return None
         self.stream.pending -= len(events)
         self.stream.delivered += len(events)
+        self._double.delivered += len(events)
         return pb.FetchResponse(
             events=events,
-            latest_replay_id=events[-1].replay_id,
+            latest_replay_id=events[-1].replay_id if settings.latest_with_events else b"",
             rpc_id=str(uuid.uuid4()),
             pending_num_requested=self.stream.pending,
         )

@@ -5,10 +5,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from connector.doubles.salesforce import ids
 from connector.doubles.salesforce.avro_events import EventSchema, diffs
+from connector.doubles.salesforce.model import Settings
 from connector.doubles.salesforce.schema import SObject
 from connector.doubles.salesforce.store import Record, Store, defaults
 from connector.doubles.salesforce.values import Problem, accept, required, timestamp
+
+_STAMPS = {"LastModifiedDate", "LastModifiedById", "SystemModstamp"}  # every update writes them
 
 
 @contextmanager
@@ -63,8 +67,11 @@ class Transaction:
         self._put(name, record["Id"], record | {"IsDeleted": True})
 
     def undelete(self, name: str, record_id: str) -> None:
-        record = self._store.records[name][record_id]
-        self._put(name, record_id, record | {"IsDeleted": False})
+        self._store.entity(name)
+        record = self._store.records[name].get(ids.normal(record_id) or "")
+        if record is None:
+            raise Problem("NOT_FOUND", f"there is no {name} {record_id}", "Id", status=404)
+        self._put(name, record["Id"], record | {"IsDeleted": False})
 
     def rollback(self) -> None:
         for (name, record_id), record in self._before.items():
@@ -76,7 +83,7 @@ class Transaction:
         merged: dict[str, tuple[EventSchema, Record, Record]] = {}
         for (name, record_id), before in self._before.items():
             schema = self._store.schema(name)
-            event = _event(schema, before, self._store.records[name][record_id])
+            event = _event(schema, before, self._store.records[name][record_id], self._store.settings)
             if event is not None:
                 header = merged.setdefault(repr((name, event)), (schema, *event))[1]
                 header["recordIds"].append(record_id)
@@ -117,7 +124,9 @@ class Transaction:
             raise Problem("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", field)
 
 
-def _event(schema: EventSchema, before: Record | None, after: Record) -> tuple[Record, Record] | None:
+def _event(
+    schema: EventSchema, before: Record | None, after: Record, settings: Settings
+) -> tuple[Record, Record] | None:
     """What the header says of the change, and the values; None when nothing is left of it."""
     gone = before is None or before["IsDeleted"]
     if after["IsDeleted"]:
@@ -126,12 +135,14 @@ def _event(schema: EventSchema, before: Record | None, after: Record) -> tuple[R
         kind = "CREATE" if before is None else "UNDELETE"
         return {"changeType": kind, "recordIds": []}, schema.values(after)
     changed = {field for field, value in after.items() if value != before.get(field)} | {"LastModifiedDate"}
-    long = diffs(before, after, changed)
+    if not settings.noop_events and changed <= _STAMPS:
+        return None
+    long, nulled = diffs(before, after, changed), {field for field in changed if after[field] is None}
     header = {
         "changeType": "UPDATE",
         "recordIds": [],
-        "nulledFields": schema.bitmap({field for field in changed if after[field] is None}),
-        "diffFields": schema.bitmap(long),
-        "changedFields": schema.bitmap(changed),
+        "nulledFields": schema.bitmap(nulled),
+        "diffFields": schema.bitmap(long.keys()),
+        "changedFields": schema.bitmap(changed if settings.changed_holds_all else changed - nulled - long.keys()),
     }
     return header, schema.values(after, changed) | long

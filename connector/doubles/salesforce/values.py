@@ -16,10 +16,11 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "long": str,  # REST writes dates as text
     "boolean": bool,
 }
+_INT_SIZE = 2**31
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
-class Problem(Exception):
+class Problem(ValueError):
     """What Salesforce refuses: `code` is the errorCode of a call or the statusCode of a record (salesforce §D4)."""
 
     def __init__(self, code: str, message: str, *fields: str, status: int = 400) -> None:
@@ -69,6 +70,8 @@ def _value(field: Field, value: Any) -> Any:
         raise _misread(field, value)
     if rest in {"date", "datetime"}:
         return _moment(field, str(value))
+    if rest == "int" and isinstance(value, int) and not -_INT_SIZE <= value < _INT_SIZE:
+        raise Problem("NUMBER_OUTSIDE_VALID_RANGE", f"{field.name}: value outside of valid range: {value}", field.name)
     return _text(field, value) if isinstance(value, str) else value
 
 
@@ -139,7 +142,7 @@ def composed(record: Mapping[str, Any], field: Field) -> Any:
     """A field as REST shows it: compounds put together from their parts, formulas worked out."""
     if field.kind == "formula":
         return field.argument.format_map({name: "" if value is None else value for name, value in record.items()})
-    if field.kind == "address":
+    if field.kind in {"address", "location"}:
         parts = {name[0].lower() + name[1:]: record.get(part.name) for name, part in field.parts.items()}
         return parts if any(value is not None for value in parts.values()) else None
     if field.kind == "person" or (field.kind == "switchable" and record.get("LastName") is not None):

@@ -100,7 +100,7 @@ class Writes:
         return self._double.store.find(change.object, external, change.key)
 
     def _remember(self, change: Change, client: str, result: Result) -> None:
-        self._double.remember(
+        self._double.writes.append(
             Write(
                 at=self._double.clock(),
                 operation=change.operation,

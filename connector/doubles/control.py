@@ -1,0 +1,109 @@
+"""The control API of a double: its Python interface as JSON under `/_control/`, for the sandbox and tests elsewhere.
+
+POST /_control/ACTION takes the arguments of the function of that name as an object, GET /_control/MEMORY takes them in
+the query, and both answer what it returns. A model among the arguments is spread: its fields stand beside the others.
+GET /_control/ lists all of them. What is wrong with a call is a 4xx that says so in plain text.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ValidationError, validate_call
+
+PREFIX = "/_control/"
+
+Functions = Mapping[str, Callable[..., Any]]
+
+
+def add_to(app: web.Application, about: str, actions: Functions, memories: Functions) -> None:
+    """Serves the functions, which say by annotations what they take and raise ValueError for what they refuse.
+
+    `about` stands before the list; `$URL` in it is where the control API is.
+    """
+
+    async def index(request: web.Request) -> web.Response:
+        example = about.replace("$URL", f"{request.scheme}://{request.host}{PREFIX.rstrip('/')}")
+        lines = [example, "", *_listed("POST", actions), "", *_listed("GET", memories), ""]
+        return web.Response(text="\n".join(lines))
+
+    async def act(request: web.Request) -> web.Response:
+        return await _answer(request, actions, await _arguments(request))
+
+    async def recall(request: web.Request) -> web.Response:
+        return await _answer(request, memories, dict(request.query))
+
+    app.router.add_get(PREFIX, index)
+    app.router.add_post(PREFIX + "{name}", act)
+    app.router.add_get(PREFIX + "{name}", recall)
+
+
+def _listed(method: str, functions: Functions) -> Iterator[str]:
+    for name, function in functions.items():
+        yield f"{method} {PREFIX}{name}  {', '.join(_spread(function))}".rstrip()
+        if function.__doc__:
+            yield "    " + function.__doc__.strip().partition("\n")[0]
+
+
+def _spread(function: Callable[..., Any]) -> Iterator[str]:
+    """`name`, or `name=default`, of each argument."""
+    for parameter in inspect.signature(function).parameters.values():
+        model = _model(parameter)
+        if model:
+            yield from _spread(model)
+        elif parameter.default is parameter.empty:
+            yield str(parameter.replace(annotation=parameter.empty))
+        else:
+            yield f"{parameter.name}={orjson.dumps(parameter.default).decode()}"
+
+
+def _model(parameter: inspect.Parameter) -> type[BaseModel] | None:
+    kind = parameter.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+async def _arguments(request: web.Request) -> dict[str, Any]:
+    try:
+        given = orjson.loads(await request.read() or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise web.HTTPBadRequest(text=f"the body is not JSON: {error}\n") from None
+    if not isinstance(given, dict):
+        raise web.HTTPUnprocessableEntity(text="the body is not an object of arguments\n")
+    return given
+
+
+async def _answer(request: web.Request, known: Functions, arguments: dict[str, Any]) -> web.Response:
+    name = request.match_info["name"]
+    if name not in known:
+        raise web.HTTPNotFound(text=f"there is no {request.method} {PREFIX}{name}; GET {PREFIX} lists what there is\n")
+    try:
+        result = _call(known[name], arguments)
+        if inspect.isawaitable(result):
+            result = await result
+    except ValidationError as error:
+        raise web.HTTPUnprocessableEntity(text=f"{name}: {_explained(error)}\n") from None
+    except ValueError as error:
+        raise web.HTTPUnprocessableEntity(text=f"{name}: {error}\n") from None
+    return web.Response(body=orjson.dumps(result, default=_plain), content_type="application/json")
+
+
+def _call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    parameters = inspect.signature(function).parameters
+    model = next((name for name, parameter in parameters.items() if _model(parameter)), None)
+    if model is not None:
+        own = {name: value for name, value in arguments.items() if name in parameters}
+        arguments = {**own, model: {name: value for name, value in arguments.items() if name not in own}}
+    return validate_call(function)(**arguments)
+
+
+def _explained(error: ValidationError) -> str:
+    """Each mistake with the argument that it is about, and without what was given: it may be long."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+
+
+def _plain(model: object) -> Any:
+    if isinstance(model, BaseModel):
+        return model.model_dump(mode="json")
+    raise TypeError

@@ -1,0 +1,223 @@
+"""The writer of many records against the double: few calls, each record's order, and only what failed is repeated."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+import pytest
+from helpers.waiting import until
+
+from connector.doubles.salesforce import Fault, SalesforceDouble
+from connector.errors import Fatal, Rejected, Retryable
+from connector.salesforce import ClientCredentials, CollectionWriter, RecordWrite, RestClient, Result
+
+CALL = "PATCH .*/composite/sobjects"
+
+
+class Naps:
+    """The writer's sleep: each nap lasts until `end`."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._may_end = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        await self._may_end.wait()
+
+    def end(self) -> None:
+        self._may_end.set()
+
+
+@asynccontextmanager
+async def connected(sf: SalesforceDouble) -> AsyncIterator[RestClient]:
+    async with httpx.AsyncClient() as http:
+        tokens = ClientCredentials(http, sf.login_url, client_id=sf.client_id, client_secret=sf.client_secret)
+        yield RestClient(tokens, http, client_name="pisano-connector", calls_per_second=1000)
+
+
+@pytest.fixture
+async def sf() -> AsyncIterator[SalesforceDouble]:
+    async with SalesforceDouble() as double:
+        yield double
+
+
+@pytest.fixture
+async def rest(sf: SalesforceDouble) -> AsyncIterator[RestClient]:
+    async with connected(sf) as client:
+        yield client
+
+
+def response(key: str, **fields: Any) -> RecordWrite:
+    return RecordWrite("upsert", "Survey_Response__c", "Pisano_Id__c", key, fields)
+
+
+def update(case: str, **fields: Any) -> RecordWrite:
+    return RecordWrite("update", "Case", "Id", case, fields)
+
+
+def scores(sf: SalesforceDouble, record: str) -> list[Any]:
+    """What was written to a record's score, in order."""
+    return [write.fields.get("Score__c", write.fields.get("NPS__c")) for write in sf.history(record) if write.success]
+
+
+def calls(sf: SalesforceDouble) -> int:
+    return sum("composite/sobjects" in call.what for call in sf.calls)
+
+
+async def all_of(writer: CollectionWriter, writes: Iterable[RecordWrite]) -> list[Result]:
+    async with asyncio.timeout(20):
+        return await asyncio.gather(*(writer.write(write) for write in writes))
+
+
+async def test_450_records_of_two_objects_take_four_calls_under_our_name(
+    sf: SalesforceDouble, rest: RestClient
+) -> None:
+    """salesforce §D2: 200 records of one type a call; §0.9: the name that comes back in changeOrigin."""
+    case = sf.create("Case", {})
+    writes = [response(f"key-{number}", Score__c=number) for number in range(449)]
+    results = await all_of(CollectionWriter(rest), [*writes[:10], update(case, NPS__c=1), *writes[10:]])
+    assert all(result.success for result in results)
+    assert calls(sf) == 4
+    assert {write.client for write in sf.history()} == {"pisano-connector"}
+    assert len(sf.records("Survey_Response__c")) == 449
+
+
+async def test_writes_to_one_record_keep_their_order_whatever_is_locked_meanwhile(
+    sf: SalesforceDouble, rest: RestClient
+) -> None:
+    """salesforce §D2: the same record twice in a call would fail; here each waits for the one before it."""
+    cases = [sf.create("Case", {}) for _ in range(5)]
+    keys = [f"key-{number}" for number in range(5)]
+    for record in [*cases, *keys]:
+        sf.lock(record, times=random.randrange(4))
+    expected = range(8)
+    writes = [write for n in expected for write in _to_each(cases, keys, n)]
+    results = await all_of(CollectionWriter(rest, sleep=lambda _: asyncio.sleep(0.001)), writes)
+    assert all(result.success for result in results)
+    assert {record: scores(sf, record) for record in [*cases, *keys]} == {
+        record: [*expected] for record in [*cases, *keys]
+    }
+
+
+def _to_each(cases: list[str], keys: list[str], number: int) -> list[RecordWrite]:
+    return [*(update(case, NPS__c=number) for case in cases), *(response(key, Score__c=number) for key in keys)]
+
+
+async def test_both_forms_of_an_id_are_one_record(sf: SalesforceDouble, rest: RestClient) -> None:
+    """Salesforce refuses a call that names a record twice, be it once by 15 and once by 18 characters."""
+    case = sf.create("Case", {})
+    results = await all_of(CollectionWriter(rest), [update(case, NPS__c=1), update(case[:15], NPS__c=2)])
+    assert [result.error for result in results] == [None, None]
+    assert sf.record("Case", case)["NPS__c"] == 2
+
+
+async def test_a_locked_record_waits_longer_and_longer_and_nobody_waits_with_it(
+    sf: SalesforceDouble, rest: RestClient
+) -> None:
+    """salesforce §D4: only the locked ones again. What comes while one of them pauses goes at once."""
+    naps = Naps()
+    writer = CollectionWriter(rest, sleep=naps.sleep)
+    sf.lock("locked", times=12)
+    locked = asyncio.create_task(writer.write(response("locked", Score__c=1)))
+    behind = asyncio.create_task(writer.write(response("locked", Score__c=2)))
+    await until(lambda: naps.seconds)
+    assert (await asyncio.wait_for(writer.write(response("free")), 5)).success
+    assert not behind.done()
+    naps.end()
+    assert (await locked).success
+    assert (await behind).success
+    assert scores(sf, "locked") == [1, 2]
+    assert len(naps.seconds) == 12
+    for tries, pause in enumerate(naps.seconds):
+        longest = min(30.0, 0.2 * 2**tries)
+        assert longest / 2 <= pause <= longest
+
+
+@pytest.mark.parametrize("bad", [{"Score__c": "nine"}, {"No_Such_Field__c": 1}, {"Score__c": 10**30}])
+async def test_one_record_that_fails_the_whole_call_sinks_no_other(
+    bad: dict[str, Any], sf: SalesforceDouble, rest: RestClient
+) -> None:
+    """salesforce §G: a wrong type or field may fail the call with a 400; a number may be too long even for JSON."""
+    sf.configure(bad_field="call")
+    writer = CollectionWriter(rest)
+    writes = [response(f"key-{number}", Score__c=number) for number in range(200)]
+    writes[77] = response("key-77", **bad)
+    results = await all_of(writer, writes)
+    assert [number for number, result in enumerate(results) if not result.success] == [77]
+    assert isinstance(results[77].error, Rejected)
+    assert calls(sf) <= 20
+
+
+async def test_an_upsert_that_lost_a_race_is_made_once_more_and_a_duplicate_is_refused(
+    sf: SalesforceDouble, rest: RestClient
+) -> None:
+    """salesforce §D4: DUPLICATE_VALUE is final, except where two upserts created the same record at once."""
+    body = [{"success": False, "errors": [{"statusCode": "DUPLICATE_VALUE", "message": "duplicate", "fields": []}]}]
+    writer = CollectionWriter(rest, sleep=lambda _: asyncio.sleep(0))
+    sf.fail(Fault(match=CALL, status=200, body=body))
+    assert (await writer.write(response("raced"))).success
+    sf.fail(Fault(match=CALL, times=2, status=200, body=body))
+    [refused] = await all_of(writer, [response("duplicate")])
+    assert isinstance(refused.error, Rejected)
+    assert refused.error.code == "DUPLICATE_VALUE"
+
+
+async def test_a_write_whose_caller_gave_up_is_not_made_when_salesforce_is_back() -> None:
+    """The caller's partition may be another worker's by then, and what it wrote must stand."""
+    async with SalesforceDouble() as sf, connected(sf) as rest:
+        writer = CollectionWriter(rest)
+        sf.fail(Fault(match=CALL, times=1, status=503))
+        given_up = asyncio.create_task(writer.write(response("key", Score__c=1)))
+        await until(lambda: calls(sf) == 1)
+        given_up.cancel()
+        with suppress(asyncio.CancelledError):
+            await given_up
+        assert (await writer.write(response("key", Score__c=2))).success
+        assert scores(sf, "key") == [2]
+
+
+async def test_what_only_a_person_can_mend_is_raised_to_everybody(sf: SalesforceDouble, rest: RestClient) -> None:
+    writer = CollectionWriter(rest)
+    sf.fail(Fault(match=CALL, status=403, error_code="API_DISABLED_FOR_ORG"))
+    writes = [writer.write(response(f"key-{number}")) for number in range(3)]
+    errors = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(error) for error in errors] == [Fatal] * 3
+    assert calls(sf) == 1
+
+
+class Answers:
+    """Calls that are answered at once by `answer(key)`; it remembers the keys of each."""
+
+    def __init__(self, answer: Callable[[object], Result]) -> None:
+        self.keys: list[list[object]] = []
+        self._answer = answer
+
+    async def upsert(self, _: str, external_field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        self.keys.append([record[external_field] for record in records])
+        return [self._answer(key) for key in self.keys[-1]]
+
+    async def update(self, _: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        raise AssertionError(f"{len(records)} updates, and nobody asked for one")
+
+
+async def test_an_external_id_in_other_capitals_does_not_travel_in_the_same_call() -> None:
+    """To Salesforce they are one record, unless the field was made to mind capitals. The double minds them."""
+    rest = Answers(lambda _: Result(True))
+    await all_of(CollectionWriter(rest), [response("ada@example.com"), response("ADA@example.com"), response("b")])
+    assert rest.keys == [["ada@example.com", "b"], ["ADA@example.com"]]
+
+
+@pytest.mark.parametrize(("retry_after", "longest"), [(None, 30.0), (300.0, 300.0)])
+async def test_full_storage_or_a_lock_is_waited_out_for_days(retry_after: float | None, longest: float) -> None:
+    """salesforce §D4: pause, no dead letter; also after more tries than a power of two has room for in a float."""
+    full = Result(False, error=Retryable("full", retry_after=retry_after))
+    rest = Answers(lambda _: full if len(rest.keys) <= 1100 else Result(True))
+    naps = Naps()
+    naps.end()
+    assert (await CollectionWriter(rest, sleep=naps.sleep).write(response("key"))).success
+    assert len(naps.seconds) == 1100
+    assert max(naps.seconds) <= longest

@@ -1,0 +1,131 @@
+"""The sandbox as a stranger meets it: both doubles, and nothing but HTTP."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+
+import httpx
+import orjson
+import pytest
+from helpers.plain_http import plain_http
+from helpers.waiting import until
+from receiver import Receiver, receiving
+
+from connector.errors import Fatal
+from connector.sandbox.doubles import REST_PORT, sandbox
+
+JANE = "jane@example.com"
+SHARE = "/v1/email_campaigns/4711/email_sharings"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def environ(receiver: Receiver) -> AsyncIterator[Mapping[str, str]]:
+    """What `connector sandbox` prints, with the connector's place taken by a receiver of webhooks."""
+    async with sandbox() as both:
+        both.expect_webhooks_at(receiver.url.removesuffix("/pisano/main"))
+        yield both.environment()
+
+
+@pytest.fixture
+async def salesforce(environ: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    async with plain_http(base_url=environ["SF_LOGIN_URL"]) as http:
+        yield http
+
+
+@pytest.fixture
+async def pisano(environ: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    async with plain_http(base_url=environ["PISANO_BASE_URL"]) as http:
+        login = {"client_id": environ["PISANO_APP_ID"], "client_secret": environ["PISANO_APP_SECRET"]}
+        token = (await http.post("/v1/authorized_apps/token", json=login)).json()["token"]
+        http.headers["Authorization"] = f"Bearer {token}"
+        yield http
+
+
+async def do(http: httpx.AsyncClient, action: str, **arguments: object) -> object:
+    return (await http.post(f"/_control/{action}", json=arguments)).raise_for_status().json()
+
+
+async def see(http: httpx.AsyncClient, memory: str) -> list[dict[str, object]]:
+    return (await http.get(f"/_control/{memory}")).raise_for_status().json()
+
+
+async def test_a_customer_goes_round_over_http_alone(
+    environ: Mapping[str, str], salesforce: httpx.AsyncClient, pisano: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    """A case is closed, its event counted, Jane e-mailed and asked once; she answers, and the answer is written."""
+    contact = await do(salesforce, "create", entity="Contact", fields={"LastName": "Doe", "Email": JANE})
+    case = await do(salesforce, "create", entity="Case", fields={"ContactId": contact})
+    await do(salesforce, "update", entity="Case", record_ids=case, fields={"Status": "Closed"})
+    assert [event["values"]["Status"] for event in await see(salesforce, "events?entity=Case")] == ["New", "Closed"]
+
+    await do(pisano, "set_customer", address=JANE, answers={"nps_score": 9}, after=0.05)
+    sent = {"emails": [JANE], "built_in_responses": {JANE: {"sf_ref_id": case}}}
+    assert (await pisano.post(SHARE, json=sent)).status_code == 201
+    (email,) = await see(pisano, f"emails?address={JANE}")
+    assert email["built_in_responses"] == {"sf_ref_id": case}
+    assert await see(pisano, "second_emails") == []
+    (body,) = await until(lambda: receiver.bodies)
+    answer = orjson.loads(body)
+    assert (answer["nps_score"], answer["sf_ref_id"]) == ("9", case)
+    assert receiver.secrets == [environ["PISANO_WEBHOOK_SECRET"]]
+
+    login = {
+        "grant_type": "client_credentials",
+        "client_id": environ["SF_CLIENT_ID"],
+        "client_secret": environ["SF_CLIENT_SECRET"],
+    }
+    token = (await salesforce.post("/services/oauth2/token", data=login)).json()["access_token"]
+    record = {"attributes": {"type": "Survey_Response__c"}, "Pisano_Id__c": "1", "Case__c": case, "Score__c": 9}
+    (written,) = (
+        await salesforce.patch(
+            "/services/data/v68.0/composite/sobjects/Survey_Response__c/Pisano_Id__c",
+            json={"records": [record]},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+    ).json()
+    (write,) = await see(salesforce, f"history?record={written['id']}")
+    assert write["fields"]["Score__c"] == 9
+
+
+async def test_what_goes_wrong_is_ordered_remembered_and_forgotten(pisano: httpx.AsyncClient) -> None:
+    """The answer is lost after the e-mail went out, the caller sends again, and the double tells."""
+    await do(pisano, "fail", calls="email_sharings", kind="drop", sent=True)
+    sent = {"emails": [JANE], "built_in_responses": {JANE: {"sf_ref_id": "5"}}}
+    with pytest.raises(httpx.TransportError):
+        await pisano.post(SHARE, json=sent)
+    assert (await pisano.post(SHARE, json=sent)).status_code == 201
+    (second,) = await see(pisano, "second_emails")
+    assert second["address"] == JANE
+    await do(pisano, "reset")
+    assert await see(pisano, "second_emails") == []
+
+
+async def test_a_port_that_is_taken_is_one_clear_message() -> None:
+    async with sandbox() as both:
+        port = int(both.pisano.base_url.rpartition(":")[2])
+        with pytest.raises(Fatal, match=f"cannot listen.*{port}"):
+            async with sandbox(pisano_port=port):
+                pass
+
+
+def test_connector_sandbox_on_taken_ports_ends_with_one_clear_message() -> None:
+    """Exit code 2, one line, no traceback."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody has it already, which is as good
+            taken.bind(("127.0.0.1", REST_PORT))
+            taken.listen()
+        command = [sys.executable, "-c", "from connector.cli import main; main()", "sandbox"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=dict(os.environ))  # noqa: S603
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"connector: the doubles cannot listen: .*{REST_PORT}.*\n", done.stderr)
