@@ -9,9 +9,7 @@ import httpx
 import structlog
 
 from connector import salesforce
-from connector.account_sender import AccountSender, open_sender
 from connector.config import ClientCredentials, Config
-from connector.errors import Rejected
 from connector.health import Server
 from connector.kafka import catalogue
 from connector.kafka.channel_log import POSITIONS, ChannelLog
@@ -162,7 +160,7 @@ class App:
             pubsub,
             settings,
             catalogue.entity_topics(config),
-            open_log=lambda channel, partition: ChannelLog.open(config.kafka, channel, partition),
+            channel_log=lambda channel, partition: ChannelLog(config.kafka, channel, partition),
             dead_letter=DeadLetters(config.kafka, "capture", self._count_dead_letter).of_body,
             metrics=self.metrics,
         )
@@ -185,13 +183,14 @@ class App:
         config = self._config
         letters = DeadLetters(config.kafka, "send", self._count_dead_letter)
 
-        async def open_account(name: str, partition: int) -> AccountSender:
-            if name not in config.pisano:
-                raise Rejected(f"there is no Pisano account {name} in the configuration", code="unknown_account")
-            ledger = await Ledger.open(config.kafka, name, partition)
-            return open_sender(config.pisano[name], ledger, http, dead_letter=letters.of_record, metrics=self.metrics)
-
-        send = Send(open_account, grace=config.service.drain)
+        send = Send(
+            config.pisano,
+            lambda account, partition: Ledger.open(config.kafka, account, partition),
+            http,
+            grace=config.service.drain,
+            dead_letter=letters.of_record,
+            metrics=self.metrics,
+        )
         return self._worker("send", [self._prefix + "pisano.invitations"], send.handle, send.settle, drains=False)
 
     def _receive(self) -> Receive:

@@ -1,6 +1,11 @@
 """What the service counts, in a registry of its own (rule 6). Labels never hold an address or a record id."""
 
+from collections.abc import Callable, Iterable
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from connector.limits import Window
 
 _WAITS = (0.01, 0.05, 0.25, 1, 5, 25, 125, 625)  # seconds; the limiter's windows are the steps that matter
 
@@ -18,6 +23,9 @@ class Metrics:
             return Gauge(f"connector_{name}", help_text, labels, registry=self.registry)
 
         self.change_events = counter("change_events", "Change events written to Kafka.", "channel")
+        self.unwanted_events = counter(
+            "unwanted_events", "Change events of entities that no channel and no survey names.", "channel", "entity"
+        )
         self.stream_restarts = counter("stream_restarts", "Times that a channel's stream was opened again.", "channel")
         self.own_changes = counter(
             "own_changes", "Change events ignored because this connector made the change.", "entity"
@@ -47,3 +55,12 @@ class Metrics:
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
         self.ready = gauge("ready", "Whether a stage is ready to work.", "stage")
+
+    def watch_windows(self, account: str, used: Callable[[], Iterable[tuple[Window, int]]]) -> None:
+        """Whenever the metrics are read, `used()` tells how many calls each window of the account's limiter holds."""
+        for window, _ in used():
+            self.window_used.labels(account, str(window)).set_function(partial(_calls_in, window, used))
+
+
+def _calls_in(window: Window, used: Callable[[], Iterable[tuple[Window, int]]]) -> float:
+    return dict(used())[window]

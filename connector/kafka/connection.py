@@ -1,19 +1,26 @@
 """aiokafka clients as this project uses them: idempotent producers, transactions, and the settings that all share."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import translated
 
+_LARGEST_REQUEST = 3 * 1024 * 1024  # bytes, as the topic of the dead letters takes them; the others refuse less
 _REQUEST_TIMEOUT = 20_000  # milliseconds; a broker that needs longer is away
+_LOOK_TIMEOUT = 3_000  # milliseconds to find out why a broker does not answer
+_TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, and aiokafka itself repeats for as long as Kafka is away
+_CLOSE_WITHIN = 5.0  # seconds; a broken connection has nothing to say
 _TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts what a killed worker left open and others can read on
 
 
@@ -21,16 +28,19 @@ def ssl_context(kafka: Kafka) -> ssl.SSLContext | None:
     """None for a protocol without TLS.
 
     Raises:
-        Fatal: A certificate file cannot be read.
+        Fatal: A certificate or key file cannot be read, or the key wants a passphrase.
     """
     if "SSL" not in kafka.security_protocol:
         return None
     try:
         context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
         if kafka.ssl_cert_file:
-            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file)
+            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password="")  # else OpenSSL asks for one
     except OSError as error:
-        raise Fatal(f"kafka: a certificate or key file cannot be used: {error}") from error
+        files = ", ".join(filter(None, (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file)))
+        raise Fatal(
+            f"kafka: a certificate or key file cannot be used ({files}): {error}. They are PEM, without a passphrase."
+        ) from error
     return context
 
 
@@ -52,22 +62,34 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     """A started admin client.
 
     Raises:
-        Fatal: No broker answers.
+        Fatal: No broker answers, be it at the start or when it is asked something.
     """
     admin = AIOKafkaAdminClient(**client_settings(kafka))
     try:
         with translated():
             await admin.start()
-    except Retryable as error:
-        await admin.close()
-        raise Fatal(
-            f"no Kafka broker answers at {kafka.bootstrap_servers}: {error}. "
-            "Check kafka.bootstrap_servers and that the broker is up."
-        ) from error
-    try:
         yield admin
+    except Retryable as error:
+        raise Fatal(
+            f"no Kafka broker answers at {kafka.bootstrap_servers}: {await _why(kafka) or error}. "
+            "Check kafka.bootstrap_servers, that the broker is up, and that security_protocol and the SASL and TLS "
+            "settings are those of its listener."
+        ) from error
     finally:
         await admin.close()
+
+
+async def _why(kafka: Kafka) -> str:
+    """What keeps the first broker from talking to us, which aiokafka only logs; empty when nothing does."""
+    host, _, port = kafka.bootstrap_servers.split(",")[0].rpartition(":")
+    settings = client_settings(kafka) | {"request_timeout_ms": _LOOK_TIMEOUT}
+    del settings["bootstrap_servers"]
+    try:
+        connection = await create_conn(host.strip("[]"), int(port), **settings)
+    except (OSError, KafkaError) as error:
+        return str(error) or type(error).__name__
+    connection.close()
+    return ""
 
 
 class Publisher:
@@ -79,14 +101,16 @@ class Publisher:
 
     async def start(self) -> None:
         """Connects."""
-        self._producer = AIOKafkaProducer(**client_settings(self._kafka), enable_idempotence=True)
+        self._producer = AIOKafkaProducer(
+            **client_settings(self._kafka), enable_idempotence=True, max_request_size=_LARGEST_REQUEST
+        )
         with translated():
             await self._producer.start()
 
     async def stop(self) -> None:
-        """Flushes and disconnects."""
+        """Flushes and disconnects. What Kafka has not taken by then, nobody was told to be stored."""
         if self._producer is not None:
-            await self._producer.stop()
+            await close(self._producer)
 
     async def send(self, record: OutRecord) -> None:
         """Raises Retryable, Rejected or Fatal when the record is not stored."""
@@ -101,21 +125,37 @@ async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
         **client_settings(kafka),
         transactional_id=kafka.topic_prefix + name,
+        max_request_size=_LARGEST_REQUEST,
         transaction_timeout_ms=_TRANSACTION_TIMEOUT,
     )
-    with translated():
-        await producer.start()
+    try:
+        with translated():
+            await producer.start()
+    except BaseException:
+        await close(producer)
+        raise
     return producer
 
 
 async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:
     """Writes all of the records, or none.
 
+    After any error the producer is of no use: `close` it and start another. Whether the records are there is then to be
+    read from the topics, for the answer to a commit can be lost like any other.
+
     Raises:
         Fenced: Another producer of that name was started since.
+        Retryable: Kafka is away, or took longer than 40 s.
     """
     with translated():
-        async with producer.transaction():
-            sent = [await producer.send(**record.arguments()) for record in records]
-            for future in sent:
-                await future
+        async with asyncio.timeout(_TRANSACTION_WITHIN):
+            await producer.begin_transaction()
+            await asyncio.gather(*[await producer.send(**record.arguments()) for record in records])
+            await producer.commit_transaction()
+
+
+async def close(producer: AIOKafkaProducer) -> None:
+    """Stops a transactional producer; what it leaves open while Kafka is away, the next one of its name aborts."""
+    with suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(_CLOSE_WITHIN):
+            await producer.stop()

@@ -19,6 +19,7 @@ _MISCONFIGURED = (
     kafka.TopicAuthorizationFailedError,
     kafka.GroupAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
     kafka.UnsupportedSaslMechanismError,
     kafka.UnsupportedVersionError,
     kafka.IncompatibleBrokerVersion,

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
-from aiokafka import AIOKafkaProducer
-from pydantic import TypeAdapter
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from pydantic import TypeAdapter, ValidationError
 
 from connector.config import Kafka
+from connector.errors import ConnectorError, Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.kafka.connection import transaction, transactional_producer
+from connector.kafka.connection import close, transaction, transactional_producer
+from connector.kafka.errors import Fenced
 from connector.kafka.read_back import read_back
 from connector.records import Attempt, Outcome, Settlement
 
@@ -23,15 +25,29 @@ _ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Attempt | Settlement)
 
 
 def read_entry(value: bytes) -> Attempt | Settlement:
-    """One record of the ledger from its bytes."""
+    """One record of the ledger from its bytes. Raises pydantic's ValidationError when it is none."""
     return _ENTRY.validate_json(value)
+
+
+def _entry(record: ConsumerRecord) -> Attempt | Settlement:
+    try:
+        return read_entry(record.value)
+    except ValidationError as error:
+        raise Fatal(
+            f"{record.topic}, partition {record.partition}, offset {record.offset} is no entry of a ledger, so who was "
+            "e-mailed is not known for sure. Find out who wrote it, and let it pass by deleting the records up to it."
+        ) from error
+
+
+class LedgerLost(ConnectorError):
+    """Another worker has opened the account's ledger, or Kafka was away. This one is of no use any more."""
 
 
 class Ledger:
     """Open with `await Ledger.open(…)`, then `begin` before each call and `settle` after it.
 
     Raises:
-        Fenced: from `begin` and `settle`, when another worker has opened the same account since.
+        LedgerLost: from `begin` and `settle`; whether the entry is there, the next one to open the ledger will see.
     """
 
     def __init__(self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer) -> None:
@@ -52,9 +68,9 @@ class Ledger:
         try:
             async for record in read_back(kafka, kafka.topic_prefix + ATTEMPTS, partition):
                 if record.value is not None:
-                    ledger._remember(read_entry(record.value))
+                    ledger._remember(_entry(record))
         except BaseException:
-            await producer.stop()
+            await close(producer)
             raise
         return ledger
 
@@ -75,12 +91,14 @@ class Ledger:
 
     async def close(self) -> None:
         """Releases the producer; the ledger's content stays on the topic."""
-        async with self._one_transaction:
-            await self._producer.stop()
+        await close(self._producer)
 
     async def _write(self, *entries: Attempt | Settlement, also: Sequence[OutRecord] = ()) -> None:
         async with self._one_transaction:
-            await transaction(self._producer, [*(self._record(entry) for entry in entries), *also])
+            try:
+                await transaction(self._producer, [*(self._record(entry) for entry in entries), *also])
+            except (Fenced, Retryable) as error:
+                raise LedgerLost(f"the ledger of the account {self.account} is lost: {error}") from error
         for entry in entries:
             self._remember(entry)
 
@@ -99,15 +117,17 @@ class Ledger:
     def _record(self, entry: Attempt | Settlement) -> OutRecord:
         if isinstance(entry, Settlement):
             key, name, at = entry.invitation, f"invitation.{entry.outcome}", entry.at
+            event = key
         else:
             key, name, at = f"call/{entry.id}", f"attempt.{entry.state}", entry.settled_at or entry.begun_at
+            event = f"{key}/{entry.state}"  # its two records are two events
         return to_record(
             self._kafka.topic_prefix + ATTEMPTS,
             f"{self.account}/{key}",
             entry,
             ce_type=f"pisano.{name}",
             ce_source=f"/accounts/{self.account}",
-            ce_id=key,
+            ce_id=event,
             ce_time=at,
             partition=self._partition,
         )

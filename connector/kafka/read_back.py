@@ -11,14 +11,16 @@ from connector.kafka.connection import client_settings
 from connector.kafka.errors import translated
 
 _NO_PROGRESS = 30.0  # seconds without a record or a move before the broker counts as away
-_POLL = 500  # milliseconds
+_POLL = 100  # milliseconds
+_WAIT = 50  # milliseconds that the broker waits for more before it says that there is none: an end is soon known
 
 
 async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[ConsumerRecord]:
     """Every committed record of the partition that was written before this call, in order.
 
-    The end is the last stable offset: transaction markers and aborted records take offsets too, so it is the consumer's
-    position that tells when everything was read, not the last record's offset.
+    Waits until all that lies there is committed or aborted: what is behind somebody else's open transaction is hidden
+    until then. Transaction markers and aborted records take offsets too, so it is the consumer's position that tells
+    when everything was read, not the last record's offset.
 
     Raises:
         Retryable: Kafka is away, or does not hand out records for 30 s.
@@ -30,26 +32,25 @@ async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[C
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        fetch_max_wait_ms=_WAIT,
     )
-    with translated():
-        await consumer.start()
     try:
-        consumer.assign([place])
         with translated():
-            end = (await consumer.end_offsets([place]))[place]
-        position, moved_at = -1, time.monotonic()
-        while True:
-            with translated():
-                before, position = position, await consumer.position(place)
-            if position >= end:
-                return
-            if position != before:
-                moved_at = time.monotonic()
-            elif time.monotonic() - moved_at > _NO_PROGRESS:
-                raise Retryable(f"reading {topic}/{partition} back: nothing came for {_NO_PROGRESS:g} s")
+            await consumer.start()
+        consumer.assign([place])
+        end, position, moved_at = None, -1, time.monotonic()
+        while end is None or position < end:
             with translated():
                 batches = await consumer.getmany(place, timeout_ms=_POLL)
             for record in batches.get(place, ()):
                 yield record
+            if end is None:
+                end = consumer.highwater(place)
+            with translated():
+                before, position = position, await consumer.position(place)
+            if position != before:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > _NO_PROGRESS:
+                raise Retryable(f"reading {topic}/{partition} back: nothing came for {_NO_PROGRESS:g} s")
     finally:
         await consumer.stop()

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
@@ -26,7 +27,7 @@ class Auth(Protocol):
     """A header is the whole value of `Authorization`."""
 
     async def header(self) -> str:
-        """A valid header; may call Pisano, which takes a permit of its own."""
+        """A valid header; may call Pisano, which is a counted call of its own."""
 
     def current(self) -> str | None:
         """The header if there is a valid one; never calls Pisano."""
@@ -54,7 +55,7 @@ class StaticToken:
 class AuthorizedApp:
     """Fetches a token when there is none, one caller at a time, and keeps it until shortly before its expiry.
 
-    `permit` is awaited before each token call, which spends the same budget as every other: the caller counts it.
+    Each token call is made within `counted()`, for it spends the same budget as every other: the caller counts it.
     `lifetime` (seconds) stands in where the answer names no expiry. `clock` in seconds since the epoch.
     """
 
@@ -65,7 +66,7 @@ class AuthorizedApp:
         client_id: str,
         client_secret: str,
         *,
-        permit: Callable[[], Awaitable[None]],
+        counted: Callable[[], AbstractAsyncContextManager[None]],
         id_key: str = "client_id",
         secret_key: str = "client_secret",  # noqa: S107 - the name of a JSON key
         lifetime: float = 600.0,
@@ -78,7 +79,7 @@ class AuthorizedApp:
         self._url = base_url.rstrip("/") + TOKEN_PATH
         self._secret = client_secret
         self._body = orjson.dumps({id_key: client_id, secret_key: client_secret})
-        self._permit = permit
+        self._counted = counted
         self._lifetime = lifetime
         self._scheme: Scheme = scheme
         self._connect_timeout = connect_timeout
@@ -94,8 +95,8 @@ class AuthorizedApp:
             current = self.current()
             if current is not None:
                 return current
-            await self._permit()
-            token, expires = await self._fetch()
+            async with self._counted():
+                token, expires = await self._fetch()
             self._valid_until = expires - min(LEEWAY, (expires - self._clock()) / 10)
             self._header = authorization(token, self._scheme)
             return self._header

@@ -54,6 +54,7 @@ class EmailSharings:
 
     async def send(self, campaign: str, recipients: Sequence[Recipient]) -> str | None:
         """Make one call and return the answer's text, cut to 64 kB, for a person to read: its shape is not documented.
+        Addresses in it are masked.
 
         Raise TokenRenewed when there was no valid token, or Pisano refused it: then nothing was carried out, and the
         repeat wants a new permit. To spend none in vain, await `auth.header()` before taking the permit.
@@ -80,7 +81,7 @@ class EmailSharings:
         except (httpx.HTTPError, TimeoutError) as error:
             raise from_transport(error, call, repeatable=False) from error
         self._check(answer, call, header)
-        return answer.body.decode(errors="replace") or None
+        return mask_emails(answer.body.decode(errors="replace")) or None
 
     def _check(self, answer: Answer, call: str, header: str) -> None:
         if answer.status in {401, 403}:

@@ -1,51 +1,153 @@
 """send: pisano.invitations → Pisano's e-mail sharing API → pisano.attempts.
 
-All invitations of an account lie in one partition, so one worker owns the account's budget of calls and its ledger
-(`connector/account_sender.py`). An invitation's record is acknowledged when its outcome is in the ledger.
+All invitations of an account lie in one partition, so one worker owns the account's budget of calls and its ledger. An
+invitation's record is acknowledged when its outcome is in the ledger. How an account's calls are made stands in
+`_account_sender.py`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from connector.account_sender import AccountSender
-from connector.errors import ConnectorError
-from connector.kafka.stage_worker import InRecord
-from connector.records import Invitation, read
+import httpx
 
-OpenSender = Callable[[str, int], Coroutine[Any, Any, AccountSender]]
+from connector import pisano
+from connector.config import Account, AuthorizedApp
+from connector.errors import ConnectorError, Rejected, Retryable
+from connector.kafka.ledger import Ledger, LedgerLost
+from connector.kafka.stage_worker import InRecord
+from connector.limits import StackedLimiter
+from connector.metrics import Metrics
+from connector.pisano import Auth
+from connector.records import Invitation, read
+from connector.stages._account_sender import AccountSender, DeadLetter, Ending
+
+Sleep = Callable[[float], Awaitable[None]]
+OpenLedger = Callable[[str, int], Coroutine[Any, Any, Ledger]]
+
+# Seconds before a lost ledger is opened again, which fences whoever has it. A worker that has lost its partition
+# without knowing is told so within Kafka's session timeout of 10 s, and then this is cancelled.
+_LOST_PAUSE = 15.0
 
 
 class Send:
-    """The stage: hands each invitation to its account's sender, which it opens when the first one comes."""
+    """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
 
-    def __init__(self, open_sender: OpenSender, *, grace: float) -> None:
-        self._open_sender = open_sender
+    `open_ledger(account, partition)`; `grace` in seconds for the call under way when a partition is given away.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        open_ledger: OpenLedger,
+        http: httpx.AsyncClient,
+        *,
+        grace: float,
+        dead_letter: DeadLetter,
+        metrics: Metrics,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._accounts = accounts
+        self._open_ledger = open_ledger
+        self._http = http
         self._grace = grace
+        self._dead_letter = dead_letter
+        self._metrics = metrics
+        self._sleep = sleep
         self._senders: dict[tuple[str, int], asyncio.Task[AccountSender]] = {}
+        self._unwritten: dict[str, Ending] = {}  # by account; each is there only between two ledgers
 
     async def handle(self, record: InRecord) -> None:
         """One invitation, from its record to its outcome. See `StageWorker` for what an error means."""
         invitation = read(Invitation, record.value)
+        if invitation.account not in self._accounts:
+            raise Rejected(
+                f"there is no Pisano account {invitation.account} in the configuration", code="unknown_account"
+            )
         place = (invitation.account, record.partition)
         if place not in self._senders:
-            self._senders[place] = asyncio.create_task(self._open_sender(*place))
+            self._senders[place] = asyncio.create_task(self._open(*place))
+        opening = self._senders[place]
         try:
-            sender = await asyncio.shield(self._senders[place])
+            sender = await asyncio.shield(opening)
+            await sender.deliver(invitation, record)
+        except LedgerLost as error:
+            if self._senders.get(place) is opening:
+                self._senders[place] = asyncio.create_task(self._open_again(*place, opening))
+            raise Retryable(str(error), retry_after=0.0) from error
         except ConnectorError:
-            self._senders.pop(place, None)
+            if opening.done() and opening.exception() and self._senders.get(place) is opening:
+                del self._senders[place]
             raise
-        await sender.deliver(invitation, record)
 
     async def settle(self, partitions: set[tuple[str, int]]) -> None:
         """Closes the senders of partitions that are about to be given away, so that no call is left without its end."""
         numbers = {partition for _, partition in partitions}
-        leaving = [self._senders.pop(place) for place in list(self._senders) if place[1] in numbers]
-        await asyncio.gather(*(self._close(task) for task in leaving))
+        leaving = {place: self._senders.pop(place) for place in list(self._senders) if place[1] in numbers}
+        await asyncio.gather(*(self._close(account, opening) for (account, _), opening in leaving.items()))
 
-    async def _close(self, opening: asyncio.Task[AccountSender]) -> None:
-        if opening.done() and not opening.cancelled() and opening.exception() is None:
-            await opening.result().close(self._grace)
-        else:
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+    async def _close(self, account: str, opening: asyncio.Task[AccountSender]) -> None:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        if not opening.cancelled() and opening.exception() is None:
+            sender = opening.result()
+            await sender.close(self._grace)
+            if sender.unwritten:
+                self._unwritten[account] = sender.unwritten
+
+    async def _open_again(self, account: str, partition: int, lost: asyncio.Task[AccountSender]) -> AccountSender:
+        await self._close(account, lost)
+        await self._sleep(_LOST_PAUSE)
+        return await self._open(account, partition)
+
+    async def _open(self, name: str, partition: int) -> AccountSender:
+        """A running sender whose limiter knows the calls that the ledger says were made before, here or elsewhere."""
+        account = self._accounts[name]
+        ledger = await self._open_ledger(name, partition)
+        try:
+            await self._write_what_is_unwritten(ledger)
+        except BaseException:
+            await ledger.close()
+            raise
+        limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
+        now, clock = datetime.now(UTC), time.monotonic()
+        limiter.seed([clock - (now - at).total_seconds() for at in ledger.calls.values()])
+        self._metrics.watch_windows(name, limiter.used)
+        sender = AccountSender(account, ledger, limiter, dead_letter=self._dead_letter, metrics=self._metrics)
+        auth = self._auth(account, sender)
+        sharings = pisano.EmailSharings(
+            self._http,
+            account.base_url,
+            auth,
+            retry_statuses=account.retry_statuses,
+            connect_timeout=account.connect_timeout,
+            timeout=account.timeout,
+        )
+        sender.start(sharings, auth)
+        return sender
+
+    async def _write_what_is_unwritten(self, ledger: Ledger) -> None:
+        """How a call of ours ended, unless an owner in between has decided that already."""
+        ending = self._unwritten.get(ledger.account)
+        if ending and ending.attempt and ending.attempt.id in ledger.begun:
+            await ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
+        self._unwritten.pop(ledger.account, None)
+
+    def _auth(self, account: Account, sender: AccountSender) -> Auth:
+        if not isinstance(account.auth, AuthorizedApp):
+            return pisano.StaticToken(account.auth.token.get_secret_value(), scheme=account.auth.scheme)
+        return pisano.AuthorizedApp(
+            self._http,
+            account.base_url,
+            account.auth.client_id,
+            account.auth.client_secret.get_secret_value(),
+            counted=sender.counted_token_call,
+            id_key=account.auth.id_key,
+            secret_key=account.auth.secret_key,
+            lifetime=account.auth.lifetime,
+            scheme=account.auth.scheme,
+            connect_timeout=account.connect_timeout,
+            timeout=account.timeout,
+        )

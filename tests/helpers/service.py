@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from connector.app import STAGES, App
@@ -49,16 +50,23 @@ async def set_up(
     salesforce: SalesforceDouble | None = None,
     account: Mapping[str, Any] | None = None,
     channels: Collection[str] | None = None,
+    pubsub: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any],
 ) -> Setup:
     """The example configuration with these doubles, on topics of its own, which are made here.
 
-    `account` replaces settings of the Pisano account `main`, `channels` those of Salesforce.
+    `account` replaces settings of the Pisano account `main`, `channels` and `pubsub` those of Salesforce; `sections`
+    are the file's own, such as `surveys` or `feedback`, and replace the example's.
     """
     content = yaml.safe_load(EXAMPLE.read_text())
+    for survey in content["surveys"].values():
+        survey["on"] = survey.pop(True)  # which is how YAML 1.1 reads the key `on`
     content["kafka"]["topic_prefix"] = prefix
     content["pisano"]["main"].update(account or {})
     if channels:
         content["salesforce"]["channels"] = list(channels)
+    content["salesforce"]["pubsub"].update(pubsub or {})
+    content.update(sections)
     file = folder / "connector.yaml"
     file.write_text(yaml.safe_dump(content))
     environ = {
@@ -91,6 +99,13 @@ async def running_app(config: Config, stages: Collection[str] = STAGES) -> Async
         finally:
             stop.set()
             await running
+
+
+async def metric(app: App, name: str) -> float:
+    """The value of a metric, by its name and labels as /metrics writes them."""
+    async with httpx.AsyncClient() as http:
+        page = (await http.get(f"{app.address}/metrics")).text
+    return next(float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(f"{name} "))
 
 
 class Process:

@@ -10,13 +10,14 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import Publisher
 
 
-async def create(kafka: Kafka, topic: str, partitions: int = 1) -> str:
-    """A topic behind the prefix; its full name."""
+async def create(kafka: Kafka, topic: str, partitions: int = 1, **settings: str) -> str:
+    """A topic behind the prefix, with Kafka's `settings` of it, dots as underscores; its full name."""
     name = kafka.topic_prefix + topic
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, partitions, 1)])
+        configs = {setting.replace("_", "."): value for setting, value in settings.items()}
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
     finally:
         await admin.close()
     return name

@@ -1,0 +1,310 @@
+"""Sends the invitations of one Pisano account, one call at a time.
+
+Per call: a token, then the limiter's permit, then the batch, then an attempt in the ledger, then the call, then its
+settlement. Calls are made one after the other: the budget allows one in four seconds in the long run, and so the order
+in which Pisano counts them is ours.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import structlog
+
+from connector.config import Account
+from connector.errors import ConnectorError, Fatal, Rejected, Unknown
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.ledger import Ledger
+from connector.kafka.stage_worker import InRecord
+from connector.limits import StackedLimiter
+from connector.metrics import Metrics
+from connector.pisano import Auth, EmailSharings, Recipient, Throttled
+from connector.records import Attempt, Invitation, Outcome, Settlement
+from connector.retry import until_it_works
+
+log = structlog.get_logger(__name__)
+
+_STALE = 5.0  # seconds from an attempt's beginning to its call: past it a frozen worker's account may be another's
+_LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
+
+DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
+Now = Callable[[], datetime]
+Result = Literal["accepted", "rejected", "refused", "unknown"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a call ended, and what that decides for invitations: written to the ledger as one."""
+
+    attempt: Attempt | None
+    settlements: tuple[Settlement, ...] = ()
+    dead_letters: tuple[OutRecord, ...] = ()
+
+
+@dataclass(eq=False)
+class _Entry:
+    """An invitation that waits for its outcome."""
+
+    invitation: Invitation
+    record: InRecord
+    at_most: int  # how many recipients its call may carry; halved whenever Pisano rejects its batch
+    settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class AccountSender:
+    """Sends one account's invitations for as long as this worker owns the account.
+
+    When the ledger is lost it is of no use any more, and `unwritten` holds the ending, if there is one, that could not
+    be written: it is for whoever opens the ledger next in this process.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        ledger: Ledger,
+        limiter: StackedLimiter,
+        *,
+        dead_letter: DeadLetter,
+        metrics: Metrics,
+        now: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        self.unwritten: Ending | None = None
+        self._account = account
+        self._ledger = ledger
+        self._limiter = limiter
+        self._dead_letter = dead_letter
+        self._metrics = metrics
+        self._now = now
+        self._waiting: list[_Entry] = []  # bounded by what the stage's worker keeps in flight
+        self._entries: dict[str, _Entry] = {}
+        self._wake = asyncio.Event()
+        self._one_call = asyncio.Lock()
+        self._failure: Exception | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, pisano: EmailSharings, auth: Auth) -> None:
+        """Begins to make calls. `auth` counts its own by `counted_token_call`."""
+        self._task = asyncio.create_task(self._run(pisano, auth), name=f"send-{self._ledger.account}")
+
+    async def deliver(self, invitation: Invitation, record: InRecord) -> None:
+        """Returns when the invitation's outcome is in the ledger, or is there already: a repeat sends nothing.
+
+        Raises:
+            LedgerLost: Open the ledger anew, and deliver again.
+            Fatal: Nothing will be sent until a person changes something.
+        """
+        if invitation.id in self._ledger.outcomes:
+            self._metrics.repeated_invitations.labels(invitation.account).inc()
+            return
+        if self._failure is not None:
+            raise self._failure
+        entry = self._entries.get(invitation.id)
+        if entry is None:
+            entry = self._entries[invitation.id] = _Entry(invitation, record, self._account.max_recipients_per_call)
+            await self._admit(entry)
+        await asyncio.shield(entry.settled)
+
+    async def close(self, grace: float) -> None:
+        """Begins no further call and gives the one under way `grace` seconds to be settled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._one_call.acquire()  # and it is never released
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._ledger.close()
+
+    @asynccontextmanager
+    async def counted_token_call(self) -> AsyncIterator[None]:
+        """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
+        await self._permit()
+        attempt = self._attempt("token")
+        await self._ledger.begin(attempt)
+        try:
+            yield
+        except ConnectorError as error:
+            await self._end(attempt, "refused", str(error))
+            raise
+        finally:
+            self._limiter.count_now()
+        await self._end(attempt, "accepted")
+
+    async def _admit(self, entry: _Entry) -> None:
+        suppressed = entry.invitation.suppressed
+        if suppressed is not None:
+            await self._end(None, "accepted", suppressed, [entry], Outcome.SUPPRESSED)
+            return
+        if attempt := self._ledger.unsettled(entry.invitation.id):
+            begun = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
+            await self._unknown(None, [entry], Unknown(begun))
+        if not entry.settled.done():
+            self._waiting.append(entry)
+            self._wake.set()
+
+    async def _run(self, pisano: EmailSharings, auth: Auth) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                async for attempt in until_it_works():
+                    with attempt:
+                        await self._send_next(pisano, auth)
+                if not self._waiting:
+                    self._wake.clear()
+        except ConnectorError as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("sender_failed_unexpectedly", account=self._ledger.account)
+            self._fail(
+                Fatal(f"the sender of the account {self._ledger.account} failed: {type(error).__name__}: {error}")
+            )
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        for entry in self._entries.values():
+            if not entry.settled.done():
+                entry.settled.set_exception(error)
+                entry.settled.exception()  # whoever waited for it may have been cancelled
+
+    async def _send_next(self, pisano: EmailSharings, auth: Auth) -> None:
+        try:
+            await auth.header()  # a token call takes a permit of its own, so it comes first
+            await self._permit()
+            async with self._one_call:
+                await self._call(self._next_batch(), pisano)
+        except Throttled as error:
+            self._limiter.close_after_429(error.retry_after)
+            self._metrics.throttled.labels(self._ledger.account).inc()
+            raise
+
+    async def _permit(self) -> None:
+        self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())
+
+    def _next_batch(self) -> list[_Entry]:
+        """The oldest waiting invitation and those behind it that may share its call: same campaign, other addresses."""
+        batch: list[_Entry] = []
+        for entry in self._waiting:
+            if len(batch) >= min(e.at_most for e in [*batch, entry]):
+                break
+            if not batch or (
+                entry.invitation.campaign == batch[0].invitation.campaign
+                and all(entry.invitation.email != other.invitation.email for other in batch)
+            ):
+                batch.append(entry)
+        return batch
+
+    async def _call(self, batch: Sequence[_Entry], pisano: EmailSharings) -> None:
+        campaign = batch[0].invitation.campaign
+        begun = self._attempt("email_sharings", campaign, batch)
+        self.unwritten = Ending(self._settled(begun, "refused", "not made: its beginning could not be written down"))
+        await self._ledger.begin(begun)
+        self.unwritten = None
+        if (self._now() - begun.begun_at).total_seconds() > _STALE:
+            await self._end(begun, "refused", f"not made: writing it down took over {_STALE:g} s")
+            return
+        try:
+            answer = await pisano.send(campaign, [_recipient(entry.invitation) for entry in batch])
+        except Rejected as error:
+            await self._rejected(begun, batch, error)
+        except Unknown as error:
+            await self._unknown(begun, batch, error)
+        except ConnectorError as error:  # Retryable or Fatal: no e-mail has left
+            await self._end(begun, "refused", str(error))
+            raise
+        except Exception as error:  # whatever it is, it must not be sent again for it
+            log.exception("call_failed_unexpectedly", account=begun.account, attempt=begun.id)
+            await self._end(begun, "unknown", f"{type(error).__name__}: {error}", batch, Outcome.UNKNOWN, error)
+        else:
+            self._limiter.note_success()
+            await self._end(begun, "accepted", answer, batch, Outcome.SENT)
+        finally:
+            self._limiter.count_now()  # Pisano counted the call when it arrived, which is not after this
+
+    async def _rejected(self, begun: Attempt, batch: Sequence[_Entry], error: Rejected) -> None:
+        if len(batch) == 1:
+            await self._end(begun, "rejected", str(error), batch, Outcome.REJECTED, error)
+            return
+        for entry in batch:
+            entry.at_most = len(batch) // 2
+        await self._end(begun, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
+
+    async def _unknown(self, begun: Attempt | None, batch: Sequence[_Entry], error: Unknown) -> None:
+        policy = self._account.unknown_outcome
+        if policy == "resend":
+            await self._end(begun, "unknown", str(error))
+        else:
+            await self._end(begun, "unknown", str(error), batch, Outcome.UNKNOWN, error if policy == "hold" else None)
+
+    async def _end(
+        self,
+        begun: Attempt | None,
+        result: Result,
+        detail: str | None = None,
+        batch: Sequence[_Entry] = (),
+        outcome: Outcome = Outcome.SENT,
+        buried_for: Exception | None = None,
+    ) -> None:
+        """Writes down how a call ended and, where that decides them, the outcomes of its invitations."""
+        attempt = begun and self._settled(begun, result, detail)
+        reason = None if outcome is Outcome.SENT else detail
+        ending = Ending(
+            attempt,
+            tuple(self._settlement(entry.invitation, outcome, reason, attempt) for entry in batch),
+            tuple(self._dead_letter(entry.record, outcome, buried_for) for entry in batch if buried_for),
+        )
+        if attempt:  # what was decided without a call is decided again
+            self.unwritten = ending
+        await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
+        if attempt:
+            self.unwritten = None
+            self._metrics.calls.labels(attempt.account, result).inc()
+        for entry in batch:
+            self._metrics.outcomes.labels(self._ledger.account, entry.invitation.survey, outcome).inc()
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            self._entries.pop(entry.invitation.id, None)
+            if not entry.settled.done():
+                entry.settled.set_result(None)
+
+    def _attempt(
+        self,
+        call: Literal["email_sharings", "token"],
+        campaign: str | None = None,
+        batch: Sequence[_Entry] = (),
+    ) -> Attempt:
+        return Attempt(
+            id=uuid.uuid4().hex,
+            account=self._ledger.account,
+            call=call,
+            campaign=campaign,
+            invitations=tuple(entry.invitation.id for entry in batch),
+            state="begun",
+            begun_at=self._now(),
+        )
+
+    def _settled(self, begun: Attempt, result: Result, detail: str | None) -> Attempt:
+        detail = detail and detail[:_LONGEST_DETAIL]
+        return begun.model_copy(
+            update={"state": "settled", "result": result, "detail": detail, "settled_at": self._now()}
+        )
+
+    def _settlement(
+        self, invitation: Invitation, outcome: Outcome, reason: str | None, attempt: Attempt | None
+    ) -> Settlement:
+        return Settlement(
+            invitation=invitation.id,
+            account=invitation.account,
+            survey=invitation.survey,
+            record_id=invitation.record_id,
+            outcome=outcome,
+            reason=reason,
+            attempt=attempt.id if attempt else None,
+            at=self._now(),
+        )
+
+
+def _recipient(invitation: Invitation) -> Recipient:
+    return Recipient(invitation.email or "", invitation.custom_attributes, invitation.built_in_responses)

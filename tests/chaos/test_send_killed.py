@@ -1,0 +1,142 @@
+"""send under kill -9, SIGSTOP, SIGTERM and broker restarts: every invitation has one outcome, nobody two e-mails."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import topics
+from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
+from helpers.service import Process, Setup, running_app, set_up
+from helpers.waiting import until
+
+from connector.doubles.pisano import Fault, PisanoDouble
+from connector.kafka.broker import LocalBroker, kafka_broker
+
+WIDE = ((10_000, 5.0),)
+AT_ONCE: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
+MANY = 60
+
+
+@pytest.fixture
+async def pisano() -> AsyncIterator[PisanoDouble]:
+    """Answers a little late, so that there is a middle to be killed in."""
+    async with PisanoDouble(windows=WIDE) as double:
+        double.add_campaign(CAMPAIGN, KEYS)
+        double.configure(invitation_key="sf_ref_id")
+        double.fail(Fault(times=10_000, calls="email_sharings", sent=True, delay=0.02))
+        yield double
+
+
+@pytest.fixture
+async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble) -> Setup:
+    return await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=AT_ONCE)
+
+
+@pytest.fixture
+def workers(tmp_path: Path, setup: Setup) -> Iterator["Workers"]:
+    workers = Workers(setup, tmp_path / "log")
+    yield workers
+    for process in workers.started:
+        process.kill()
+
+
+class Workers:
+    def __init__(self, setup: Setup, log: Path) -> None:
+        self.started: list[Process] = []
+        self._setup, self._log = setup, log
+
+    def start(self) -> Process:
+        self.started.append(Process(self._setup, "send", self._log))
+        return self.started[-1]
+
+
+async def publish_many(setup: Setup) -> None:
+    await topics.publish(setup.kafka, as_records(setup.kafka, (invitation(number) for number in range(MANY))))
+
+
+async def all_settled(setup: Setup, pisano: PisanoDouble, *, within: float = 60.0) -> list[str]:
+    """Every invitation's one outcome, in order; fails if there are two or if anybody got two e-mails."""
+
+    async def all_there() -> bool:
+        return len(await outcomes(setup.kafka)) == MANY
+
+    await until(all_there, within)
+    found = await outcomes(setup.kafka)
+    assert all(counts.total() == 1 for counts in found.values()), found
+    assert pisano.second_emails() == []
+    return [next(iter(found[invitation(number).id])) for number in range(MANY)]
+
+
+async def test_kill_9_in_mid_flight_loses_nothing_and_sends_nothing_twice(
+    setup: Setup, pisano: PisanoDouble, workers: Workers
+) -> None:
+    """What was under way at a kill is held for a person; all else is sent. Killed anywhere: in a call, in a commit."""
+    await publish_many(setup)
+    kills = 2
+    for _ in range(kills):
+        worker, before = workers.start(), len(pisano.calls)
+        await until(lambda before=before: len(pisano.calls) > before + 4)
+        await asyncio.sleep(random.random() / 20)
+        worker.kill()
+    workers.start()
+    ended = await all_settled(setup, pisano)
+    held = ended.count("unknown")
+    assert ended.count("sent") == MANY - held
+    assert held <= kills
+    letters = await topics.read(setup.kafka, "connector.deadletters")
+    assert [dict(letter.headers)["dl_reason"] for letter in letters] == [b"unknown"] * held
+
+
+async def test_a_frozen_worker_that_wakes_up_sends_nothing_that_its_successor_sent(
+    setup: Setup, pisano: PisanoDouble, workers: Workers
+) -> None:
+    frozen = workers.start()
+    await publish_many(setup)
+    await until(lambda: len(pisano.emails()) > 5)
+    frozen.freeze()
+    successor = workers.start()
+    await until(lambda: len(pisano.emails()) > 30)  # Kafka gives the partition away when the session has ended
+    frozen.thaw()
+    ended = await all_settled(setup, pisano)
+    assert ended.count("unknown") <= 1
+    assert await successor.drain() == 0
+    frozen.kill()
+
+
+async def test_sigterm_settles_the_call_under_way_and_leaves_the_rest_for_the_next_worker(
+    setup: Setup, pisano: PisanoDouble, workers: Workers
+) -> None:
+    await publish_many(setup)
+    worker = workers.start()
+    await until(lambda: len(pisano.emails()) > 5)
+    assert await worker.drain() == 0, worker.said()
+    assert len(await outcomes(setup.kafka)) < MANY
+    workers.start()
+    assert await all_settled(setup, pisano) == ["sent"] * MANY
+
+
+@pytest.fixture
+async def own_broker() -> AsyncIterator[LocalBroker]:
+    """A broker of this test's own, to be restarted."""
+    async with kafka_broker("local") as broker:
+        assert isinstance(broker, LocalBroker)
+        yield broker
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+async def test_a_broker_that_restarts_costs_nobody_an_invitation(
+    tmp_path: Path, own_broker: LocalBroker, unique: str, pisano: PisanoDouble, orderly: bool
+) -> None:
+    """Neither an e-mail too many nor one too few, nor a dead letter: an outage holds the stage back (rule 4)."""
+    setup = await set_up(tmp_path, own_broker.bootstrap_servers, unique, pisano=pisano, account=AT_ONCE)
+    await publish_many(setup)
+    async with running_app(setup.config, ["send"]):
+        await until(lambda: len(pisano.emails()) > 5)
+        if not orderly:
+            own_broker.kill()
+        await own_broker.restart()
+        assert await all_settled(setup, pisano) == ["sent"] * MANY
+    assert await topics.read(setup.kafka, "connector.deadletters") == []

@@ -1,0 +1,58 @@
+"""What capture has written, as any other client reads it."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+
+from connector.app import App
+from connector.config import Kafka
+from connector.errors import Fatal
+from connector.kafka.channel_log import POSITIONS
+from connector.records import ChangeEvent, Position
+from helpers import topics
+from helpers.service import Setup
+
+CASES = "/data/CaseChangeEvent"
+CASE_TOPIC = "salesforce.cdc.Case"
+
+
+async def events(kafka: Kafka, topic: str = CASE_TOPIC) -> list[ChangeEvent]:
+    """Every change event on a topic."""
+    return [ChangeEvent.model_validate_json(record.value) for record in await topics.read(kafka, topic)]
+
+
+async def position(kafka: Kafka, channel: str = CASES) -> Position | None:
+    """Where a channel would resume now."""
+    records = [record for record in await topics.read(kafka, POSITIONS) if record.key == channel.encode()]
+    return Position.model_validate_json(records[-1].value) if records else None
+
+
+async def captured(kafka: Kafka, count: int, topic: str = CASE_TOPIC) -> bool:
+    """Whether as many are there. More is a mistake that no more waiting mends."""
+    found = len(await topics.read(kafka, topic))
+    assert found <= count
+    return found == count
+
+
+def subjects(found: Iterable[ChangeEvent]) -> list[str]:
+    """The subjects of cases, sorted: a topic has several partitions."""
+    return sorted(event.fields["Subject"] for event in found)
+
+
+async def failure(setup: Setup) -> str:
+    """What capture says when it ends because a person has to change something."""
+    with pytest.raises(Fatal) as caught:
+        async with asyncio.timeout(30), App(setup.config, ["capture"]) as app:
+            await app.run(asyncio.Event())
+    return str(caught.value)
+
+
+class Garbage:
+    """In the place of a schema of the double: events of it are bytes that no schema fits."""
+
+    def __init__(self, schema_id: str) -> None:
+        self.schema_id = schema_id
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\x00 no event " + self.schema_id.encode()

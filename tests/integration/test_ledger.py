@@ -1,0 +1,109 @@
+"""The ledger on a real broker: whoever opens it knows all, and whoever had it before can write nothing more."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from helpers import topics
+from helpers.invitations import invitation
+
+from connector.config import Kafka
+from connector.errors import Fatal
+from connector.kafka.ledger import Ledger, LedgerLost
+from connector.records import Attempt, Outcome, Settlement
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def kafka(bootstrap_servers: str, unique: str) -> Kafka:
+    kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
+    await topics.create(kafka, "pisano.attempts")
+    await topics.create(kafka, "connector.deadletters")
+    return kafka
+
+
+@asynccontextmanager
+async def opened(kafka: Kafka, account: str = "main") -> AsyncIterator[Ledger]:
+    ledger = await Ledger.open(kafka, account, partition=0)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+def attempt(number: int, account: str = "main") -> Attempt:
+    return Attempt(
+        id=f"attempt-{number}",
+        account=account,
+        call="email_sharings",
+        campaign="4711",
+        invitations=(invitation(number).id,),
+        state="begun",
+        begun_at=NOW,
+    )
+
+
+def settled(begun: Attempt) -> Attempt:
+    return begun.model_copy(update={"state": "settled", "result": "accepted", "settled_at": NOW})
+
+
+def settlement(number: int, account: str = "main") -> Settlement:
+    return Settlement(
+        invitation=invitation(number).id,
+        account=account,
+        survey="closed-case",
+        record_id=f"case-{number}",
+        outcome=Outcome.SENT,
+        attempt=f"attempt-{number}",
+        at=NOW,
+    )
+
+
+async def test_whoever_opens_it_knows_what_was_settled_and_what_was_only_begun(kafka: Kafka) -> None:
+    async with opened(kafka) as before:
+        await before.begin(attempt(1))
+        await before.settle(settled(attempt(1)), [settlement(1)])
+        await before.begin(attempt(2))
+    async with opened(kafka) as after:
+        assert after.outcomes == {invitation(1).id: "sent"}
+        assert after.unsettled(invitation(1).id) is None
+        assert after.unsettled(invitation(2).id) == attempt(2)
+        assert after.calls == {"attempt-1": NOW, "attempt-2": NOW}
+
+
+async def test_it_is_read_whole_every_time(kafka: Kafka) -> None:
+    """A reader that began at the end would know of nobody who was e-mailed already: aiokafka can be brought to that."""
+    for number in range(15):
+        async with opened(kafka) as ledger:
+            assert len(ledger.outcomes) == number
+            await ledger.settle(None, [settlement(number)])
+
+
+async def test_an_earlier_owner_can_write_nothing_more(kafka: Kafka) -> None:
+    """And without a written beginning it makes no call."""
+    async with opened(kafka) as earlier:
+        await earlier.begin(attempt(1))
+        async with opened(kafka) as owner:
+            with pytest.raises(LedgerLost, match="another worker"):
+                await earlier.begin(attempt(2))
+            await owner.begin(attempt(3))
+    async with opened(kafka) as now:
+        assert sorted(now.begun) == ["attempt-1", "attempt-3"]
+
+
+async def test_accounts_that_share_a_partition_know_nothing_of_each_other(kafka: Kafka) -> None:
+    async with opened(kafka, "main") as main, opened(kafka, "other") as other:
+        await main.settle(settled(attempt(1)), [settlement(1)])
+        await other.settle(settled(attempt(2, "other")), [settlement(2, "other")])
+    async with opened(kafka, "other") as other:
+        assert list(other.outcomes) == [invitation(2).id]
+        assert list(other.calls) == ["attempt-2"]
+
+
+async def test_an_entry_that_cannot_be_read_stops_the_account_and_says_where_it_lies(kafka: Kafka) -> None:
+    """To pass over it could mean to e-mail somebody twice."""
+    await topics.produce(kafka, kafka.topic_prefix + "pisano.attempts", [b"no entry"])
+    with pytest.raises(Fatal, match=r"pisano\.attempts, partition 0, offset 0 is no entry"):
+        await Ledger.open(kafka, "main", partition=0)
