@@ -1,13 +1,12 @@
 """What capture has written for one channel: change events and the position behind them, in one transaction."""
 
 from collections.abc import Sequence
-from typing import Self
 
 from aiokafka import AIOKafkaProducer
 
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.kafka.connection import transaction, transactional_producer
+from connector.kafka.connection import close, transaction, transactional_producer
 from connector.kafka.read_back import read_back
 from connector.records import Position
 
@@ -15,35 +14,44 @@ POSITIONS = "salesforce.positions"
 
 
 class ChannelLog:
-    """Open with `await ChannelLog.open(…)`: that fences the worker that had the channel and finds its position."""
+    """`open` it, then `append` each batch. `partition` is the one of salesforce.positions that the channel has."""
 
-    def __init__(self, kafka: Kafka, channel: str, partition: int, producer: AIOKafkaProducer) -> None:
+    def __init__(self, kafka: Kafka, channel: str, partition: int) -> None:
         self.channel = channel
         self.position: Position | None = None
+        self._kafka = kafka
         self._topic = kafka.topic_prefix + POSITIONS
         self._partition = partition
-        self._producer = producer
+        self._producer: AIOKafkaProducer | None = None
 
-    @classmethod
-    async def open(cls, kafka: Kafka, channel: str, partition: int) -> Self:
-        """Raises Retryable while Kafka is away."""
-        producer = await transactional_producer(kafka, f"capture-{channel}")
-        channel_log = cls(kafka, channel, partition, producer)
+    async def open(self) -> None:
+        """Fences the worker that had the channel, and finds its `position`. Does nothing while it is open.
+
+        Raises:
+            Retryable: Kafka is away.
+        """
+        if self._producer is not None:
+            return
+        producer = await transactional_producer(self._kafka, f"capture-{self.channel}")
         try:
-            async for record in read_back(kafka, channel_log._topic, partition):
-                if record.key == channel.encode() and record.value is not None:
-                    channel_log.position = Position.model_validate_json(record.value)
+            self.position = await self._last_position()
         except BaseException:
-            await producer.stop()
+            await close(producer)
             raise
-        return channel_log
+        self._producer = producer
 
     async def append(self, records: Sequence[OutRecord], position: Position) -> None:
         """All of the records and the position, or none.
 
+        After an error it is closed: whether they were written is only known by opening it again.
+
         Raises:
             Fenced: Another worker has the channel now.
+            Rejected: Kafka refuses a record for its size.
+            Retryable: Kafka is away.
         """
+        if self._producer is None:
+            raise RuntimeError(f"the log of {self.channel} is not open")
         behind = to_record(
             self._topic,
             self.channel,
@@ -54,9 +62,22 @@ class ChannelLog:
             ce_time=position.at,
             partition=self._partition,
         )
-        await transaction(self._producer, [*records, behind])
+        try:
+            await transaction(self._producer, [*records, behind])
+        except BaseException:
+            await self.close()
+            raise
         self.position = position
 
     async def close(self) -> None:
         """Releases the producer."""
-        await self._producer.stop()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await close(producer)
+
+    async def _last_position(self) -> Position | None:
+        last = None
+        async for record in read_back(self._kafka, self._topic, self._partition):
+            if record.key == self.channel.encode() and record.value is not None:
+                last = record.value
+        return Position.model_validate_json(last) if last else None

@@ -9,8 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.partitioner import murmur2
 
 from connector.config import Kafka
+from connector.errors import Retryable
 from connector.kafka.connection import client_settings
-from connector.kafka.errors import translated
+from connector.kafka.errors import Fenced, translated
+from connector.retry import until_it_works
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +31,9 @@ def partition_of(name: str, partitions: int) -> int:
 class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
     """Runs `work(name, partition)` for each name whose partition of `topic` this worker holds.
 
-    A piece of work runs until it is cancelled. If it raises, `failure` holds the error.
+    A piece of work runs until it is cancelled. If it raises Fenced, the group has given it to another worker without
+    our noticing, or Kafka was away for too long: this worker joins the group again to be told what is its share. If it
+    raises anything else, `failure` holds the error.
     """
 
     def __init__(self, kafka: Kafka, group: str, topic: str, names: Sequence[str], work: Work) -> None:
@@ -40,13 +44,60 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         self._work = work
         self._running: dict[str, asyncio.Task[None]] = {}
         self._consumer: AIOKafkaConsumer | None = None
-        self._poller: asyncio.Task[None] | None = None
+        self._member: asyncio.Task[None] | None = None
+        self._doubt: Exception | None = None  # why this membership is not to be trusted any more
+        self._stopping = False
         self.ready = False
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Joins the group; work begins when partitions are assigned."""
-        self._consumer = AIOKafkaConsumer(
+        """Begins to join the group; work begins when partitions are assigned, and from then on it is `ready`."""
+        self._member = asyncio.create_task(self._take_part_for_good())
+
+    def check(self) -> None:
+        """Everything that ends this shows in `failure`."""
+
+    async def stop(self, drain: float) -> None:
+        """Ends the work, for which it has `drain` seconds, and leaves the group."""
+        self._stopping = True
+        await self._end(drain)
+        if self._member is not None:
+            self._member.cancel()
+            await asyncio.gather(self._member, return_exceptions=True)
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:  # noqa: ARG002 - it is always all of them
+        """Ends the work before it is given away; what does not end in time is fenced by the next owner."""
+        self.ready = False
+        await self._end(_LEAVE)
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        """Begins the work of the partitions that are ours now."""
+        if self._consumer is None or self._stopping:
+            return  # it is leaving the group
+        partitions = len(self._consumer.partitions_for_topic(self._topic) or ())
+        if not partitions:
+            self._doubt = Retryable(f"Kafka did not tell how many partitions {self._topic} has")
+            return
+        ours = {partition.partition for partition in assigned}
+        for name in self._names:
+            partition = partition_of(name, partitions)
+            if partition in ours:
+                task = self._running[name] = asyncio.create_task(self._work(name, partition), name=name)
+                task.add_done_callback(self._ended)
+        self.ready = True
+
+    async def _take_part_for_good(self) -> None:
+        try:
+            async for attempt in until_it_works():
+                with attempt:
+                    await self._take_part()
+        except Exception as error:  # noqa: BLE001 - whoever waits for `failure` raises it
+            self._fail(error)
+
+    async def _take_part(self) -> None:
+        """One membership of the group, which ends with Retryable when it cannot be trusted any more."""
+        self._doubt = None
+        consumer = self._consumer = AIOKafkaConsumer(
             **client_settings(self._kafka),
             group_id=self._group,
             enable_auto_commit=False,
@@ -55,59 +106,33 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
             heartbeat_interval_ms=_SESSION // 4,
         )
         with translated():
-            await self._consumer.start()
-        self._consumer.subscribe([self._topic], listener=self)
-        self._poller = asyncio.create_task(self._poll(self._consumer))
-
-    def check(self) -> None:
-        """Everything that ends this shows in `failure`."""
-
-    async def stop(self, drain: float) -> None:
-        """Ends the work, for which it has `drain` seconds, and leaves the group."""
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
-        await self._end(list(self._running), drain)
-        if self._consumer is not None:
-            await self._consumer.stop()
-
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        """Ends the work before it is given away; what does not end in time is fenced by the next owner."""
-        self.ready = False
-        numbers = {partition.partition for partition in revoked}
-        await self._end([name for name in self._running if self._partition(name) in numbers])
-
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        """Begins the work of the partitions that are ours now."""
-        numbers = {partition.partition for partition in assigned}
-        for name in self._names:
-            if self._partition(name) in numbers and name not in self._running:
-                task = asyncio.create_task(self._work(name, self._partition(name)), name=name)
-                task.add_done_callback(self._ended)
-                self._running[name] = task
-        self.ready = True
-
-    def _partition(self, name: str) -> int:
-        partitions = self._consumer.partitions_for_topic(self._topic) if self._consumer else None
-        return partition_of(name, len(partitions or {0}))
-
-    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        try:
-            while True:
-                with translated():
+            try:
+                await consumer.start()
+                consumer.subscribe([self._topic], listener=self)
+                while self._doubt is None:
                     await consumer.getmany(timeout_ms=_POLL)
-        except Exception as error:  # noqa: BLE001 - whoever waits for `failure` raises it
-            self._fail(error)
+            finally:
+                self.ready, self._consumer = False, None
+                await self._end(_LEAVE)
+                await consumer.stop()
+        log.warning("joining_again", group=self._group, reason=str(self._doubt))
+        raise Retryable(str(self._doubt)) from self._doubt
 
-    async def _end(self, names: Sequence[str], within: float = _LEAVE) -> None:
-        tasks = [self._running.pop(name) for name in names]
+    async def _end(self, within: float) -> None:
+        tasks = list(self._running.values())
+        self._running.clear()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=within)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if self._running.get(task.get_name()) is not task:
+            return  # it was given away already
+        if isinstance(error, Fenced):
+            self._doubt = error
+        elif error is not None:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

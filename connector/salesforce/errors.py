@@ -86,7 +86,7 @@ def from_response(response: httpx.Response, what: str) -> ConnectorError:
         return Retryable(message, retry_after=_retry_after(response) or pause)
     if status in {408, 429} or status >= 500 or codes & _BUSY:
         return Retryable(message, retry_after=_retry_after(response))
-    if status == httpx.codes.BAD_REQUEST and not (response.request.method == "GET" and codes & _MISNAMED):
+    if status in {400, 413} and not (response.request.method == "GET" and codes & _MISNAMED):
         return Rejected(message, code=next(iter(sorted(codes)), None))
     return Fatal(f"{message}. Check salesforce.login_url and rest_version, the configured names and the user's rights.")
 
@@ -125,6 +125,8 @@ def from_rpc(error: grpc.aio.AioRpcError, what: str) -> ConnectorError:
         return Retryable(message, retry_after=_STREAM_PAUSES[code])
     if code.startswith("subscription.fetch.replayid."):
         return PositionLost(message)
+    if code == "schema.validation.failed":  # the id comes from an event, which nobody will ever be able to read
+        return Rejected(message, code="undecodable")
     if code.startswith(_STREAM_FATAL) or error.code() in _FATAL_STATUSES:
         return Fatal(message)
     return Retryable(message)
@@ -156,4 +158,4 @@ def _text(problems: Sequence[Mapping[str, Any]], code: str) -> str:
 def _retry_after(response: httpx.Response) -> float | None:
     """Salesforce names no time itself, a proxy before it may."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return float(value) if value.isdecimal() else None

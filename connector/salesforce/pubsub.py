@@ -15,6 +15,7 @@ from connector.salesforce.proto.pubsub_api_pb2_grpc import PubSubStub
 from connector.salesforce.schemas import EventSchema, parse_schema
 
 _WINDOW = 100  # events owed at any time; Salesforce owes no more than this (salesforce §A2)
+_REFILL = 50  # least to ask for: asked for one event after each event, a server with a backlog answers one by one
 _CALL_TIMEOUT = 30.0  # seconds; GetSchema takes about one
 _SCHEMAS_KEPT = 1000  # a schema never changes, but an org's objects do; a few kB each
 _CHANNEL_OPTIONS = [
@@ -36,7 +37,7 @@ class RawEvent:
 
 @dataclass(frozen=True)
 class Batch:
-    """One answer of the stream; a keep-alive has no events. `pending` events are still owed."""
+    """One answer of the stream; a keep-alive has no events, but always a position. `pending` events are still owed."""
 
     events: tuple[RawEvent, ...]
     latest_replay_id: bytes
@@ -69,7 +70,7 @@ class PubSubClient:
         """The schema behind an id, asked for once.
 
         Raises:
-            Rejected: There is no id, or the schema is no Avro schema: no event of it can be read.
+            Rejected: There is no such schema, or it is no Avro schema: no event of it can be read.
             Retryable, Fatal: as for every call.
         """
         if schema_id not in self._schemas:
@@ -93,9 +94,9 @@ class PubSubClient:
     ) -> AsyncGenerator[Batch, None]:
         """The events of a channel strictly after `replay_id`, or from `preset` on when that is None; without an end.
 
-        The stream is asked for more only when its reader comes for the next batch, so a slow reader holds it back; at
-        most 100 events are owed and as many lie here. A reader that takes longer than a minute for a batch
-        loses the stream (salesforce §0.3).
+        The stream is asked for more only when its reader comes for the next batch, so a slow reader holds it back: at
+        most 100 events are owed, those that lie here included. A reader that takes longer than a minute for a batch
+        may lose the stream (salesforce §0.3).
 
         Raises:
             Retryable: The stream ended or fell silent; subscribe again after the last position.
@@ -113,10 +114,11 @@ class PubSubClient:
             while True:
                 response = await self._read(stream, what)
                 owed = max(0, owed - len(response.events))
-                if owed < _WINDOW:
+                if owed <= _WINDOW - _REFILL:
                     await self._ask(stream, FetchRequest(num_requested=_WINDOW - owed))
                     owed = _WINDOW
-                yield _batch(response)
+                if response.events or response.latest_replay_id:
+                    yield _batch(response)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, token, what) from error
         except TimeoutError as error:

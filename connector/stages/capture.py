@@ -4,9 +4,11 @@ One stream per channel. Change events and the position behind them are written i
 exactly where the topics end. Workers share the channels, and whoever takes one over fences the worker that had it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import Literal
 
 import structlog
 
@@ -21,6 +23,7 @@ from connector.salesforce import (
     Batch,
     DecodedChange,
     DecodedPlatformEvent,
+    EventSchema,
     PositionLost,
     PubSubClient,
     RawEvent,
@@ -30,14 +33,17 @@ from connector.salesforce import (
 
 log = structlog.get_logger(__name__)
 
-OpenLog = Callable[[str, int], Awaitable[ChannelLog]]
+_LARGEST = 2_000_000  # bytes of JSON: its topic takes 2 MiB with key and headers, and Salesforce's Avro is 1 MB at most
+
+NewLog = Callable[[str, int], ChannelLog]
 DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
 
 
 class Capture:
     """The stage. `topics` gives the topic of each entity that is wanted.
 
-    `dead_letter(source, payload, reason, error)` makes the record for an event that nobody can read.
+    `channel_log(channel, partition)` makes a log that is not open yet, `dead_letter(source, payload, reason, error)`
+    the record for an event that nobody can read.
     """
 
     def __init__(
@@ -46,14 +52,14 @@ class Capture:
         settings: PubSub,
         topics: Mapping[str, str],
         *,
-        open_log: OpenLog,
+        channel_log: NewLog,
         dead_letter: DeadLetter,
         metrics: Metrics,
     ) -> None:
         self._pubsub = pubsub
         self._settings = settings
         self._topics = topics
-        self._open_log = open_log
+        self._channel_log = channel_log
         self._dead_letter = dead_letter
         self._metrics = metrics
 
@@ -64,9 +70,7 @@ class Capture:
             Fatal: The channel cannot be followed until a person changes something; PositionLost is one of these.
             Fenced: Another worker has the channel now.
         """
-        async for attempt in until_it_works():
-            with attempt:
-                channel_log = await self._open_log(channel, partition)
+        channel_log = self._channel_log(channel, partition)
         try:
             while True:
                 async for attempt in until_it_works():
@@ -76,67 +80,91 @@ class Capture:
             await channel_log.close()
 
     async def _follow_once(self, channel_log: ChannelLog) -> None:
-        """Follows one stream to its end. An error after progress is an end like any other: the next pause is short."""
+        """Follows the channel from its position until Salesforce or Kafka fail."""
+        await channel_log.open()
+        position = channel_log.position
+        if position is None:  # the first event or keep-alive brings one; what is missed before then stays missed
+            log.warning("no_position_yet", channel=channel_log.channel, begins_with=self._settings.start)
+        try:
+            await self._copy(channel_log, position, self._settings.start)
+        except PositionLost as error:
+            if position is None:
+                raise
+            if self._settings.lost_position == "stop":
+                raise Fatal(
+                    f"channel {channel_log.channel}: Salesforce no longer knows the position of {position.at}: {error}."
+                    " Changes since then may be lost. Set salesforce.pubsub.lost_position to earliest to go on with"
+                    " what Salesforce still has (72 h)."
+                ) from error
+            log.warning("position_lost", channel=channel_log.channel, last=str(position.at), going_on_from="earliest")
+            await self._copy(channel_log, None, "earliest")
+
+    async def _copy(
+        self, channel_log: ChannelLog, after: Position | None, preset: Literal["latest", "earliest"]
+    ) -> None:
+        """Copies one stream to its end. An error after progress is an end like any other: the next pause is short."""
         progress = False
         self._metrics.stream_restarts.labels(channel_log.channel).inc()
-        position = channel_log.position
+        stream = self._pubsub.subscribe(
+            channel_log.channel, replay_id=bytes.fromhex(after.replay_id) if after else None, preset=preset
+        )
         try:
-            stream = self._pubsub.subscribe(
-                channel_log.channel,
-                replay_id=bytes.fromhex(position.replay_id) if position else None,
-                preset=self._settings.start,
-            )
             async with aclosing(stream) as batches:
                 async for batch in batches:
                     await self._store(batch, channel_log)
                     progress = True
-        except PositionLost as error:
-            self._begin_again(channel_log, error)
         except Retryable as error:
             log.warning("stream_ended", channel=channel_log.channel, error=str(error))
-            if not progress:
+            if error.retry_after or not progress:
                 raise
 
-    def _begin_again(self, channel_log: ChannelLog, error: PositionLost) -> None:
-        at = channel_log.position.at if channel_log.position else None
-        if self._settings.lost_position == "stop":
-            raise Fatal(
-                f"channel {channel_log.channel}: Salesforce no longer knows the position of {at}: {error}. Changes "
-                "since then may be lost. Set salesforce.pubsub.lost_position to earliest to go on with what Salesforce "
-                "still has (72 h)."
-            ) from error
-        log.warning("position_lost", channel=channel_log.channel, last_known=str(at), going_on_from="earliest")
-        channel_log.position = None
-        self._settings = self._settings.model_copy(update={"start": "earliest"})
-
     async def _store(self, batch: Batch, channel_log: ChannelLog) -> None:
-        before = channel_log.position
+        ahead = frozenset(channel_log.position.written_ahead if channel_log.position else ())
         records: list[OutRecord] = []
         ids: dict[bytes, list[str]] = {}
         for raw in batch.events:
-            events = await self._decoded(raw, channel_log.channel, records)
-            ids.setdefault(raw.replay_id, []).extend(event.id for event in events)
-            records += [
-                self._to_record(event)
-                for event in events
-                if event.entity in self._topics and not (before and event.id in before.written_ahead)
-            ]
-        await channel_log.append(records, _position(channel_log, batch, ids))
+            found = await self._records(raw, channel_log.channel)
+            ids.setdefault(raw.replay_id, []).extend(found)
+            records += [record for id_, record in found.items() if id_ not in ahead]
+        try:
+            await channel_log.append(records, _position(channel_log, batch, ids))
+        except Rejected as error:
+            raise Fatal(
+                f"channel {channel_log.channel}: {error}. `connector topics apply` says which topic's max.message.bytes"
+                " is too small."
+            ) from error
         self._metrics.change_events.labels(channel_log.channel).inc(len(records))
 
-    async def _decoded(self, raw: RawEvent, channel: str, records: list[OutRecord]) -> list[ChangeEvent]:
+    async def _records(self, raw: RawEvent, channel: str) -> dict[str, OutRecord]:
+        """What an event becomes, by ids that are the same for every delivery of it."""
         try:
-            schema = await self._pubsub.schema(raw.schema_id)
+            return self._readable(raw, channel, await self._pubsub.schema(raw.schema_id))
+        except Rejected as error:
+            log.warning("event_refused", channel=channel, replay_id=raw.replay_id.hex(), error=str(error))
+            source, reason = f"{channel} {raw.replay_id.hex()}", error.code or "undecodable"
+            letter = self._dead_letter(source, raw.payload, reason, error)
+            return {hashlib.sha256(raw.payload).hexdigest(): letter}
+
+    def _readable(self, raw: RawEvent, channel: str, schema: EventSchema) -> dict[str, OutRecord]:
+        try:
             if channel.startswith("/event/"):
-                return [_platform_event(channel, raw, decode_platform_event(raw.payload, schema))]
-            return [_change_event(channel, raw, change) for change in decode(raw.payload, schema)]
-        except (Rejected, ValueError, OverflowError, OSError) as error:  # the latter from a time that is none
-            log.warning("event_undecodable", channel=channel, replay_id=raw.replay_id.hex(), error=str(error))
-            records.append(self._dead_letter(f"{channel} {raw.replay_id.hex()}", raw.payload, "undecodable", error))
-            return []
+                events = [_platform_event(channel, raw, decode_platform_event(raw.payload, schema))]
+            else:
+                events = [_change_event(channel, raw, change) for change in decode(raw.payload, schema)]
+            return {event.id: self._to_record(event) for event in events if self._is_wanted(event)}
+        except Rejected:
+            raise
+        except Exception as error:  # whatever it is, this event is at fault and the next one is not
+            raise Rejected(f"not a readable event: {type(error).__name__}", code="undecodable") from error
+
+    def _is_wanted(self, event: ChangeEvent) -> bool:
+        wanted = event.entity in self._topics
+        if not wanted:
+            self._metrics.unwanted_events.labels(event.channel, event.entity).inc()
+        return wanted
 
     def _to_record(self, event: ChangeEvent) -> OutRecord:
-        return to_record(
+        record = to_record(
             self._topics[event.entity],
             event.record_id,
             event,
@@ -145,6 +173,9 @@ class Capture:
             ce_id=event.id,
             ce_time=event.committed_at,
         )
+        if len(record.value or b"") > _LARGEST:
+            raise Rejected(f"the event has more than {_LARGEST} bytes as JSON", code="too_large")
+        return record
 
 
 def _position(channel_log: ChannelLog, batch: Batch, ids: Mapping[bytes, Sequence[str]]) -> Position:

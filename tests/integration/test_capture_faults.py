@@ -1,0 +1,123 @@
+"""capture while Salesforce or the network fail: each fault of the double, and nothing is lost or captured twice."""
+
+from typing import Any
+
+import pytest
+import stamina
+from helpers import topics
+from helpers.captured import CASES, captured, events, subjects
+from helpers.service import running_app
+from helpers.waiting import until
+
+from connector.doubles.salesforce import Fault, SalesforceDouble
+
+ONLY = ["capture"]
+PASSING = [  # salesforce §A4: what is retried, with the status that each may come with
+    ("UNAVAILABLE", "service.unavailable"),
+    ("INTERNAL", "service.unavailable"),
+    ("UNAUTHENTICATED", "service.auth.error"),
+    ("RESOURCE_EXHAUSTED", "service.protection.triggered"),
+    ("RESOURCE_EXHAUSTED", "service.protection.stream.limit.triggered"),
+    ("RESOURCE_EXHAUSTED", "concurrent.client.limit.exceeded"),
+    ("UNAVAILABLE", "topic.api.unavailable"),
+    ("INVALID_ARGUMENT", "subscription.fetch.replay.repeated"),
+    ("PERMISSION_DENIED", "subscription.limit.exceeded"),
+    ("INTERNAL", "subscription.internal.error"),
+    ("UNKNOWN", ""),
+]
+
+
+@pytest.fixture
+def no_pauses() -> Any:
+    """Salesforce asks for pauses of minutes; here each pause is none."""
+    with stamina.set_testing(True, attempts=100):
+        yield
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("after", [0, 3])
+async def test_no_error_of_the_stream_loses_or_repeats_anything(
+    sf: SalesforceDouble, capture_setup: Any, after: int
+) -> None:
+    """Refused when it is opened, and broken in its midst: the next stream goes on behind the last position."""
+    setup = await capture_setup()
+    for number in range(60):
+        sf.create("Case", {"Subject": f"{number:02}"})
+    for status, code in PASSING:
+        sf.fail(Fault(match="rpc Subscribe", after=after, status=status, error_code=code))
+    sf.fail(Fault(match="rpc Subscribe", after=after, kind="reset"))
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 60))
+    assert subjects(await events(setup.kafka)) == [f"{number:02}" for number in range(60)]
+    assert not sf.faults.waiting
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_schemas_that_are_unavailable_hold_their_events_back(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """An outage fills no dead letters (rule 4)."""
+    setup = await capture_setup()
+    for status, code in [("UNAVAILABLE", "schema.api.unavailable"), ("UNAUTHENTICATED", "service.auth.error")]:
+        sf.fail(Fault(match="rpc GetSchema", times=3, status=status, error_code=code))
+    sf.create("Case", {})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 1))
+    assert await topics.read(setup.kafka, "connector.deadletters") == []
+    assert not sf.faults.waiting
+
+
+async def test_stream_that_died_silently_is_opened_again(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """salesforce §0.3: no event, no keep-alive and no error."""
+    sf.configure(keepalive=0.1)
+    setup = await capture_setup(pubsub={"start": "earliest", "idle_timeout": 1})
+    sf.create("Case", {"Subject": "before"})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 1))
+        sf.hang_streams()
+        sf.create("Case", {"Subject": "after"})
+        await until(lambda: captured(setup.kafka, 2))
+    assert [stream.hung for stream in sf.streams] == [True, False]
+
+
+async def test_pause_that_salesforce_asks_for_is_kept(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """Also by a stream that brought events first; the other channels go on meanwhile."""
+    contacts = "/data/ContactChangeEvent"
+    setup = await capture_setup(channels=[CASES, contacts])
+    limit = "subscription.limit.exceeded"
+    async with running_app(setup.config, ONLY):
+        await until(lambda: len(sf.streams) == 2)
+        sf.create("Case", {})
+        await until(lambda: captured(setup.kafka, 1))
+        sf.break_streams("RESOURCE_EXHAUSTED", limit, CASES)
+        await until(lambda: [stream.topic for stream in sf.streams if stream.open] == [contacts])
+        for count in range(1, 6):
+            sf.create("Contact", {"LastName": "Doe"})
+            await until(lambda count=count: captured(setup.kafka, count, "salesforce.cdc.Contact"))
+        assert [stream.topic for stream in sf.streams].count(CASES) == 1
+
+
+async def test_token_that_ends_interrupts_nothing(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """salesforce §A2: the open stream outlives it; new schemas and new streams need another."""
+    setup = await capture_setup()
+    case = sf.create("Case", {})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 1))
+        sf.revoke_tokens()
+        sf.add_field("Case", "Floor__c text(20)")
+        sf.update("Case", case, {"Floor__c": "3"})
+        await until(lambda: captured(setup.kafka, 2))
+        assert len(sf.streams) == 1
+        sf.revoke_tokens()
+        sf.break_streams()
+        sf.update("Case", case, {"Floor__c": "4"})
+        await until(lambda: captured(setup.kafka, 3))
+    assert len(sf.tokens) == 3
+
+
+async def test_salesforce_that_is_away_is_waited_for(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """Its log-in answers 503 for a while, and the stage neither ends nor asks without a pause."""
+    setup = await capture_setup()
+    sf.create("Case", {})
+    sf.fail(Fault(match="POST /services/oauth2/token", times=2, status=503))
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 1))
+    assert len([call for call in sf.calls if "token" in call.what]) == 3

@@ -1,0 +1,105 @@
+"""capture goes on after its position: over restarts, quiet days, shared replay ids, and a position that got lost."""
+
+from typing import Any
+
+from helpers import topics
+from helpers.captured import CASES, Garbage, captured, events, failure, position, subjects
+from helpers.service import running_app
+from helpers.waiting import until
+
+from connector.doubles.salesforce import Channel, Fault, SalesforceDouble
+
+ONLY = ["capture"]
+CONTACTS, CONTACT_TOPIC = "/data/ContactChangeEvent", "salesforce.cdc.Contact"
+
+
+async def test_restart_resumes_strictly_after_the_last_position(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """What happens meanwhile is captured, what was captured is not captured again (salesforce §A2)."""
+    setup = await capture_setup()
+    for so_far in (0, 70, 140):
+        for number in range(so_far, so_far + 70):
+            sf.create("Case", {"Subject": f"{number:03}"})
+        async with running_app(setup.config, ONLY):
+            await until(lambda count=so_far + 70: captured(setup.kafka, count))
+    assert subjects(await events(setup.kafka)) == [f"{number:03}" for number in range(210)]
+    assert [stream.preset for stream in sf.streams] == ["EARLIEST", "CUSTOM", "CUSTOM"]
+
+
+async def test_start_at_the_latest_has_a_position_from_the_first_keepalive_on(
+    sf: SalesforceDouble, capture_setup: Any
+) -> None:
+    """salesforce §A2: nothing names one earlier. It moves with every keep-alive, and so stays inside the 72 h."""
+    sf.configure(keepalive=0.1)
+    setup = await capture_setup(pubsub={"start": "latest"})
+    sf.create("Case", {"Subject": "before it was there"})
+    async with running_app(setup.config, ONLY):
+        first = await until(lambda: position(setup.kafka))
+
+        async def moved_on() -> bool:
+            now = await position(setup.kafka)
+            return now is not None and now.replay_id > first.replay_id
+
+        await until(moved_on)
+    sf.create("Case", {"Subject": "while it was away"})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 1))
+    assert subjects(await events(setup.kafka)) == ["while it was away"]
+
+
+async def test_shared_replay_id_is_captured_once_over_restarts_in_its_midst(
+    sf: SalesforceDouble, capture_setup: Any
+) -> None:
+    """salesforce §0.7: enrichment takes a merged event apart; a position behind its replay id would skip the rest.
+
+    The same goes for a dead letter that was the last one written.
+    """
+    sf.add_channel("Cases__chn", Channel(entities=("Case",), enriched={"Case": ("Subject",)}))
+    sf.configure(batch=3)
+    setup = await capture_setup(channels=["/data/Cases__chn"])
+    cases = [sf.create("Case", {"Subject": str(number)}) for number in range(9)]
+    sf.update("Case", cases, {"Priority": "High"})
+    garbage = sf.log.publish("Case", Garbage("no-such-schema"), {"changeType": "GAP_UPDATE"}, {})
+    for delivered, on_the_topic in ((9 + 4, 13), (6, 15), (9 + 1, 18)):  # four of the six were captured before
+        sf.fail(Fault(match="rpc Subscribe", after=delivered, kind="hang"))
+        async with running_app(setup.config, ONLY):
+            await until(lambda count=on_the_topic: captured(setup.kafka, count))
+    sf.create("Case", {"Subject": "the end"})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 19))
+    updated = [event.record_id for event in await events(setup.kafka) if event.change_type == "UPDATE"]
+    assert sorted(updated) == sorted(cases)
+    assert [letter.value for letter in await topics.read(setup.kafka, "connector.deadletters")] == [garbage.payload]
+
+
+async def test_lost_position_ends_with_one_clear_message(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """salesforce §0.4: what was between may be gone, so a person decides; the message says what and how."""
+    setup = await capture_setup()
+    sf.create("Case", {"Subject": "seen"})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 1))
+    sf.lose_positions()
+    said = await failure(setup)
+    assert f"channel {CASES}: Salesforce no longer knows the position of 20" in said
+    assert "Set salesforce.pubsub.lost_position to earliest" in said
+
+
+async def test_lost_position_goes_on_from_the_earliest_on_that_channel_alone(
+    sf: SalesforceDouble, capture_setup: Any
+) -> None:
+    """A channel without a position still begins where the configuration says, whatever happens to another one."""
+    setup = await capture_setup(channels=[CASES, CONTACTS], pubsub={"start": "latest", "lost_position": "earliest"})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: len(sf.streams) == 2)
+        sf.create("Case", {"Subject": "seen"})
+        await until(lambda: captured(setup.kafka, 1))
+    sf.lose_positions()
+    sf.create("Case", {"Subject": "still kept"})
+    sf.create("Contact", {"LastName": "Nobody asked for"})
+    async with running_app(setup.config, ONLY):
+        await until(lambda: captured(setup.kafka, 2))
+        sf.break_streams(topic=CONTACTS)
+        await until(lambda: [stream.topic for stream in sf.streams].count(CONTACTS) == 3)
+        sf.create("Contact", {"LastName": "New"})
+        await until(lambda: captured(setup.kafka, 1, CONTACT_TOPIC))
+    assert subjects(await events(setup.kafka)) == ["seen", "still kept"]
+    assert (await events(setup.kafka, CONTACT_TOPIC))[0].fields["LastName"] == "New"

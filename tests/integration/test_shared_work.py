@@ -1,0 +1,125 @@
+"""Work that is spread over the workers of a group: each piece runs at one of them, whoever comes, goes or fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from helpers import topics
+from helpers.waiting import until
+
+from connector.config import Kafka
+from connector.errors import Fatal
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.errors import Fenced
+from connector.kafka.shared_work import SharedWork, Work, partition_of
+
+NAMES = [f"/data/Object{number}__ChangeEvent" for number in range(8)]
+PARTITIONS = 6
+
+
+@pytest.fixture
+async def kafka(bootstrap_servers: str, unique: str) -> Kafka:
+    kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
+    await topics.create(kafka, "shares", PARTITIONS)
+    return kafka
+
+
+class Desk:
+    """Where one worker's pieces of work lie while they run."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+
+    async def work(self, name: str, _: int) -> None:
+        self.running.add(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.running.discard(name)
+
+
+@asynccontextmanager
+async def sharing(kafka: Kafka, work: Work, topic: str = "shares") -> AsyncIterator[SharedWork]:
+    shared = SharedWork(kafka, "group", topic, NAMES, work)
+    await shared.start()
+    try:
+        await until(lambda: shared.ready or shared.failure.done())
+        yield shared
+    finally:
+        await shared.stop(5)
+
+
+def split(one: Desk, other: Desk) -> Callable[[], bool]:
+    """Whether two workers have all of the work between them, and each some."""
+    return lambda: bool(one.running and other.running) and sorted([*one.running, *other.running]) == sorted(NAMES)
+
+
+async def test_each_piece_runs_at_one_worker_and_moves_when_another_comes_or_goes(kafka: Kafka) -> None:
+    first, second = Desk(), Desk()
+    async with sharing(kafka, first.work):
+        await until(lambda: first.running == set(NAMES))
+        async with sharing(kafka, second.work):
+            await until(split(first, second))
+        assert second.running == set()
+        await until(lambda: first.running == set(NAMES))
+    assert first.running == set()
+
+
+async def test_worker_without_a_share_is_ready_too(kafka: Kafka) -> None:
+    """One that waits to take over must not look broken to whoever watches it."""
+    await topics.create(kafka, "one", 1)
+    async with sharing(kafka, Desk().work, "one"), sharing(kafka, Desk().work, "one") as other:
+        await until(lambda: other.ready)
+
+
+async def test_work_that_was_fenced_asks_the_group_again_for_its_share(kafka: Kafka) -> None:
+    """Whoever was taken over without noticing, or was away for too long, must not end and must not insist."""
+    begun: list[str] = []
+
+    async def work(name: str, _: int) -> None:
+        begun.append(name)
+        if begun == [NAMES[0]]:
+            raise Fenced("another worker has it")
+        await asyncio.Event().wait()
+
+    shared = SharedWork(kafka, "group", "shares", NAMES[:1], work)
+    await shared.start()
+    await until(lambda: len(begun) == 2)
+    assert not shared.failure.done()
+    await shared.stop(5)
+
+
+async def test_what_a_piece_of_work_fails_with_ends_the_worker(kafka: Kafka) -> None:
+    async def work(name: str, _: int) -> None:
+        raise Fatal(f"nobody may read {name}")
+
+    async with sharing(kafka, work) as shared:
+        await until(shared.failure.done)
+        with pytest.raises(Fatal, match="nobody may read"):
+            shared.failure.result()
+
+
+async def test_work_that_does_not_end_holds_the_stop_back_for_its_time_only(kafka: Kafka) -> None:
+    stuck = asyncio.Event()
+
+    async def work(_: str, __: int) -> None:
+        try:
+            await stuck.wait()
+        except asyncio.CancelledError:
+            await stuck.wait()
+
+    shared = SharedWork(kafka, "group", "shares", NAMES, work)
+    await shared.start()
+    await until(lambda: shared.ready)
+    async with asyncio.timeout(5):
+        await shared.stop(0.1)
+    stuck.set()
+
+
+async def test_partition_is_the_one_that_kafka_gives_the_key(kafka: Kafka) -> None:
+    """So that a channel's positions lie where its worker looks for them, whoever wrote them."""
+    topic = kafka.topic_prefix + "shares"
+    await topics.publish(kafka, [OutRecord(topic, name.encode(), b"", []) for name in NAMES])
+    found = {record.key.decode(): record.partition for record in await topics.read(kafka, "shares")}
+    assert found == {name: partition_of(name, PARTITIONS) for name in NAMES}
