@@ -3,8 +3,12 @@
 import logging
 import os
 import sys
+import time
 
+import stamina
 import structlog
+
+_SAY_AGAIN = 60.0  # seconds until an outage that goes on is worth another line
 
 
 def set_up(level: str = "info") -> None:
@@ -34,5 +38,22 @@ def set_up(level: str = "info") -> None:
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors reach us as exceptions, which we log once
+    stamina.instrumentation.set_on_retry_hooks([_Outages()])
     for noisy in ("mode", "faust", "httpx"):  # to Faust each rebalance is a warning; httpx logs every request
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+class _Outages:
+    """Says what is waited out once a minute, however many records wait for it and however often each tries."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def __call__(self, details: stamina.instrumentation.RetryDetails) -> None:
+        if details.retry_num == 1:
+            return  # a lost connection, a renewed token: nobody has to know
+        now, reason = time.monotonic(), str(details.caused_by)
+        self._said = {text: at for text, at in self._said.items() if now - at < _SAY_AGAIN}
+        if reason not in self._said:
+            self._said[reason] = now
+            structlog.get_logger(__name__).warning("waiting", reason=reason, next_try_in=round(details.wait_for, 1))

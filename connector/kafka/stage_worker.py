@@ -127,14 +127,18 @@ class StageWorker:
             await self._app.stop()
 
     async def _read(self, stream: Any) -> None:
-        async for event in stream.noack().events():
-            await self._slots.acquire()
-            message = event.message
-            if self._draining or message.generation_id == self._given_away:
-                self._slots.release()
-                continue
-            event.ack()  # frees Faust's own book-keeping; what is committed is ours to say
-            self._begin(message)
+        try:
+            async for event in stream.noack().events():
+                await self._slots.acquire()
+                message = event.message
+                if self._draining or message.generation_id == self._given_away:
+                    self._slots.release()
+                    continue
+                event.ack()  # frees Faust's own book-keeping; what is committed is ours to say
+                self._begin(message)
+        except Exception as error:
+            self._fail(error)  # Faust would log it and go on behind the record
+            raise
 
     def _begin(self, message: Any) -> None:
         record = InRecord(
@@ -160,10 +164,13 @@ class StageWorker:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it must end the worker rather than vanish
-            if not self.failure.done():
-                self.failure.set_exception(error)
+            self._fail(error)
         finally:
             self._slots.release()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(error)
 
     async def _finish(self, record: InRecord) -> None:
         try:
