@@ -1,0 +1,40 @@
+"""The benchmarks run, from any folder, and say what they found on the last line, or why they cannot run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(folder: Path, script: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, BENCHMARKS / script, "--quick", "--json"],
+        cwd=folder,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_limiter_fills_every_window_and_none_too_full_where_a_stack_of_aiolimiters_does(tmp_path: Path) -> None:
+    ended = run(tmp_path, "limiter.py")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert found["limiter"]["worst"] == {"5": 20, "25": 40, "125": 80, "625": 160}
+    assert found["limiter"]["share"] == 1.0
+    assert found["limiter"]["first_minute"] == 80
+    assert found["aiolimiter_stack"]["worst"] == {"5": 39, "25": 79, "125": 159, "625": 319}
+    assert found["paced"]["first_minute"] == 16
+
+
+def test_a_benchmark_that_finds_no_broker_says_so(tmp_path: Path) -> None:
+    ended = run(tmp_path, "latency.py", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert ended.returncode == 2
+    assert "cannot run: no Kafka broker answers at 127.0.0.1:1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not ended.stdout
