@@ -5,8 +5,9 @@ WORKDIR /build
 RUN python -m venv /opt/connector
 COPY pyproject.toml README.md LICENSE ./
 # The dependencies change less often than the code, so they are a layer of their own, under a package that is empty.
-RUN mkdir connector topics && touch connector/__init__.py && /opt/connector/bin/pip install --no-cache-dir .
+RUN mkdir connector topics examples && touch connector/__init__.py && /opt/connector/bin/pip install --no-cache-dir .
 COPY topics topics
+COPY examples examples
 COPY connector connector
 RUN /opt/connector/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 

@@ -15,7 +15,8 @@ from liquid.ast import Node
 from liquid.builtin.expressions import logical
 from liquid.builtin.expressions.arguments import KeywordArgument
 from liquid.builtin.expressions.filtered import Filter
-from liquid.builtin.expressions.primitive import Blank, Empty
+from liquid.builtin.expressions.loop import LoopExpression
+from liquid.builtin.expressions.primitive import Blank, Empty, RangeLiteral
 from liquid.exceptions import FilterArgumentError
 from liquid.expression import Expression
 from liquid.extra import JSON
@@ -81,6 +82,22 @@ def filters_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Filter
         for expression in node.expressions():
             yield from getattr(expression, "filters", None) or ()
         yield from filters_in(node.children(context, include_partials=False), context)
+
+
+def unbounded_ranges_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[RangeLiteral]:
+    """Every `(a..b)` outside `for` and `tablerow`, which alone mind the loop limit: a filter would fill the memory."""
+    for node in nodes:
+        for expression in node.expressions():
+            if not isinstance(expression, LoopExpression):
+                yield from _ranges_of(expression)
+        yield from unbounded_ranges_in(node.children(context, include_partials=False), context)
+
+
+def _ranges_of(expression: Expression) -> Iterator[RangeLiteral]:
+    if isinstance(expression, RangeLiteral):
+        yield expression
+    for part in expression.children():
+        yield from _ranges_of(part)
 
 
 class KindMismatch(Exception):

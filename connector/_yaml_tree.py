@@ -16,7 +16,8 @@ Key = tuple[str | int, ...]
 _MOST_VALUES = 100_000  # aliases of aliases can unfold without end; no configuration comes near
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)\}?")
 _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>.*))?", re.DOTALL)
-_CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
+_KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value")
+_CORE_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in _KINDS}
 
 
 @dataclass(frozen=True, order=True)
@@ -82,7 +83,9 @@ def _without_quotations(error: yaml.MarkedYAMLError) -> str:
     """The parser quotes what it found, which may be part of an unquoted secret."""
     said = ", ".join(part for part in (error.context, error.problem) if part)
     said = re.sub(r"'([^']*)'|\"([^\"]*)\"", lambda quoted: quoted[0] if _is_syntax(quoted[0][1:-1]) else "…", said)
-    if any(sign in said for sign in ("alias", "anchor", "tag", "start any token")):
+    if "'\\t'" in said:
+        said += "; a line is indented with spaces, not with tabs"
+    elif any(sign in said for sign in ("alias", "anchor", "tag", "start any token")):
         said += "; a value that begins with a special character is quoted"
     elif "flow" in said:
         said += "; inside { } and [ ] a ${…} is quoted"
@@ -90,7 +93,7 @@ def _without_quotations(error: yaml.MarkedYAMLError) -> str:
 
 
 def _is_syntax(found: str) -> bool:
-    return len(found) <= 1 or found.startswith("<")
+    return len(found) <= 1 or found == "\\t" or found.startswith("<")
 
 
 class _Reader:
@@ -105,8 +108,13 @@ class _Reader:
         self.tree.values[key] = place
         self._count += 1
         if id(node) in self._open or self._count > _MOST_VALUES:
+            self.tree.unresolved.add(key)
             if self._count <= _MOST_VALUES + 1:
-                self._mistake(key, place, "an alias (*) unfolds without end here")
+                self._mistake(key, place, "an alias (*) unfolds without end here, or the file holds far too much")
+            return None
+        if node.tag not in _CORE_TAGS:
+            self.tree.unresolved.add(key)
+            self._mistake(key, place, "tags (!) have no meaning here; a text that begins with ! is quoted")
             return None
         self._open.add(id(node))
         try:
@@ -123,7 +131,8 @@ class _Reader:
         for name_node, value_node in self._pairs(node, key):
             name, place = str(name_node.value), _place(name_node)
             if not isinstance(name_node, yaml.ScalarNode):
-                self._mistake(key, place, "a key is a text")
+                self.tree.unresolved.add(key)
+                self._mistake(key, place, 'a key is a text, and a template is quoted: "{{ … }}"')
                 continue
             path = (*key, name)
             if name in found:
@@ -159,9 +168,6 @@ class _Reader:
         self.tree.written[key] = text
         raw = self._text[node.start_mark.index : node.end_mark.index]
         self.tree._raw[key] = (node.style or "", raw)
-        if node.tag not in _CORE_TAGS:
-            self._mistake(key, _place(node), "tags (!) have no meaning here; a text that begins with ! is quoted")
-            return None
         if "${" in text:
             return _VARIABLE.sub(lambda match: self._fill_in(match, key, _place(node)), text)
         if node.style is None and not raw.startswith("!"):

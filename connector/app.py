@@ -229,7 +229,7 @@ class App:
         async def bury(record: InRecord, reason: str, error: Exception) -> None:
             await self._publisher.send(letters.of_record(record, reason, error))
 
-        return StageWorker(
+        worker = StageWorker(
             name,
             self._config.kafka,
             topics,
@@ -239,6 +239,8 @@ class App:
             settle=settle,
             drains=drains,
         )
+        self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
+        return worker
 
     def _count_dead_letter(self, stage: str, reason: str) -> None:
         self.metrics.dead_letters.labels(stage, reason).inc()

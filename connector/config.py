@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     field_validator,
     model_validator,
 )
@@ -23,19 +23,27 @@ from pydantic import (
 from connector.config_types import (
     ApiVersion,
     Brokers,
+    CampaignId,
     Channel,
     ClientName,
     Endpoint,
     FieldName,
+    HeaderName,
+    HeaderSecret,
+    HttpError,
     Limit,
     Name,
+    Number,
     Seconds,
+    Secret,
     Share,
+    Text,
     Timeout,
     TopicPrefix,
     Url,
     UrlPath,
     VariableName,
+    Whole,
     is_loopback,
 )
 from connector.limits import Window
@@ -46,7 +54,12 @@ class Model(BaseModel):
     """Frozen, and a key that is not known is a mistake."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=True, coerce_numbers_to_str=True
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        validate_default=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
     )
 
 
@@ -54,13 +67,13 @@ class Kafka(Model):
     bootstrap_servers: Brokers
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_ca_file: str | None = None
-    ssl_cert_file: str | None = None
-    ssl_key_file: str | None = None
+    sasl_username: Text | None = None
+    sasl_password: Secret | None = None
+    ssl_ca_file: Text | None = None
+    ssl_cert_file: Text | None = None
+    ssl_key_file: Text | None = None
     topic_prefix: TopicPrefix = ""  # also before group and transactional ids
-    replication_factor: int = -1  # -1 leaves it to the broker's default.replication.factor
+    replication_factor: Annotated[Whole, Field(ge=-1, le=32767)] = -1  # -1: the broker's default.replication.factor
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> "Kafka":
@@ -72,15 +85,15 @@ class Kafka(Model):
 
 class ClientCredentials(Model):
     method: Literal["client_credentials"]
-    client_id: str
-    client_secret: SecretStr
+    client_id: Text
+    client_secret: Secret
 
 
 class JwtBearer(Model):
     method: Literal["jwt_bearer"]
-    client_id: str
-    username: str
-    private_key: SecretStr  # PEM; best given as ${file:…}
+    client_id: Text
+    username: Text
+    private_key: Secret  # PEM; best given as ${file:…}
     audience: Url = "https://login.salesforce.com"  # some orgs take their My Domain instead (salesforce §G)
 
 
@@ -106,8 +119,8 @@ class Salesforce(Model):
     rest_version: ApiVersion = "66.0"  # every org has had it since spring 2026
     client_name: ClientName = "pisano-connector"  # shows in changeOrigin
     timeout: Timeout = 30.0  # Salesforce ends a SOQL query after 120 s; a lookup by Id that needs 30 s is an outage
-    calls_per_second: Annotated[float, Field(gt=0)] = 10.0  # far below the concurrency limits, far above our need
-    write_batch: Annotated[int, Field(ge=1, le=200)] = 200  # the collections' own bound (salesforce §D2)
+    calls_per_second: Annotated[Number, Field(gt=0)] = 10.0  # far below the concurrency limits, far above our need
+    write_batch: Annotated[Whole, Field(ge=1, le=200)] = 200  # the collections' own bound (salesforce §D2)
 
     @field_validator("channels")
     @classmethod
@@ -119,28 +132,29 @@ class Salesforce(Model):
 
 class AuthorizedApp(Model):
     method: Literal["authorized_app"]
-    client_id: str
-    client_secret: SecretStr
-    id_key: str = "client_id"  # the request's key names are not documented (pisano §2.1)
-    secret_key: str = "client_secret"  # noqa: S105 - the name of a JSON key
+    client_id: Text
+    client_secret: Secret
+    id_key: Text = "client_id"  # the request's key names are not documented (pisano §2.1)
+    secret_key: Text = "client_secret"  # noqa: S105 - the name of a JSON key
     lifetime: Timeout = 600.0  # used when the answer names no expiry; a 401 renews earlier
     scheme: Literal["bearer", "token"] = "bearer"
 
 
 class StaticToken(Model):
     method: Literal["static_token"]
-    token: SecretStr
+    token: HeaderSecret
     scheme: Literal["bearer", "token"] = "bearer"
 
 
 class Webhook(Model):
     path: UrlPath
-    secret: SecretStr
+    secret: HeaderSecret
     secret_in: Literal["header", "path"] = "header"  # noqa: S105 - where it stands, not the secret
-    header: str = "X-Webhook-Secret"
-    fields: dict[str, Literal["integer", "number", "boolean", "string"]] = {}
-    correlation: str = "sf_ref_id"  # the body's key that names the record; it keeps answers about one record in order
-    max_bytes: Annotated[int, Field(ge=1)] = 256 * 1024  # one survey's answers; free text is counted in kilobytes
+    header: HeaderName = "X-Webhook-Secret"
+    fields: dict[Text, Literal["integer", "number", "boolean", "string"]] = {}
+    correlation: Text = "sf_ref_id"  # the body's key that names the record; it keeps answers about one record in order
+    max_bytes: Annotated[Whole, Field(ge=1, le=512 * 1024)] = 256 * 1024  # free text is counted in kilobytes; the bound
+    # is half of what Kafka takes in one record, as JSON can grow when it is written again
 
     @property
     def secret_is_in_path(self) -> bool:
@@ -148,10 +162,16 @@ class Webhook(Model):
 
     @field_validator("secret")
     @classmethod
-    def _secret_is_long_enough(cls, secret: SecretStr) -> SecretStr:
+    def _secret_is_long_enough(cls, secret: HeaderSecret) -> HeaderSecret:
         if len(secret.get_secret_value()) < 16:
             raise ValueError("a webhook secret has at least 16 characters: whoever knows it writes into Salesforce")
         return secret
+
+    @model_validator(mode="after")
+    def _secret_is_a_segment(self) -> "Webhook":
+        if self.secret_is_in_path and not re.fullmatch(r"[A-Za-z0-9._~-]+", self.secret.get_secret_value()):
+            raise ValueError("a secret in the path is made of a-z, A-Z, 0-9, . _ ~ -")
+        return self
 
 
 class Account(Model):
@@ -166,31 +186,40 @@ class Account(Model):
         Window(160, 625.0),
     )
     limit_padding: Seconds = 0.5  # the server counts on arrival: the spread of the network's delay
-    limit_reserved: Share = 0.0  # left to others who spend the same budget
-    max_recipients_per_call: Annotated[int, Field(ge=1, le=1000)] = 1  # how Pisano answers for a list is not documented
-    retry_statuses: frozenset[int] = frozenset({429, 503})  # answers after which no e-mail can have left
+    limit_reserved: Annotated[Share, Field(lt=1)] = 0.0  # left to others who spend the same budget
+    max_recipients_per_call: Annotated[Whole, Field(ge=1, le=1000)] = 1  # how Pisano answers for many is not documented
+    retry_statuses: frozenset[HttpError] = frozenset({429, 503})  # answers after which no e-mail can have left
     unknown_outcome: Literal["hold", "resend", "drop"] = "hold"
     connect_timeout: Timeout = 10.0
     timeout: Timeout = 60.0  # past it the outcome is unknown, so it is generous
     webhook: Webhook | None = None
 
 
+def _not_blank(template: Template) -> Template:
+    if not template.source.strip():
+        raise ValueError("this is empty; a template is wanted here")
+    return template
+
+
+NotBlank = Annotated[Template, AfterValidator(_not_blank)]
+
+
 class Lookup(Model):
     object: FieldName
-    id: Template
+    id: NotBlank
     fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
 
 
-def _send_hours(value: object) -> object:
-    if not isinstance(value, str):
+def _send_hours(value: object) -> "SendHours | None":
+    if value is None or isinstance(value, SendHours):
         return value
-    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d) (\S+)", value)
+    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d) (\S+)", str(value))
     try:
         start, end, zone = match.groups() if match else ("", "", "")
         ZoneInfo(zone)
         return SendHours(start=time.fromisoformat(start), end=time.fromisoformat(end), zone=zone)
     except (ValueError, KeyError, OSError):
-        raise ValueError("send hours are written 09:00-18:00 Europe/Istanbul") from None
+        raise ValueError("send hours are written 09:00-18:00 Europe/Istanbul, with an IANA time zone") from None
 
 
 class SendHours(Model):
@@ -213,10 +242,10 @@ class Survey(Model):
     when: Condition | None = None
     lookup: dict[VariableName, Lookup] = {}
     account: str
-    campaign: Annotated[str, Field(min_length=1)]
-    email: Template
-    custom_attributes: dict[str, Template] = {}
-    built_in_responses: dict[str, Template] = {}
+    campaign: CampaignId
+    email: NotBlank
+    custom_attributes: dict[Text, Template] = {}
+    built_in_responses: dict[Text, Template] = {}
     delay: Seconds = 0.0
     protect: Protect = Protect()
 
@@ -246,6 +275,10 @@ class FeedbackRule(Model):
             raise ValueError("an update is by {Id: …}; use upsert for an external id")
         if self.upsert is not None and "Id" in self.by:
             raise ValueError("an upsert is by an external id field; use update for {Id: …}")
+        if not self.by[self.key_field].paths():
+            raise ValueError(f"{self.key_field} names no variable: every answer would go to the same record")
+        if self.key_field in self.fields:
+            raise ValueError(f"{self.key_field} is what the record is found by; it cannot be among its fields too")
         return self
 
     @property
@@ -258,8 +291,8 @@ class FeedbackRule(Model):
 
 
 class Service(Model):
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080  # 0 picks a free one and prints it
+    host: Text = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 8080  # 0 picks a free one and prints it
     drain: Timeout = 25.0  # below the 30 s that orchestrators commonly grant between SIGTERM and SIGKILL
 
 

@@ -28,6 +28,7 @@ class Finding:
 
 def check(data: object) -> Iterator[Finding]:
     """Everything that does not fit, in no particular order."""
+    yield from _nulls((), data)
     accounts, surveys, rules = _map(data, "pisano"), _map(data, "surveys"), _map(data, "feedback")
     channels = [channel for channel in _list(_map(data, "salesforce").get("channels")) if isinstance(channel, str)]
     for name in surveys:
@@ -49,6 +50,14 @@ def channels_for(entity: str) -> list[str]:
     return [f"/data/{stem}ChangeEvent", "/data/ChangeEvents"]
 
 
+def _nulls(key: Key, data: object) -> Iterator[Finding]:
+    """A key without a value is a slip: `when:` would mean every change, `opted_out:` that nobody can opt out."""
+    if data is None:
+        yield Finding(key, "there is no value here; write one, or leave the key out")
+    for name, value in data.items() if isinstance(data, dict) else enumerate(_list(data)):
+        yield from _nulls((*key, name), value)
+
+
 def _survey(key: Key, survey: dict[str, Any], accounts: dict[str, Any], channels: list[str]) -> Iterator[Finding]:
     account, entity = survey.get("account"), survey.get("on")
     if isinstance(account, str) and accounts and account not in accounts:
@@ -57,9 +66,16 @@ def _survey(key: Key, survey: dict[str, Any], accounts: dict[str, Any], channels
         served = set(channels_for(entity)) & set(channels)
         custom = not entity.endswith("__e") and any(channel.endswith("__chn") for channel in channels)
         if not served and not custom:
-            wanted = " or ".join(channels_for(entity))
-            yield Finding((*key, "on"), f"no channel brings {entity}: add {wanted} to salesforce.channels")
+            yield Finding((*key, "on"), f"no channel brings {entity}: {_remedy(entity, channels)}")
     yield from _survey_templates(key, survey, entity if isinstance(entity, str) else "")
+
+
+def _remedy(entity: str, channels: list[str]) -> str:
+    wanted = channels_for(entity)
+    for channel in channels:
+        if channel.lower() == wanted[0].lower():
+            return f"{channel} spells it otherwise"
+    return f"add {' or '.join(wanted)} to salesforce.channels"
 
 
 def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator[Finding]:

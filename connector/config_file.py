@@ -128,6 +128,8 @@ class _Report:
         self._append(key, place, message, show=show)
 
     def add_model_error(self, error: ErrorDetails) -> None:
+        if _is_said_otherwise(error):
+            return
         key = _key(error["loc"], self._tree.data)
         if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
             key = (*key, "method")
@@ -157,8 +159,16 @@ class _Report:
             return None
         if any(part in _SECRET_KEYS for part in key):
             return "…"
-        written = re.sub(r"//[^/@]*@", "//…@", written)  # credentials in an address
+        written = re.sub(r"(?<!\S)(\w+://)?\S*@", r"\1…@", written)  # credentials in an address, or whose e-mail it is
+        written = re.sub(r"\?\S+", "?…", written)  # credentials in a query
         return json.dumps(written[:_LONGEST_SHOWN] + "…" * (len(written) > _LONGEST_SHOWN), ensure_ascii=False)
+
+
+def _is_said_otherwise(error: ErrorDetails) -> bool:
+    """`check` finds every null, and items that do not count towards a list's length have mistakes of their own."""
+    if error["type"] == "too_short":
+        return bool(len(error["input"]) >= error["ctx"]["min_length"])
+    return error["input"] is None
 
 
 def _dotted(key: Key) -> str:

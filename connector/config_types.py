@@ -1,14 +1,23 @@
 """The shapes that settings are written in: durations, shares, addresses, names. Each says in words what is allowed."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from connector.limits import Window
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|\[::1\])$")
+_LONGEST = 10 * 366 * 86400.0  # seconds: ten years is a slip of the pen, and no event loop waits that long
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
+
+
+def _number(value: object) -> object:
+    """pydantic itself takes true for 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted here")  # noqa: TRY004 - for pydantic
+    return value
 
 
 def _seconds(value: object) -> object:
@@ -18,7 +27,7 @@ def _seconds(value: object) -> object:
         if not match:
             raise ValueError("a duration is a number with a unit: 30s, 15m, 2h or 30d")
         return float(match[1]) * _UNITS[match[2] or "s"]
-    return value
+    return _number(value)
 
 
 def _share(value: object) -> object:
@@ -28,60 +37,86 @@ def _share(value: object) -> object:
         if not match:
             raise ValueError("a share is a percentage: 25%")
         return float(match[1]) / 100
-    return value
+    return _number(value)
 
 
-def _window(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _window(value: object) -> Window:
     try:
-        return Window.parse(value)
+        return value if isinstance(value, Window) else Window.parse(str(value))
     except ValueError:  # its message repeats the value, which may come from the environment
         raise ValueError("a limit is calls per time, such as 20/5s, 40/2m or 100/1h") from None
 
 
-def _shape(pattern: str, words: str) -> AfterValidator:
-    """A text of a certain shape; `words` say which, for whoever wrote another."""
+def _text(is_right: Callable[[str], object], words: str) -> AfterValidator:
+    """A text that is right; `words` say what would be, for whoever wrote another. It may be a secret."""
 
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
+    def check(text: str | SecretStr) -> str | SecretStr:
+        if not is_right(text.get_secret_value() if isinstance(text, SecretStr) else text):
             raise ValueError(words)
         return text
 
     return AfterValidator(check)
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-Timeout = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+def _shape(pattern: str, words: str) -> AfterValidator:
+    return _text(re.compile(pattern, re.DOTALL).fullmatch, words)
+
+
+_NOT_EMPTY = _shape(".*\\S.*", "this is empty; a text is wanted here")
+_IN_A_HEADER = "this travels in a header: it is made of letters, digits and signs of ASCII, without spaces"
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+HttpError = Annotated[Whole, Field(ge=400, le=599)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=_LONGEST)]
+Timeout = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=_LONGEST)]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 Limit = Annotated[Window, BeforeValidator(_window)]
+Text = Annotated[str, _NOT_EMPTY]
+Secret = Annotated[SecretStr, _NOT_EMPTY]
+HeaderSecret = Annotated[SecretStr, _shape("[!-~]+", _IN_A_HEADER)]
+HeaderName = Annotated[str, _shape("[A-Za-z0-9_-]+", "a header's name is letters, digits, - and _")]
 Name = Annotated[str, _shape(r"[a-z0-9][a-z0-9_-]{0,62}", "a name is up to 63 of a-z, 0-9, _ and -")]
 FieldName = Annotated[str, _shape(r"[A-Za-z][A-Za-z0-9_]*", "an API name is letters, digits and _, such as Branch__c")]
 VariableName = Annotated[str, _shape(r"[a-z][a-z0-9_]*", "a variable's name is a-z, 0-9 and _")]
+CampaignId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a campaign is its id in Pisano: letters, digits, - and _")]
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host, as written in an address, is this machine."""
-    return _LOOPBACK.match(host) is not None
+    return _LOOPBACK.fullmatch(host) is not None
 
 
 def _require_loopback_for_plain_http(url: str) -> str:
     """Credentials travel in these calls: plain text is for the doubles on this machine only."""
-    match = re.match(r"^(https?)://(\[[^\]]*\]|[^/:?#@\s]+)(:\d+)?(/[^?#]*)?$", url)
-    if not match:
+    match = re.fullmatch(r"(https?)://(\[[^\]]*\]|[^/:?#@\s]+)(:(\d+))?(/[^?#\s]*)?", url)
+    if not match or (match[4] and not _is_port(match[4])):
         raise ValueError("an address starts with https:// and names a host, without query or fragment")
     if match[1] == "http" and not is_loopback(match[2]):
         raise ValueError("http:// is allowed for loopback addresses only; use https://")
     return url.rstrip("/")
 
 
-Url = Annotated[str, BeforeValidator(lambda v: _require_loopback_for_plain_http(v) if isinstance(v, str) else v)]
-Brokers = Annotated[str, _shape(r"[^\s,:]+:\d+(,[^\s,:]+:\d+)*", "brokers are written host:port,host:port")]
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text) < 65536
+
+
+def _is_host_and_port(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return re.fullmatch(r"[^\s/,:@\[\]]+|\[[0-9a-fA-F:.]+\]", host) is not None and _is_port(port)
+
+
+def _are_brokers(text: str) -> bool:
+    return all(map(_is_host_and_port, text.split(",")))
+
+
+Url = Annotated[str, AfterValidator(_require_loopback_for_plain_http)]
+Brokers = Annotated[str, _text(_are_brokers, "brokers are written host:port,host:port")]
+Endpoint = Annotated[str, _text(_is_host_and_port, "an endpoint is written host:port")]
 TopicPrefix = Annotated[str, _shape(r"[a-zA-Z0-9._-]{0,64}", "a prefix is up to 64 of a-z, A-Z, 0-9, . _ -")]
-Endpoint = Annotated[str, _shape(r"[^\s/:]+:\d+", "an endpoint is written host:port")]
 ApiVersion = Annotated[str, _shape(r"\d{2,3}\.0", "an API version is written 66.0")]
 ClientName = Annotated[str, _shape(r"[A-Za-z0-9._-]{1,40}", "a client name is 1 to 40 of a-z, A-Z, 0-9, . _ -")]
-UrlPath = Annotated[str, _shape(r"(/[A-Za-z0-9._~-]+)+", "a path is written /pisano/main")]
+UrlPath = Annotated[str, _shape(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", "a path is written /pisano/main")]
 Channel = Annotated[
     str,
     _shape(

@@ -21,7 +21,15 @@ from liquid.token import TOKEN_EXPRESSION, Token
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from connector._liquid import KindMismatch, LiquidEnvironment, filter_mistake, filters_in, holds, is_undefined
+from connector._liquid import (
+    KindMismatch,
+    LiquidEnvironment,
+    filter_mistake,
+    filters_in,
+    holds,
+    is_undefined,
+    unbounded_ranges_in,
+)
 from connector.errors import Fatal, Rejected
 
 Scalar = str | int | float | bool
@@ -90,6 +98,9 @@ class _Liquid:
         for used in filters_in(self._compiled.nodes, self._context({})):
             if reason := filter_mistake(used, _ENVIRONMENT.filters):
                 raise TemplateError(reason, *_position(self.source, used.token.start_index))
+        for literal in unbounded_ranges_in(self._compiled.nodes, self._context({})):
+            place = _position(self.source, literal.token.start_index)
+            raise TemplateError(f"a range such as {literal} is for loops only", *place)
         analysis = self._compiled.analyze(include_partials=False)
         found = [(variable.span.index, variable.segments) for group in analysis.globals.values() for variable in group]
         self._paths = tuple(
@@ -136,7 +147,7 @@ class Template(_Liquid):
         self._constant = None if isinstance(source, str) else source
         with _syntax_errors(self.source):
             self._compiled = _ENVIRONMENT.from_string(self.source)
-        self._analyse()
+            self._analyse()
         if not self._paths:
             try:
                 self.render({})
@@ -204,8 +215,8 @@ class Condition(_Liquid):
         token = Token(TOKEN_EXPRESSION, source, 0, source)
         with _syntax_errors(source):
             self._expression = BooleanExpression.parse(_ENVIRONMENT, TokenStream(tokenize(source, token)))
-        self._compiled = BoundTemplate(_ENVIRONMENT, [OutputNode(token, self._expression)])
-        self._analyse()
+            self._compiled = BoundTemplate(_ENVIRONMENT, [OutputNode(token, self._expression)])
+            self._analyse()
 
     def holds(self, scope: Mapping[str, Any]) -> bool:
         """Decide from left to right, touching no more of `scope` than is needed. A missing name is nil.
@@ -241,6 +252,8 @@ def _syntax_errors(source: str) -> Iterator[None]:
     """Turns what python-liquid raises while it parses into TemplateError."""
     try:
         yield
+    except TemplateError:
+        raise
     except (LiquidError, ValueError, RecursionError) as error:
         said = str(error.message) if isinstance(error, LiquidError) else "it is not Liquid"
         index = error.token.start_index if isinstance(error, LiquidError) and error.token else -1

@@ -8,8 +8,8 @@ import sys
 import typer
 
 from connector.cli import check, demo, run, sandbox, topics
-from connector.cli._errors import report
-from connector.errors import Fatal
+from connector.cli._output import report
+from connector.errors import ConnectorError, Fatal
 
 app = typer.Typer(
     name="connector",
@@ -36,9 +36,12 @@ app.add_typer(topics.app, name="topics")
 
 
 def main() -> None:
-    """The entry point `connector`: what a person has to mend is one message and exit code 2, never a traceback."""
+    """The entry point `connector`: what a person has to mend is one message and exit code 2, never a traceback.
+
+    What may work later without anybody doing anything is a message too, and exit code 1.
+    """
     try:
         app()
-    except Fatal as error:
+    except ConnectorError as error:
         report(error)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, Fatal) else 1)

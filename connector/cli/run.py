@@ -1,7 +1,7 @@
 """`connector run`: the service."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,7 +11,9 @@ def run(
     stages: Annotated[
         str, typer.Option(help="Which stages to run, separated by commas: capture,trigger,send,receive,write.")
     ] = "capture,trigger,send,receive,write",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="What is worth a line.")
+    ] = "info",
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C, which drain it. Exit code 2 when a person has to change something."""
     import asyncio
@@ -23,7 +25,7 @@ def run(
     from connector.app import STAGES, App
     from connector.errors import Fatal
 
-    chosen = [stage.strip() for stage in stages.split(",")]
+    chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
     if unknown := [stage for stage in chosen if stage not in STAGES]:
         raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
     config = config_file.load(file, for_running=True)

@@ -13,19 +13,17 @@ ConfigFile = Annotated[Path, typer.Argument(help="The configuration, a YAML file
 @app.command("list")
 def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     """The topics that a configuration needs, and what lies on them."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from connector import config_file
+    from connector.cli._output import console
     from connector.kafka import catalogue
 
-    table = Table("topic", "partitions", "kept", "written by", "personal data", "what lies on it", highlight=False)
+    table = Table(Column("topic", no_wrap=True), "partitions", "kept", "written by", "personal data", "what lies on it")
     for topic in catalogue.topics_for(config_file.load(file)):
-        kept = "the last per key" if topic.retention is None else f"{topic.retention / 86400:g} days"
-        table.add_row(
-            topic.name, str(topic.partitions), kept, topic.owner, "yes" if topic.personal_data else "no", topic.summary
-        )
-    Console().print(table)
+        personal = "yes" if topic.personal_data else "no"
+        table.add_row(topic.name, str(topic.partitions), topic.kept, topic.owner, personal, topic.summary)
+    console().print(table)
 
 
 @app.command("apply")
@@ -61,5 +59,5 @@ def write_docs(
         raise typer.Exit(1)
     for path, text in stale if not check else []:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         print(f"written  {path}")

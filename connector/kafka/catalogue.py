@@ -1,43 +1,78 @@
 """The topic catalogue: what `topics/*.yaml` say, which of them a configuration needs, and how they stand in Kafka."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from connector.config import Config, Kafka
 from connector.config_types import Seconds
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import translated
+from connector.paths import folder
 
-_TIMEOUT = 30_000  # milliseconds for creating topics
+_TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
+_LOOK = 0.05  # seconds between two looks whether a topic is known
+_SEGMENT = 64 * 1024 * 1024  # bytes: only closed segments are compacted, and Kafka's own 1 GB would be read back whole
 
 
 class Topic(BaseModel):
-    """One topic of the catalogue; `name` may hold `{entity}`. `retention` in seconds, None for ever."""
+    """One topic of the catalogue; `name` may hold `{entity}`. `retention` in seconds, None for ever.
+
+    `largest_record` in bytes; None leaves it to the broker, whose own default is 1 MB.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     summary: str
     owner: str
-    schemas: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = ()
+    schemas: Annotated[
+        tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(alias="schema")
+    ] = ()
     key: str
     partitions: int
     cleanup: Literal["delete", "compact", "compact,delete"]
     retention: Seconds | None = None
+    largest_record: int | None = None
     personal_data: bool
+
+    @property
+    def is_read_back(self) -> bool:
+        """Whether a stage learns from it, each time it starts, what it did before."""
+        return "compact" in self.cleanup
+
+    @property
+    def kept(self) -> str:
+        """How long records are kept, in words."""
+        time = "ever" if self.retention is None else f"{self.retention / 86400:g} days"
+        return f"the last record per key, for {time}" if self.is_read_back else time
 
     def settings(self) -> dict[str, str]:
         """Kafka's own configuration of the topic."""
         retention = -1 if self.retention is None else int(self.retention * 1000)
-        return {"cleanup.policy": self.cleanup, "retention.ms": str(retention)}
+        settings = {"cleanup.policy": self.cleanup, "retention.ms": str(retention), "retention.bytes": "-1"}
+        if self.is_read_back:
+            settings["segment.bytes"] = str(_SEGMENT)
+        if self.largest_record is not None:
+            settings["max.message.bytes"] = str(self.largest_record)
+        return settings
+
+    def is_forgotten_early(self, actual: Mapping[str, str]) -> bool:
+        """Whether Kafka, with these settings, deletes what the catalogue says is kept."""
+        if "delete" not in actual.get("cleanup.policy", ""):
+            return False
+        kept = int(actual.get("retention.ms", -1))
+        needed = math.inf if self.retention is None else self.retention * 1000
+        return actual.get("retention.bytes", "-1") != "-1" or 0 <= kept < needed
 
 
 class Difference(BaseModel):
@@ -58,17 +93,10 @@ class Report(BaseModel):
 
 
 @cache
-def folder() -> Path:
-    """Where the catalogue lies: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).parents[1]
-    return next(place for place in (package.parent / "topics", package / "topics") if place.is_dir())
-
-
-@cache
 def catalogue() -> tuple[Topic, ...]:
     """Every topic, in the order of its file's name."""
-    files = sorted(folder().glob("*.yaml"))
-    return tuple(Topic.model_validate(_renamed(yaml.safe_load(file.read_text()))) for file in files)
+    files = sorted(folder("topics").glob("*.yaml"))
+    return tuple(Topic.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files)
 
 
 def entity_topics(config: Config) -> dict[str, str]:
@@ -98,36 +126,73 @@ def topics_for(config: Config) -> list[Topic]:
 async def apply(kafka: Kafka, topics: Sequence[Topic]) -> Report:
     """Creates what is missing and reports what differs; never deletes, shrinks or changes anything.
 
+    A topic that somebody else creates at the same moment counts as unchanged.
+
     Raises:
-        Fatal: No broker answers, or it refuses us.
+        Fatal: No broker answers, or it refuses us. The topics that it did not refuse are there all the same.
     """
-    report = Report()
     async with admin_client(kafka) as admin:
         existing = await _existing(admin, topics)
-        missing = [topic for topic in topics if topic.name not in existing]
-        with translated():
-            await admin.create_topics([_new(topic, kafka) for topic in missing], timeout_ms=_TIMEOUT)
-        report.created = [topic.name for topic in missing]
+        created = await _create(admin, [topic for topic in topics if topic.name not in existing], kafka)
+        await _until_known(admin, [topic for topic in topics if topic.name in created])
         present = [topic for topic in topics if topic.name in existing]
-        report.differences = await _differences(admin, present, existing)
-        differing = {difference.topic for difference in report.differences}
-        report.unchanged = [topic.name for topic in present if topic.name not in differing]
-    return report
+        differences = _differences(present, existing, await _settings(admin, present))
+    changed = {*created, *(difference.topic for difference in differences)}
+    unchanged = [topic.name for topic in topics if topic.name not in changed]
+    return Report(created=created, unchanged=unchanged, differences=differences)
 
 
 async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
-    """Raises Fatal when a topic is missing, or two that must have as many partitions as each other do not."""
+    """Looks whether the stages can work with the topics as they are.
+
+    Raises:
+        Fatal: A topic is missing, two do not have as many partitions as each other that must, or Kafka deletes what a
+            stage reads back when it starts, so that it would resume elsewhere or ask a customer twice.
+    """
     async with admin_client(kafka) as admin:
         existing = await _existing(admin, topics)
+        settings = await _settings(admin, [t for t in topics if t.is_read_back and t.name in existing])
     missing = [topic.name for topic in topics if topic.name not in existing]
     if missing:
         raise Fatal(
-            f"these topics are missing in Kafka: {', '.join(missing)}. Create them with `connector topics apply`."
+            f"these topics are missing in Kafka, or hidden from this user: {', '.join(missing)}. "
+            "Create them with `connector topics apply`."
         )
     for one, other in (("pisano.invitations", "pisano.attempts"), ("pisano.feedback", "salesforce.writes")):
         counts = [existing[kafka.topic_prefix + name] for name in (one, other)]
         if counts[0] != counts[1]:
             raise Fatal(f"{one} has {counts[0]} partitions and {other} {counts[1]}; they must have the same number.")
+    forgetful = [
+        topic.name for topic in topics if topic.name in settings and topic.is_forgotten_early(settings[topic.name])
+    ]
+    if forgetful:
+        raise Fatal(
+            f"Kafka deletes records of {', '.join(forgetful)} that are still needed. Set cleanup.policy, retention.ms "
+            "and retention.bytes as `connector topics apply` says."
+        )
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> list[str]:
+    """The names of those that were created; one that is there by now is not among them."""
+    with translated():
+        answer = await admin.create_topics([_new(topic, kafka) for topic in topics], timeout_ms=_TIMEOUT)
+    errors = {row["topic"]: (for_code(row["error_code"]), row) for row in answer.to_object()["topic_errors"]}
+    refused = [
+        f"  {name}: {row.get('error_message') or error.__name__}"
+        for name, (error, row) in errors.items()
+        if error not in {NoError, TopicAlreadyExistsError}
+    ]
+    if refused:
+        raise Fatal("\n".join(["Kafka refuses to create these topics:", *refused]))
+    return [topic.name for topic in topics if errors[topic.name][0] is NoError]
+
+
+async def _until_known(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
+    """The controller creates topics; the broker that the next client asks hears of them a moment later."""
+    with translated():
+        async with asyncio.timeout(_TIMEOUT / 1000):
+            while len(await _existing(admin, topics)) < len(topics):  # noqa: ASYNC110 - Kafka calls nobody
+                await asyncio.sleep(_LOOK)
 
 
 async def _existing(admin: AIOKafkaAdminClient, topics: Iterable[Topic]) -> dict[str, int]:
@@ -136,22 +201,31 @@ async def _existing(admin: AIOKafkaAdminClient, topics: Iterable[Topic]) -> dict
     with translated():
         present = names.intersection(await admin.list_topics())
         described = await admin.describe_topics(sorted(present)) if present else []
-    return {entry["topic"]: len(entry["partitions"]) for entry in described}
+    return {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
 
 
-async def _differences(
-    admin: AIOKafkaAdminClient, topics: Sequence[Topic], existing: dict[str, int]
+async def _settings(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
+    """Kafka's own configuration of each topic, by its name."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
+    found: dict[str, dict[str, str]] = {}
+    with translated():
+        for answer in await admin.describe_configs(resources) if resources else ():
+            for code, _, _, name, entries in answer.resources:
+                if code:
+                    raise for_code(code)(f"the settings of {name} cannot be read")
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+def _differences(
+    topics: Sequence[Topic], partitions: Mapping[str, int], settings: Mapping[str, Mapping[str, str]]
 ) -> list[Difference]:
     found: list[Difference] = []
     for topic in topics:
-        with translated():
-            answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name)])
-        actual = {entry[0]: entry[1] for answer in answers for resource in answer.resources for entry in resource[4]}
-        wanted = {**topic.settings(), "partitions": str(topic.partitions)}
-        actual["partitions"] = str(existing[topic.name])
-        for setting, value in wanted.items():
-            is_ = ",".join(sorted(actual.get(setting, "").split(",")))
-            if is_ != ",".join(sorted(value.split(","))):
+        actual = {**settings[topic.name], "partitions": str(partitions[topic.name])}
+        for setting, value in {**topic.settings(), "partitions": str(topic.partitions)}.items():
+            is_ = actual.get(setting, "")
+            if sorted(is_.split(",")) != sorted(value.split(",")):
                 found.append(Difference(topic=topic.name, setting=setting, is_=is_, should_be=value))
     return found
 
@@ -160,11 +234,6 @@ def _new(topic: Topic, kafka: Kafka) -> NewTopic:
     new = NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=1, topic_configs=topic.settings())
     new.replication_factor = kafka.replication_factor  # its constructor refuses -1, which is the broker's default
     return new
-
-
-def _renamed(content: dict[str, object]) -> dict[str, object]:
-    """`schema` is a method of every pydantic model, so the field is called `schemas`."""
-    return {"schemas" if key == "schema" else key: value for key, value in content.items()}
 
 
 def _entity(channel: str) -> str | None:

@@ -1,5 +1,6 @@
 """Records with CloudEvents 1.0 attributes in Kafka's binary mode, and a W3C trace from a change to its answer."""
 
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from pydantic import BaseModel
 
 SCHEMA_BASE = "urn:salesforce-pisano-connector:schema:"
 
-Headers = Iterable[tuple[str, bytes]]
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+Headers = Iterable[tuple[str, bytes | None]]  # Kafka allows a header without a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,6 @@ def to_record(
 
 def _child_of(parent: Headers) -> bytes:
     """A traceparent in the parent's trace, or in a new one (W3C Trace Context: version, trace id, span id, flags)."""
-    given = dict(parent).get("traceparent", b"").split(b"-")
-    trace = given[1] if len(given) == 4 and len(given[1]) == 32 else secrets.token_hex(16).encode()
+    given = _TRACEPARENT.fullmatch(dict(parent).get("traceparent") or b"")
+    trace = given[1] if given else secrets.token_hex(16).encode()
     return b"00-%s-%s-01" % (trace, secrets.token_hex(8).encode())

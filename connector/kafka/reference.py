@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from connector import records
-from connector.kafka.catalogue import Topic, catalogue, folder
+from connector.kafka.catalogue import Topic, catalogue
 from connector.kafka.cloud_events import SCHEMA_BASE
+from connector.paths import folder
 
 _INTRODUCTION = """\
 # Topics
@@ -20,13 +21,13 @@ Every topic is a public interface: a value is JSON in UTF-8, a key is text in UT
 | header | what it says |
 |---|---|
 | `ce_specversion` | `1.0` |
-| `ce_id` | the same for every delivery of the same thing |
+| `ce_id` | with `ce_source`, the same for every delivery of the same event |
 | `ce_type` | what happened, such as `salesforce.change.Case` or `pisano.attempt.settled` |
 | `ce_source` | the channel, survey, account or rule that it comes from |
 | `ce_time` | when it happened |
 | `ce_dataschema` | the name of its schema; the schemas lie in `schemas/` beside this page |
 | `content-type` | `application/json` |
-| `traceparent` | W3C trace context: one trace from the change event to the write |
+| `traceparent` | W3C trace context: one trace from a change to its invitations, one from a feedback to its writes |
 
 A dead letter is the record that was given up on, byte for byte and with its own headers, and in front of ours `dl_`:
 `dl_stage`, `dl_reason`, `dl_error`, `dl_at`, and `dl_topic`, `dl_partition`, `dl_offset` (or `dl_source`, when it never
@@ -36,7 +37,7 @@ was a record). Tools that read transactional topics should do so with `isolation
 
 def stale() -> list[tuple[Path, str]]:
     """The generated files that are missing or not as they would be written now, with the text they should have."""
-    wanted = {folder() / "README.md": _page()}
+    wanted = {folder("topics") / "README.md": _page()}
     for name in sorted({name for topic in catalogue() for name in topic.schemas}):
         model: type[records.Record] = getattr(records, name)
         schema = {
@@ -44,8 +45,10 @@ def stale() -> list[tuple[Path, str]]:
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             **model.model_json_schema(),
         }
-        wanted[folder() / "schemas" / f"{name}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-    return [(path, text) for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+        wanted[folder("topics") / "schemas" / f"{name}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return [
+        (path, text) for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
 
 
 def _page() -> str:
@@ -53,9 +56,6 @@ def _page() -> str:
 
 
 def _section(topic: Topic) -> str:
-    kept = "the last record per key, for ever" if topic.retention is None else f"{topic.retention / 86400:g} days"
-    if topic.cleanup == "compact,delete":
-        kept = f"the last record per key, for {kept}"
     schemas = ", ".join(f"[{name}](schemas/{name}.json)" for name in topic.schemas) or "any"
     return f"""
 ## {topic.name}
@@ -68,6 +68,6 @@ def _section(topic: Topic) -> str:
 | key | {topic.key} |
 | schema | {schemas} |
 | partitions | {topic.partitions} |
-| kept | {kept} |
+| kept | {topic.kept} |
 | personal data | {"yes" if topic.personal_data else "no"} |
 """

@@ -5,9 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from helpers.waiting import until
 
 from connector.doubles.pisano import PisanoDouble
 from connector.doubles.salesforce import SalesforceDouble
@@ -53,6 +58,41 @@ def test_a_broker_that_does_not_answer(arguments: tuple[str, ...]) -> None:
     assert "Check kafka.bootstrap_servers" in said
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ("security_protocol: SSL", "Connection"),
+        (
+            "security_protocol: SASL_PLAINTEXT\n  sasl_mechanism: PLAIN\n  sasl_username: u\n  sasl_password: hunter2",
+            "IllegalSaslState",
+        ),
+    ],
+)
+def test_a_listener_that_speaks_something_else(
+    bootstrap_servers: str, unique: str, tmp_path: Path, settings: str, reason: str
+) -> None:
+    """What the broker says is in the message: aiokafka itself would only say that it cannot connect."""
+    file = _prefixed(tmp_path, unique, settings)
+    said = refused("run", str(file), environ=environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers))
+    assert f"no Kafka broker answers at {bootstrap_servers}: " in said
+    assert reason in said
+    assert "security_protocol and the SASL and TLS settings" in said
+
+
+def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(tmp_path: Path) -> None:
+    """A service that waits at a prompt would hang without a word."""
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    locked = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        *pem, serialization.BestAvailableEncryption(b"a passphrase")
+    )
+    (tmp_path / "key.pem").write_bytes(_certificate() + locked)
+    settings = f"security_protocol: SSL\n  ssl_cert_file: {tmp_path / 'key.pem'}"
+    said = refused("run", str(_prefixed(tmp_path, "p.", settings)), environ=environment())
+    assert "a certificate or key file cannot be used" in said
+    assert str(tmp_path / "key.pem") in said
+    assert "without a passphrase" in said
+
+
 def test_topics_that_are_missing(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
     said = refused(
         "run", str(_prefixed(tmp_path, unique)), environ=environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
@@ -68,6 +108,28 @@ async def test_a_wrong_salesforce_secret(bootstrap_servers: str, unique: str, tm
         )
         assert len(salesforce.tokens) == 0
     assert re.search(r"invalid_client", said)
+
+
+async def test_a_wrong_pisano_secret(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
+    """It shows at the first invitation, and then nothing is sent until a person has mended it."""
+    async with SalesforceDouble() as salesforce, PisanoDouble() as pisano:
+        file, environ = _prefixed(tmp_path, unique), environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
+        environ |= {
+            "SF_LOGIN_URL": salesforce.login_url,
+            "SF_CLIENT_ID": salesforce.client_id,
+            "SF_CLIENT_SECRET": salesforce.client_secret,
+            "SF_PUBSUB_ENDPOINT": salesforce.pubsub_endpoint,
+            "PISANO_BASE_URL": pisano.base_url,
+        }
+        _apply(file, environ)
+        refusal = asyncio.create_task(asyncio.to_thread(refused, "run", str(file), environ=environ))
+        await until(lambda: refusal.done() or salesforce.streams)
+        contact = salesforce.create("Contact", {"LastName": "Kaya", "Email": "bora@example.com"})
+        case = salesforce.create("Case", {"ContactId": contact})
+        salesforce.update("Case", case, {"Status": "Closed"})
+        said = await refusal
+    assert "fetching a token: Pisano answered 401" in said
+    assert "Check the credentials of this account" in said
 
 
 async def test_a_taken_port(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
@@ -91,15 +153,38 @@ def test_no_java_and_no_docker(tmp_path: Path) -> None:
     assert "Java 17" in said
 
 
-def _prefixed(folder: Path, prefix: str) -> Path:
+def test_a_wrong_option_is_explained(capfd: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-c", "from connector.cli import main; main()", "run", "--log-level", "loud"]
+    done = subprocess.run(command, check=False, timeout=60)  # noqa: S603
+    said = capfd.readouterr().err
+    assert done.returncode == 2
+    assert "'loud' is not one of 'debug', 'info', 'warning', 'error'" in said
+    assert "Traceback" not in said
+
+
+def _prefixed(folder: Path, prefix: str, settings: str = "security_protocol: PLAINTEXT") -> Path:
     file = folder / "connector.yaml"
-    file.write_text(EXAMPLE.read_text().replace("kafka:\n", f"kafka:\n  topic_prefix: {prefix}\n", 1))
+    lines = [line for line in EXAMPLE.read_text().splitlines() if not line.startswith("  security_protocol:")]
+    lines.insert(lines.index("kafka:") + 1, f"  topic_prefix: {prefix}\n  {settings}")
+    file.write_text("\n".join(lines) + "\n")
     return file
+
+
+def _certificate() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now)
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _apply(file: Path, environ: dict[str, str]) -> None:
+    command = [sys.executable, "-c", "from connector.cli import main; main()", "topics", "apply", str(file)]
+    subprocess.run(command, check=True, capture_output=True, env=environ, timeout=60)  # noqa: S603
 
 
 async def _refused_by(folder: Path, prefix: str, **changes: str) -> str:
     """As `refused`, of `connector run` with its topics there, while the doubles go on in this process."""
     file, environ = _prefixed(folder, prefix), environment(**changes)
-    command = [sys.executable, "-c", "from connector.cli import main; main()", "topics", "apply", str(file)]
-    subprocess.run(command, check=True, capture_output=True, env=environ, timeout=60)  # noqa: ASYNC221, S603
+    _apply(file, environ)
     return await asyncio.to_thread(refused, "run", str(file), environ=environ)

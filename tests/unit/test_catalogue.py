@@ -1,0 +1,98 @@
+"""The topic catalogue on paper: complete, in step with the models, and with what a configuration needs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.config_files import MINIMAL, read
+
+from connector import records
+from connector.kafka.catalogue import Topic, catalogue, entity_topics, topics_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def by_name() -> dict[str, Topic]:
+    return {topic.name: topic for topic in catalogue()}
+
+
+def test_the_catalogue_says_of_each_topic_what_its_readers_need() -> None:
+    """Each file by itself, so that a default cannot stand in for a decision; only a dead letter has no schema."""
+    for file in (ROOT / "topics").glob("*.yaml"):
+        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+        wanted = {"name", "summary", "owner", "key", "partitions", "cleanup", "personal_data"}
+        wanted |= set() if said["name"] == "connector.deadletters" else {"schema"}
+        wanted |= set() if said["cleanup"] == "compact" else {"retention"}
+        assert wanted <= said.keys(), file
+        assert file.stem == said["name"].removesuffix(".{entity}")
+
+
+def test_every_record_has_a_topic_and_every_schema_a_record() -> None:
+    models = {model.__name__ for model in records.Record.__subclasses__()}
+    assert {name for topic in catalogue() for name in topic.schemas} == models
+
+
+def test_what_a_stage_reads_back_outlives_what_can_be_replayed() -> None:
+    """Else a replay would e-mail a customer again, or write an answer again, or a channel would forget its position."""
+    topics = by_name()
+    assert topics["salesforce.positions"].settings()["cleanup.policy"] == "compact"
+    for replayed, memory in (("pisano.invitations", "pisano.attempts"), ("pisano.feedback", "salesforce.writes")):
+        kept, remembered = topics[replayed].retention, topics[memory].retention
+        assert kept is not None
+        assert remembered is not None
+        assert kept < remembered
+        assert topics[replayed].partitions == topics[memory].partitions
+    for topic in catalogue():
+        assert topic.settings()["retention.bytes"] == "-1"  # a broker's own default may be to delete by size
+
+
+def test_a_configuration_needs_a_topic_for_each_entity_and_those_that_all_need(tmp_path: Path) -> None:
+    text = MINIMAL.replace('"}\n', '", topic_prefix: acme-}\n', 1).replace(
+        "[/data/CaseChangeEvent]", "[/data/ChangeEvents, /data/Store__ChangeEvent, /event/Visit__e, /data/All__chn]"
+    )
+    config = read(tmp_path, text)
+    assert entity_topics(config) == {
+        "Case": "acme-salesforce.cdc.Case",
+        "Store__c": "acme-salesforce.cdc.Store__c",
+        "Visit__e": "acme-salesforce.events.Visit__e",
+    }
+    assert {topic.name for topic in topics_for(config)} == {
+        *entity_topics(config).values(),
+        *(f"acme-{topic.name}" for topic in catalogue() if "{entity}" not in topic.name),
+    }
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package and its catalogue as a folder of their own, which a test may damage."""
+    shutil.copytree(ROOT / "connector", tmp_path / "connector", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "topics", tmp_path / "topics")
+    return tmp_path
+
+
+def docs(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from connector.cli import main; main()", "topics", "docs", *options]
+    environ = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=folder)  # noqa: S603
+
+
+def test_the_reference_is_written_and_a_stale_one_is_found(copy: Path) -> None:
+    assert docs(copy, "--check").returncode == 0
+
+    page, schema, topic = (
+        copy / "topics" / name for name in ("README.md", "schemas/Write.json", "pisano.feedback.yaml")
+    )
+    topic.write_text(topic.read_text().replace("retention: 30d", "retention: 31d"))
+    schema.unlink()
+    found = docs(copy, "--check")
+    assert found.returncode == 1
+    assert found.stdout.splitlines()[1:] == [f"  {page}", f"  {schema}"]
+
+    assert docs(copy).returncode == 0
+    assert "| kept | 31 days |" in page.read_text()
+    assert schema.read_bytes() == (ROOT / "topics/schemas/Write.json").read_bytes()
+    assert docs(copy, "--check").returncode == 0

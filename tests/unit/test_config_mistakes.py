@@ -1,0 +1,222 @@
+"""Each way to get a configuration wrong is one plain message with its place, and never a traceback or a secret."""
+
+from pathlib import Path
+
+import pytest
+from helpers.config_files import MINIMAL, mistakes, read
+
+from connector.config_file import ConfigError, load
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("on: Case", "on: Case\n    on: Lead", "c:14:5: surveys.closed-case.on: this key stands at line 13 already"),
+        ("campaign:", "campain:", "did you mean campaign?"),
+        ("token: hunter2}", "token: [hunter2]}", "a text is wanted here"),
+        ("auth: {method: static_token, token: hunter2}", "auth: hunter2", "a mapping (key: value) is wanted here"),
+        ("client_secret: hunter2", "client_secret: *hunter2", "c:4:68: this is not YAML"),
+        ("client_secret: hunter2", "client_secret: @hunter2", "c:4:68: this is not YAML"),
+        ("client_secret: hunter2", "client_secret: !hunter2 x", "tags (!) have no meaning here"),
+        ("https://api.pisano.co", "https://me:hunter2@api.pisano.co", 'it says "https://…@api.pisano.co"'),
+        (
+            "hunter2hunter2hunter2",
+            "hunter2",
+            "at least 16 characters: whoever knows it writes into Salesforce (it says …)",
+        ),
+        ("secret: hunter2hunter2hunter2", "secret: ${S}", "inside { } and [ ] a ${…} is quoted"),
+        ("account: main", "account: &a [*a]", "unfolds without end"),
+        ("/data/CaseChangeEvent", "/data/LeadChangeEvent", "no channel brings Case: add /data/CaseChangeEvent or"),
+        ("on: Case", "on: Store_Visit__e", "no channel brings Store_Visit__e: add /event/Store_Visit__e to"),
+        ("on: Case", "on: Store__c", "no channel brings Store__c: add /data/Store__ChangeEvent or /data/ChangeEvents"),
+        ("account: main", "account: mian", "there is no account mian under pisano; did you mean main?"),
+        ("record.Supp", "rec.Supp", "c:16:16: surveys.closed-case.email: there is no rec here; did you mean record?"),
+        ("record.SuppliedEmail", "record.Owner.Name", "fields of another record come from a lookup"),
+        ("record.SuppliedEmail", "changed.Status", 'write changed contains "Status"'),
+        ("record.SuppliedEmail", "event.idd", "event has no idd; did you mean id?"),
+        ("record.SuppliedEmail", "record", "name one, such as record.Id"),
+        (
+            "    account: main",
+            "    account: main\n    when: c.Id\n    lookup: {c: {object: Contact, id: x, fields: [Id]}}",
+            "c:15:11: surveys.closed-case.when: c.Id is looked up only for a record that `when` has picked",
+        ),
+        ("record.SuppliedEmail", "now", "there is no now here"),
+        ("/pisano/main", "/healthz", "/healthz belongs to the service's own pages; choose another"),
+        (
+            "    webhook:",
+            "    limits: [20/5s, 10/25s]\n    webhook:",
+            "limits grow: 10/25s is not longer and larger than 20/5s",
+        ),
+        # What YAML makes of things
+        ("on: Case", "on: true", "c:13:5: surveys.closed-case.on: a text is wanted here"),
+        ("on: Case", "on: case", "no channel brings case: /data/CaseChangeEvent spells it otherwise"),
+        ("on: Case", "ON: Case", "surveys.closed-case.ON: this key is not known; did you mean on?"),
+        ("    on: Case", "\ton: Case", "c:13:1: this is not YAML: while scanning for the next token, found character"),
+        ("    on: Case", "\ton: Case", "a line is indented with spaces, not with tabs"),
+        ("on: Case", "on: Case\n    when:", "c:14:5: surveys.closed-case.when: there is no value here"),
+        (
+            "on: Case",
+            "on: Case\n    protect: {opted_out: }",
+            "c:14:15: surveys.closed-case.protect.opted_out: there is",
+        ),
+        (
+            '"{{ record.SuppliedEmail }}"',
+            "{{ record.SuppliedEmail }}",
+            'a key is a text, and a template is quoted: "{{ … }}"',
+        ),
+        ("kafka: {", "kafka: !!python/object/apply:os.system {", "tags (!) have no meaning here"),
+        # Shapes
+        ('"4711"', '"{{ record.Campaign__c }}"', "a campaign is its id in Pisano: letters, digits, - and _"),
+        ('"4711"', '""', "a campaign is its id in Pisano"),
+        ("localhost:9092", "localhost:99999", "brokers are written host:port,host:port"),
+        (
+            "localhost:9092",
+            "me:hunter2@localhost:9092",
+            'brokers are written host:port,host:port (it says "…@localhost:9092")',
+        ),
+        (
+            '"}\n',
+            '", replication_factor: -2}\n',
+            "kafka.replication_factor: input should be greater than or equal to -1",
+        ),
+        ("https://acme.my.salesforce.com", '"https://acme.my.salesforce.com\\n"', "an address starts with https://"),
+        ("https://acme.my.salesforce.com", "https://acme.my.salesforce.com:70000", "an address starts with https://"),
+        ("https://acme.my.salesforce.com", "https://a.example?secret=hunter2", 'it says "https://a.example?…"'),
+        ("https://acme.my.salesforce.com", "https://me:hun/hunter2@a.example", 'it says "https://…@a.example"'),
+        (
+            "https://acme.my.salesforce.com",
+            "http://127.0.0.1.example.com",
+            "http:// is allowed for loopback addresses only",
+        ),
+        ("client_secret: hunter2", "client_secret: ''", "salesforce.auth.client_secret: this is empty"),
+        ("client_id: id", 'client_id: "${EMPTY:-}"', "salesforce.auth.client_id: this is empty"),
+        ("token: hunter2", 'token: "hunter2\\n"', "pisano.main.auth.token: this travels in a header"),
+        ("token: hunter2", "token: hunter2ğ", "pisano.main.auth.token: this travels in a header"),
+        (
+            "secret: hunter2hunter2hunter2",
+            "secret: hunter2 hunter2 hunter2",
+            "pisano.main.webhook.secret: this travels in a",
+        ),
+        ("hunter2hunter2hunter2", "hunter2/hunter2/hunter2, secret_in: path", "a secret in the path is made of a-z"),
+        ("/pisano/main, ", "/pisano/main, header: X Secret, ", "a header's name is letters, digits, - and _"),
+        (
+            "/pisano/main, ",
+            "/pisano/main, max_bytes: 2000000, ",
+            "max_bytes: input should be less than or equal to 524288",
+        ),
+        (
+            "    webhook:",
+            "    retry_statuses: [200]\n    webhook:",
+            "retry_statuses[0]: input should be greater than or equal",
+        ),
+        ("    webhook:", "    limits: [20]\n    webhook:", "pisano.main.limits[0]: a limit is calls per time"),
+        ("    webhook:", "    limit_reserved: 100%\n    webhook:", "limit_reserved: input should be less than 1"),
+        (
+            "    webhook:",
+            "    max_recipients_per_call: true\n    webhook:",
+            "max_recipients_per_call: a number is wanted",
+        ),
+        ("    webhook:", "    timeout: true\n    webhook:", "pisano.main.timeout: a number is wanted here"),
+        (
+            "    webhook:",
+            "    timeout: 99999999d\n    webhook:",
+            "timeout: input should be less than or equal to 316224000",
+        ),
+        ("  channels:", "  calls_per_second: inf\n  channels:", "calls_per_second: input should be a finite number"),
+        ('"{{ record.SuppliedEmail }}"', "''", "surveys.closed-case.email: this is empty; a template is wanted here"),
+        (
+            "account: main",
+            "account: main\n    protect: {send_between: 09:00-18:00 Europe/Istambul}",
+            "send hours are written 09:00-18:00 Europe/Istanbul, with an IANA time zone",
+        ),
+        (
+            "surveys:",
+            "feedback: {r: {upsert: A__c, by: {K__c: x}, fields: {B__c: y}}}\nsurveys:",
+            "feedback.r: K__c names no variable: every answer would go to the same record",
+        ),
+        (
+            "surveys:",
+            "feedback: {r: {update: Case, by: {Id: '{{ body.x }}'}, fields: {Id: y}}}\nsurveys:",
+            "feedback.r: Id is what the record is found by; it cannot be among its fields too",
+        ),
+        # Templates
+        (
+            "record.Supp",
+            "recrod.Supp",
+            "c:16:16: surveys.closed-case.email: there is no recrod here; did you mean record?",
+        ),
+        (
+            "record.SuppliedEmail",
+            "(1..9) | join",
+            "c:16:16: surveys.closed-case.email: a range such as (1..9) is for loops",
+        ),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in MINIMAL
+    assert any(message in line for line in mistakes(tmp_path, MINIMAL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("account: main", "account: ${S}"),
+        ("on: Case", "on: ${S}"),
+        ('email: "{{ record.SuppliedEmail }}"', 'email: "{{ 1 | ${S} }}"'),
+        ('email: "{{ record.SuppliedEmail }}"', 'email: "{{ ${S} }}"'),
+        ("/pisano/main", '"${S}"'),
+        ("    webhook:", '    limits: ["${S}"]\n    webhook:'),
+        ("[/data/CaseChangeEvent]", '["${S}"]'),
+        (
+            "    account: main",
+            '    account: main\n    protect: {send_between: "${S}", sample: "${S}", once_per: "${S}"}',
+        ),
+    ],
+)
+def test_what_came_from_the_environment_is_in_no_message(tmp_path: Path, old: str, new: str) -> None:
+    lines = mistakes(tmp_path, MINIMAL.replace(old, new), {"S": "hunter2"})
+    assert any("${S}" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\xff\xfe", "the file is not a text in UTF-8"),
+        (b"a: b: c", "this is not YAML"),
+        (b"[" * 5000, "this is nested too deeply"),
+        (b"- a", "a mapping (key: value) is wanted here"),
+        (b"a: \x00", "a character that YAML does not allow"),
+        (b"? [a]\n: b", "a key is a text"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_clear_problem(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        load(file, {})
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the file cannot be read: No such file or directory"):
+        load(tmp_path / "c.yaml", {})
+
+
+def test_one_mistake_is_one_message(tmp_path: Path) -> None:
+    """What a bad item does to the list that holds it, or a null to what should stand there, is not said as well."""
+    damaged = MINIMAL.replace("    webhook:", "    limits: [20/5]\n    webhook:").replace("account: main", "account:")
+    assert [line.split(":")[3] for line in mistakes(tmp_path, damaged)] == [
+        " pisano.main.limits[0]",
+        " surveys.closed-case.account",
+    ]
+
+
+def test_a_campaign_is_a_text_however_it_is_written(tmp_path: Path) -> None:
+    for written in ("4711", '"4711"', "'4711'"):
+        assert read(tmp_path, MINIMAL.replace('"4711"', written)).surveys["closed-case"].campaign == "4711"
+    assert read(tmp_path, MINIMAL.replace('"4711"', "0471")).surveys["closed-case"].campaign == "0471"
+
+
+def test_a_long_value_is_cut_and_looked_through_quickly(tmp_path: Path) -> None:
+    (line, *_) = mistakes(tmp_path, MINIMAL.replace("localhost:9092", "x" * 300_000))
+    assert len(line) < 200
