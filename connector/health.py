@@ -1,15 +1,24 @@
 """The HTTP port: webhooks, and for operators /healthz, /readyz and /metrics."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from connector.config import Service
 from connector.errors import Fatal
 from connector.metrics import Metrics
 
+log = structlog.get_logger(__name__)
+
 _HEADERS_WITHIN = 15.0  # seconds that a client may take to say what it wants
+_ANSWERED_WITHIN = 10.0  # seconds at the end for what has come in: as long as Kafka may take to store a webhook
+
+_unheard = logging.getLogger("connector.http")  # aiohttp would log a request that is no HTTP with all that it holds,
+_unheard.disabled = True  # secrets too; the client gets a 400
 
 Ready = Callable[[], Mapping[str, bool]]
 
@@ -21,7 +30,7 @@ class Server:
         self._service = service
         self._ready = ready
         self._metrics = metrics
-        app = web.Application()
+        app = web.Application(middlewares=[_log_failures])
         app.add_routes(routes)
         app.add_routes(
             [
@@ -30,7 +39,13 @@ class Server:
                 web.get("/metrics", self._metrics_page),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=_HEADERS_WITHIN)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_unheard,
+            keepalive_timeout=_HEADERS_WITHIN,
+            shutdown_timeout=_ANSWERED_WITHIN,
+        )
         self.address = ""
 
     async def start(self) -> None:
@@ -49,7 +64,7 @@ class Server:
         self.address = f"http://{host}:{port}"
 
     async def stop(self) -> None:
-        """Answers what has come in, then closes."""
+        """Takes no more, answers what has come in, then closes."""
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -63,3 +78,16 @@ class Server:
         for stage, is_ready in self._ready().items():
             self._metrics.ready.labels(stage).set(is_ready)
         return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@web.middleware
+async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A mistake of ours is logged under its route: the address itself may hold a secret."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception:
+        resource = request.match_info.route.resource
+        log.exception("request_failed", method=request.method, route=resource.canonical if resource else None)
+        return web.Response(status=500, text="a mistake of the connector's; its log says more\n")

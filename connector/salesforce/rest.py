@@ -31,7 +31,7 @@ class RestClient:
 
     `timeout` is in seconds for a whole call. Every method raises:
         Retryable: No answer, a busy or exhausted org; repeating is safe, for the writes are keyed.
-        Rejected: The call was refused for what it holds (HTTP 400).
+        Rejected: The call was refused for what it holds (HTTP 400 or 413), or cannot be written down.
         Fatal: Permissions, names or addresses are wrong.
     """
 
@@ -111,7 +111,11 @@ class RestClient:
             "allOrNone": False,
             "records": [{"attributes": {"type": object_name}, **record} for record in records],
         }
-        answers = await self._call("PATCH", path, what, content=orjson.dumps(body))
+        try:
+            content = orjson.dumps(body)
+        except orjson.JSONEncodeError as error:
+            raise Rejected(f"{what}: a value cannot be written as JSON: {error}", code="no_json") from error
+        answers = await self._call("PATCH", path, what, content=content)
         if len(answers) != len(records):
             raise Fatal(f"{what}: {len(answers)} results for {len(records)} records; which is whose cannot be told")
         return [_result(answer, what) for answer in answers]

@@ -2,18 +2,19 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal, Protocol
 
-from connector.errors import Retryable
+from connector.errors import Fatal, Rejected, Retryable
 from connector.records import Scalar
 from connector.retry import until_it_works
 from connector.salesforce.rest import Result
 
 _FIRST_PAUSE = 0.2  # seconds; a locked row is free again as soon as somebody's save has ended
 _LONGEST_PAUSE = 30.0  # seconds; past it a person looks
+_DOUBLINGS = 8  # of the first pause; more lead beyond the longest
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -35,8 +36,11 @@ class RecordWrite:
 
     @property
     def record(self) -> tuple[str, str]:
-        """What writes share that must keep their order."""
-        return self.object, self.key
+        """What writes share that must keep their order, and must not travel in one call.
+
+        An Id has 15 or 18 characters, and an external id is the same in capitals unless the field was made otherwise.
+        """
+        return self.object, self.key[:15] if self.key_field == "Id" else self.key.casefold()
 
 
 class Collections(Protocol):
@@ -52,27 +56,17 @@ class Collections(Protocol):
 @dataclass(eq=False)
 class _Entry:
     write: RecordWrite
-    not_before: float = 0.0
-    tries: int = 0
     result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class CollectionWriter:
     """`write` returns a record's result. Callers bound how many writes wait by how many they have under way."""
 
-    def __init__(
-        self,
-        rest: Collections,
-        *,
-        batch: int = 200,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
+    def __init__(self, rest: Collections, *, batch: int = 200, sleep: Sleep = asyncio.sleep) -> None:
         self._rest = rest
         self._batch = batch
-        self._clock = clock
         self._sleep = sleep
-        self._waiting: list[_Entry] = []
+        self._waiting: list[_Entry] = []  # in the order of `write`; one that pauses keeps its place
         self._runner: asyncio.Task[None] | None = None
 
     async def write(self, write: RecordWrite) -> Result:
@@ -83,26 +77,26 @@ class CollectionWriter:
         """
         entry = _Entry(write)
         self._waiting.append(entry)
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run())
         try:
-            return await asyncio.shield(entry.result)
-        except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-            raise
+            for tries in count():
+                self._wake()
+                result = await entry.result
+                if not _may_pass(write, result, tries):
+                    break
+                await self._sleep(_pause(result, tries))
+                entry.result = asyncio.get_running_loop().create_future()
+        finally:
+            self._waiting.remove(entry)
+            self._wake()  # for what stood behind it
+        return result
+
+    def _wake(self) -> None:
+        if self._waiting and (self._runner is None or self._runner.done()):
+            self._runner = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        while self._waiting:
-            batch = self._due()
-            if not batch:
-                await self._sleep(max(0.0, min(e.not_before for e in self._waiting) - self._clock()))
-                continue
-            try:
-                await self._send(batch)
-            except Exception as error:  # noqa: BLE001 - each waiting caller raises it in its own task
-                for entry in batch:
-                    self._settle(entry, error)
+        while batch := self._due():
+            await self._send(batch)
 
     def _due(self) -> list[_Entry]:
         """The oldest writes that may go now, of one target, and of each record only its oldest."""
@@ -113,33 +107,60 @@ class CollectionWriter:
                 break
             first_of_its_record = entry.write.record not in records
             records.add(entry.write.record)
-            due = entry.not_before <= self._clock()
+            due = not entry.result.done()
             if first_of_its_record and due and (not batch or entry.write.target == batch[0].write.target):
                 batch.append(entry)
         return batch
 
     async def _send(self, batch: Sequence[_Entry]) -> None:
+        try:
+            async for attempt in until_it_works():
+                with attempt:
+                    batch = [entry for entry in batch if not entry.result.done()]  # the others may be another worker's
+                    results = await self._call(batch)
+        except Exception as error:  # noqa: BLE001 - each waiting caller raises it in its own task
+            await self._send_by_halves(batch, error)
+            return
+        for entry, result in zip(batch, results, strict=True):
+            _settle(entry, result)
+
+    async def _send_by_halves(self, batch: Sequence[_Entry], error: Exception) -> None:
+        """After a call that was refused as a whole: one bad record must not sink the others."""
+        if len(batch) == 1 or isinstance(error, Fatal):
+            for entry in batch:
+                _settle(entry, Result(False, error=error) if isinstance(error, Rejected) else error)
+            return
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            await self._send(half)
+
+    async def _call(self, batch: Sequence[_Entry]) -> list[Result]:
+        if not batch:
+            return []
         operation, object_name, key_field = batch[0].write.target
         records: list[dict[str, object]] = [{**e.write.fields, key_field: e.write.key} for e in batch]
-        async for attempt in until_it_works():
-            with attempt:
-                if operation == "upsert":
-                    results = await self._rest.upsert(object_name, key_field, records)
-                else:
-                    results = await self._rest.update(object_name, records)
-        for entry, result in zip(batch, results, strict=True):
-            if isinstance(result.error, Retryable):
-                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**entry.tries)
-                entry.tries += 1
-                entry.not_before = self._clock() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-            else:
-                self._settle(entry, result)
+        if operation == "upsert":
+            return await self._rest.upsert(object_name, key_field, records)
+        return await self._rest.update(object_name, records)
 
-    def _settle(self, entry: _Entry, result: Result | Exception) -> None:
-        if entry in self._waiting:
-            self._waiting.remove(entry)
-        if not entry.result.done():
-            if isinstance(result, Exception):
-                entry.result.set_exception(result)
-            else:
-                entry.result.set_result(result)
+
+def _may_pass(write: RecordWrite, result: Result, tries: int) -> bool:
+    """Whether the next try may end otherwise. Two upserts that both create are a race, which is over by then (§D4)."""
+    raced = isinstance(result.error, Rejected) and result.error.code == "DUPLICATE_VALUE"
+    return isinstance(result.error, Retryable) or (raced and write.operation == "upsert" and tries == 0)
+
+
+def _pause(result: Result, tries: int) -> float:
+    if isinstance(result.error, Retryable) and result.error.retry_after is not None:
+        return result.error.retry_after
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries, _DOUBLINGS))
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+
+def _settle(entry: _Entry, result: Result | Exception) -> None:
+    if entry.result.done():
+        return
+    if isinstance(result, Exception):
+        entry.result.set_exception(result)
+    else:
+        entry.result.set_result(result)

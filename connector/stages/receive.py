@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from connector.config import Account, Webhook
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.metrics import Metrics
 from connector.pisano import authentic, feedback_id, parse
@@ -20,6 +20,7 @@ from connector.records import Feedback
 
 log = structlog.get_logger(__name__)
 
+_ARRIVED_WITHIN = 10.0  # seconds for a body of kilobytes; a slower client holds a connection of ours for nothing
 _DURABLE_WITHIN = 10.0  # seconds until a 503; Pisano's own time-out is not documented and hardly shorter
 
 Publish = Callable[[OutRecord], Awaitable[None]]
@@ -29,7 +30,8 @@ DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
 class Receive:
     """The stage: one route for each account that has a webhook.
 
-    `dead_letter(source, body, reason, error)` makes the record for a body that nobody can read.
+    `dead_letter(source, body, reason, error)` makes the record for a body that nobody can read. The two times are in
+    seconds: how long a body may take to come, and Kafka to store it.
     """
 
     def __init__(
@@ -40,12 +42,16 @@ class Receive:
         *,
         dead_letter: DeadLetter,
         metrics: Metrics,
+        arrived_within: float = _ARRIVED_WITHIN,
+        durable_within: float = _DURABLE_WITHIN,
     ) -> None:
         self._accounts = {name: account.webhook for name, account in accounts.items() if account.webhook}
         self._publish = publish
         self._topic = topic
         self._dead_letter = dead_letter
         self._metrics = metrics
+        self._arrived_within = arrived_within
+        self._durable_within = durable_within
 
     def routes(self) -> list[web.RouteDef]:
         """One POST route for each webhook; with the secret as the last segment where it is configured so."""
@@ -66,13 +72,25 @@ class Receive:
         if not _allowed(webhook, request):
             return 401, "the webhook's secret is missing or wrong"
         try:
-            body = await _bounded_body(request, webhook.max_bytes)
+            async with asyncio.timeout(self._arrived_within):
+                body = await _bounded_body(request, webhook.max_bytes)
+        except TimeoutError:
+            return 408, f"a webhook takes at most {self._arrived_within:g} s to come"
+        except (web.RequestPayloadError, ConnectionError):
+            return 400, "the body did not come as its headers say"
         except ValueError as error:
+            log.warning("webhook_too_large", account=account, error=str(error))
             return 413, str(error)
+        return await self._store(account, webhook, body)
+
+    async def _store(self, account: str, webhook: Webhook, body: bytes) -> tuple[int, str]:
         record, said = self._record(account, webhook, body)
         try:
-            async with asyncio.timeout(_DURABLE_WITHIN):
+            async with asyncio.timeout(self._durable_within):
                 await self._publish(record)
+        except Rejected as error:
+            log.warning("webhook_too_large", account=account, error=str(error))
+            return 413, "Kafka takes no record of this size"
         except (ConnectorError, TimeoutError) as error:
             log.warning("webhook_not_durable", account=account, error=str(error) or "Kafka did not answer in time")
             return 503, "not stored; send it again"

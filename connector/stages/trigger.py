@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from connector.errors import Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.stage_worker import InRecord
 from connector.metrics import Metrics
@@ -38,7 +39,11 @@ class Trigger:
         self._metrics = metrics
 
     async def handle(self, record: InRecord) -> None:
-        """One change event, from its record to its invitations. See `StageWorker` for what an error means."""
+        """One change event, from its record to its invitations. See `StageWorker` for what an error means.
+
+        Raises:
+            Rejected: A survey cannot decide about this event, or not render it; the other surveys' are written first.
+        """
         event = read(ChangeEvent, record.value)
         if self._ours(event.change_origin):
             self._metrics.own_changes.labels(event.entity).inc()
@@ -46,11 +51,20 @@ class Trigger:
         if event.change_type.startswith("GAP_"):
             self._metrics.gap_events.labels(event.entity, event.change_type).inc()
             log.warning("gap_event", entity=event.entity, record_id=event.record_id, change_type=event.change_type)
+        failures: list[tuple[str, Rejected]] = []
         for rule in self._rules:
-            invitation = await rule.invite(event)
-            if invitation is not None:
-                await self._publish(self._to_record(invitation, record))
-                self._metrics.invitations.labels(invitation.survey, invitation.suppressed or "").inc()
+            try:
+                await self._invite(rule, event, record)
+            except Rejected as error:
+                failures.append((rule.name, error))
+        if failures:
+            raise Rejected("; ".join(f"survey {name}: {error}" for name, error in failures), code=failures[0][1].code)
+
+    async def _invite(self, rule: SurveyRule, event: ChangeEvent, record: InRecord) -> None:
+        invitation = await rule.invite(event)
+        if invitation is not None:
+            await self._publish(self._to_record(invitation, record))
+            self._metrics.invitations.labels(invitation.survey, invitation.suppressed or "").inc()
 
     def _to_record(self, invitation: Invitation, cause: InRecord) -> OutRecord:
         return to_record(

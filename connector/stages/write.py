@@ -6,17 +6,21 @@ stands there as done is not made again, so a webhook sent twice cannot undo what
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from connector.config import FeedbackRule
-from connector.errors import Rejected
+from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.stage_worker import InRecord
 from connector.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
+from connector.retry import until_it_works
 from connector.salesforce import CollectionWriter, RecordWrite
+
+_REMEMBERED = timedelta(days=60)  # the retention of salesforce.writes; no feedback can come again for as long
 
 Publish = Callable[[OutRecord], Awaitable[None]]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
@@ -41,7 +45,8 @@ class WriteBack:
         self._topic = topic
         self._read_writes = read_writes
         self._metrics = metrics
-        self._done: dict[int, asyncio.Task[set[str]]] = {}  # ids of the writes that are done, by partition
+        self._done: dict[int, _Done] = {}  # by partition
+        self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def handle(self, record: InRecord) -> None:
         """One feedback, from its record to its writes. See `StageWorker` for what an error means.
@@ -67,33 +72,50 @@ class WriteBack:
         for _, partition in partitions:
             self._done.pop(partition, None)
 
-    async def _done_in(self, partition: int) -> set[str]:
-        if partition not in self._done:
-            self._done[partition] = asyncio.create_task(self._read_done(partition))
+    async def _done_in(self, partition: int) -> "_Done":
+        async with self._reading[partition]:  # first come, first served: writes begin in the order of their feedback
+            if partition not in self._done:
+                async for attempt in until_it_works():
+                    with attempt:
+                        self._done[partition] = await self._read_done(partition)
+            return self._done[partition]
+
+    async def _read_done(self, partition: int) -> "_Done":
+        done = _Done()
         try:
-            return await asyncio.shield(self._done[partition])
-        except Exception:
-            self._done.pop(partition, None)
-            raise
+            async for write in self._read_writes(partition):
+                if write.success:
+                    done.add(write.id, write.at)
+        except Rejected as error:  # of ours, and no fault of the feedback that waits for it
+            raise Fatal(f"partition {partition} of {self._topic} holds a record that is no write: {error}") from error
+        return done
 
-    async def _read_done(self, partition: int) -> set[str]:
-        return {write.id async for write in self._read_writes(partition) if write.success}
-
-    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: set[str]) -> None:
+    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: "_Done") -> None:
         planned = _planned(rule, feedback)
         write_id = digest("write", feedback.id, name)
-        if planned is None or write_id in done:
+        if planned is None:
             return
-        done.add(write_id)  # before the wait: a repeat that is in flight at the same time is a repeat all the same
+        if write_id in done:
+            self._metrics.writes.labels(name, "repeated").inc()
+            return
+        done.add(write_id, datetime.now(UTC))  # before the wait: a repeat that is in flight meanwhile is a repeat too
         try:
-            result = await self._salesforce.write(planned)
+            write = await self._carry_out(planned, write_id, name, record, feedback)
         except BaseException:
             done.discard(write_id)
             raise
+        if not write.success:
+            done.discard(write_id)
+            raise Rejected(f"rule {name}: {write.error}")
+
+    async def _carry_out(
+        self, planned: RecordWrite, write_id: str, rule: str, cause: InRecord, feedback: Feedback
+    ) -> Write:
+        result = await self._salesforce.write(planned)
         write = Write(
             id=write_id,
             feedback=feedback.id,
-            rule=name,
+            rule=rule,
             **vars(planned),
             success=result.success,
             record_id=result.id,
@@ -101,11 +123,11 @@ class WriteBack:
             error=str(result.error) if result.error else None,
             at=datetime.now(UTC),
         )
-        await self._publish(self._to_record(write, record))
-        self._metrics.writes.labels(name, "done" if write.success else "rejected").inc()
-        if result.error:
-            done.discard(write_id)
-            raise Rejected(f"rule {name}: {result.error}")
+        async for attempt in until_it_works():  # here, for else it would be written again, over what came after it
+            with attempt:
+                await self._publish(self._to_record(write, cause))
+        self._metrics.writes.labels(rule, "done" if write.success else "rejected").inc()
+        return write
 
     def _to_record(self, write: Write, cause: InRecord) -> OutRecord:
         return to_record(
@@ -119,6 +141,27 @@ class WriteBack:
             partition=cause.partition,
             parent=cause.headers,
         )
+
+
+class _Done:
+    """The ids of the writes of one partition that are done. They are forgotten by the day, once none can come again."""
+
+    def __init__(self) -> None:
+        self._by_day: dict[date, set[bytes]] = {}
+
+    def __contains__(self, write_id: str) -> bool:
+        return any(bytes.fromhex(write_id) in ids for ids in self._by_day.values())
+
+    def add(self, write_id: str, at: datetime) -> None:
+        begins = at.date() not in self._by_day
+        self._by_day.setdefault(at.date(), set()).add(bytes.fromhex(write_id))
+        if begins:
+            oldest = datetime.now(UTC).date() - _REMEMBERED
+            self._by_day = {day: ids for day, ids in self._by_day.items() if day >= oldest}
+
+    def discard(self, write_id: str) -> None:
+        for ids in self._by_day.values():
+            ids.discard(bytes.fromhex(write_id))
 
 
 def _planned(rule: FeedbackRule, feedback: Feedback) -> RecordWrite | None:

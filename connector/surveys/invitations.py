@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connector.config import Survey
+from connector.errors import Rejected
 from connector.pisano import normalise_email
 from connector.records import ChangeEvent, Invitation, Suppression, digest
 from connector.surveys.lookup import Lookup
 from connector.templates import Template, Unread
 
 _GONE = ("DELETE", "GAP_DELETE")  # a record that is gone has nobody left to ask
+_DUMMY_ID = "000000000000000AAA"  # of an overflow: more changed than Salesforce tells of (salesforce §0.5)
 
 
 class _Record(Mapping[str, Any]):
@@ -40,16 +42,20 @@ class SurveyRule:
         self._survey = survey
         self._lookup = lookup
         self._fields = frozenset().union(*(liquid.fields("record") for liquid in survey.templates()))
+        self._asks_what_changed = any(
+            path.parts[0] in {"changed", "nulled"} for liquid in survey.templates() for path in liquid.paths()
+        )
 
     async def invite(self, event: ChangeEvent) -> Invitation | None:
         """The invitation that the event asks for, suppressed or not; None when the event is not this survey's.
 
         Raises:
-            Rejected: A template cannot be rendered with this record.
-            Retryable, Fatal: From reading Salesforce.
+            Rejected: A template cannot be rendered with this record, or what is to be known of it cannot be had.
+            Fatal: From reading Salesforce.
         """
         if event.entity != self._survey.on or event.change_type in _GONE:
             return None
+        self._require_content(event)
         scope = _scope(event)
         try:
             wanted: bool | None = self._holds(scope)
@@ -58,20 +64,36 @@ class SurveyRule:
         if wanted is False:
             return None
         if missing := self._fields - _known(event).keys():
-            read = await self._looked_up(event.entity, event.record_id, missing)
-            scope["record"] = {**read, **_known(event)}
+            scope["record"] = {**await self._read(event, missing), **_known(event)}
         if wanted is None and not self._holds(scope):
             return None
         for name, lookup in self._survey.lookup.items():
             scope[name] = await self._looked_up(lookup.object, lookup.id.render(scope), lookup.fields)
         return self._invitation(event, scope)
 
+    def _require_content(self, event: ChangeEvent) -> None:
+        """An event that does not say which record changed, or what in it, leaves open who is to be invited (§B4)."""
+        if "*" in event.record_id or event.record_id == _DUMMY_ID:
+            raise Rejected("many records changed and the event names none of them", code="gap")
+        if event.change_type.startswith("GAP_") and self._asks_what_changed:
+            raise Rejected("the survey asks what changed, and the event does not say", code="gap")
+
     def _holds(self, scope: Mapping[str, Any]) -> bool:
         return self._survey.when is None or self._survey.when.holds(scope)
 
+    async def _read(self, event: ChangeEvent, fields: Collection[str]) -> Mapping[str, Any]:
+        if event.change_type == "EVENT":
+            raise Rejected(f"{event.entity} has no field {', '.join(sorted(fields))}", code="no_such_field")
+        row = await self._lookup.read(event.entity, event.record_id, fields)
+        if row is None:
+            raise Rejected(
+                f"Salesforce has no {event.entity} {event.record_id}, or the user may not see it", code="no_record"
+            )
+        return row
+
     async def _looked_up(self, object_name: str, record_id: object, fields: Collection[str]) -> dict[str, Any]:
         row = await self._lookup.read(object_name, str(record_id), fields) if record_id is not None else None
-        return {field: None if row is None else row.get(field) for field in fields}
+        return dict.fromkeys(fields) if row is None else {field: row[field] for field in fields}
 
     def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any]) -> Invitation:
         survey = self._survey

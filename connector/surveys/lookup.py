@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from connector.errors import Rejected
+from connector.errors import Fatal, Rejected
+from connector.retry import until_it_works
 
-_LINGER = 0.02  # seconds that the first reader waits for company; a SOQL call takes about ten times as long
+_LINGER = 0.02  # seconds that a reader waits for company; a SOQL call takes about ten times as long
 _MOST = 200  # records a call; more would outgrow the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
@@ -23,7 +24,7 @@ class _Request:
 
 
 class Lookup:
-    """`read` gives one record's fields; concurrent reads of an object share a call.
+    """`read` gives one record's fields; concurrent reads of an object share a call, and wait for the one under way.
 
     `select(object, fields, ids)` gives the rows that exist, each with its `Id`.
     """
@@ -32,45 +33,72 @@ class Lookup:
         self._select = select
         self._sleep = sleep
         self._waiting: dict[str, list[_Request]] = {}  # by object; bounded by what the stage keeps in flight
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: dict[str, asyncio.Task[None]] = {}  # one for each object that somebody waits for
 
     async def read(self, object_name: str, record_id: str, fields: Iterable[str]) -> Row | None:
-        """The record's `fields`, or None when Salesforce has no such record that we may see.
+        """The record's `fields`, or None when Salesforce has no such record that we may see. Waits out an outage.
 
         Raises:
             Rejected: `record_id` is no record id; it must not reach a SOQL text, where it would fail for everyone.
-            Retryable, Fatal: as the call raised it, to every reader that shared it.
+            Fatal: as the call raised it, to every reader that shared it; or Salesforce writes a field otherwise.
         """
         if not (record_id.isascii() and record_id.isalnum() and len(record_id) in {15, 18}):
             raise Rejected(
                 f"{record_id!r} is not a Salesforce record id, so no {object_name} can be read", code="malformed_id"
             )
         request = _Request(record_id, frozenset(fields))
-        waiting = self._waiting.setdefault(object_name, [])
-        waiting.append(request)
-        if len(waiting) == 1:
-            reader = asyncio.create_task(self._read_waiting(object_name))
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
+        self._waiting.setdefault(object_name, []).append(request)
+        if object_name not in self._readers:
+            self._readers[object_name] = asyncio.create_task(self._read_waiting(object_name))
         return await request.row
 
     async def _read_waiting(self, object_name: str) -> None:
-        await self._sleep(_LINGER)
-        requests = self._waiting.pop(object_name)
-        for start in range(0, len(requests), _MOST):
-            await self._read_together(object_name, requests[start : start + _MOST])
+        waiting = self._waiting[object_name]
+        while waiting:
+            await self._sleep(_LINGER)
+            requests, waiting[:_MOST] = waiting[:_MOST], []
+            await self._read_together(object_name, requests)
+        del self._readers[object_name]
 
     async def _read_together(self, object_name: str, requests: list[_Request]) -> None:
         fields = frozenset({"Id"}).union(*(request.fields for request in requests))
         ids = sorted({request.record_id for request in requests})
         try:
-            rows = await self._select(object_name, sorted(fields), ids)
+            async for attempt in until_it_works():  # here, for else each reader would come again by itself
+                with attempt:
+                    rows = await self._select(object_name, sorted(fields), ids)
+            _require(fields, rows, object_name)
+            by_id = {row["Id"][:15]: row for row in rows}  # ids of 15 and of 18 characters name the same record
+        except Rejected as error:
+            await self._read_by_halves(object_name, requests, error)
         except Exception as error:  # noqa: BLE001 - each reader raises it in its own task
+            _fail(requests, error)
+        else:
             for request in requests:
                 if not request.row.done():
-                    request.row.set_exception(error)
+                    request.row.set_result(by_id.get(request.record_id[:15]))
+
+    async def _read_by_halves(self, object_name: str, requests: list[_Request], error: Rejected) -> None:
+        """After a call that was refused: one id that looks like one and is none must not fail the others' call."""
+        if len({request.record_id for request in requests}) == 1:
+            _fail(requests, error)
             return
-        by_id = {row["Id"][:15]: row for row in rows}  # ids of 15 and of 18 characters name the same record
-        for request in requests:
-            if not request.row.done():
-                request.row.set_result(by_id.get(request.record_id[:15]))
+        middle = len(requests) // 2
+        for half in (requests[:middle], requests[middle:]):
+            await self._read_together(object_name, half)
+
+
+def _require(fields: Iterable[str], rows: Iterable[Row], object_name: str) -> None:
+    """A row has every field that was asked for, by the name that Salesforce writes it with."""
+    for row in rows:
+        if missing := [field for field in fields if field not in row]:
+            raise Fatal(
+                f"{object_name}: Salesforce does not write {', '.join(sorted(missing))} like this but answered "
+                f"{', '.join(sorted(row))}; mind capitals and small letters"
+            )
+
+
+def _fail(requests: Iterable[_Request], error: Exception) -> None:
+    for request in requests:
+        if not request.row.done():
+            request.row.set_exception(error)

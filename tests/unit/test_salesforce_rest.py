@@ -180,6 +180,8 @@ def write(client: RestClient) -> Any:
         (query, problem(400, "QUERY_TIMEOUT"), Retryable, None),
         (write, problem(400, "JSON_PARSER_ERROR"), Rejected, None),
         (write, problem(400, "INVALID_FIELD"), Rejected, None),
+        (write, httpx.Response(413, text="too large"), Rejected, None),
+        (query, httpx.Response(503, headers=[(b"Retry-After", b"\xb2")]), Retryable, None),
         (query, problem(400, "INVALID_FIELD"), Fatal, None),
         (query, problem(403, "API_DISABLED_FOR_ORG"), Fatal, None),
         (write, problem(403, "INSUFFICIENT_ACCESS_OR_READONLY"), Fatal, None),

@@ -1,0 +1,43 @@
+"""A client that writes to the connector what it likes, as slowly as it likes."""
+
+import asyncio
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+
+class Connection:
+    """One TCP connection to `address`, such as http://127.0.0.1:8080. Use as an async context manager."""
+
+    def __init__(self, address: str) -> None:
+        self._address = urlsplit(address)
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+
+    async def __aenter__(self) -> "Connection":
+        self._reader, self._writer = await asyncio.open_connection(self._address.hostname, self._address.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    async def say(self, *lines: str, body: bytes = b"") -> None:
+        """Lines of a request's head, each with its end, and then bytes as they are."""
+        self._writer.write("".join(f"{line}\r\n" for line in lines).encode("latin-1") + body)
+        await self._writer.drain()
+
+    async def status(self, within: float = 15.0) -> int:
+        """The status of the answer; 0 when the other side hangs up without one."""
+        async with asyncio.timeout(within):
+            line = await self._reader.readline()
+        return int(line.split()[1]) if line else 0
+
+
+async def refuses(address: str) -> bool:
+    """Whether nobody listens there."""
+    try:
+        async with Connection(address):
+            return False
+    except ConnectionError:
+        return True

@@ -1,0 +1,181 @@
+"""receive while Kafka is away or a client is odd: no 2xx without the record, no answer lost, no waiting for ever."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+from helpers import topics
+from helpers.raw_http import Connection, refuses
+from helpers.service import WEBHOOK_SECRET, Setup, set_up
+from helpers.waiting import until
+
+from connector.app import App
+from connector.config import Service
+from connector.health import Server
+from connector.kafka.broker import LocalBroker, kafka_broker
+from connector.kafka.connection import Publisher
+from connector.kafka.dead_letters import DeadLetters
+from connector.metrics import Metrics
+from connector.records import Feedback, read
+from connector.stages.receive import Receive
+
+PATH = "/pisano/main"
+SECRET = {"X-Webhook-Secret": WEBHOOK_SECRET}
+ALLOWED = (f"POST {PATH} HTTP/1.1", "Host: connector", f"X-Webhook-Secret: {WEBHOOK_SECRET}")
+
+
+@pytest.fixture(scope="module")
+def own_broker() -> Iterator[LocalBroker]:
+    """A broker to freeze and to stop, for the tests here only."""
+    with asyncio.Runner() as runner:
+        context = kafka_broker("local")
+        broker = runner.run(context.__aenter__())
+        assert isinstance(broker, LocalBroker)
+        yield broker
+        runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def setup(tmp_path: Path, own_broker: LocalBroker, unique: str) -> Setup:
+    return await set_up(tmp_path, own_broker.bootstrap_servers, unique)
+
+
+@asynccontextmanager
+async def receiving(setup: Setup, *, arrived_within: float = 10.0, durable_within: float = 1.0) -> AsyncIterator[str]:
+    """The stage behind its server; the server's address."""
+    publisher, metrics = Publisher(setup.kafka), Metrics()
+    receive = Receive(
+        setup.config.pisano,
+        publisher.send,
+        setup.kafka.topic_prefix + "pisano.feedback",
+        dead_letter=DeadLetters(setup.kafka, "receive", lambda *_: None).of_body,
+        metrics=metrics,
+        arrived_within=arrived_within,
+        durable_within=durable_within,
+    )
+    server = Server(Service(port=0), receive.routes(), ready=dict, metrics=metrics)
+    await publisher.start()
+    await server.start()
+    try:
+        yield server.address
+    finally:
+        await server.stop()
+        await publisher.stop()
+
+
+@contextmanager
+def frozen(broker: LocalBroker) -> Iterator[None]:
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+
+async def scores(setup: Setup) -> list[int]:
+    records = await topics.read(setup.kafka, "pisano.feedback")
+    return sorted(read(Feedback, record.value).body["nps_score"] for record in records)
+
+
+def answer(score: int) -> bytes:
+    return b'{"nps_score": %d}' % score
+
+
+@pytest.mark.parametrize("away", ["frozen", "stopped"])
+async def test_while_kafka_is_away_there_is_a_503_in_time_and_what_is_sent_again_is_stored(
+    away: str, own_broker: LocalBroker, setup: Setup
+) -> None:
+    """The 503 may have been wrong: what Kafka took late is there twice then, under one id."""
+    async with receiving(setup) as address, httpx.AsyncClient(base_url=address, headers=SECRET) as http:
+        await until(lambda: _taken(http, answer(0)))
+        async with AsyncExitStack() as outage:
+            if away == "frozen":
+                outage.enter_context(frozen(own_broker))
+            else:
+                await own_broker.stop()
+                outage.push_async_callback(own_broker.start)
+            async with asyncio.timeout(5):
+                answers = await asyncio.gather(*(http.post(PATH, content=answer(score)) for score in range(1, 6)))
+            assert {refused.status_code for refused in answers} == {503}
+            unreadable = await http.post(PATH, content=b"no JSON")
+            assert unreadable.status_code == 503
+        for score in range(1, 6):
+            await until(lambda score=score: _taken(http, answer(score)))
+        await until(lambda: _taken(http, b"no JSON"))
+    assert set(await scores(setup)) == set(range(6))
+    records = [read(Feedback, record.value) for record in await topics.read(setup.kafka, "pisano.feedback")]
+    assert len({record.id for record in records}) == 6
+    assert {letter.value for letter in await topics.read(setup.kafka, "connector.deadletters")} == {b"no JSON"}
+
+
+async def _taken(http: httpx.AsyncClient, body: bytes) -> bool:
+    return (await http.post(PATH, content=body)).status_code == 202
+
+
+async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_more_is_taken(
+    own_broker: LocalBroker, setup: Setup
+) -> None:
+    """Kafka is let go of last, and idle connections are not waited for."""
+    async with AsyncExitStack() as running:
+        app = await running.enter_async_context(App(setup.config, ["receive"]))
+        async with Connection(app.address) as begun, Connection(app.address), httpx.AsyncClient() as idle:
+            with frozen(own_broker):
+                await begun.say(*ALLOWED, f"Content-Length: {len(answer(10))}", "", body=answer(10))
+                await idle.get(f"{app.address}/healthz")  # and so the one before has been read
+                ending = asyncio.create_task(running.aclose())
+                await until(lambda: refuses(app.address))
+            assert await begun.status() == 202
+            async with asyncio.timeout(5):
+                await ending
+    assert await scores(setup) == [10]
+
+
+async def test_the_end_is_not_held_up_by_a_kafka_that_is_away(own_broker: LocalBroker, setup: Setup) -> None:
+    """What Kafka did not take was answered with a 503, so it may be let go of."""
+    with ExitStack() as outage:
+        async with asyncio.timeout(None) as end, receiving(setup) as address:
+            async with httpx.AsyncClient(base_url=address, headers=SECRET) as http:
+                await until(lambda: _taken(http, answer(1)))
+                outage.enter_context(frozen(own_broker))
+                assert (await http.post(PATH, content=answer(2))).status_code == 503
+            end.reschedule(asyncio.get_running_loop().time() + 15)
+
+
+async def test_a_body_that_comes_too_slowly_is_given_up(setup: Setup) -> None:
+    async with receiving(setup, arrived_within=0.2) as address, Connection(address) as slow:
+        await slow.say(*ALLOWED, "Content-Length: 1000", "", body=b"{")
+        assert await slow.status(within=5) == 408
+    assert await scores(setup) == []
+
+
+async def test_a_client_that_hangs_up_or_writes_nonsense_leaves_no_record_no_traceback_and_no_secret(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    """aiohttp would log a request that it cannot read with what stands in it."""
+    caplog.set_level(logging.DEBUG, "aiohttp")
+    async with receiving(setup) as address:
+        with structlog.testing.capture_logs() as logged:
+            async with Connection(address) as gone:
+                await gone.say(*ALLOWED, "Content-Length: 100", "", body=b'{"nps_score": 1}')
+            for head, body in (
+                ([f"POST {PATH}/{WEBHOOK_SECRET} HTTP/9.x", "Host: connector", ""], b""),
+                ([*ALLOWED[:2], f"X Webhook Secret: {WEBHOOK_SECRET}", ""], b""),
+                ([*ALLOWED, "Transfer-Encoding: chunked", ""], b"5\r\n{    \r\nnonsense\r\n"),
+                ([*ALLOWED, "Content-Encoding: gzip", "Content-Length: 5", ""], b"plain"),
+            ):
+                async with Connection(address) as odd:
+                    await odd.say(*head, body=body)
+                    assert await odd.status() == 400
+            async with httpx.AsyncClient(base_url=address) as http:
+                assert (await http.get("/healthz")).status_code == 200
+    assert await scores(setup) == []
+    assert WEBHOOK_SECRET not in caplog.text + repr(logged)
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert logged == []

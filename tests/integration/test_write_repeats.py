@@ -1,0 +1,135 @@
+"""write where it must tell a repeat from a first time: around Kafka's answers, at its start, and after a long time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from connector.config import FeedbackRule
+from connector.doubles.salesforce import SalesforceDouble
+from connector.errors import Retryable
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.stage_worker import InRecord
+from connector.metrics import Metrics
+from connector.records import Feedback, Write, digest, read
+from connector.salesforce import ClientCredentials, CollectionWriter, RestClient
+from connector.stages.write import WriteBack
+
+RULE: dict[str, Any] = {
+    "update": "Case",
+    "by": {"Id": "{{ body.case }}"},
+    "fields": {"NPS__c": "{{ body.score }}"},
+}
+
+
+class Stage:
+    """The stage for one rule, `score`, over the double. `writes` are on its topic; the first `refusals` are refused."""
+
+    def __init__(self, sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
+        self.writes: list[Write] = []
+        self.refusals = 0
+        self.may_read = asyncio.Event()
+        self.may_read.set()
+        tokens = ClientCredentials(http, sf.login_url, client_id=sf.client_id, client_secret=sf.client_secret)
+        self.write_back = WriteBack(
+            {"score": FeedbackRule.model_validate(RULE)},
+            CollectionWriter(RestClient(tokens, http, client_name="pisano-connector", calls_per_second=1000)),
+            self._publish,
+            "salesforce.writes",
+            read_writes=self._read_writes,
+            metrics=Metrics(),
+        )
+
+    async def _publish(self, record: OutRecord) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise Retryable("Kafka is away", retry_after=0.0)
+        self.writes.append(read(Write, record.value))
+
+    async def _read_writes(self, _: int) -> AsyncIterator[Write]:
+        await self.may_read.wait()
+        for write in self.writes:
+            yield write
+
+    async def answers(self, *values: dict[str, Any]) -> None:
+        """Each with the same id if it says the same."""
+        await asyncio.gather(*(self.write_back.handle(_record(body)) for body in values))
+
+
+def _record(body: dict[str, Any]) -> InRecord:
+    feedback = Feedback(
+        id=digest("made up", repr(body)), account="main", received_at=datetime(2026, 1, 1, tzinfo=UTC), body=body
+    )
+    return InRecord("pisano.feedback", 0, 0, b"key", feedback.model_dump_json().encode(), (), 0.0)
+
+
+@pytest.fixture
+async def sf() -> AsyncIterator[SalesforceDouble]:
+    async with SalesforceDouble() as double:
+        yield double
+
+
+@pytest.fixture
+async def stage(sf: SalesforceDouble) -> AsyncIterator[Stage]:
+    async with httpx.AsyncClient() as http:
+        yield Stage(sf, http)
+
+
+def scores(sf: SalesforceDouble) -> Sequence[Any]:
+    return [write.fields["NPS__c"] for write in sf.history() if write.success]
+
+
+async def test_what_kafka_did_not_take_at_once_is_on_the_topic_before_the_answer_counts_as_done(
+    sf: SalesforceDouble, stage: Stage
+) -> None:
+    """And it is not written to Salesforce again for that, over what came after it."""
+    case = sf.create("Case", {})
+    stage.refusals = 2
+    await stage.answers({"case": case, "score": 1}, {"case": case, "score": 2})
+    assert scores(sf) == [1, 2]
+    assert [write.fields["NPS__c"] for write in stage.writes] == [1, 2]
+
+
+@pytest.mark.parametrize("later", range(6))
+async def test_answers_keep_their_order_while_the_stage_reads_back_what_is_done(
+    later: int, sf: SalesforceDouble, stage: Stage
+) -> None:
+    """The second answer comes a few turns of the loop after the reading has ended."""
+    case = sf.create("Case", {})
+    stage.may_read.clear()
+    first = asyncio.create_task(stage.answers({"case": case, "score": 1}))
+    await asyncio.sleep(0.01)
+    stage.may_read.set()
+    for _ in range(later):
+        await asyncio.sleep(0)
+    await asyncio.gather(first, stage.answers({"case": case, "score": 2}))
+    assert scores(sf) == [1, 2]
+
+
+async def test_partitions_that_come_back_are_read_anew(sf: SalesforceDouble, stage: Stage) -> None:
+    """Another worker may have written there meanwhile."""
+    case = sf.create("Case", {})
+    await stage.answers({"case": case, "score": 1})
+    await stage.write_back.forget({("pisano.feedback", 0)})
+    stage.writes.append(stage.writes[0].model_copy(update={"id": _write_id({"case": case, "score": 2})}))
+    await stage.answers({"case": case, "score": 1}, {"case": case, "score": 2}, {"case": case, "score": 3})
+    assert scores(sf) == [1, 3]
+
+
+@pytest.mark.parametrize(("age", "again"), [(timedelta(days=59), False), (timedelta(days=62), True)])
+async def test_ids_are_kept_for_as_long_as_an_answer_can_come_again_and_no_longer(
+    age: timedelta, again: bool, sf: SalesforceDouble, stage: Stage
+) -> None:
+    case = sf.create("Case", {})
+    await stage.answers({"case": case, "score": 1})
+    stage.writes[0] = stage.writes[0].model_copy(update={"at": datetime.now(UTC) - age})
+    await stage.write_back.forget({("pisano.feedback", 0)})
+    await stage.answers({"case": case, "score": 1})
+    assert scores(sf) == ([1, 1] if again else [1])
+
+
+def _write_id(body: dict[str, Any]) -> str:
+    return digest("write", digest("made up", repr(body)), "score")

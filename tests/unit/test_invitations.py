@@ -1,0 +1,196 @@
+"""From a change event to an invitation: who is asked, what is read for it, and why somebody is not asked."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from helpers.change_events import change
+
+from connector.config import Survey
+from connector.errors import Rejected
+from connector.records import ChangeEvent, Invitation, Suppression
+from connector.surveys.invitations import SurveyRule
+from connector.surveys.lookup import Lookup
+
+CASE, CONTACT = "5005g0000000001AAA", "0035g0000000001AAA"
+CLOSED = {"Status": "Closed"}
+CONTACT_ROW = {"Id": CONTACT, "Email": "ada@example.com", "HasOptedOutOfEmail": False}
+CASE_ROW = {"Id": CASE, "Status": "Closed", "ContactId": CONTACT, "Branch__c": "Izmir"}
+SURVEY: dict[str, Any] = {
+    "on": "Case",
+    "when": 'changed contains "Status" and record.Status == "Closed"',
+    "lookup": {
+        "contact": {
+            "object": "Contact",
+            "id": "{{ record.ContactId }}",
+            "fields": ["Id", "Email", "HasOptedOutOfEmail"],
+        }
+    },
+    "account": "main",
+    "campaign": "4711",
+    "email": "{{ contact.Email }}",
+    "custom_attributes": {"external_id": "{{ contact.Id }}"},
+    "built_in_responses": {"branch_id": "{{ record.Branch__c }}", "sf_ref_id": "{{ record.Id }}"},
+    "protect": {"opted_out": "{{ contact.HasOptedOutOfEmail }}"},
+}
+
+
+class Decision:
+    """One survey decides about one event. `read` are the fields that it asked Salesforce for, by object."""
+
+    def __init__(
+        self,
+        *,
+        case: Mapping[str, Any] | None = CASE_ROW,
+        contact: Mapping[str, Any] | None = CONTACT_ROW,
+        name: str = "closed-case",
+        **survey: Any,
+    ) -> None:
+        self._rows = {"Case": case, "Contact": contact}
+        self._rule = SurveyRule(name, Survey.model_validate({**SURVEY, **survey}), Lookup(self._select))
+        self.read: dict[str, set[str]] = {}
+
+    async def _select(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
+        self.read[object_name] = {*fields} - {"Id"}
+        row = self._rows[object_name]
+        return [dict(row)] if row and row["Id"] in ids else []
+
+    async def about(self, event: ChangeEvent) -> Invitation | None:
+        return await self._rule.invite(event)
+
+
+async def test_the_events_values_win_over_those_that_salesforce_has_by_now() -> None:
+    """Design §5: `record` is the event's own values over the record's; only what is named and lacking is read."""
+    decision = Decision()
+    invitation = await decision.about(change(CASE, {**CLOSED, "Branch__c": "Ankara"}))
+    assert invitation is not None
+    assert invitation.email == "ada@example.com"
+    assert invitation.suppressed is None
+    assert invitation.custom_attributes == {"external_id": CONTACT}
+    assert invitation.built_in_responses == {"branch_id": "Ankara", "sf_ref_id": CASE}
+    assert decision.read == {"Case": {"ContactId"}, "Contact": {"Email", "HasOptedOutOfEmail"}}
+
+
+@pytest.mark.parametrize("fields", [{"Priority": "High"}, {"Status": "New"}])
+async def test_a_condition_that_the_event_can_decide_reads_nothing(fields: dict[str, str]) -> None:
+    decision = Decision()
+    assert await decision.about(change(CASE, fields)) is None
+    assert decision.read == {}
+
+
+@pytest.mark.parametrize(("branch", "invited"), [("Izmir", True), ("Ankara", False), (None, False)])
+async def test_a_condition_on_an_unchanged_field_is_decided_by_the_record(branch: str | None, invited: bool) -> None:
+    decision = Decision(case={**CASE_ROW, "Branch__c": branch}, when='record.Branch__c == "Izmir"')
+    assert (await decision.about(change(CASE, CLOSED)) is not None) is invited
+    assert ("Contact" in decision.read) is invited
+
+
+async def test_a_field_that_was_set_to_null_is_null_and_not_read() -> None:
+    """salesforce §0.8."""
+    decision = Decision()
+    invitation = await decision.about(change(CASE, {**CLOSED, "ContactId": None}, nulled_fields=("ContactId",)))
+    assert invitation is not None
+    assert invitation.suppressed is Suppression.NO_ADDRESS
+    assert "ContactId" not in decision.read["Case"]
+
+
+@pytest.mark.parametrize(
+    ("contact", "email", "suppressed"),
+    [
+        (None, None, Suppression.NO_ADDRESS),
+        ({"Email": None}, None, Suppression.NO_ADDRESS),
+        ({"Email": "  "}, None, Suppression.NO_ADDRESS),
+        ({"Email": "ada@"}, "ada@", Suppression.INVALID_ADDRESS),
+        ({"Email": "ada@example.com", "HasOptedOutOfEmail": True}, "ada@example.com", Suppression.OPTED_OUT),
+        ({"Email": "ada@", "HasOptedOutOfEmail": True}, "ada@", Suppression.INVALID_ADDRESS),
+        ({"Email": " Ada@Example.COM "}, "Ada@example.com", None),
+    ],
+)
+async def test_who_is_not_asked_has_a_reason(
+    contact: dict[str, Any] | None, email: str | None, suppressed: Suppression | None
+) -> None:
+    decision = Decision(contact=None if contact is None else {**CONTACT_ROW, **contact})
+    invitation = await decision.about(change(CASE, CLOSED))
+    assert invitation is not None
+    assert (invitation.email, invitation.suppressed) == (email, suppressed)
+
+
+@pytest.mark.parametrize(
+    ("value", "opted_out"), [(None, False), (False, False), ("false", False), (True, True), ("true", True), (1, True)]
+)
+async def test_whatever_is_not_plainly_no_is_an_opt_out(value: object, opted_out: bool) -> None:
+    decision = Decision(
+        case={**CASE_ROW, "Opt_Out__c": value},
+        email="ada@example.com",
+        lookup={},
+        custom_attributes={},
+        protect={"opted_out": "{{ record.Opt_Out__c }}"},
+    )
+    invitation = await decision.about(change(CASE, CLOSED))
+    assert invitation is not None
+    assert (invitation.suppressed is Suppression.OPTED_OUT) is opted_out
+
+
+async def test_the_id_is_the_same_for_the_same_cause_and_no_other() -> None:
+    event = change(CASE, CLOSED)
+    again = change(CASE, CLOSED, transaction_key="transaction-2")
+    invitations = [
+        await Decision().about(event),
+        await Decision(case={**CASE_ROW, "Branch__c": "moved meanwhile"}).about(event),
+        await Decision(name="another-survey").about(event),
+        await Decision().about(again),
+    ]
+    first, repeat, other_survey, other_cause = [invitation and invitation.id for invitation in invitations]
+    assert first == repeat
+    assert len({first, other_survey, other_cause}) == 3
+
+
+@pytest.mark.parametrize("kind", ["DELETE", "GAP_DELETE"])
+async def test_a_record_that_is_gone_has_nobody_to_ask(kind: str) -> None:
+    decision = Decision(when=None)
+    assert await decision.about(change(CASE, {}, change_type=kind)) is None
+    assert decision.read == {}
+
+
+@pytest.mark.parametrize(
+    ("record_id", "kind"), [("001*", "GAP_UPDATE"), ("000000000000000AAA", "GAP_OVERFLOW"), (CASE, "GAP_UPDATE")]
+)
+async def test_an_event_that_tells_too_little_to_decide_is_rejected(record_id: str, kind: str) -> None:
+    """salesforce §B4: no fields, and perhaps no record. Somebody may have had to be asked, so it must not vanish."""
+    with pytest.raises(Rejected) as caught:
+        await Decision().about(change(record_id, {}, change_type=kind))
+    assert caught.value.code == "gap"
+
+
+async def test_a_gap_is_decided_by_the_record_where_the_survey_does_not_ask_what_changed() -> None:
+    decision = Decision(when='record.Status == "Closed"')
+    invitation = await decision.about(change(CASE, {}, change_type="GAP_UPDATE"))
+    assert invitation is not None
+    assert invitation.email == "ada@example.com"
+
+
+async def test_a_record_that_salesforce_does_not_show_is_rejected_and_not_taken_for_an_empty_one() -> None:
+    with pytest.raises(Rejected, match="may not see it") as caught:
+        await Decision(case=None, when='record.Branch__c == "Izmir"').about(change(CASE, CLOSED))
+    assert caught.value.code == "no_record"
+
+
+async def test_a_platform_event_is_all_that_there_is_to_read() -> None:
+    survey: dict[str, Any] = {
+        "on": "Store_Visit__e",
+        "when": None,
+        "lookup": {},
+        "email": "{{ record.Email__c }}",
+        "custom_attributes": {},
+        "protect": {},
+        "built_in_responses": {"store": "{{ record.Store__c }}"},
+    }
+    attributes = {"entity": "Store_Visit__e", "change_type": "EVENT"}
+    event = change("a-uuid", {"Email__c": "ada@example.com", "Store__c": "7"}, **attributes)
+    decision = Decision(**survey)
+    invitation = await decision.about(event)
+    assert invitation is not None
+    assert (invitation.email, invitation.built_in_responses) == ("ada@example.com", {"store": "7"})
+    assert decision.read == {}
+    with pytest.raises(Rejected, match="Store_Visit__e has no field Store__c"):
+        await decision.about(change("a-uuid", {"Email__c": "ada@example.com"}, **attributes))
