@@ -17,7 +17,7 @@ demo: $(READY) ## take a dozen made-up customers all the way round, and show wha
 	@$(BIN)/connector demo
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 check: $(READY) ## what must hold before a change is taken: style, types, imports, generated files
 	$(BIN)/ruff check .

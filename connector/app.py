@@ -143,11 +143,12 @@ class App:
         await self._server.start()
 
     async def _stop(self, drain: float) -> None:
+        ending = [runner.stop(drain) for runner in self._runners.values()]
         if self._server is not None:
-            await self._server.stop()
+            ending.append(self._server.stop())
         try:
             async with asyncio.timeout(drain + _LEAVE):
-                await asyncio.gather(*(runner.stop(drain) for runner in self._runners.values()))
+                await asyncio.gather(*ending)
         except TimeoutError:
             log.warning("not_drained_in_time", seconds=drain + _LEAVE)
         await self._resources.aclose()

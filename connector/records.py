@@ -4,7 +4,6 @@ Keys and CloudEvents attributes are described topic by topic in `topics/*.yaml`.
 """
 
 import hashlib
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -176,4 +175,4 @@ class Write(Record):
     record_id: str | None = None
     created: bool | None = None
     error: str | None = None
-    at: datetime
+    at: AwareDatetime

@@ -9,7 +9,7 @@ import random
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
@@ -35,9 +35,24 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"random tests: repeat with --hypothesis-seed={config.option.hypothesis_seed}"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes: the one that reports is told
+        session.config.workeroutput["said"] = session.config.stash[_SAID]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[_SAID] += node.workeroutput.get("said", [])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line in config.stash[_SAID]:
         terminalreporter.write_line(f"broker: {line}")
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request: pytest.FixtureRequest) -> None:
+    random.seed(f"{request.config.option.hypothesis_seed} {request.node.nodeid}")
 
 
 @pytest.fixture(scope="session")

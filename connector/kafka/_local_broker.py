@@ -186,7 +186,7 @@ async def _ended(process: subprocess.Popen[bytes], within: float) -> None:
 def _free_ports() -> tuple[int, int]:
     """Raises NotHere when hardly any port is free."""
     found: list[int] = []
-    for port in random.sample(_PORTS, 100):
+    for port in random.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)

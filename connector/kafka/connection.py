@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
@@ -18,6 +18,8 @@ from connector.kafka.errors import translated
 
 _LARGEST_REQUEST = 3 * 1024 * 1024  # bytes, as the topic of the dead letters takes them; the others refuse less
 _REQUEST_TIMEOUT = 20_000  # milliseconds; a broker that needs longer is away
+_COUNTED_IN_WITHIN = 10.0  # seconds until a broker that has just started is a part of its cluster; it takes one
+_LOOK = 0.1  # seconds between two looks whether it is
 _LOOK_TIMEOUT = 3_000  # milliseconds to find out why a broker does not answer
 _TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, and aiokafka itself repeats for as long as Kafka is away
 _CLOSE_WITHIN = 5.0  # seconds; a broken connection has nothing to say
@@ -68,6 +70,11 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     try:
         with translated():
             await admin.start()
+            async with asyncio.timeout(_COUNTED_IN_WITHIN):
+                while not await _knows_a_broker(admin):
+                    await admin.close()
+                    admin = AIOKafkaAdminClient(**client_settings(kafka))
+                    await admin.start()
         yield admin
     except Retryable as error:
         raise Fatal(
@@ -77,6 +84,15 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         ) from error
     finally:
         await admin.close()
+
+
+async def _knows_a_broker(admin: AIOKafkaAdminClient) -> bool:
+    """False for a client that asked a broker which the cluster has not counted in yet: it never asks again."""
+    try:
+        return bool((await admin.describe_cluster())["brokers"])
+    except NodeNotReadyError:
+        await asyncio.sleep(_LOOK)
+        return False
 
 
 async def _why(kafka: Kafka) -> str:

@@ -8,12 +8,10 @@ from typing import Any
 from connector.errors import Fatal, Rejected
 from connector.retry import until_it_works
 
-_LINGER = 0.02  # seconds that a reader waits for company; a SOQL call takes about ten times as long
 _MOST = 200  # records a call; more would outgrow the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
 Select = Callable[[str, Iterable[str], list[str]], Awaitable[list[dict[str, Any]]]]
-Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(eq=False)
@@ -29,9 +27,8 @@ class Lookup:
     `select(object, fields, ids)` gives the rows that exist, each with its `Id`.
     """
 
-    def __init__(self, select: Select, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, select: Select) -> None:
         self._select = select
-        self._sleep = sleep
         self._waiting: dict[str, list[_Request]] = {}  # by object; bounded by what the stage keeps in flight
         self._readers: dict[str, asyncio.Task[None]] = {}  # one for each object that somebody waits for
 
@@ -55,7 +52,7 @@ class Lookup:
     async def _read_waiting(self, object_name: str) -> None:
         waiting = self._waiting[object_name]
         while waiting:
-            await self._sleep(_LINGER)
+            await asyncio.sleep(0)  # whoever else begins to read now shares the call
             requests, waiting[:_MOST] = waiting[:_MOST], []
             await self._read_together(object_name, requests)
         del self._readers[object_name]

@@ -45,7 +45,7 @@ def org() -> Org:
 
 @pytest.fixture
 def lookup(org: Org) -> Lookup:
-    return Lookup(org.select, sleep=lambda _: asyncio.sleep(0))
+    return Lookup(org.select)
 
 
 async def test_450_readers_share_three_calls_and_each_gets_its_own_row(org: Org, lookup: Lookup) -> None:
