@@ -65,7 +65,7 @@ async def sandbox(
             raise Fatal(
                 f"the doubles cannot listen: {error}. Does another sandbox run, or is the host wrong?"
             ) from error
-        pisano.configure(invitation_key="sf_ref_id")
+        pisano.configure(invitation_key="sf_ref_id", names_culprit=True)
         pisano.add_campaign("4711", [Question(key=key) for key in CASE_KEYS])
         pisano.add_campaign(
             "4712", [Question(key="case_id"), Question(key="agent_name")]

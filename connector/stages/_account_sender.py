@@ -6,12 +6,10 @@ in which Pisano counts them is ours.
 """
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
 
 import structlog
 
@@ -23,26 +21,16 @@ from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
 from connector.metrics import Metrics
 from connector.pisano import Auth, EmailSharings, Recipient, Throttled
-from connector.records import Attempt, Invitation, Outcome, Settlement
+from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_it_works
+from connector.stages._endings import Ending, Result, begun, settled, settlement
 
 log = structlog.get_logger(__name__)
 
 _STALE = 5.0  # seconds from an attempt's beginning to its call: past it a frozen worker's account may be another's
-_LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
 
 DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
 Now = Callable[[], datetime]
-Result = Literal["accepted", "rejected", "refused", "unknown"]
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a call ended, and what that decides for invitations: written to the ledger as one."""
-
-    attempt: Attempt | None
-    settlements: tuple[Settlement, ...] = ()
-    dead_letters: tuple[OutRecord, ...] = ()
 
 
 @dataclass(eq=False)
@@ -105,7 +93,10 @@ class AccountSender:
         entry = self._entries.get(invitation.id)
         if entry is None:
             entry = self._entries[invitation.id] = _Entry(invitation, record, self._account.max_recipients_per_call)
-            await self._admit(entry)
+            try:
+                await self._admit(entry)
+            except ConnectorError as error:
+                self._fail(error)
         await asyncio.shield(entry.settled)
 
     async def close(self, grace: float) -> None:
@@ -122,7 +113,7 @@ class AccountSender:
     async def counted_token_call(self) -> AsyncIterator[None]:
         """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
         await self._permit()
-        attempt = self._attempt("token")
+        attempt = begun(self._ledger.account, "token", self._now())
         await self._ledger.begin(attempt)
         try:
             yield
@@ -139,8 +130,8 @@ class AccountSender:
             await self._end(None, "accepted", suppressed, [entry], Outcome.SUPPRESSED)
             return
         if attempt := self._ledger.unsettled(entry.invitation.id):
-            begun = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
-            await self._unknown(None, [entry], Unknown(begun))
+            known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
+            await self._unknown(None, [entry], Unknown(known))
         if not entry.settled.done():
             self._waiting.append(entry)
             self._wake.set()
@@ -191,56 +182,57 @@ class AccountSender:
                 break
             if not batch or (
                 entry.invitation.campaign == batch[0].invitation.campaign
-                and all(entry.invitation.email != other.invitation.email for other in batch)
+                and _address(entry) not in map(_address, batch)
             ):
                 batch.append(entry)
         return batch
 
     async def _call(self, batch: Sequence[_Entry], pisano: EmailSharings) -> None:
-        campaign = batch[0].invitation.campaign
-        begun = self._attempt("email_sharings", campaign, batch)
-        self.unwritten = Ending(self._settled(begun, "refused", "not made: its beginning could not be written down"))
-        await self._ledger.begin(begun)
+        campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
+        attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, invitations=invitations)
+        not_made = "not made: its beginning could not be written down"
+        self.unwritten = Ending(settled(attempt, "refused", not_made, self._now()))
+        await self._ledger.begin(attempt)
         self.unwritten = None
-        if (self._now() - begun.begun_at).total_seconds() > _STALE:
-            await self._end(begun, "refused", f"not made: writing it down took over {_STALE:g} s")
+        if (self._now() - attempt.begun_at).total_seconds() > _STALE:
+            await self._end(attempt, "refused", f"not made: writing it down took over {_STALE:g} s")
             return
         try:
-            answer = await pisano.send(campaign, [_recipient(entry.invitation) for entry in batch])
+            answer = await pisano.send(campaign, [_recipient(invitation) for invitation in invitations])
         except Rejected as error:
-            await self._rejected(begun, batch, error)
+            await self._rejected(attempt, batch, error)
         except Unknown as error:
-            await self._unknown(begun, batch, error)
+            await self._unknown(attempt, batch, error)
         except ConnectorError as error:  # Retryable or Fatal: no e-mail has left
-            await self._end(begun, "refused", str(error))
+            await self._end(attempt, "refused", str(error))
             raise
         except Exception as error:  # whatever it is, it must not be sent again for it
-            log.exception("call_failed_unexpectedly", account=begun.account, attempt=begun.id)
-            await self._end(begun, "unknown", f"{type(error).__name__}: {error}", batch, Outcome.UNKNOWN, error)
+            log.exception("call_failed_unexpectedly", account=attempt.account, attempt=attempt.id)
+            await self._end(attempt, "unknown", f"{type(error).__name__}: {error}", batch, Outcome.UNKNOWN, error)
         else:
             self._limiter.note_success()
-            await self._end(begun, "accepted", answer, batch, Outcome.SENT)
+            await self._end(attempt, "accepted", answer, batch, Outcome.SENT)
         finally:
             self._limiter.count_now()  # Pisano counted the call when it arrived, which is not after this
 
-    async def _rejected(self, begun: Attempt, batch: Sequence[_Entry], error: Rejected) -> None:
+    async def _rejected(self, attempt: Attempt, batch: Sequence[_Entry], error: Rejected) -> None:
         if len(batch) == 1:
-            await self._end(begun, "rejected", str(error), batch, Outcome.REJECTED, error)
+            await self._end(attempt, "rejected", str(error), batch, Outcome.REJECTED, error)
             return
         for entry in batch:
             entry.at_most = len(batch) // 2
-        await self._end(begun, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
+        await self._end(attempt, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
 
-    async def _unknown(self, begun: Attempt | None, batch: Sequence[_Entry], error: Unknown) -> None:
+    async def _unknown(self, attempt: Attempt | None, batch: Sequence[_Entry], error: Unknown) -> None:
         policy = self._account.unknown_outcome
         if policy == "resend":
-            await self._end(begun, "unknown", str(error))
+            await self._end(attempt, "unknown", str(error))
         else:
-            await self._end(begun, "unknown", str(error), batch, Outcome.UNKNOWN, error if policy == "hold" else None)
+            await self._end(attempt, "unknown", str(error), batch, Outcome.UNKNOWN, error if policy == "hold" else None)
 
     async def _end(
         self,
-        begun: Attempt | None,
+        attempt: Attempt | None,
         result: Result,
         detail: str | None = None,
         batch: Sequence[_Entry] = (),
@@ -248,11 +240,10 @@ class AccountSender:
         buried_for: Exception | None = None,
     ) -> None:
         """Writes down how a call ended and, where that decides them, the outcomes of its invitations."""
-        attempt = begun and self._settled(begun, result, detail)
-        reason = None if outcome is Outcome.SENT else detail
+        now = self._now()
         ending = Ending(
-            attempt,
-            tuple(self._settlement(entry.invitation, outcome, reason, attempt) for entry in batch),
+            attempt and settled(attempt, result, detail, now),
+            tuple(settlement(entry.invitation, outcome, now, reason=detail, attempt=attempt) for entry in batch),
             tuple(self._dead_letter(entry.record, outcome, buried_for) for entry in batch if buried_for),
         )
         if attempt:  # what was decided without a call is decided again
@@ -262,48 +253,19 @@ class AccountSender:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
         for entry in batch:
-            self._metrics.outcomes.labels(self._ledger.account, entry.invitation.survey, outcome).inc()
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-            self._entries.pop(entry.invitation.id, None)
-            if not entry.settled.done():
-                entry.settled.set_result(None)
+            self._settled(entry, outcome)
 
-    def _attempt(
-        self,
-        call: Literal["email_sharings", "token"],
-        campaign: str | None = None,
-        batch: Sequence[_Entry] = (),
-    ) -> Attempt:
-        return Attempt(
-            id=uuid.uuid4().hex,
-            account=self._ledger.account,
-            call=call,
-            campaign=campaign,
-            invitations=tuple(entry.invitation.id for entry in batch),
-            state="begun",
-            begun_at=self._now(),
-        )
+    def _settled(self, entry: _Entry, outcome: Outcome) -> None:
+        self._metrics.outcomes.labels(self._ledger.account, entry.invitation.survey, outcome).inc()
+        if entry in self._waiting:
+            self._waiting.remove(entry)
+        self._entries.pop(entry.invitation.id, None)
+        if not entry.settled.done():
+            entry.settled.set_result(None)
 
-    def _settled(self, begun: Attempt, result: Result, detail: str | None) -> Attempt:
-        detail = detail and detail[:_LONGEST_DETAIL]
-        return begun.model_copy(
-            update={"state": "settled", "result": result, "detail": detail, "settled_at": self._now()}
-        )
 
-    def _settlement(
-        self, invitation: Invitation, outcome: Outcome, reason: str | None, attempt: Attempt | None
-    ) -> Settlement:
-        return Settlement(
-            invitation=invitation.id,
-            account=invitation.account,
-            survey=invitation.survey,
-            record_id=invitation.record_id,
-            outcome=outcome,
-            reason=reason,
-            attempt=attempt.id if attempt else None,
-            at=self._now(),
-        )
+def _address(entry: _Entry) -> str:
+    return (entry.invitation.email or "").lower()  # whether Pisano tells capitals apart is not documented
 
 
 def _recipient(invitation: Invitation) -> Recipient:

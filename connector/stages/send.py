@@ -22,7 +22,8 @@ from connector.limits import StackedLimiter
 from connector.metrics import Metrics
 from connector.pisano import Auth
 from connector.records import Invitation, read
-from connector.stages._account_sender import AccountSender, DeadLetter, Ending
+from connector.stages._account_sender import AccountSender, DeadLetter
+from connector.stages._endings import Ending
 
 Sleep = Callable[[float], Awaitable[None]]
 OpenLedger = Callable[[str, int], Coroutine[Any, Any, Ledger]]

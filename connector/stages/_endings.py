@@ -1,0 +1,65 @@
+"""What the ledger is told about a call to Pisano: how it began, how it ended, and what that decides for invitations."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from connector.kafka.cloud_events import OutRecord
+from connector.records import Attempt, Invitation, Outcome, Settlement
+
+_LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
+
+Result = Literal["accepted", "rejected", "refused", "unknown"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a call ended, and what that decides for invitations: written to the ledger as one."""
+
+    attempt: Attempt | None
+    settlements: tuple[Settlement, ...] = ()
+    dead_letters: tuple[OutRecord, ...] = ()
+
+
+def begun(
+    account: str,
+    call: Literal["email_sharings", "token"],
+    at: datetime,
+    *,
+    campaign: str | None = None,
+    invitations: Sequence[Invitation] = (),
+) -> Attempt:
+    """A call that is about to be made."""
+    return Attempt(
+        id=uuid.uuid4().hex,
+        account=account,
+        call=call,
+        campaign=campaign,
+        invitations=tuple(invitation.id for invitation in invitations),
+        state="begun",
+        begun_at=at,
+    )
+
+
+def settled(attempt: Attempt, result: Result, detail: str | None, at: datetime) -> Attempt:
+    """The same call once it is known how it ended."""
+    detail = detail and detail[:_LONGEST_DETAIL]
+    return attempt.model_copy(update={"state": "settled", "result": result, "detail": detail, "settled_at": at})
+
+
+def settlement(
+    invitation: Invitation, outcome: Outcome, at: datetime, *, reason: str | None, attempt: Attempt | None
+) -> Settlement:
+    """What became of an invitation. A `sent` one needs no reason."""
+    return Settlement(
+        invitation=invitation.id,
+        account=invitation.account,
+        survey=invitation.survey,
+        record_id=invitation.record_id,
+        outcome=outcome,
+        reason=None if outcome is Outcome.SENT else reason,
+        attempt=attempt.id if attempt else None,
+        at=at,
+    )

@@ -1,0 +1,108 @@
+"""A sender that has lost its ledger opens it again, after a pause, and sends nothing twice for it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
+from helpers.service import Setup, set_up
+from helpers.waiting import until
+
+from connector.doubles.pisano import Fault, PisanoDouble
+from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.ledger import Ledger
+from connector.kafka.stage_worker import InRecord
+from connector.metrics import Metrics
+from connector.records import Invitation, Suppression
+from connector.retry import until_it_works
+from connector.stages.send import Send
+
+PARTITION = 0
+ACCOUNT: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
+
+
+@pytest.fixture
+async def pisano() -> AsyncIterator[PisanoDouble]:
+    async with PisanoDouble(windows=((10_000, 5.0),)) as double:
+        double.add_campaign(CAMPAIGN, KEYS)
+        double.configure(invitation_key="sf_ref_id")
+        yield double
+
+
+@pytest.fixture
+async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble) -> Setup:
+    return await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=ACCOUNT)
+
+
+class Stage:
+    """The stage without its consumer: records are handed to it here. `pauses` are the seconds that it slept."""
+
+    def __init__(self, setup: Setup, http: httpx.AsyncClient) -> None:
+        self.pauses: list[float] = []
+        self._setup = setup
+        self.send = Send(
+            setup.config.pisano,
+            lambda account, partition: Ledger.open(setup.kafka, account, partition),
+            http,
+            grace=10.0,
+            dead_letter=DeadLetters(setup.kafka, "send", lambda *_: None).of_record,
+            metrics=Metrics(),
+            sleep=self._sleep,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def handle(self, invitation: Invitation) -> None:
+        (record,) = as_records(self._setup.kafka, [invitation])
+        async for attempt in until_it_works():  # as StageWorker does
+            with attempt:
+                await self.send.handle(
+                    InRecord(record.topic, PARTITION, 0, record.key, record.value, tuple(record.headers), 0.0)
+                )
+
+
+@pytest.fixture
+async def stage(setup: Setup) -> AsyncIterator[Stage]:
+    async with httpx.AsyncClient() as http:
+        stage = Stage(setup, http)
+        yield stage
+        await stage.send.settle({("pisano.invitations", PARTITION)})
+
+
+async def lose_the_ledger(setup: Setup) -> None:
+    await (await Ledger.open(setup.kafka, "main", PARTITION)).close()
+
+
+async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
+    setup: Setup, stage: Stage, pisano: PisanoDouble
+) -> None:
+    """The loss shows at a suppressed invitation, which needs no call, while others wait for theirs."""
+    await stage.handle(invitation(0))
+    await lose_the_ledger(setup)
+    suppressed = invitation(1, suppressed=Suppression.OPTED_OUT)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(stage.handle(made_up) for made_up in (suppressed, *map(invitation, range(2, 6)))))
+    assert stage.pauses == [15.0]
+    found = await outcomes(setup.kafka)
+    assert found.pop(suppressed.id) == Counter(suppressed=1)
+    assert list(found.values()) == [Counter(sent=1)] * 5
+    assert len(pisano.emails()) == 5
+
+
+async def test_the_end_of_a_call_that_could_not_be_written_is_written_later(
+    setup: Setup, stage: Stage, pisano: PisanoDouble
+) -> None:
+    """Nobody else owned the account in between, so what this worker knows stands: sent, not unknown."""
+    await stage.handle(invitation(0))
+    pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        tasks.create_task(stage.handle(invitation(1)))
+        await until(lambda: len(pisano.emails()) == 2)
+        await lose_the_ledger(setup)
+    assert await outcomes(setup.kafka) == {invitation(number).id: Counter(sent=1) for number in range(2)}
+    assert len(pisano.emails()) == 2
