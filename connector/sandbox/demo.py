@@ -20,7 +20,7 @@ from connector.kafka.broker import Broker, kafka_broker
 from connector.sandbox.doubles import Sandbox, sandbox
 from connector.sandbox.story import Fate, Story, close_cases, open_cases
 
-_PATIENCE = 60.0  # seconds for the stages to be ready, and for the round trip, which takes about ten
+_PATIENCE = 60.0  # seconds for the stages to be ready, and then without news; the limiter's pause is the longest
 _POLL = 0.05  # seconds
 _SAY = 0.5  # seconds between two lines of progress
 
@@ -38,7 +38,10 @@ class Played:
 
 
 async def play(file: Path, say: Say, patience: float = _PATIENCE) -> Played:
-    """Runs `file` against the doubles, with a broker and topics of its own, until every customer's story has ended."""
+    """Runs `file` against the doubles, with a broker and topics of its own, until every customer's story has ended.
+
+    Gives up when the topics told nothing for `patience` seconds.
+    """
     async with kafka_broker(say=say) as broker, sandbox() as doubles:
         config = _config(file, broker, doubles)
         say("Creating the topics …")
@@ -78,10 +81,12 @@ async def _round_trip(
     began = time.monotonic()
     close_cases(doubles, cases)
     with suppress(TimeoutError):
-        async with asyncio.timeout(patience), aclosing(story.follow()) as looks:
+        async with asyncio.timeout(patience) as silence, aclosing(story.follow()) as looks:
             said_at = began
-            async for _ in looks:
+            async for news in looks:
                 _raise_if_ended(running)
+                if news:
+                    silence.reschedule(asyncio.get_running_loop().time() + patience)
                 if time.monotonic() - said_at > _SAY:
                     said_at = time.monotonic()
                     say(_progress(story))

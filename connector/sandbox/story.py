@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from aiokafka import AIOKafkaConsumer
 
@@ -90,8 +91,8 @@ class Story:
         """What is not as it should be, by case."""
         return {case: wrong for case, fate in self.fates.items() if (wrong := fate.wrong())}
 
-    async def follow(self) -> AsyncGenerator[None, None]:
-        """Yields whenever the topics told something, until it is closed."""
+    async def follow(self) -> AsyncGenerator[int, None]:
+        """Yields at every look at the topics how many records they told, until it is closed."""
         names = {self._kafka.topic_prefix + name: tell for name, tell in self._tellers().items()}
         consumer = AIOKafkaConsumer(
             *names,
@@ -103,10 +104,10 @@ class Story:
         await consumer.start()
         try:
             while True:
-                for records in (await consumer.getmany(timeout_ms=_LOOK)).values():
-                    for record in records:
-                        names[record.topic](record.value)
-                yield
+                found = (await consumer.getmany(timeout_ms=_LOOK)).values()
+                for record in chain.from_iterable(found):
+                    names[record.topic](record.value)
+                yield sum(map(len, found))
         finally:
             await consumer.stop()
 

@@ -36,7 +36,7 @@ async def test_the_demo_says_what_is_not_as_it_should_be(tmp_path: Path) -> None
     text = (EXAMPLES / "closed-case.yaml").read_text()
     file = tmp_path / "no-detractor.yaml"
     file.write_text(text[: text.index("  detractor:")] + text[text.index("service:") :])
-    played = await play(file, say=lambda _: None, patience=8.0)
+    played = await play(file, say=lambda _: None, patience=10.0)
     assert sorted(problem.split(":")[0] for problem in played.problems) == ["Cem", "Cem", "İpek", "İpek"]
     assert "Cem: written: response" in played.problems
     assert table(played).row_count == len(played.story.fates)
