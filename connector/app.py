@@ -218,6 +218,7 @@ class App:
             self._publisher.send,
             topic,
             read_writes=writes,
+            kept=catalogue.retention("salesforce.writes"),
             metrics=self.metrics,
         )
         return self._worker("write", [self._prefix + "pisano.feedback"], write.handle, write.forget)

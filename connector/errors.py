@@ -10,17 +10,22 @@ Each system translates its own errors into these in one place: `connector.salesf
 and `connector.kafka.errors`. A stage decides by type alone.
 """
 
+_LONGEST = 3600.0  # seconds that anybody is waited for at their word; a wrong header must not hold a stage for years
+
 
 class ConnectorError(Exception):
     """The root of every error that this package raises on purpose. Its message never holds a secret."""
 
 
 class Retryable(ConnectorError):
-    """It did not happen and may work later. `retry_after` is in seconds where the other side named a time."""
+    """It did not happen and may work later.
+
+    `retry_after` is in seconds where the other side named a time, an hour at most.
+    """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(retry_after, _LONGEST)
 
 
 class Rejected(ConnectorError):

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Annotated, Literal
 
@@ -97,6 +98,14 @@ def catalogue() -> tuple[Topic, ...]:
     """Every topic, in the order of its file's name."""
     files = sorted(folder("topics").glob("*.yaml"))
     return tuple(Topic.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files)
+
+
+def retention(name: str) -> timedelta:
+    """How long the topic `name` (without a prefix) keeps its records. Raises ValueError where that is for ever."""
+    (seconds,) = (topic.retention for topic in catalogue() if topic.name == name)
+    if seconds is None:
+        raise ValueError(f"{name} keeps its records for ever")
+    return timedelta(seconds=seconds)
 
 
 def entity_topics(config: Config) -> dict[str, str]:

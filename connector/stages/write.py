@@ -20,14 +20,12 @@ from connector.records import Feedback, Write, digest, read
 from connector.retry import until_it_works
 from connector.salesforce import CollectionWriter, RecordWrite
 
-_REMEMBERED = timedelta(days=60)  # the retention of salesforce.writes; no feedback can come again for as long
-
 Publish = Callable[[OutRecord], Awaitable[None]]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
 
 
 class WriteBack:
-    """The stage. `read_writes(partition)` gives the writes that stand on the topic already."""
+    """The stage. `read_writes(partition)` gives the writes that stand on the topic, which are kept for `kept` there."""
 
     def __init__(
         self,
@@ -37,6 +35,7 @@ class WriteBack:
         topic: str,
         *,
         read_writes: ReadWrites,
+        kept: timedelta,
         metrics: Metrics,
     ) -> None:
         self._rules = rules
@@ -44,6 +43,7 @@ class WriteBack:
         self._publish = publish
         self._topic = topic
         self._read_writes = read_writes
+        self._kept = kept
         self._metrics = metrics
         self._done: dict[int, _Done] = {}  # by partition
         self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -81,7 +81,7 @@ class WriteBack:
             return self._done[partition]
 
     async def _read_done(self, partition: int) -> "_Done":
-        done = _Done()
+        done = _Done(self._kept)
         try:
             async for write in self._read_writes(partition):
                 if write.success:
@@ -146,7 +146,8 @@ class WriteBack:
 class _Done:
     """The ids of the writes of one partition that are done. They are forgotten by the day, once none can come again."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: timedelta) -> None:
+        self._kept = kept
         self._by_day: dict[date, set[bytes]] = {}
 
     def __contains__(self, write_id: str) -> bool:
@@ -156,7 +157,7 @@ class _Done:
         begins = at.date() not in self._by_day
         self._by_day.setdefault(at.date(), set()).add(bytes.fromhex(write_id))
         if begins:
-            oldest = datetime.now(UTC).date() - _REMEMBERED
+            oldest = datetime.now(UTC).date() - self._kept
             self._by_day = {day: ids for day, ids in self._by_day.items() if day >= oldest}
 
     def discard(self, write_id: str) -> None:

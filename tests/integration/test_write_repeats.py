@@ -40,6 +40,7 @@ class Stage:
             self._publish,
             "salesforce.writes",
             read_writes=self._read_writes,
+            kept=timedelta(days=60),
             metrics=Metrics(),
         )
 
