@@ -58,6 +58,7 @@ class Send:
         self._metrics = metrics
         self._sleep = sleep
         self._senders: dict[tuple[str, int], asyncio.Task[AccountSender]] = {}
+        self._leaving: set[int] = set()  # partitions that are being given away
         self._unwritten: dict[str, Ending] = {}  # by account; each is there only between two ledgers
 
     async def handle(self, record: InRecord) -> None:
@@ -68,6 +69,8 @@ class Send:
                 f"there is no Pisano account {invitation.account} in the configuration", code="unknown_account"
             )
         place = (invitation.account, record.partition)
+        if record.partition in self._leaving:
+            await asyncio.Event().wait()  # until it is cancelled: to open the ledger now would fence its next owner
         if place not in self._senders:
             self._senders[place] = asyncio.create_task(self._open(*place))
         opening = self._senders[place]
@@ -87,7 +90,11 @@ class Send:
         """Closes the senders of partitions that are about to be given away, so that no call is left without its end."""
         numbers = {partition for _, partition in partitions}
         leaving = {place: self._senders.pop(place) for place in list(self._senders) if place[1] in numbers}
-        await asyncio.gather(*(self._close(account, opening) for (account, _), opening in leaving.items()))
+        self._leaving |= numbers
+        try:
+            await asyncio.gather(*(self._close(account, opening) for (account, _), opening in leaving.items()))
+        finally:
+            self._leaving -= numbers
 
     async def _close(self, account: str, opening: asyncio.Task[AccountSender]) -> None:
         opening.cancel()
@@ -130,9 +137,11 @@ class Send:
         return sender
 
     async def _write_what_is_unwritten(self, ledger: Ledger) -> None:
-        """How a call of ours ended, unless an owner in between has decided that already."""
+        """How a call of ours ended; what became of its invitations unless an owner in between has decided that."""
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
+            if any(settlement.invitation in ledger.outcomes for settlement in ending.settlements):
+                ending = Ending(ending.attempt)
             await ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
         self._unwritten.pop(ledger.account, None)
 

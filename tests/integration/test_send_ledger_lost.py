@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import InRecord
 from connector.metrics import Metrics
-from connector.records import Invitation, Suppression
+from connector.records import Invitation, Outcome, Suppression
 from connector.retry import until_it_works
+from connector.stages._endings import settlement
 from connector.stages.send import Send
 
 PARTITION = 0
@@ -43,16 +45,21 @@ class Stage:
 
     def __init__(self, setup: Setup, http: httpx.AsyncClient) -> None:
         self.pauses: list[float] = []
+        self.opened = 0
         self._setup = setup
         self.send = Send(
             setup.config.pisano,
-            lambda account, partition: Ledger.open(setup.kafka, account, partition),
+            self._open,
             http,
             grace=10.0,
             dead_letter=DeadLetters(setup.kafka, "send", lambda *_: None).of_record,
             metrics=Metrics(),
             sleep=self._sleep,
         )
+
+    async def _open(self, account: str, partition: int) -> Ledger:
+        self.opened += 1
+        return await Ledger.open(self._setup.kafka, account, partition)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -106,3 +113,37 @@ async def test_the_end_of_a_call_that_could_not_be_written_is_written_later(
         await lose_the_ledger(setup)
     assert await outcomes(setup.kafka) == {invitation(number).id: Counter(sent=1) for number in range(2)}
     assert len(pisano.emails()) == 2
+
+
+async def test_what_an_owner_in_between_decided_stands(setup: Setup, stage: Stage, pisano: PisanoDouble) -> None:
+    """It found the call begun and not settled, and held it: this worker's later word makes no second outcome."""
+    await stage.handle(invitation(0))
+    pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        tasks.create_task(stage.handle(invitation(1)))
+        await until(lambda: len(pisano.emails()) == 2)
+        owner = await Ledger.open(setup.kafka, "main", PARTITION)
+        attempt = owner.unsettled(invitation(1).id)
+        held = settlement(invitation(1), Outcome.UNKNOWN, datetime.now(UTC), reason="held", attempt=attempt)
+        await owner.settle(None, [held])
+        await owner.close()
+    found = await outcomes(setup.kafka)
+    assert found[invitation(1).id] == Counter(unknown=1)
+    assert len(pisano.emails()) == 2
+
+
+async def test_a_partition_that_is_given_away_is_not_opened_again(
+    setup: Setup, stage: Stage, pisano: PisanoDouble
+) -> None:
+    """To open its ledger once more would fence the worker that has it next."""
+    await stage.handle(invitation(0))
+    pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
+    waiting = [asyncio.create_task(stage.handle(invitation(number))) for number in range(1, 4)]
+    await until(lambda: len(pisano.emails()) == 2)
+    await lose_the_ledger(setup)
+    await stage.send.settle({("pisano.invitations", PARTITION)})
+    assert stage.opened == 1
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert stage.opened == 1
