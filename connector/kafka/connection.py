@@ -171,7 +171,7 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
 
 
 async def close(producer: AIOKafkaProducer) -> None:
-    """Stops a transactional producer; what it leaves open while Kafka is away, the next one of its name aborts."""
+    """Stops a producer, in 5 s at most. A transaction that it leaves open, the next one of its name aborts."""
     with suppress(TimeoutError, KafkaError):
         async with asyncio.timeout(_CLOSE_WITHIN):
             await producer.stop()

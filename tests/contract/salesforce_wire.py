@@ -19,14 +19,7 @@ from connector.salesforce.proto import pubsub_api_pb2_grpc
 
 API = "/services/data/v68.0"
 CASES = "/data/CaseChangeEvent"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_795_500_000.25  # not a whole second
-
-    def __call__(self) -> float:
-        return self.now
+START = 1_795_500_000.25  # seconds; not a whole one
 
 
 async def log_in(sf: SalesforceDouble) -> dict[str, str]:

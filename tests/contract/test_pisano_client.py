@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
+from helpers.clock import Clock
 
 from connector.doubles.pisano import Fault, PisanoDouble
 from connector.errors import Fatal, Rejected, Retryable, Unknown
@@ -28,16 +29,9 @@ class Permits:
         yield
 
 
-class Clock:
-    now = 1_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000_000.0)
 
 
 @pytest.fixture

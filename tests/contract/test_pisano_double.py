@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from helpers.clock import Clock
 from helpers.plain_http import plain_http
 
 from connector.doubles.pisano import Campaign, Fault, PisanoDouble, Question
@@ -19,17 +20,9 @@ SENT = {
 SHARE = "/v1/email_campaigns/4711/email_sharings"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000_000.0  # a multiple of all four periods: fixed windows begin here
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000_000.0)  # a multiple of all four periods: fixed windows begin here
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from helpers.clock import Clock
 from helpers.plain_http import plain_http
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,17 +15,9 @@ from connector.doubles.pisano.windows import Windows
 LIMITS = [(20, 5.0), (40, 25.0), (80, 125.0), (160, 625.0)]
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000_000.0  # a multiple of all four periods: fixed windows begin here
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000_000.0)  # a multiple of all four periods: fixed windows begin here
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import AsyncIterator
 
 import pytest
-from salesforce_wire import CASES, Clock, PubSub, named, pubsub
+from helpers.clock import Clock
+from salesforce_wire import CASES, START, PubSub, named, pubsub
 
 from connector.doubles.salesforce import Channel, SalesforceDouble
 
@@ -13,7 +14,7 @@ CONTACTS = "/data/ContactChangeEvent"
 
 @pytest.fixture
 async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=Clock()) as double:
+    async with SalesforceDouble(clock=Clock(START)) as double:
         yield double
 
 

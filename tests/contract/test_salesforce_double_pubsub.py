@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from salesforce_wire import CASES, Clock, PubSub, pubsub, refused, trailer
+from helpers.clock import Clock
+from salesforce_wire import CASES, START, PubSub, pubsub, refused, trailer
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
@@ -13,7 +14,7 @@ from connector.salesforce.proto import pubsub_api_pb2 as pb
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture

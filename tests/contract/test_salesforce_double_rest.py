@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from helpers.clock import Clock
 from helpers.plain_http import plain_http
-from salesforce_wire import API, Clock, error, log_in, rest
+from salesforce_wire import API, START, error, log_in, rest
 
 from connector.doubles.salesforce import SalesforceDouble, ids
 from connector.doubles.salesforce.oauth import make_key
@@ -15,7 +16,7 @@ from connector.doubles.salesforce.oauth import make_key
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture

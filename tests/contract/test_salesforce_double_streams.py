@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from helpers.clock import Clock
 from helpers.waiting import until
-from salesforce_wire import CASES, Clock, Feed, PubSub, pubsub, refused, request, rest, trailer
+from salesforce_wire import CASES, START, Feed, PubSub, pubsub, refused, request, rest, trailer
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
@@ -44,7 +45,7 @@ CODES = [
 
 @pytest.fixture
 async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=Clock()) as double:
+    async with SalesforceDouble(clock=Clock(START)) as double:
         yield double
 
 

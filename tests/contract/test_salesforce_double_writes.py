@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from salesforce_wire import API, Clock, error, pubsub, rest
+from helpers.clock import Clock
+from salesforce_wire import API, START, error, pubsub, rest
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
 
@@ -16,7 +17,7 @@ MANY = f"{API}/composite/sobjects"
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from helpers.clock import Clock
 
 from connector.errors import Fatal, Retryable
 from connector.salesforce import ClientCredentials, JwtBearer, Token
@@ -38,14 +39,6 @@ class Endpoint:
             "id": "https://login.salesforce.com/id/00D000000000001EAA/005000000000001AAA",
         }
         return httpx.Response(200, json=body)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def source(endpoint: Endpoint, **options: Any) -> ClientCredentials:
@@ -82,7 +75,7 @@ async def test_refused_token_is_renewed_once_however_many_saw_the_refusal() -> N
 
 
 async def test_token_is_renewed_at_its_greatest_age() -> None:
-    endpoint, clock = Endpoint(), Clock()
+    endpoint, clock = Endpoint(), Clock(1000.0)
     tokens = source(endpoint, max_age=600.0, clock=clock)
     await tokens.token()
     clock.now += 599
@@ -93,7 +86,7 @@ async def test_token_is_renewed_at_its_greatest_age() -> None:
 
 async def test_refusal_is_fatal_names_the_reason_and_is_not_repeated_for_a_minute() -> None:
     """salesforce §D1: a 400 is the configuration; repeated failures lock the login."""
-    endpoint, clock = Endpoint(), Clock()
+    endpoint, clock = Endpoint(), Clock(1000.0)
     tokens = source(endpoint, clock=clock)
     endpoint.answer = lambda: httpx.Response(
         400, json={"error": "invalid_client", "error_description": "invalid client credentials"}
@@ -110,7 +103,7 @@ async def test_refusal_is_fatal_names_the_reason_and_is_not_repeated_for_a_minut
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_busy_endpoint_is_retryable_and_not_asked_again_before_its_time(status: int) -> None:
-    endpoint, clock = Endpoint(), Clock()
+    endpoint, clock = Endpoint(), Clock(1000.0)
     tokens = source(endpoint, clock=clock)
     endpoint.answer = lambda: httpx.Response(status, headers={"Retry-After": "7"})
     with pytest.raises(Retryable) as caught:
