@@ -101,18 +101,17 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
         double, what = self._double, f"rpc {name}"
         call = Call(at=double.clock(), what=what)
         double.calls.append(call)
-        status = "CANCELLED"
         try:
             self._authenticate(context)
             fault = await self._suffer(double.faults.take(what))
             yield fault
-            status = "OK"
+            call.status = "OK"
         except RefusedError as refusal:
-            status, rpc_id = refusal.status, str(uuid.uuid4())
+            call.status, rpc_id = refusal.status, str(uuid.uuid4())  # set first: who has the answer may look at once
             trailer = (("error-code", _PREFIX + refusal.code), ("rpc-id", rpc_id)) if refusal.code else ()
-            await context.abort(grpc.StatusCode[status], f"{refusal.message} rpcId: {rpc_id}", trailer)
+            await context.abort(grpc.StatusCode[call.status], f"{refusal.message} rpcId: {rpc_id}", trailer)
         finally:
-            call.status = status
+            call.status = call.status or "CANCELLED"
 
     def _authenticate(self, context: Any) -> None:
         given = {key: str(value) for key, value in context.invocation_metadata() or ()}
