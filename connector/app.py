@@ -88,9 +88,10 @@ class App:
         """Where webhooks, /healthz, /readyz and /metrics are served, such as http://127.0.0.1:8080."""
         return self._server.address if self._server else ""
 
-    def ready(self) -> dict[str, bool]:
-        """Whether each stage is ready to work."""
-        return {name: self._runners[name].ready if name in self._runners else True for name in self._stages}
+    async def ready(self) -> dict[str, bool]:
+        """Whether each stage can work as far as Kafka goes: it is a member of its group, or can store a webhook."""
+        ready = {name: self._runners[name].ready for name in self._stages if name in self._runners}
+        return ready | ({"receive": await self._publisher.answers()} if "receive" in self._stages else {})
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set; raises what a stage failed with."""
@@ -242,6 +243,7 @@ class App:
             drains=drains,
         )
         self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
+        self.metrics.lag.labels(name).set_function(lambda: worker.lag)
         return worker
 
     def _count_dead_letter(self, stage: str, reason: str) -> None:

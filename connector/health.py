@@ -1,7 +1,7 @@
 """The HTTP port: webhooks, and for operators /healthz, /readyz and /metrics."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 from aiohttp import web
@@ -20,7 +20,7 @@ _ANSWERED_WITHIN = 10.0  # seconds at the end for what has come in: as long as K
 _unheard = logging.getLogger("connector.http")  # aiohttp would log a request that is no HTTP with all that it holds,
 _unheard.disabled = True  # secrets too; the client gets a 400
 
-Ready = Callable[[], Mapping[str, bool]]
+Ready = Callable[[], Awaitable[Mapping[str, bool]]]
 
 
 class Server:
@@ -71,11 +71,11 @@ class Server:
         return web.json_response({"alive": True})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        ready = self._ready()
+        ready = await self._ready()
         return web.json_response(dict(ready), status=200 if all(ready.values()) else 503)
 
     async def _metrics_page(self, _: web.Request) -> web.Response:
-        for stage, is_ready in self._ready().items():
+        for stage, is_ready in (await self._ready()).items():
             self._metrics.ready.labels(stage).set(is_ready)
         return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

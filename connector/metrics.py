@@ -54,6 +54,7 @@ class Metrics:
         self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
+        self.lag = gauge("lag", "Records of a stage's topics that this worker has not finished.", "stage")
         self.ready = gauge("ready", "Whether a stage is ready to work.", "stage")
 
     def watch_windows(self, account: str, used: Callable[[], Iterable[tuple[Window, int]]]) -> None:

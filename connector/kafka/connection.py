@@ -22,6 +22,7 @@ _COUNTED_IN_WITHIN = 10.0  # seconds until a broker that has just started is a p
 _LOOK = 0.1  # seconds between two looks whether it is
 _LOOK_TIMEOUT = 3_000  # milliseconds to find out why a broker does not answer
 _TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, and aiokafka itself repeats for as long as Kafka is away
+_ANSWERS_WITHIN = 2.0  # seconds; whoever asks whether we are ready does not wait much longer
 _CLOSE_WITHIN = 5.0  # seconds; a broken connection has nothing to say
 _TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts what a killed worker left open and others can read on
 
@@ -127,6 +128,16 @@ class Publisher:
         """Flushes and disconnects. What Kafka has not taken by then, nobody was told to be stored."""
         if self._producer is not None:
             await close(self._producer)
+
+    async def answers(self) -> bool:
+        """Whether Kafka answers now, within 2 s. However often it is asked, only one request is under way."""
+        if self._producer is None:
+            return False
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN):
+                return bool(await self._producer.client.force_metadata_update())
+        except TimeoutError:
+            return False
 
     async def send(self, record: OutRecord) -> None:
         """Raises Retryable, Rejected or Fatal when the record is not stored."""

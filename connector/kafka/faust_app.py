@@ -15,6 +15,8 @@ from typing import Any, Protocol, cast
 
 import aiokafka
 import faust
+from aiokafka.errors import IllegalStateError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -23,6 +25,7 @@ from connector.kafka.connection import ssl_context
 
 _LONGEST_HOLD = 86_400.0  # a body blocks while its queue is full; past this Kafka would drop the consumer in silence
 _SESSION = 10.0  # how long a killed worker's partitions lie idle; heartbeats have a thread of their own
+_ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 _FAUST_BUFFER = 64  # records that Faust holds per stream beside our own bound
 
 
@@ -96,6 +99,16 @@ def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
     app.transport = _Transport(app.conf.broker_consumer, app, app.loop)
     cast(_Consumer, app.consumer).offsets = offsets
     return app
+
+
+async def fetch_positions(app: faust.App) -> dict[TP, int] | None:
+    """The next offset that it asks Kafka for, by partition; None while its consumer's thread does not answer."""
+    try:
+        async with asyncio.timeout(_ANSWERS_WITHIN):
+            positions = {tp: await app.consumer.position(tp) for tp in app.consumer.assignment()}
+            return {tp: position for tp, position in positions.items() if position is not None}
+    except (TimeoutError, ConsumerNotStarted, IllegalStateError):  # the last: its partitions are being exchanged
+        return None
 
 
 def _credentials(kafka: Kafka) -> Any:

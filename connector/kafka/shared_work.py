@@ -12,6 +12,7 @@ from connector.config import Kafka
 from connector.errors import Retryable
 from connector.kafka.connection import client_settings
 from connector.kafka.errors import Fenced, translated
+from connector.kafka.watch import Consumption, Watch
 from connector.retry import until_it_works
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         self._running: dict[str, asyncio.Task[None]] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._member: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._doubt: Exception | None = None  # why this membership is not to be trusted any more
         self._stopping = False
         self.ready = False
@@ -53,6 +55,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
     async def start(self) -> None:
         """Begins to join the group; work begins when partitions are assigned, and from then on it is `ready`."""
         self._member = asyncio.create_task(self._take_part_for_good())
+        self._watching = asyncio.create_task(self._watch())
 
     def check(self) -> None:
         """Everything that ends this shows in `failure`."""
@@ -61,9 +64,10 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ends the work, for which it has `drain` seconds, and leaves the group."""
         self._stopping = True
         await self._end(drain)
-        if self._member is not None:
-            self._member.cancel()
-            await asyncio.gather(self._member, return_exceptions=True)
+        tasks = [task for task in (self._member, self._watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:  # noqa: ARG002 - it is always all of them
         """Ends the work before it is given away; what does not end in time is fenced by the next owner."""
@@ -117,6 +121,17 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
                 await consumer.stop()
         log.warning("joining_again", group=self._group, reason=str(self._doubt))
         raise Retryable(str(self._doubt)) from self._doubt
+
+    async def _watch(self) -> None:
+        """A share that never comes is no error to aiokafka."""
+
+        async def consumption() -> Consumption:
+            return Consumption(is_member=self.ready)
+
+        try:
+            await Watch(self._kafka, self._group, self._topic, consumption).run()
+        except Exception as error:  # noqa: BLE001 - whoever waits for `failure` raises it
+            self._fail(error)
 
     async def _end(self, within: float) -> None:
         tasks = list(self._running.values())

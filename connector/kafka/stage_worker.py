@@ -6,6 +6,7 @@ when partitions are revoked: it will be delivered again, here or elsewhere.
 """
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from faust.types import TP
 
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected
-from connector.kafka.faust_app import faust_app
+from connector.kafka.faust_app import faust_app, fetch_positions
 from connector.kafka.ordered import OrderedAcks
+from connector.kafka.watch import Consumption, StandsStill, Watch
 from connector.retry import until_it_works
 
 log = structlog.get_logger(__name__)
+
+_UNCOMMITTED = 100_000  # records of a partition behind one that takes long: the most that a crash repeats; 10 MB
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -79,8 +83,13 @@ class StageWorker:
         self._acks: defaultdict[TP, OrderedAcks] = defaultdict(OrderedAcks)
         self._tasks: defaultdict[TP, set[asyncio.Task[None]]] = defaultdict(set)
         self._given_away: int | None = None  # the generation whose partitions are gone
+        self._committable = asyncio.Event()  # set whenever the position of a partition may have moved
+        self._held_back = False
+        self._handed_out = 0
         self._draining = False
         self._app: Any = None
+        self._watch = Watch(kafka, kafka.topic_prefix + name, topics[0], self.consumption)
+        self._watching: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
@@ -92,6 +101,7 @@ class StageWorker:
         self._app.agent(topic, name=self.name)(self._read)
         self._app.finalize()
         await self._app.start()
+        self._watching = asyncio.create_task(self._fail_when_it_stands_still())
 
     @property
     def ready(self) -> bool:
@@ -107,16 +117,42 @@ class StageWorker:
     def in_flight(self) -> int:
         return sum(acks.in_flight for acks in self._acks.values())
 
+    @property
+    def lag(self) -> float:
+        """How many records of its topics are not finished; NaN while that is not known."""
+        return math.nan if self._watch.lag is None else self._watch.lag
+
     def check(self) -> None:
-        """Raises Fatal when Faust has stopped working for us, which it does not always say."""
+        """Raises StandsStill when Faust has stopped working for us, which it does not always say."""
         if self._app is not None and (self._app.crashed or self._app.should_stop):
-            raise Fatal(
-                f"the {self.name} stage's Kafka consumer stopped: {self._app.crash_reason!r}; restart the service"
-            )
+            raise StandsStill(self.name, f"Faust stopped it ({self._app.crash_reason!r})")
+
+    async def consumption(self) -> Consumption:
+        """How far it is; see `Watch`."""
+        fetched = await fetch_positions(self._app) if self.ready else None
+        if fetched is None:
+            return Consumption(is_member=False)
+        finished = {tp: acks.position for tp, acks in self._acks.items()}
+        return Consumption(
+            is_member=True,
+            held_back=self._held_back or self._slots.locked(),
+            handed_out=self._handed_out,
+            in_flight=self.in_flight,
+            fetched=fetched,
+            finished={tp: position for tp, position in finished.items() if position is not None},
+        )
+
+    async def _fail_when_it_stands_still(self) -> None:
+        try:
+            await self._watch.run()
+        except Exception as error:  # noqa: BLE001 - whoever waits for `failure` raises it
+            self._fail(error)
 
     async def stop(self, drain: float) -> None:
         """Takes no more records, gives those in flight `drain` seconds, commits what is done and leaves the group."""
         self._draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         pending = [task for tasks in self._tasks.values() for task in tasks]
         if pending and self._drains:
             await asyncio.wait(pending, timeout=drain)
@@ -129,8 +165,9 @@ class StageWorker:
     async def _read(self, stream: Any) -> None:
         try:
             async for event in stream.noack().events():
-                await self._slots.acquire()
                 message = event.message
+                await self._wait_for_commits(message.tp)
+                await self._slots.acquire()
                 if self._draining or message.generation_id == self._given_away:
                     self._slots.release()
                     continue
@@ -139,6 +176,14 @@ class StageWorker:
         except Exception as error:
             self._fail(error)  # Faust would log it and go on behind the record
             raise
+
+    async def _wait_for_commits(self, partition: TP) -> None:
+        """Holds the stage back while too much is done of the partition behind a record that is not."""
+        while self._acks[partition].in_flight >= _UNCOMMITTED and not self._draining:
+            self._held_back = True
+            self._committable.clear()
+            await self._committable.wait()
+        self._held_back = False
 
     def _begin(self, message: Any) -> None:
         record = InRecord(
@@ -152,6 +197,7 @@ class StageWorker:
         )
         acks = self._acks[message.tp]
         acks.add(record.offset)
+        self._handed_out += 1
         task = asyncio.get_running_loop().create_task(self._work_off(record, acks))
         tasks = self._tasks[message.tp]
         tasks.add(task)
@@ -167,6 +213,7 @@ class StageWorker:
             self._fail(error)
         finally:
             self._slots.release()
+            self._committable.set()
 
     def _fail(self, error: BaseException) -> None:
         if not self.failure.done():
@@ -211,6 +258,7 @@ class StageWorker:
         """See `Offsets`."""
         for partition in partitions:
             self._acks.pop(partition, None)
+        self._committable.set()
 
     async def _cancel(self, partitions: Iterable[TP]) -> None:
         tasks = [task for partition in partitions for task in self._tasks.pop(partition, ())]

@@ -73,7 +73,7 @@ async def _round_trip(
 ) -> Played:
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
-            while not (all(app.ready().values()) and doubles.salesforce.streams):
+            while not (all((await app.ready()).values()) and doubles.salesforce.streams):
                 _raise_if_ended(running)
                 await asyncio.sleep(_POLL)
     cases = open_cases(doubles)

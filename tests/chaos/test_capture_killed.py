@@ -124,4 +124,4 @@ async def test_kafka_that_is_killed_under_load_and_comes_back(
                 monkeypatch.undo()
                 await has_captured_more(setup)
             await until(lambda: is_captured_once(sf, setup), 60)
-            assert app.ready() == {"capture": True}
+            assert await app.ready() == {"capture": True}

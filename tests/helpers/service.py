@@ -93,8 +93,12 @@ async def running_app(config: Config, stages: Collection[str] = STAGES) -> Async
     stop = asyncio.Event()
     async with App(config, stages) as app:
         running = asyncio.create_task(app.run(stop))
+
+        async def works() -> bool:
+            return running.done() or all((await app.ready()).values())
+
         try:
-            await until(lambda: running.done() or all(app.ready().values()))
+            await until(works)
             yield app
         finally:
             stop.set()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 import structlog
 from helpers import topics
 from helpers.raw_http import Connection, refuses
-from helpers.service import WEBHOOK_SECRET, Setup, set_up
+from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
 from helpers.waiting import until
 
 from connector.app import App
@@ -61,7 +61,11 @@ async def receiving(setup: Setup, *, arrived_within: float = 10.0, durable_withi
         arrived_within=arrived_within,
         durable_within=durable_within,
     )
-    server = Server(Service(port=0), receive.routes(), ready=dict, metrics=metrics)
+
+    async def ready() -> dict[str, bool]:
+        return {}
+
+    server = Server(Service(port=0), receive.routes(), ready=ready, metrics=metrics)
     await publisher.start()
     await server.start()
     try:
@@ -118,6 +122,30 @@ async def test_while_kafka_is_away_there_is_a_503_in_time_and_what_is_sent_again
 
 async def _taken(http: httpx.AsyncClient, body: bytes) -> bool:
     return (await http.post(PATH, content=body)).status_code == 202
+
+
+async def test_it_is_ready_while_kafka_answers_and_not_while_kafka_is_away(
+    own_broker: LocalBroker, setup: Setup
+) -> None:
+    """So that a balancer sends webhooks to those who can store them; alive it is all the while."""
+
+    async def statuses() -> tuple[int, int, bool]:
+        ready, alive = await asyncio.gather(http.get("/readyz"), http.get("/healthz"))
+        return alive.status_code, ready.status_code, ready.json()["receive"]
+
+    async with running_app(setup.config, ["receive"]) as app, httpx.AsyncClient(base_url=app.address) as http:
+        assert await statuses() == (200, 200, True)
+        with frozen(own_broker):
+            assert await statuses() == (200, 503, False)
+        await until(lambda: _is(statuses, (200, 200, True)))
+        await own_broker.stop()
+        await until(lambda: _is(statuses, (200, 503, False)))
+        await own_broker.start()
+        await until(lambda: _is(statuses, (200, 200, True)))
+
+
+async def _is(look: Callable[[], Awaitable[object]], wanted: object) -> bool:
+    return await look() == wanted
 
 
 async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_more_is_taken(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from helpers import topics
@@ -10,9 +11,11 @@ from helpers.waiting import until
 
 from connector.config import Kafka
 from connector.errors import Fatal
+from connector.kafka import shared_work
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import Fenced
 from connector.kafka.shared_work import SharedWork, Work, partition_of
+from connector.kafka.watch import StandsStill, Watch
 
 NAMES = [f"/data/Object{number}__ChangeEvent" for number in range(8)]
 PARTITIONS = 6
@@ -88,6 +91,27 @@ async def test_work_that_was_fenced_asks_the_group_again_for_its_share(kafka: Ka
     await until(lambda: len(begun) == 2)
     assert not shared.failure.done()
     await shared.stop(5)
+
+
+async def test_worker_whose_share_never_comes_ends(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here another member holds the rebalance up; aiokafka has been seen to wait so for ever, without an error."""
+    monkeypatch.setattr(shared_work, "Watch", partial(Watch, every=0.1, stands_still=0.5))
+    held_up = asyncio.Event()
+
+    async def lingers(_: str, __: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await held_up.wait()
+
+    async with sharing(kafka, lingers):
+        waiting = SharedWork(kafka, "group", "shares", NAMES, Desk().work)
+        await waiting.start()
+        await until(waiting.failure.done)
+        with pytest.raises(StandsStill, match="it is no member of its group"):
+            waiting.failure.result()
+        held_up.set()
+        await waiting.stop(5)
 
 
 async def test_what_a_piece_of_work_fails_with_ends_the_worker(kafka: Kafka) -> None:

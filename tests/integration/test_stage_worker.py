@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -13,9 +14,11 @@ from helpers.waiting import until
 
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
+from connector.kafka import stage_worker
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.stage_worker import Handle, InRecord, StageWorker
+from connector.kafka.watch import StandsStill, Watch
 
 
 @pytest.fixture
@@ -235,3 +238,91 @@ async def _write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
                 await producer.abort_transaction()
     finally:
         await producer.stop()
+
+
+async def test_a_consumer_that_stands_still_ends_its_worker(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust goes on without an error when its consumer fetches nothing any more: only Kafka can tell."""
+    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.2, stands_still=1.0))
+    topic = await topics.create(kafka, "in")
+    handled: list[int] = []
+
+    async def handle(record: InRecord) -> None:
+        handled.append(record.offset)
+
+    async with working(kafka, handle) as worker:
+        await topics.produce(kafka, topic, [b"0"])
+        await until(lambda: handled == [0])
+        await until(lambda: worker.lag == 0)
+        stop_fetching(worker)
+        await topics.produce(kafka, topic, [b"1", b"2"])
+        await until(worker.failure.done)
+        with pytest.raises(StandsStill, match=f"stands still: it takes no record of {topic}/0, .* from offset 1 on"):
+            worker.failure.result()
+        assert worker.lag == 2
+    assert handled == [0]
+
+
+async def test_a_worker_with_nothing_to_do_or_with_all_that_it_can_do_does_not_stand_still(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Idle behind a transaction's marker, then full: many looks long, and nobody is ended for it."""
+    looks = 0
+
+    async def count(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(seconds)
+
+    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.1, stands_still=2.0, sleep=count))
+    topic = await topics.create(kafka, "in")
+    await _write_in_transactions(kafka, topic, 4)
+    may_end, under_way = asyncio.Event(), set[int]()
+
+    async def handle(record: InRecord) -> None:
+        under_way.add(record.offset)
+        if len(under_way) > 4:
+            await may_end.wait()
+
+    async with working(kafka, handle, in_flight=2) as worker:
+        await until(lambda: worker.lag == 0)
+        idle = looks
+        await until(lambda: looks > idle + 30)
+        await topics.produce(kafka, topic, [b"%d" % number for number in range(10)])
+        await until(lambda: worker.in_flight == 2)
+        full = looks
+        await until(lambda: looks > full + 30)
+        assert not worker.failure.done()
+        may_end.set()
+        await until(lambda: worker.lag == 0)
+
+
+async def test_a_record_that_takes_long_does_not_let_uncommitted_ones_pile_up(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies behind it is done meanwhile, up to a bound; then the stage waits for it."""
+    monkeypatch.setattr(stage_worker, "_UNCOMMITTED", 20)
+    topic = await topics.create(kafka, "in")
+    await topics.produce(kafka, topic, [b"%d" % number for number in range(60)])
+    may_end, handled = asyncio.Event(), list[int]()
+
+    async def handle(record: InRecord) -> None:
+        if record.offset == 3:
+            await may_end.wait()
+        handled.append(record.offset)
+
+    async def is_committed_up_to_it() -> bool:
+        return await committed(kafka) == 3
+
+    async with working(kafka, handle) as worker:
+        await until(lambda: worker.in_flight == 20)
+        await until(lambda: len(handled) == 22)  # 0 to 2, and 19 behind the one that takes long
+        await until(is_committed_up_to_it)
+        may_end.set()
+        await until(lambda: len(handled) == 60)
+    assert await committed(kafka) == 60
+
+
+def stop_fetching(worker: StageWorker) -> None:
+    """Leaves the consumer a member of its group that fetches no more; nothing of ours could do this."""
+    consumer = worker._app.consumer._thread._consumer
+    consumer.pause(*consumer.assignment())

@@ -1,0 +1,170 @@
+"""Watches a stage's consumer from outside: how far behind it is, and whether it has silently stopped working.
+
+After an outage or a rebalance Faust and aiokafka may go on without an error while nothing is handed out or committed
+any more. Where topics end and what is committed is therefore asked of Kafka itself, with a client of the watch's own:
+that tells a consumer that stands still from one that has nothing to do. An outage of Kafka is neither.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from connector.config import Kafka
+from connector.errors import ConnectorError, Retryable
+from connector.kafka.connection import client_settings
+from connector.kafka.errors import translated
+
+log = structlog.get_logger(__name__)
+
+_EVERY = 10.0  # seconds between two looks
+_TIMEOUT = 10.0  # seconds that a look may take; a broker that needs longer is away
+_STANDS_STILL = 120.0  # seconds without a step: twice the 60 s that a rebalance may take
+
+Offsets = Mapping[TopicPartition, int]
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """How far a consumer is, by its own word. `held_back`: it takes no more records for now, on purpose.
+
+    By partition: `fetched` is the next offset that it will ask Kafka for, `finished` the one that it wants committed.
+    """
+
+    is_member: bool
+    held_back: bool = False
+    handed_out: int = 0
+    in_flight: int = 0
+    fetched: Offsets = field(default_factory=dict)
+    finished: Offsets = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A consumer's own word, beside where Kafka says that its partitions end and up to where it has committed."""
+
+    consumption: Consumption
+    ends: Offsets
+    committed: Offsets
+
+    @property
+    def lag(self) -> int:
+        """How many records are not finished; a transaction counts as one more."""
+        own = self.consumption
+        done = self.committed if own.in_flight else own.fetched
+        return sum(max(0, self.ends[partition] - done[partition]) for partition in own.fetched)
+
+
+class StandsStill(Retryable):
+    """A consumer does nothing any more, though Kafka answers; a new process has to take its place."""
+
+    def __init__(self, group: str, reason: str) -> None:
+        super().__init__(
+            f"the Kafka consumer of {group} stands still: {reason}. Start the service again: what is not finished is"
+            " delivered again."
+        )
+
+
+def why_it_stands_still(before: Look, now: Look) -> str | None:
+    """What a consumer did not do between two looks though it could have; None when all is well."""
+    was, own = before.consumption, now.consumption
+    if not was.is_member and not own.is_member:
+        return "it is no member of its group, or does not answer"
+    took_none = was.handed_out == own.handed_out and not was.held_back and not own.held_back
+    for partition in was.fetched.keys() & own.fetched.keys():
+        place, offset = f"{partition.topic}/{partition.partition}", own.fetched[partition]
+        if took_none and was.fetched[partition] == offset < before.ends[partition]:
+            return f"it takes no record of {place}, where there are some from offset {offset} on"
+        if was.finished.get(partition, 0) > now.committed[partition]:
+            return f"it does not commit offset {was.finished[partition]} of {place}"
+    return None
+
+
+class Watch:
+    """Looks at the consumer of a group. `lag` is what the last look found, None while Kafka is away.
+
+    `consumption()` is the consumer's own word; `topic` one that the group reads. Times are in seconds.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        group: str,
+        topic: str,
+        consumption: Callable[[], Awaitable[Consumption]],
+        *,
+        stands_still: float = _STANDS_STILL,
+        every: float = _EVERY,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._anywhere = TopicPartition(topic, 0)
+        self._consumption = consumption
+        self._stands_still = stands_still
+        self._every = every
+        self._clock = clock
+        self._sleep = sleep
+        self.lag: int | None = None
+
+    async def run(self) -> NoReturn:
+        """Looks until it is cancelled.
+
+        Raises:
+            StandsStill: The consumer has taken no step for `stands_still`.
+        """
+        while True:
+            try:
+                async with self._client() as client:
+                    reason = await self._look_on(client)
+                break
+            except ConnectorError as error:  # an outage: from its end on the consumer has all of its time again
+                self.lag = None
+                log.debug("kafka_not_seen", group=self._group, error=str(error))
+            await self._sleep(self._every)
+        raise StandsStill(self._group, reason)
+
+    async def _look_on(self, client: AIOKafkaConsumer) -> str:
+        before, since = await self._look(client), None
+        while True:
+            await self._sleep(self._every)
+            now = await self._look(client)
+            self.lag = now.lag
+            reason = why_it_stands_still(before, now)
+            if reason is None:
+                since = None
+            elif since is None:
+                since = self._clock()
+            elif self._clock() - since >= self._stands_still:
+                return reason
+            before = now
+
+    async def _look(self, client: AIOKafkaConsumer) -> Look:
+        own = await self._consumption()
+        with translated():
+            async with asyncio.timeout(_TIMEOUT):
+                ends = await client.end_offsets(list(own.fetched) or [self._anywhere])
+                committed = {partition: await client.committed(partition) or 0 for partition in own.fetched}
+        return Look(own, ends, committed)
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """A client that asks about the group without being a member of it."""
+        client = AIOKafkaConsumer(
+            **client_settings(self._kafka),
+            group_id=self._group,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
+        try:
+            with translated():
+                await client.start()
+            yield client
+        finally:
+            await client.stop()

@@ -1,0 +1,67 @@
+"""When a consumer stands still, and when it only looks so: told from two looks at it."""
+
+import dataclasses
+
+import pytest
+from aiokafka import TopicPartition
+
+from connector.kafka.watch import Consumption, Look, why_it_stands_still
+
+PLACE = TopicPartition("in", 0)
+OTHER = TopicPartition("in", 1)
+
+
+def a_look(*, end: int = 10, committed: int = 4, fetched: int = 4, finished: int | None = 4, **own: object) -> Look:
+    """A member that has finished what it was handed, and could be handed six records more."""
+    consumption = Consumption(
+        is_member=True, fetched={PLACE: fetched}, finished={} if finished is None else {PLACE: finished}
+    )
+    return Look(dataclasses.replace(consumption, **own), {PLACE: end}, {PLACE: committed})  # type: ignore[arg-type]
+
+
+def test_a_consumer_that_takes_nothing_of_what_is_there_stands_still() -> None:
+    assert why_it_stands_still(a_look(), a_look()) == (
+        "it takes no record of in/0, where there are some from offset 4 on"
+    )
+
+
+def test_a_consumer_that_does_not_commit_what_is_finished_stands_still() -> None:
+    look = a_look(end=10, fetched=10, finished=9)
+    assert why_it_stands_still(look, look) == "it does not commit offset 9 of in/0"
+
+
+def test_a_consumer_outside_its_group_stands_still() -> None:
+    lost = Look(Consumption(is_member=False), {PLACE: 10}, {})
+    assert why_it_stands_still(lost, lost) == "it is no member of its group, or does not answer"
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        pytest.param(a_look(end=4), a_look(end=4), id="nothing to do"),
+        pytest.param(a_look(end=4), a_look(end=10), id="records that have only just come"),
+        pytest.param(a_look(), a_look(fetched=5), id="a step"),
+        pytest.param(a_look(), a_look(handed_out=1), id="a step within what was fetched before"),
+        pytest.param(a_look(held_back=True), a_look(held_back=True), id="held back on purpose"),
+        pytest.param(a_look(held_back=True), a_look(), id="held back until now"),
+        pytest.param(a_look(fetched=10, finished=None), a_look(fetched=10, finished=None), id="work in flight"),
+        pytest.param(
+            a_look(fetched=10, finished=9), a_look(fetched=10, finished=10, committed=9), id="commits that follow"
+        ),
+        pytest.param(a_look(), Look(Consumption(is_member=False), {OTHER: 3}, {}), id="a rebalance that begins"),
+        pytest.param(Look(Consumption(is_member=False), {OTHER: 3}, {}), a_look(), id="a rebalance that ends"),
+        pytest.param(
+            a_look(),
+            Look(Consumption(is_member=True, fetched={OTHER: 0}), {OTHER: 3}, {OTHER: 0}),
+            id="other partitions than before",
+        ),
+    ],
+)
+def test_whoever_takes_a_step_or_has_none_to_take_is_well(before: Look, now: Look) -> None:
+    assert why_it_stands_still(before, now) is None
+
+
+def test_the_lag_counts_from_what_is_committed_while_records_are_in_flight() -> None:
+    """And from what was fetched when none is: behind a transaction's marker there is nothing left to finish."""
+    assert a_look(end=10, committed=4, fetched=9, in_flight=5).lag == 6
+    assert a_look(end=10, committed=9, fetched=10).lag == 0
