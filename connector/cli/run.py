@@ -21,14 +21,15 @@ def run(
 
     import structlog
 
-    from connector import config_file, logs
+    from connector import logs
     from connector.app import STAGES, App
+    from connector.config.file import load
     from connector.errors import Fatal
 
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
     if unknown := [stage for stage in chosen if stage not in STAGES]:
         raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
-    config = config_file.load(file, for_running=True)
+    config = load(file, for_running=True)
     logs.set_up(log_level)
     log = structlog.get_logger("connector")
 

@@ -15,12 +15,12 @@ def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     """The topics that a configuration needs, and what lies on them."""
     from rich.table import Column, Table
 
-    from connector import config_file
     from connector.cli._output import console
+    from connector.config.file import load
     from connector.kafka import catalogue
 
     table = Table(Column("topic", no_wrap=True), "partitions", "kept", "written by", "personal data", "what lies on it")
-    for topic in catalogue.topics_for(config_file.load(file)):
+    for topic in catalogue.topics_for(load(file)):
         personal = "yes" if topic.personal_data else "no"
         table.add_row(topic.name, str(topic.partitions), topic.kept, topic.owner, personal, topic.summary)
     console().print(table)
@@ -31,10 +31,10 @@ def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     """Create what is missing and report what differs. Never deletes, shrinks or changes a topic."""
     import asyncio
 
-    from connector import config_file
+    from connector.config.file import load
     from connector.kafka import catalogue
 
-    config = config_file.load(file)
+    config = load(file)
     report = asyncio.run(catalogue.apply(config.kafka, catalogue.topics_for(config)))
     for name in report.created:
         print(f"created    {name}")

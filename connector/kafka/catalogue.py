@@ -14,7 +14,7 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from connector.config import Config, Kafka
-from connector.config_types import Seconds
+from connector.config.types import Seconds
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import translated

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from connector import config_file
 from connector.app import App
 from connector.config import Config
+from connector.config.file import load
 from connector.doubles.salesforce import SalesforceDouble
 from connector.kafka import catalogue
 from connector.kafka.broker import Broker, kafka_broker
@@ -63,7 +63,7 @@ def _config(file: Path, broker: Broker, doubles: Sandbox) -> Config:
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "SERVICE_PORT": "0",
     }
-    config = config_file.load(file, environment, for_running=True)
+    config = load(file, environment, for_running=True)
     prefix = f"demo-{secrets.token_hex(3)}."  # on a broker that was there, the demo keeps to topics of its own
     return config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
 

@@ -12,7 +12,7 @@ from helpers.service import running_app
 from helpers.waiting import until
 
 from connector.config import Config
-from connector.config_file import load
+from connector.config.file import load
 from connector.doubles import pisano
 from connector.kafka import catalogue
 from connector.sandbox.doubles import Sandbox, sandbox

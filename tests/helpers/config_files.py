@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from connector.config import Config
-from connector.config_file import ConfigError, load
+from connector.config.file import ConfigError, load
 
 MINIMAL = """\
 kafka: {bootstrap_servers: "localhost:9092"}

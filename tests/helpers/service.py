@@ -16,7 +16,7 @@ import yaml
 
 from connector.app import STAGES, App
 from connector.config import Config, Kafka
-from connector.config_file import load
+from connector.config.file import load
 from connector.doubles.pisano import PisanoDouble
 from connector.doubles.salesforce import SalesforceDouble
 from connector.kafka import catalogue

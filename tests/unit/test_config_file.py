@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.config import ClientCredentials, SendHours
-from connector.config_file import ConfigError, load
+from connector.config.file import ConfigError, load
 from connector.limits import Window
 from connector.templates import Template
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers.config_files import MINIMAL, mistakes, read
 
-from connector.config_file import ConfigError, load
+from connector.config.file import ConfigError, load
 
 
 @pytest.mark.parametrize(

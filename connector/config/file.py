@@ -15,10 +15,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from connector import _yaml_tree
-from connector._yaml_tree import Key, Place, Tree
-from connector.config import Config, not_yet_supported
-from connector.config_checks import check
+from connector.config import Config, _yaml_tree, not_yet_supported
+from connector.config._yaml_tree import Key, Place, Tree
+from connector.config.checks import check
 from connector.errors import Fatal
 from connector.surveys.scope import one_of
 from connector.templates import TemplateError
@@ -102,7 +101,7 @@ def read(path: str | Path, environ: Mapping[str, str] = os.environ) -> ConfigFil
     if report.problems or config is None:
         raise ConfigError(report.problems)
     later = _Report(str(path), tree)
-    for key, _ in not_yet_supported(config):
+    for key in not_yet_supported(config):
         later.add(key, "this is not supported yet, so `connector run` refuses this file")
     return ConfigFile(config, later.problems)
 

@@ -1,0 +1,33 @@
+"""The configuration as frozen, typed objects. `connector.config.file` reads a YAML file into these.
+
+One module for each part of the file. A setting whose behaviour is not built yet is parsed and validated like any other
+and named by `not_yet_supported`, so that a file never means less than it says.
+"""
+
+from connector.config.feedback import FeedbackRule
+from connector.config.kafka import Kafka
+from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
+from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
+from connector.config.surveys import Lookup, Protect, Survey
+from connector.config.types import SendHours
+from connector.config.whole import Config, Service, not_yet_supported
+
+__all__ = [
+    "Account",
+    "AuthorizedApp",
+    "ClientCredentials",
+    "Config",
+    "FeedbackRule",
+    "JwtBearer",
+    "Kafka",
+    "Lookup",
+    "Protect",
+    "PubSub",
+    "Salesforce",
+    "SendHours",
+    "Service",
+    "StaticToken",
+    "Survey",
+    "Webhook",
+    "not_yet_supported",
+]

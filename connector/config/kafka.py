@@ -1,0 +1,49 @@
+"""The section `kafka`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from connector.config.model import Model
+from connector.config.types import Brokers, Secret, Text, TopicPrefix, Whole
+
+
+class Kafka(Model):
+    """The cluster that the topics lie on. Files are looked for from the folder that the connector is started in."""
+
+    bootstrap_servers: Brokers
+    """Some brokers of the cluster; they tell which others there are."""
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """What the brokers' listener speaks."""
+
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in; `SASL_PLAINTEXT` and `SASL_SSL` need it, and the two below."""
+
+    sasl_username: Text | None = None
+    """Who logs in."""
+
+    sasl_password: Secret | None = None
+    """The password that goes with it."""
+
+    ssl_ca_file: Text | None = None
+    """PEM file of the authorities that vouch for the brokers; without it, those that the machine trusts."""
+
+    ssl_cert_file: Text | None = None
+    """PEM file of our own certificate, where the brokers ask for one."""
+
+    ssl_key_file: Text | None = None
+    """PEM file of its key, without a passphrase; without it, the key stands in the certificate's file."""
+
+    topic_prefix: TopicPrefix = ""
+    """Stands before every topic, consumer group and transactional id, so that installations can share a cluster."""
+
+    replication_factor: Annotated[Whole, Field(ge=-1, le=32767)] = -1
+    """Copies of each topic that `connector topics apply` creates; -1 is the brokers' own default.replication.factor."""
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> "Kafka":
+        wants = self.security_protocol.startswith("SASL")
+        if wants and not (self.sasl_mechanism and self.sasl_username and self.sasl_password):
+            raise ValueError(f"{self.security_protocol} needs sasl_mechanism, sasl_username and sasl_password")
+        return self

@@ -1,0 +1,120 @@
+"""The section `salesforce`. A § is a section of the contract that a fact was taken from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from connector.config.model import Model
+from connector.config.types import (
+    ApiVersion,
+    Channel,
+    ClientName,
+    Endpoint,
+    Number,
+    Secret,
+    Text,
+    Timeout,
+    Url,
+    Whole,
+    is_loopback,
+)
+
+
+class ClientCredentials(Model):
+    """The client credentials flow of an External Client App; the app's run-as user is who reads and writes."""
+
+    method: Literal["client_credentials"]
+    """Chooses this flow."""
+
+    client_id: Text
+    """The app's consumer key."""
+
+    client_secret: Secret
+    """The app's consumer secret."""
+
+
+class JwtBearer(Model):
+    """The JWT bearer flow of an External Client App."""
+
+    method: Literal["jwt_bearer"]
+    """Chooses this flow."""
+
+    client_id: Text
+    """The app's consumer key."""
+
+    username: Text
+    """The user who reads and writes."""
+
+    private_key: Secret
+    """The RSA key whose certificate the app holds: PEM without a passphrase, best given as `${file:…}`."""
+
+    audience: Url = "https://login.salesforce.com"
+    """Whom the login is for: `https://test.salesforce.com` for a sandbox org; some orgs take their My Domain."""
+    # salesforce §G
+
+
+class PubSub(Model):
+    """The Pub/Sub API, which the changes come from."""
+
+    endpoint: Endpoint = "api.pubsub.salesforce.com:7443"
+    """Salesforce's own; another one is for a stand-in."""
+
+    tls: bool = True
+    """`false` speaks plain text, which is allowed for loopback addresses only."""
+
+    start: Literal["latest", "earliest"] = "latest"
+    """Where a channel begins that has no position yet: with what changes from now on, or with what Salesforce still has
+    of the last 72 h."""
+
+    lost_position: Literal["stop", "earliest"] = "stop"
+    """What to do when Salesforce no longer knows a position, so that changes may be lost: stop and let a person decide,
+    or go on with what Salesforce still has of the last 72 h."""
+
+    idle_timeout: Timeout = 300.0
+    """Silence after which a stream counts as broken: a healthy one says something at least every 270 s."""
+    # salesforce §0.3
+
+    @model_validator(mode="after")
+    def _plain_text_is_local(self) -> "PubSub":
+        if not self.tls and not is_loopback(self.endpoint.rpartition(":")[0]):
+            raise ValueError("tls: false is allowed for loopback addresses only")
+        return self
+
+
+class Salesforce(Model):
+    """The org that changes come from and answers go to."""
+
+    login_url: Url
+    """The org's My Domain, such as `https://acme.my.salesforce.com`."""
+
+    auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="method")]
+    """How to log in."""
+
+    channels: Annotated[tuple[Channel, ...], Field(min_length=1)]
+    """What to follow. Of a channel that carries several objects, those are kept that a survey is `on`."""
+
+    pubsub: PubSub = PubSub()
+    """How to follow it."""
+
+    rest_version: ApiVersion = "66.0"
+    """Of the REST API; every org has had 66.0 since spring 2026."""
+
+    client_name: ClientName = "pisano-connector"
+    """What Salesforce calls us in `changeOrigin`; a change that carries this name is our own and invites nobody."""
+
+    timeout: Timeout = 30.0
+    """For one REST call: Salesforce ends a query after 120 s, and a lookup by Id that needs 30 s is an outage."""
+
+    calls_per_second: Annotated[Number, Field(gt=0)] = 10.0
+    """REST calls, evenly spaced: far below what Salesforce takes at once, far above what we need."""
+
+    write_batch: Annotated[Whole, Field(ge=1, le=200)] = 200
+    """Records that one call may write; 200 is the bound of Salesforce's collections."""
+    # salesforce §D2
+
+    @field_validator("channels")
+    @classmethod
+    def _no_channel_twice(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(channels)) != len(channels):
+            raise ValueError("a channel stands here twice")
+        return channels

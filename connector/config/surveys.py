@@ -1,0 +1,83 @@
+"""The section `surveys`: who is asked, when, and how."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from connector.config.model import Allowed, Model, NotYet
+from connector.config.types import CampaignId, FieldName, Hours, NotBlank, Seconds, Share, Text, VariableName
+from connector.templates import Condition, Template
+
+
+class Lookup(Model):
+    """A record that is read from Salesforce for the survey's templates, once `when` has picked the change."""
+
+    object: FieldName
+    """The object, such as `Contact`."""
+
+    id: NotBlank
+    """Which record: its Id. It may use the lookups above it. Where it gives none, or there is no such record, each
+    field is empty."""
+
+    fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
+    """What is read, and what templates may name: `{{ contact.Email }}` for the lookup `contact`."""
+
+
+class Protect(Model):
+    """Contact protection. An invitation that is not sent is recorded with the reason; no or no valid address is one."""
+
+    opted_out: Template | None = None
+    """Whoever this is true for is not invited. Empty, false and the text `false` are not true."""
+
+    once_per: Annotated[Seconds | None, NotYet()] = None
+    """The same person is invited once in this time."""
+
+    sample: Annotated[Share, NotYet()] = 1.0
+    """The part of the customers that is invited."""
+
+    send_between: Annotated[Hours | None, NotYet()] = None
+    """The hours in which invitations are sent."""
+
+
+class Survey(Model):
+    """Which change invites which customers to which campaign."""
+
+    on: FieldName
+    """The object or platform event, such as `Case`, `Store__c` or `Store_Visit__e`; a channel must carry it."""
+
+    when: Condition | None = None
+    """Which of its changes; without it, each one. It is decided before lookups are made, so it cannot name them."""
+
+    lookup: dict[VariableName, Lookup] = {}
+    """Records that the changed one points to."""
+
+    account: Annotated[str, Allowed("a name under `pisano`")]
+    """The Pisano account that invites."""
+
+    campaign: CampaignId
+    """The e-mail campaign."""
+
+    email: NotBlank
+    """The customer's address."""
+
+    custom_attributes: dict[Text, Template] = {}
+    """What Pisano is told about the customer. What renders empty is left out."""
+
+    built_in_responses: dict[Text, Template] = {}
+    """What Pisano is told about the occasion: a key is a question key of the campaign's flow. What renders empty is
+    left out."""
+
+    delay: Annotated[Seconds, NotYet()] = 0.0
+    """How long after the change the invitation is sent."""
+
+    protect: Protect = Protect()
+    """Who is not invited."""
+
+    def templates(self) -> Iterator[Template | Condition]:
+        """Every template and condition, wherever it stands."""
+        yield from (template for template in (self.when, self.protect.opted_out) if template is not None)
+        yield self.email
+        yield from (lookup.id for lookup in self.lookup.values())
+        yield from self.custom_attributes.values()
+        yield from self.built_in_responses.values()

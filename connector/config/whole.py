@@ -1,0 +1,66 @@
+"""The whole file, and the section `service`."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from connector.config.feedback import FeedbackRule
+from connector.config.kafka import Kafka
+from connector.config.model import Model, NotYet
+from connector.config.pisano import Account
+from connector.config.salesforce import Salesforce
+from connector.config.surveys import Survey
+from connector.config.types import Name, Text, Timeout, Whole
+
+
+class Service(Model):
+    """The port for webhooks, `/healthz`, `/readyz` and `/metrics`, and how the service ends."""
+
+    host: Text = "127.0.0.1"
+    """The address to listen on; `0.0.0.0` is all that the machine has."""
+
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 8080
+    """0 picks a free one and prints it."""
+
+    drain: Timeout = 25.0
+    """How long SIGTERM lets what is under way be finished: below the 30 s that orchestrators commonly grant."""
+
+
+class Config(Model):
+    """These sections make up the file."""
+
+    kafka: Kafka
+    """The topics between the stages."""
+
+    salesforce: Salesforce
+    """Where changes come from, and answers go to."""
+
+    pisano: Annotated[dict[Name, Account], Field(min_length=1)]
+    """Who e-mails the surveys."""
+
+    surveys: Annotated[dict[Name, Survey], Field(min_length=1)]
+    """Who is asked, when, and how."""
+
+    feedback: dict[Name, FeedbackRule] = {}
+    """What becomes of an answer."""
+
+    service: Service = Service()
+    """The port, and the end."""
+
+
+def not_yet_supported(config: Config) -> Iterator[tuple[str, ...]]:
+    """The key path of each setting that is understood but whose behaviour is still to come."""
+    return _not_yet((), config)
+
+
+def _not_yet(path: tuple[str, ...], value: object) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _not_yet((*path, name), inner)
+    if isinstance(value, Model):
+        for name, field in type(value).model_fields.items():
+            inner = getattr(value, name)
+            if any(isinstance(mark, NotYet) for mark in field.metadata) and inner != field.default:
+                yield (*path, name)
+            yield from _not_yet((*path, name), inner)
