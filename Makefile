@@ -25,14 +25,16 @@ check: $(READY) ## what must hold before a change is taken: style, types, import
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/connector topics docs --check
+	$(BIN)/python -m connector.config.reference --check
 	$(BIN)/python -m connector.salesforce.proto.generate --check
 
 format: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY) ## write the generated files: schemas, the topics' page, the Pub/Sub stubs
+schemas: $(READY) ## write the generated files: schemas, the pages on topics and settings, the Pub/Sub stubs
 	$(BIN)/connector topics docs
+	$(BIN)/python -m connector.config.reference
 	$(BIN)/python -m connector.salesforce.proto.generate
 
 clean: ## remove .venv and what the tools leave behind
