@@ -11,7 +11,7 @@ import structlog
 from connector import salesforce
 from connector.config import ClientCredentials, Config
 from connector.health import Server
-from connector.kafka import catalogue
+from connector.kafka import catalogue, topics
 from connector.kafka.channel_log import POSITIONS, ChannelLog
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
@@ -110,7 +110,7 @@ class App:
 
     async def _start(self) -> None:
         config = self._config
-        await catalogue.require(config.kafka, catalogue.topics_for(config))
+        await topics.require(config.kafka, catalogue.topics_for(config))
         await self._publisher.start()
         self._resources.push_async_callback(self._publisher.stop)
         http = await self._resources.enter_async_context(httpx.AsyncClient())
@@ -219,7 +219,7 @@ class App:
             self._publisher.send,
             topic,
             read_writes=writes,
-            kept=catalogue.retention("salesforce.writes"),
+            kept=catalogue.retention(self._config.kafka, "salesforce.writes"),
             metrics=self.metrics,
         )
         return self._worker("write", [self._prefix + "pisano.feedback"], write.handle, write.forget)

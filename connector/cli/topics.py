@@ -32,10 +32,10 @@ def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     import asyncio
 
     from connector.config.file import load
-    from connector.kafka import catalogue
+    from connector.kafka import catalogue, topics
 
     config = load(file)
-    report = asyncio.run(catalogue.apply(config.kafka, catalogue.topics_for(config)))
+    report = asyncio.run(topics.apply(config.kafka, catalogue.topics_for(config)))
     for name in report.created:
         print(f"created    {name}")
     for name in report.unchanged:

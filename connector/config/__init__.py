@@ -5,7 +5,7 @@ and named by `not_yet_supported`, so that a file never means less than it says.
 """
 
 from connector.config.feedback import FeedbackRule
-from connector.config.kafka import Kafka
+from connector.config.kafka import Kafka, TopicSettings
 from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
 from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
 from connector.config.surveys import Lookup, Protect, Survey
@@ -28,6 +28,7 @@ __all__ = [
     "Service",
     "StaticToken",
     "Survey",
+    "TopicSettings",
     "Webhook",
     "not_yet_supported",
 ]

@@ -4,11 +4,16 @@ It looks at plain data and passes over whatever is malformed, so that these mist
 that the models report.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from pydantic import ValidationError
+
+from connector.config import TopicSettings
+from connector.kafka.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
 from connector.limits import Window
 from connector.surveys.scope import FEEDBACK, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.templates import Condition, Template, TemplateError, VariablePath
@@ -38,6 +43,7 @@ def check(data: object) -> Iterator[Finding]:
     for name in accounts:
         yield from _limits(("pisano", name, "limits"), _map(accounts, name).get("limits"))
     yield from _webhooks(accounts)
+    yield from _topics(("kafka", "topics"), _map(_map(data, "kafka"), "topics"))
     if rules and accounts and not any("webhook" in _map(accounts, name) for name in accounts):
         yield Finding(("feedback",), "no account under pisano has a webhook, so no feedback can arrive")
 
@@ -129,6 +135,41 @@ def _webhooks(accounts: dict[str, Any]) -> Iterator[Finding]:
         if path in taken:
             yield Finding(("pisano", name, "webhook", "path"), f"{path} belongs to {taken[path]}; choose another")
         taken.setdefault(path, f"the account {name}")
+
+
+def _topics(key: Key, changes: dict[str, Any]) -> Iterator[Finding]:
+    known = {topic.family: topic for topic in catalogue()}
+    wanted = dict(known)
+    for name, settings in changes.items():
+        if name not in known:
+            yield Finding((*key, name), f"there is no such topic; {one_of(name, known)}")
+        elif known[name].retention is None:
+            why = "its last records are kept for ever, and found again by the number of partitions"
+            yield Finding((*key, name), f"nothing about {name} can be different: {why}")
+        else:
+            try:
+                wanted[name] = known[name].changed_by(TopicSettings.model_validate(settings))
+            except ValidationError:
+                del wanted[name]  # the models report it
+    for work, memory in MEMORY_OF.items():
+        if {work, memory} <= wanted.keys():
+            yield from _memory(key, changes, wanted[work], wanted[memory])
+
+
+def _memory(key: Key, changes: dict[str, Any], work: Topic, memory: Topic) -> Iterator[Finding]:
+    """What was done is remembered in the partition of the record that it was done for, and for longer than that."""
+
+    def where(setting: str) -> Key:
+        return next((*key, name, setting) for name in (memory.name, work.name) if setting in _map(changes, name))
+
+    if memory.partitions != work.partitions:
+        counts = f"{work.name} has {work.partitions} partitions and {memory.name} {memory.partitions}"
+        yield Finding(where("partitions"), f"{counts}; they must have the same number")
+    kept, remembered = work.retention or math.inf, memory.retention or math.inf
+    if remembered < kept + REMEMBERED_LONGER:
+        times = f"{work.name} is kept for {kept / 86400:g} days and {memory.name} for {remembered / 86400:g}"
+        why = f"it must be at least {REMEMBERED_LONGER / 86400:g} days more, or a replay does again what was done"
+        yield Finding(where("retention"), f"{times}; {why}")
 
 
 def _limits(key: Key, limits: object) -> Iterator[Finding]:

@@ -4,8 +4,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from connector.config.model import Model
-from connector.config.types import Brokers, Secret, Text, TopicPrefix, Whole
+from connector.config.model import Allowed, Model
+from connector.config.types import Brokers, Retention, Secret, Text, TopicPrefix, Whole
+
+_InCatalogue = Annotated[str, Allowed("a name from [topics/](../topics/README.md), without `.{entity}`")]
+
+
+class TopicSettings(Model):
+    """What is to be different about a topic, or about the topics of all entities, than in the catalogue.
+
+    `connector topics apply` creates a topic so; of one that exists already it says what differs. Nothing can be
+    different about `salesforce.positions`: its last records are kept for ever, and found again by the number of
+    partitions.
+    """
+
+    retention: Retention | None = None
+    """How long records are kept, and so how far back a stage can be replayed. `pisano.attempts` and `salesforce.writes`
+    remember what was done: they are kept at least 7 days longer than `pisano.invitations` and `pisano.feedback`, or a
+    replay would e-mail or write a second time."""
+
+    partitions: Annotated[Whole, Field(ge=1, le=1000)] | None = None
+    """How many workers can share a stage's work; no stage has work for 1000. `pisano.attempts` has as many as
+    `pisano.invitations`, and `salesforce.writes` as many as `pisano.feedback`. Decide before the topics are created:
+    partitions that are added later move keys away from what is remembered of them."""
 
 
 class Kafka(Model):
@@ -40,6 +61,9 @@ class Kafka(Model):
 
     replication_factor: Annotated[Whole, Field(ge=-1, le=32767)] = -1
     """Copies of each topic that `connector topics apply` creates; -1 is the brokers' own default.replication.factor."""
+
+    topics: dict[_InCatalogue, TopicSettings] = {}
+    """What is to be different about topics: `{salesforce.cdc: {retention: 30d, partitions: 12}}`."""
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> "Kafka":

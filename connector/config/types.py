@@ -16,6 +16,7 @@ from connector.templates import Template
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 10 * 366 * 86400.0  # seconds: ten years is a slip of the pen, and no event loop waits that long
+_SHORTEST_KEPT = 3600.0  # seconds: less is a unit that was forgotten, or lost while a stage is away for a moment
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
 
 
@@ -34,6 +35,12 @@ def _seconds(value: object) -> object:
             raise ValueError("a duration is a number with a unit: 30s, 15m, 2h or 30d")
         return float(match[1]) * _UNITS[match[2] or "s"]
     return _number(value)
+
+
+def _long_enough(seconds: float) -> float:
+    if seconds < _SHORTEST_KEPT:
+        raise ValueError("records are kept for at least 1h; a number without a unit is seconds")
+    return seconds
 
 
 def _share(value: object) -> object:
@@ -113,6 +120,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 HttpError = Annotated[Whole, Field(ge=400, le=599)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=_LONGEST), _DURATION]
 Timeout = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=_LONGEST), _TIMEOUT]
+Retention = Annotated[Seconds, AfterValidator(_long_enough), Allowed("at least 1h, like 36h or 30d")]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1), _SHARE]
 ShareBelowAll = Annotated[Share, Field(lt=1), Allowed("like 25%, below 100%", _SHARE.written)]
 Limit = Annotated[Window, BeforeValidator(_window), Allowed("calls per time, like 20/5s, 40/2m or 100/1h")]

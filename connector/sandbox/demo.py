@@ -15,7 +15,7 @@ from connector.app import App
 from connector.config import Config
 from connector.config.file import load
 from connector.doubles.salesforce import SalesforceDouble
-from connector.kafka import catalogue
+from connector.kafka import catalogue, topics
 from connector.kafka.broker import Broker, kafka_broker
 from connector.sandbox.doubles import Sandbox, sandbox
 from connector.sandbox.story import Fate, Story, close_cases, open_cases
@@ -45,7 +45,7 @@ async def play(file: Path, say: Say, patience: float = _PATIENCE) -> Played:
     async with kafka_broker(say=say) as broker, sandbox() as doubles:
         config = _config(file, broker, doubles)
         say("Creating the topics …")
-        await catalogue.apply(config.kafka, catalogue.topics_for(config))
+        await topics.apply(config.kafka, catalogue.topics_for(config))
         say("Starting the five stages …")
         async with App(config) as app:
             doubles.expect_webhooks_at(app.address)

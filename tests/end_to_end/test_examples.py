@@ -15,6 +15,7 @@ from connector.config import Config
 from connector.config.file import load
 from connector.doubles import pisano
 from connector.kafka import catalogue
+from connector.kafka.topics import apply
 from connector.sandbox.doubles import Sandbox, sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ async def example(name: str, bootstrap_servers: str, prefix: str) -> AsyncIterat
         environ = {**both.environment(), "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers, "SERVICE_PORT": "0"}
         config = load(ROOT / "examples" / name, environ, for_running=True)
         config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
-        await catalogue.apply(config.kafka, catalogue.topics_for(config))
+        await apply(config.kafka, catalogue.topics_for(config))
         async with running_app(config) as app:
             both.expect_webhooks_at(app.address)
             await until(lambda: both.salesforce.streams)

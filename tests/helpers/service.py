@@ -19,7 +19,7 @@ from connector.config import Config, Kafka
 from connector.config.file import load
 from connector.doubles.pisano import PisanoDouble
 from connector.doubles.salesforce import SalesforceDouble
-from connector.kafka import catalogue
+from connector.kafka import catalogue, topics
 from helpers.waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
@@ -83,7 +83,7 @@ async def set_up(
         "PISANO_WEBHOOK_SECRET": WEBHOOK_SECRET,
     }
     config = load(file, environ, for_running=True)
-    await catalogue.apply(config.kafka, catalogue.topics_for(config))
+    await topics.apply(config.kafka, catalogue.topics_for(config))
     return Setup(file, environ, config)
 
 

@@ -18,10 +18,11 @@ from helpers.waiting import until
 
 from connector.config import Config, Kafka
 from connector.errors import Fatal
-from connector.kafka.catalogue import Difference, apply, require, topics_for
+from connector.kafka.catalogue import topics_for
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.stage_worker import InRecord
+from connector.kafka.topics import Difference, apply, require
 
 
 @pytest.fixture
@@ -97,6 +98,38 @@ async def test_what_differs_is_said_and_not_changed(config: Config) -> None:
     assert await as_they_stand(config.kafka, [name]) == before
     with pytest.raises(Fatal, match=r"pisano.invitations has 9 partitions and pisano.attempts 6"):
         await require(config.kafka, topics_for(config))
+
+
+@pytest.fixture
+def wishful(file: Path) -> Config:
+    """A configuration that wants some topics to be different than the catalogue says."""
+    changes = (
+        "{salesforce.cdc: {retention: 30d, partitions: 3}, pisano.attempts: {retention: 800d, partitions: 2}, "
+        "pisano.invitations: {partitions: 2}}"
+    )
+    return read(file.parent, file.read_text().replace("topic_prefix:", f"topics: {changes}, topic_prefix:"))
+
+
+async def test_what_the_configuration_wants_otherwise_is_created_and_compared_so(
+    config: Config, wishful: Config
+) -> None:
+    prefix, wanted = wishful.kafka.topic_prefix, topics_for(wishful)
+    settings = {"cleanup.policy": "compact,delete", "retention.ms": f"{400 * 86_400_000}", "segment.bytes": "67108864"}
+    forgetful = await topics.create(wishful.kafka, "pisano.attempts", 2, **settings)
+    await as_they_stand(wishful.kafka, [forgetful])
+    report = await apply(wishful.kafka, wanted)
+    assert report.differences == [
+        Difference(topic=forgetful, setting="retention.ms", is_="34560000000", should_be="69120000000")
+    ]
+    with pytest.raises(Fatal, match=rf"Kafka deletes records of {forgetful} that are still needed"):
+        await require(wishful.kafka, wanted)
+
+    stand = await as_they_stand(wishful.kafka, [f"{prefix}salesforce.cdc.Case", f"{prefix}pisano.invitations"])
+    cases, invitations = stand[f"{prefix}salesforce.cdc.Case"], stand[f"{prefix}pisano.invitations"]
+    assert (cases["partitions"], cases["retention.ms"]) == ("3", "2592000000")
+    assert (invitations["partitions"], invitations["retention.ms"]) == ("2", "2592000000")
+
+    await require(config.kafka, topics_for(config))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ import yaml
 from helpers.config_files import MINIMAL, read
 
 from connector import records
-from connector.kafka.catalogue import Topic, catalogue, entity_topics, topics_for
+from connector.kafka.catalogue import (
+    MEMORY_OF,
+    REMEMBERED_LONGER,
+    Topic,
+    catalogue,
+    entity_topics,
+    retention,
+    topics_for,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,11 +49,11 @@ def test_what_a_stage_reads_back_outlives_what_can_be_replayed() -> None:
     """Else a replay would e-mail a customer again, or write an answer again, or a channel would forget its position."""
     topics = by_name()
     assert topics["salesforce.positions"].settings()["cleanup.policy"] == "compact"
-    for replayed, memory in (("pisano.invitations", "pisano.attempts"), ("pisano.feedback", "salesforce.writes")):
+    for replayed, memory in MEMORY_OF.items():
         kept, remembered = topics[replayed].retention, topics[memory].retention
         assert kept is not None
         assert remembered is not None
-        assert kept < remembered
+        assert kept + REMEMBERED_LONGER <= remembered
         assert topics[replayed].partitions == topics[memory].partitions
     for topic in catalogue():
         assert topic.settings()["retention.bytes"] == "-1"  # a broker's own default may be to delete by size
@@ -64,6 +73,21 @@ def test_a_configuration_needs_a_topic_for_each_entity_and_those_that_all_need(t
         *entity_topics(config).values(),
         *(f"acme-{topic.name}" for topic in catalogue() if "{entity}" not in topic.name),
     }
+
+
+def test_a_configuration_may_want_other_retention_and_partitions(tmp_path: Path) -> None:
+    """Of the topics of all entities by one name; what it does not mention stays as it is."""
+    changes = "topics: {salesforce.cdc: {retention: 30d, partitions: 12}, salesforce.writes: {retention: 90d}}"
+    text = MINIMAL.replace('"}\n', f'", topic_prefix: acme-, {changes}}}\n', 1)
+    config = read(tmp_path, text.replace("[/data/CaseChangeEvent]", "[/data/CaseChangeEvent, /data/LeadChangeEvent]"))
+    wanted = {topic.name: topic for topic in topics_for(config)}
+    for entity in ("Case", "Lead"):
+        cdc = wanted[f"acme-salesforce.cdc.{entity}"]
+        assert (cdc.retention, cdc.partitions, cdc.kept) == (30 * 86400, 12, "30 days")
+        assert cdc.settings()["retention.ms"] == "2592000000"
+    assert retention(config.kafka, "salesforce.writes") == timedelta(days=90)
+    assert wanted["acme-salesforce.writes"].partitions == by_name()["salesforce.writes"].partitions
+    assert retention(config.kafka, "pisano.attempts") == timedelta(seconds=by_name()["pisano.attempts"].retention or 0)
 
 
 @pytest.fixture

@@ -1,0 +1,148 @@
+"""The topics of a configuration as they stand in Kafka: what is missing is created, what differs is said."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from pydantic import BaseModel
+
+from connector.config import Kafka
+from connector.errors import Fatal
+from connector.kafka.catalogue import MEMORY_OF, Topic
+from connector.kafka.connection import admin_client
+from connector.kafka.errors import translated
+
+_TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
+_LOOK = 0.05  # seconds between two looks whether a topic is known
+
+
+class Difference(BaseModel):
+    """A setting of an existing topic that is not as the configuration says."""
+
+    topic: str
+    setting: str
+    is_: str
+    should_be: str
+
+
+class Report(BaseModel):
+    """What `apply` did and found."""
+
+    created: list[str] = []
+    unchanged: list[str] = []
+    differences: list[Difference] = []
+
+
+async def apply(kafka: Kafka, topics: Sequence[Topic]) -> Report:
+    """Creates what is missing and reports what differs; never deletes, shrinks or changes anything.
+
+    A topic that somebody else creates at the same moment counts as unchanged.
+
+    Raises:
+        Fatal: No broker answers, or it refuses us. The topics that it did not refuse are there all the same.
+    """
+    async with admin_client(kafka) as admin:
+        existing = await _existing(admin, topics)
+        created = await _create(admin, [topic for topic in topics if topic.name not in existing], kafka)
+        await _until_known(admin, [topic for topic in topics if topic.name in created])
+        present = [topic for topic in topics if topic.name in existing]
+        differences = _differences(present, existing, await _settings(admin, present))
+    changed = {*created, *(difference.topic for difference in differences)}
+    unchanged = [topic.name for topic in topics if topic.name not in changed]
+    return Report(created=created, unchanged=unchanged, differences=differences)
+
+
+async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
+    """Looks whether the stages can work with the topics as they are.
+
+    Raises:
+        Fatal: A topic is missing, two do not have as many partitions as each other that must, or Kafka deletes what a
+            stage reads back when it starts, so that it would resume elsewhere or ask a customer twice.
+    """
+    async with admin_client(kafka) as admin:
+        existing = await _existing(admin, topics)
+        settings = await _settings(admin, [t for t in topics if t.is_read_back and t.name in existing])
+    missing = [topic.name for topic in topics if topic.name not in existing]
+    if missing:
+        raise Fatal(
+            f"these topics are missing in Kafka, or hidden from this user: {', '.join(missing)}. "
+            "Create them with `connector topics apply`."
+        )
+    for one, other in MEMORY_OF.items():
+        counts = [existing[kafka.topic_prefix + name] for name in (one, other)]
+        if counts[0] != counts[1]:
+            raise Fatal(f"{one} has {counts[0]} partitions and {other} {counts[1]}; they must have the same number.")
+    forgetful = [
+        topic.name for topic in topics if topic.name in settings and topic.is_forgotten_early(settings[topic.name])
+    ]
+    if forgetful:
+        raise Fatal(
+            f"Kafka deletes records of {', '.join(forgetful)} that are still needed. Set cleanup.policy, retention.ms "
+            "and retention.bytes as `connector topics apply` says."
+        )
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> list[str]:
+    """The names of those that were created; one that is there by now is not among them."""
+    with translated():
+        answer = await admin.create_topics([_new(topic, kafka) for topic in topics], timeout_ms=_TIMEOUT)
+    errors = {row["topic"]: (for_code(row["error_code"]), row) for row in answer.to_object()["topic_errors"]}
+    refused = [
+        f"  {name}: {row.get('error_message') or error.__name__}"
+        for name, (error, row) in errors.items()
+        if error not in {NoError, TopicAlreadyExistsError}
+    ]
+    if refused:
+        raise Fatal("\n".join(["Kafka refuses to create these topics:", *refused]))
+    return [topic.name for topic in topics if errors[topic.name][0] is NoError]
+
+
+async def _until_known(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
+    """The controller creates topics; the broker that the next client asks hears of them a moment later."""
+    with translated():
+        async with asyncio.timeout(_TIMEOUT / 1000):
+            while len(await _existing(admin, topics)) < len(topics):  # noqa: ASYNC110 - Kafka calls nobody
+                await asyncio.sleep(_LOOK)
+
+
+async def _existing(admin: AIOKafkaAdminClient, topics: Iterable[Topic]) -> dict[str, int]:
+    """The number of partitions of each topic that is there."""
+    names = {topic.name for topic in topics}
+    with translated():
+        present = names.intersection(await admin.list_topics())
+        described = await admin.describe_topics(sorted(present)) if present else []
+    return {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
+
+
+async def _settings(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
+    """Kafka's own configuration of each topic, by its name."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
+    found: dict[str, dict[str, str]] = {}
+    with translated():
+        for answer in await admin.describe_configs(resources) if resources else ():
+            for code, _, _, name, entries in answer.resources:
+                if code:
+                    raise for_code(code)(f"the settings of {name} cannot be read")
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+def _differences(
+    topics: Sequence[Topic], partitions: Mapping[str, int], settings: Mapping[str, Mapping[str, str]]
+) -> list[Difference]:
+    found: list[Difference] = []
+    for topic in topics:
+        actual = {**settings[topic.name], "partitions": str(partitions[topic.name])}
+        for setting, value in {**topic.settings(), "partitions": str(topic.partitions)}.items():
+            is_ = actual.get(setting, "")
+            if sorted(is_.split(",")) != sorted(value.split(",")):
+                found.append(Difference(topic=topic.name, setting=setting, is_=is_, should_be=value))
+    return found
+
+
+def _new(topic: Topic, kafka: Kafka) -> NewTopic:
+    new = NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=1, topic_configs=topic.settings())
+    new.replication_factor = kafka.replication_factor  # its constructor refuses -1, which is the broker's default
+    return new
