@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Protocol, Self
 
 import httpx
@@ -187,7 +188,7 @@ class App:
 
         send = Send(
             config.pisano,
-            lambda account, partition: Ledger.open(config.kafka, account, partition),
+            partial(Ledger.open, config.kafka),
             http,
             grace=config.service.drain,
             dead_letter=letters.of_record,

@@ -4,6 +4,7 @@ Keys and CloudEvents attributes are described topic by topic in `topics/*.yaml`.
 """
 
 import hashlib
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -135,6 +136,11 @@ class Attempt(Record):
     detail: str | None = None
     begun_at: AwareDatetime
     settled_at: AwareDatetime | None = None
+
+    @property
+    def last_known_at(self) -> datetime:
+        """When the call was last known to be under way."""
+        return self.settled_at or self.begun_at
 
 
 class Settlement(Record):

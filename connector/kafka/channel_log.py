@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
+from pydantic import ValidationError
 
 from connector.config import Kafka
+from connector.errors import Fatal
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.connection import close, transaction, transactional_producer
 from connector.kafka.read_back import read_back
@@ -28,6 +30,7 @@ class ChannelLog:
         """Fences the worker that had the channel, and finds its `position`. Does nothing while it is open.
 
         Raises:
+            Fatal: What lies where its position should be is none.
             Retryable: Kafka is away.
         """
         if self._producer is not None:
@@ -78,6 +81,15 @@ class ChannelLog:
     async def _last_position(self) -> Position | None:
         last = None
         async for record in read_back(self._kafka, self._topic, self._partition):
-            if record.key == self.channel.encode() and record.value is not None:
-                last = record.value
-        return Position.model_validate_json(last) if last else None
+            if record.key == self.channel.encode():
+                last = record
+        if last is None or last.value is None:
+            return None
+        try:
+            return Position.model_validate_json(last.value)
+        except ValidationError as error:
+            raise Fatal(
+                f"{self._topic}, partition {self._partition}, offset {last.offset} is no position, so where"
+                f" {self.channel} goes on is not known. Write the position before it again under the same key, or a"
+                " record without a value to begin where salesforce.pubsub.start says."
+            ) from error

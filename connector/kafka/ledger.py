@@ -54,21 +54,24 @@ class Ledger:
         self.account = account
         self.outcomes: dict[str, Outcome] = {}  # by invitation id
         self.begun: dict[str, Attempt] = {}  # by attempt id: begun, and nobody knows what became of it
-        self.calls: dict[str, datetime] = {}  # by attempt id: when the call was last known to be under way
+        self.earlier_calls: dict[str, datetime] = {}  # by attempt id: when the call was last known to be under way
         self._kafka = kafka
         self._partition = partition
         self._producer = producer
         self._one_transaction = asyncio.Lock()
 
     @classmethod
-    async def open(cls, kafka: Kafka, account: str, partition: int) -> Self:
-        """Fences the earlier owners, then reads the ledger's `partition` to its end."""
+    async def open(cls, kafka: Kafka, account: str, partition: int, calls_since: datetime) -> Self:
+        """Fences the earlier owners, then reads the ledger's `partition` to its end.
+
+        Of the earlier owners' calls, those from `calls_since` on are kept: whoever limits calls needs no others.
+        """
         producer = await transactional_producer(kafka, f"send-{account}")
         ledger = cls(kafka, account, partition, producer)
         try:
             async for record in read_back(kafka, kafka.topic_prefix + ATTEMPTS, partition):
                 if record.value is not None:
-                    ledger._remember(_entry(record))
+                    ledger._read(_entry(record), calls_since)
         except BaseException:
             await close(producer)
             raise
@@ -102,14 +105,17 @@ class Ledger:
         for entry in entries:
             self._remember(entry)
 
+    def _read(self, entry: Attempt | Settlement, calls_since: datetime) -> None:
+        self._remember(entry)
+        if isinstance(entry, Attempt) and entry.account == self.account and entry.last_known_at >= calls_since:
+            self.earlier_calls[entry.id] = entry.last_known_at
+
     def _remember(self, entry: Attempt | Settlement) -> None:
         if entry.account != self.account:  # accounts may share a partition
             return
         if isinstance(entry, Settlement):
             self.outcomes[entry.invitation] = entry.outcome
-            return
-        self.calls[entry.id] = entry.settled_at or entry.begun_at
-        if entry.state == "begun":
+        elif entry.state == "begun":
             self.begun[entry.id] = entry
         else:
             self.begun.pop(entry.id, None)
@@ -119,7 +125,7 @@ class Ledger:
             key, name, at = entry.invitation, f"invitation.{entry.outcome}", entry.at
             event = key
         else:
-            key, name, at = f"call/{entry.id}", f"attempt.{entry.state}", entry.settled_at or entry.begun_at
+            key, name, at = f"call/{entry.id}", f"attempt.{entry.state}", entry.last_known_at
             event = f"{key}/{entry.state}"  # its two records are two events
         return to_record(
             self._kafka.topic_prefix + ATTEMPTS,

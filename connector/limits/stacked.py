@@ -107,6 +107,11 @@ class StackedLimiter:
         for start in starts:
             self._log.add(min(start, now))
 
+    @property
+    def memory(self) -> float:
+        """Seconds after which a call counts no more: the length of the longest window."""
+        return self._log.windows[-1].seconds
+
     def used(self) -> Sequence[tuple[Window, int]]:
         """Each window as configured, and the calls in it now."""
         now = self._clock()

@@ -8,7 +8,7 @@ invitation's record is acknowledged when its outcome is in the ledger. How an ac
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -26,7 +26,7 @@ from connector.stages._account_sender import AccountSender, DeadLetter
 from connector.stages._endings import Ending
 
 Sleep = Callable[[float], Awaitable[None]]
-OpenLedger = Callable[[str, int], Coroutine[Any, Any, Ledger]]
+OpenLedger = Callable[[str, int, datetime], Coroutine[Any, Any, Ledger]]
 
 # Seconds before a lost ledger is opened again, which fences whoever has it. A worker that has lost its partition
 # without knowing is told so within Kafka's session timeout of 10 s, and then this is cancelled.
@@ -36,7 +36,8 @@ _LOST_PAUSE = 15.0
 class Send:
     """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
 
-    `open_ledger(account, partition)`; `grace` in seconds for the call under way when a partition is given away.
+    `open_ledger(account, partition, calls_since)` is `Ledger.open`; `grace` are the seconds for the call under way when
+    a partition is given away.
     """
 
     def __init__(
@@ -113,15 +114,15 @@ class Send:
     async def _open(self, name: str, partition: int) -> AccountSender:
         """A running sender whose limiter knows the calls that the ledger says were made before, here or elsewhere."""
         account = self._accounts[name]
-        ledger = await self._open_ledger(name, partition)
+        limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
+        ledger = await self._open_ledger(name, partition, datetime.now(UTC) - timedelta(seconds=limiter.memory))
         try:
             await self._write_what_is_unwritten(ledger)
         except BaseException:
             await ledger.close()
             raise
-        limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
         now, clock = datetime.now(UTC), time.monotonic()
-        limiter.seed([clock - (now - at).total_seconds() for at in ledger.calls.values()])
+        limiter.seed([clock - (now - at).total_seconds() for at in ledger.earlier_calls.values()])
         self._metrics.watch_windows(name, limiter.used)
         sender = AccountSender(account, ledger, limiter, dead_letter=self._dead_letter, metrics=self._metrics)
         auth = self._auth(account, sender)

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from helpers import topics
 
 from connector.config import Kafka
-from connector.errors import Rejected, Retryable
+from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.channel_log import POSITIONS, ChannelLog
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import Fenced
@@ -110,3 +110,16 @@ async def test_kafka_that_is_away_is_retryable_and_leaves_nothing_open() -> None
     with pytest.raises(Retryable):
         await channel_log.open()
     gc.collect()  # a client that was not closed warns of it, and here a warning is an error
+
+
+async def test_something_else_in_the_place_of_a_position_stops_the_channel_and_says_where_it_lies(kafka: Kafka) -> None:
+    """To begin anywhere else could pass over changes; a person decides, here by taking it away."""
+    topic = kafka.topic_prefix + POSITIONS
+    await topics.publish(kafka, [OutRecord(topic, CHANNEL.encode(), b"no position", [])])
+    channel_log = ChannelLog(kafka, CHANNEL, 0)
+    with pytest.raises(Fatal, match=r"salesforce\.positions, partition 0, offset 0 is no position, so where /data"):
+        await channel_log.open()
+    await topics.publish(kafka, [OutRecord(topic, CHANNEL.encode(), None, [])])
+    await channel_log.open()
+    assert channel_log.position is None
+    await channel_log.close()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from helpers import topics
@@ -25,8 +25,8 @@ async def kafka(bootstrap_servers: str, unique: str) -> Kafka:
 
 
 @asynccontextmanager
-async def opened(kafka: Kafka, account: str = "main") -> AsyncIterator[Ledger]:
-    ledger = await Ledger.open(kafka, account, partition=0)
+async def opened(kafka: Kafka, account: str = "main", calls_since: datetime = NOW) -> AsyncIterator[Ledger]:
+    ledger = await Ledger.open(kafka, account, partition=0, calls_since=calls_since)
     try:
         yield ledger
     finally:
@@ -70,7 +70,10 @@ async def test_whoever_opens_it_knows_what_was_settled_and_what_was_only_begun(k
         assert after.outcomes == {invitation(1).id: "sent"}
         assert after.unsettled(invitation(1).id) is None
         assert after.unsettled(invitation(2).id) == attempt(2)
-        assert after.calls == {"attempt-1": NOW, "attempt-2": NOW}
+        assert after.earlier_calls == {"attempt-1": NOW, "attempt-2": NOW}
+    async with opened(kafka, calls_since=NOW + timedelta(seconds=1)) as later:
+        assert later.earlier_calls == {}
+        assert later.unsettled(invitation(2).id) == attempt(2)
 
 
 async def test_it_is_read_whole_every_time(kafka: Kafka) -> None:
@@ -99,11 +102,11 @@ async def test_accounts_that_share_a_partition_know_nothing_of_each_other(kafka:
         await other.settle(settled(attempt(2, "other")), [settlement(2, "other")])
     async with opened(kafka, "other") as other:
         assert list(other.outcomes) == [invitation(2).id]
-        assert list(other.calls) == ["attempt-2"]
+        assert list(other.earlier_calls) == ["attempt-2"]
 
 
 async def test_an_entry_that_cannot_be_read_stops_the_account_and_says_where_it_lies(kafka: Kafka) -> None:
     """To pass over it could mean to e-mail somebody twice."""
     await topics.produce(kafka, kafka.topic_prefix + "pisano.attempts", [b"no entry"])
     with pytest.raises(Fatal, match=r"pisano\.attempts, partition 0, offset 0 is no entry"):
-        await Ledger.open(kafka, "main", partition=0)
+        await Ledger.open(kafka, "main", partition=0, calls_since=NOW)

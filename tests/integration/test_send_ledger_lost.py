@@ -57,9 +57,9 @@ class Stage:
             sleep=self._sleep,
         )
 
-    async def _open(self, account: str, partition: int) -> Ledger:
+    async def _open(self, account: str, partition: int, calls_since: datetime) -> Ledger:
         self.opened += 1
-        return await Ledger.open(self._setup.kafka, account, partition)
+        return await Ledger.open(self._setup.kafka, account, partition, calls_since)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -82,7 +82,7 @@ async def stage(setup: Setup) -> AsyncIterator[Stage]:
 
 
 async def lose_the_ledger(setup: Setup) -> None:
-    await (await Ledger.open(setup.kafka, "main", PARTITION)).close()
+    await (await Ledger.open(setup.kafka, "main", PARTITION, datetime.now(UTC))).close()
 
 
 async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
@@ -122,7 +122,7 @@ async def test_what_an_owner_in_between_decided_stands(setup: Setup, stage: Stag
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(stage.handle(invitation(1)))
         await until(lambda: len(pisano.emails()) == 2)
-        owner = await Ledger.open(setup.kafka, "main", PARTITION)
+        owner = await Ledger.open(setup.kafka, "main", PARTITION, datetime.now(UTC))
         attempt = owner.unsettled(invitation(1).id)
         held = settlement(invitation(1), Outcome.UNKNOWN, datetime.now(UTC), reason="held", attempt=attempt)
         await owner.settle(None, [held])

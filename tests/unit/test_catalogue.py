@@ -21,6 +21,7 @@ from connector.kafka.catalogue import (
     retention,
     topics_for,
 )
+from connector.stages import capture
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,3 +121,13 @@ def test_the_reference_is_written_and_a_stale_one_is_found(copy: Path) -> None:
     assert "| kept | 31 days |" in page.read_text()
     assert schema.read_bytes() == (ROOT / "topics/schemas/Write.json").read_bytes()
     assert docs(copy, "--check").returncode == 0
+
+
+def test_the_largest_event_that_capture_writes_fits_into_its_topics_and_a_dead_letter_around_it() -> None:
+    """With room for key and headers; one that did not fit would stop its channel."""
+    room = 64 * 1024  # bytes; Salesforce's ids and our headers take hundreds
+    topics = by_name()
+    for name in ("salesforce.cdc.{entity}", "salesforce.events.{entity}"):
+        largest = topics[name].largest_record or 0
+        assert capture._LARGEST + room <= largest
+        assert largest + room <= (topics["connector.deadletters"].largest_record or 0)
