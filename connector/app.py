@@ -10,6 +10,7 @@ import httpx
 import structlog
 
 from connector import salesforce
+from connector.awake import Awake
 from connector.config import ClientCredentials, Config
 from connector.health import Server
 from connector.kafka import catalogue, topics
@@ -70,6 +71,7 @@ class App:
         self._runners: dict[str, Runner] = {}
         self._resources = AsyncExitStack()
         self._publisher = Publisher(config.kafka)
+        self._awake = Awake()
         self._prefix = config.kafka.topic_prefix
         self._server: Server | None = None
 
@@ -114,6 +116,7 @@ class App:
         await topics.require(config.kafka, catalogue.topics_for(config))
         await self._publisher.start()
         self._resources.push_async_callback(self._publisher.stop)
+        self._resources.callback(asyncio.create_task(self._awake.run()).cancel)
         http = await self._resources.enter_async_context(httpx.AsyncClient())
         tokens = _tokens(config, http)
         settings = config.salesforce
@@ -216,7 +219,7 @@ class App:
 
         write = WriteBack(
             self._config.feedback,
-            CollectionWriter(rest, batch=self._config.salesforce.write_batch),
+            CollectionWriter(rest, batch=self._config.salesforce.write_batch, sure=self._awake.sure),
             self._publisher.send,
             topic,
             read_writes=writes,

@@ -17,6 +17,7 @@ _LONGEST_PAUSE = 30.0  # seconds; past it a person looks
 _DOUBLINGS = 8  # of the first pause; more lead beyond the longest
 
 Sleep = Callable[[float], Awaitable[None]]
+Sure = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,22 @@ class _Entry:
     result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class CollectionWriter:
-    """`write` returns a record's result. Callers bound how many writes wait by how many they have under way."""
+async def at_once() -> None:
+    """For a writer that nobody else writes beside."""
 
-    def __init__(self, rest: Collections, *, batch: int = 200, sleep: Sleep = asyncio.sleep) -> None:
+
+class CollectionWriter:
+    """`write` returns a record's result. Callers bound how many writes wait by how many they have under way.
+
+    `sure` returns when a call may be made; a write whose caller was cancelled until then is left out.
+    """
+
+    def __init__(
+        self, rest: Collections, *, batch: int = 200, sure: Sure = at_once, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._rest = rest
         self._batch = batch
+        self._sure = sure
         self._sleep = sleep
         self._waiting: list[_Entry] = []  # in the order of `write`; one that pauses keeps its place
         self._runner: asyncio.Task[None] | None = None
@@ -116,6 +127,7 @@ class CollectionWriter:
         try:
             async for attempt in until_it_works():
                 with attempt:
+                    await self._sure()
                     batch = [entry for entry in batch if not entry.result.done()]  # the others may be another worker's
                     results = await self._call(batch)
         except Exception as error:  # noqa: BLE001 - each waiting caller raises it in its own task

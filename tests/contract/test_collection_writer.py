@@ -107,6 +107,27 @@ def _to_each(cases: list[str], keys: list[str], number: int) -> list[RecordWrite
     return [*(update(case, NPS__c=number) for case in cases), *(response(key, Score__c=number) for key in keys)]
 
 
+async def test_no_call_is_made_before_it_is_sure_whose_the_writes_are(sf: SalesforceDouble, rest: RestClient) -> None:
+    """What turns out to be another worker's, its caller has given up, and it is left out."""
+    case, other = sf.create("Case", {}), sf.create("Case", {})
+    is_sure, asked = asyncio.Event(), asyncio.Event()
+
+    async def sure() -> None:
+        asked.set()
+        await is_sure.wait()
+
+    writer = CollectionWriter(rest, sure=sure)
+    given_away = asyncio.create_task(writer.write(update(case, NPS__c=1)))
+    kept = asyncio.create_task(writer.write(update(other, NPS__c=2)))
+    await asked.wait()
+    assert calls(sf) == 0
+    given_away.cancel()
+    await asyncio.wait([given_away])
+    is_sure.set()
+    assert (await kept).success
+    assert (scores(sf, case), scores(sf, other)) == ([], [2])
+
+
 async def test_both_forms_of_an_id_are_one_record(sf: SalesforceDouble, rest: RestClient) -> None:
     """Salesforce refuses a call that names a record twice, be it once by 15 and once by 18 characters."""
     case = sf.create("Case", {})

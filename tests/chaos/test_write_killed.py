@@ -1,0 +1,118 @@
+"""write is killed and frozen in mid-flight: every answer ends on its record, and no older one over a newer one."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import topics
+from helpers.service import Process, Setup, set_up
+from helpers.waiting import until
+
+from connector.doubles.salesforce import Fault, SalesforceDouble
+from connector.kafka.cloud_events import OutRecord, to_record
+from connector.records import Feedback, Write, digest, read
+
+RULE: dict[str, Any] = {
+    "score": {"update": "Case", "by": {"Id": "{{ body.sf_ref_id }}"}, "fields": {"NPS__c": "{{ body.nps_score }}"}}
+}
+WRITES = "PATCH .*/composite/sobjects"
+
+
+@pytest.fixture
+async def sf() -> AsyncIterator[SalesforceDouble]:
+    async with SalesforceDouble() as double:
+        yield double
+
+
+@pytest.fixture
+async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble) -> Setup:
+    return await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, feedback=RULE)
+
+
+@pytest.fixture
+def workers(tmp_path: Path, setup: Setup) -> Iterator["Workers"]:
+    workers = Workers(setup, tmp_path / "log")
+    yield workers
+    for process in workers.started:
+        process.kill()
+
+
+class Workers:
+    def __init__(self, setup: Setup, log: Path) -> None:
+        self.started: list[Process] = []
+        self._setup, self._log = setup, log
+
+    def start(self) -> Process:
+        self.started.append(Process(self._setup, "write", self._log))
+        return self.started[-1]
+
+
+async def publish(setup: Setup, answers: Iterable[tuple[str, int]]) -> None:
+    """The answers, each a case and its score, as receive writes them."""
+    await topics.publish(setup.kafka, (_record(setup, case, score) for case, score in answers))
+
+
+def _record(setup: Setup, case: str, score: int) -> OutRecord:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    feedback = Feedback(
+        id=digest(case, str(score)), account="main", received_at=at, body={"sf_ref_id": case, "nps_score": score}
+    )
+    topic = setup.kafka.topic_prefix + "pisano.feedback"
+    return to_record(
+        topic, case, feedback, ce_type="pisano.feedback", ce_source="/accounts/main", ce_id=feedback.id, ce_time=at
+    )
+
+
+def scores(sf: SalesforceDouble, case: str) -> list[Any]:
+    """Those that were stored, in their order."""
+    return [write.fields["NPS__c"] for write in sf.history() if write.success and write.record_id == case]
+
+
+async def test_kill_9_in_mid_flight_leaves_each_case_with_its_last_answer(
+    setup: Setup, sf: SalesforceDouble, workers: Workers
+) -> None:
+    """Those around a kill may be stored twice, in their order; each write is on its topic."""
+    cases = [sf.create("Case", {}) for _ in range(12)]
+    sf.fail(Fault(match=WRITES, times=10_000, delay=0.02, done=True))
+    for score in range(10):
+        await publish(setup, [(case, score) for case in cases])
+    for _ in range(2):
+        worker, before = workers.start(), len(sf.history())
+        await until(lambda before=before: len(sf.history()) > before + 12)
+        await asyncio.sleep(random.random() / 20)
+        worker.kill()
+    workers.start()
+
+    async def all_written() -> bool:
+        records = await topics.read(setup.kafka, "salesforce.writes")
+        return len({read(Write, record.value).id for record in records}) == 120
+
+    await until(all_written, within=60)
+    for case in cases:
+        found = scores(sf, case)
+        assert sorted(set(found)) == list(range(10))
+        assert found[-1] == 9
+    assert await topics.read(setup.kafka, "connector.deadletters") == []
+
+
+async def test_a_frozen_worker_that_wakes_up_stores_nothing_over_what_its_successor_stored(
+    setup: Setup, sf: SalesforceDouble, workers: Workers
+) -> None:
+    """It wakes in front of a call that it wanted to repeat, and its partitions are long somebody else's."""
+    case = sf.create("Case", {})
+    sf.fail(Fault(match=WRITES, times=10_000, status=503))
+    frozen = workers.start()
+    await publish(setup, [(case, 1)])
+    await until(lambda: [call for call in sf.calls if call.status == 503])
+    frozen.freeze()
+    sf.faults.clear()
+    workers.start()
+    await publish(setup, [(case, 9)])
+    await until(lambda: scores(sf, case) == [1, 9], within=60)
+    frozen.thaw()
+    assert await frozen.drain() == 0, frozen.said()  # what it wanted to do at once has been done by then
+    assert scores(sf, case) == [1, 9]
