@@ -88,6 +88,10 @@ async def test_lost_position_goes_on_from_the_earliest_on_that_channel_alone(
 ) -> None:
     """A channel without a position still begins where the configuration says, whatever happens to another one."""
     setup = await capture_setup(channels=[CASES, CONTACTS], pubsub={"start": "latest", "lost_position": "earliest"})
+
+    def opened() -> int:
+        return [stream.topic for stream in sf.streams].count(CONTACTS)
+
     async with running_app(setup.config, ONLY):
         await until(lambda: len(sf.streams) == 2)
         sf.create("Case", {"Subject": "seen"})
@@ -97,8 +101,9 @@ async def test_lost_position_goes_on_from_the_earliest_on_that_channel_alone(
     sf.create("Contact", {"LastName": "Nobody asked for"})
     async with running_app(setup.config, ONLY):
         await until(lambda: captured(setup.kafka, 2))
+        await until(lambda: opened() == 2)
         sf.break_streams(topic=CONTACTS)
-        await until(lambda: [stream.topic for stream in sf.streams].count(CONTACTS) == 3)
+        await until(lambda: opened() == 3)
         sf.create("Contact", {"LastName": "New"})
         await until(lambda: captured(setup.kafka, 1, CONTACT_TOPIC))
     assert subjects(await events(setup.kafka)) == ["seen", "still kept"]
