@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any, cast
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from connector.kafka import _container_broker
 from connector.kafka._broker_common import NotHere
@@ -20,7 +20,8 @@ from connector.kafka.broker import Broker, Way, kafka_broker
 
 _SAID = pytest.StashKey[list[str]]()
 
-settings.register_profile("default", print_blob=True)
+# Hypothesis' limits of time are in real seconds: they would fail tests for what else the machine does.
+settings.register_profile("default", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
 

@@ -203,7 +203,7 @@ def test_what_is_not_supported_yet_may_be_read_but_not_run(tmp_path: Path) -> No
 EXAMPLE = (EXAMPLES / "closed-case.yaml").read_text(encoding="utf-8")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(data=st.data())
 def test_any_damage_to_a_file_is_a_config_error_or_none(tmp_path: Path, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(EXAMPLE)))
