@@ -1,6 +1,7 @@
 """Kafka as any other client sees it: plain aiokafka, so that a mistake in `connector.kafka` cannot hide itself."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -8,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import Publisher
+from helpers.waiting import until
 
 
 async def create(kafka: Kafka, topic: str, partitions: int = 1, **settings: str) -> str:
@@ -46,23 +48,30 @@ async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:
 
 
 async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
-    """Every committed record of all partitions of `topic` behind the prefix, each partition in order."""
+    """Every committed record of all partitions of `topic` behind the prefix, each partition in order.
+
+    Waits until what lies there is committed or aborted: the partitions of one transaction show it one after the other.
+    """
     name = kafka.topic_prefix + topic
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka.bootstrap_servers,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        fetch_max_wait_ms=50,
     )
     await consumer.start()
     try:
         places = [TopicPartition(name, number) for number in await _partitions(kafka, name)]
         consumer.assign(places)
-        ends = await consumer.end_offsets(places)
         found: list[ConsumerRecord] = []
-        while [place for place in places if await consumer.position(place) < ends[place]]:
+        ends = dict[TopicPartition, int]()  # as they were at the first look; those of `end_offsets` are the committed
+        while [place for place in places if place not in ends or await consumer.position(place) < ends[place]]:
             for records in (await consumer.getmany(timeout_ms=100)).values():
                 found += records
+            for place in places:
+                if (end := consumer.highwater(place)) is not None:
+                    ends.setdefault(place, end)
         return sorted(found, key=lambda record: (record.partition, record.offset))
     finally:
         await consumer.stop()
@@ -82,8 +91,14 @@ async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
 async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
-    try:
+
+    async def described() -> dict[str, Any] | None:
         (topic,) = await admin.describe_topics([name])
+        return None if topic["error_code"] else topic  # a broker hears of a new topic a moment after its creation
+
+    try:
+        topic = await until(described)
     finally:
         await admin.close()
+    assert topic is not None
     return [partition["partition"] for partition in topic["partitions"]]
