@@ -67,7 +67,7 @@ async def has_captured_more(setup: Setup, count: int = 100) -> None:
     async def more() -> bool:
         return len(await topics.read(setup.kafka, CASE_TOPIC)) > so_far + count
 
-    await until(more, 60)
+    await until(more)
 
 
 async def test_killed_again_and_again_under_load(
@@ -80,7 +80,7 @@ async def test_killed_again_and_again_under_load(
             await has_captured_more(setup)
             process.kill()
     process = Process(setup, "capture", tmp_path / "log")
-    await until(lambda: is_captured_once(sf, setup), 60)
+    await until(lambda: is_captured_once(sf, setup))
     assert await process.drain() == 0, process.said()
 
 
@@ -97,11 +97,11 @@ async def test_frozen_worker_is_replaced_and_writes_nothing_when_it_thaws(
         await has_captured_more(setup)
         frozen.thaw()
         await has_captured_more(setup)
-    await until(lambda: is_captured_once(sf, setup), 60)
+    await until(lambda: is_captured_once(sf, setup))
     assert frozen.runs
     assert await other.drain() == 0, other.said()
     sf.create("Case", {})
-    await until(lambda: is_captured_once(sf, setup), 60)
+    await until(lambda: is_captured_once(sf, setup))
     assert await frozen.drain() == 0, frozen.said()
 
 
@@ -123,5 +123,5 @@ async def test_kafka_that_is_killed_under_load_and_comes_back(
                     await broker.start()
                 monkeypatch.undo()
                 await has_captured_more(setup)
-            await until(lambda: is_captured_once(sf, setup), 60)
+            await until(lambda: is_captured_once(sf, setup))
             assert await app.ready() == {"capture": True}

@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from helpers.plain_http import plain_http
+from helpers.waiting import PATIENCE
 
 from connector.doubles.salesforce import SalesforceDouble, Settings
 from connector.salesforce import (
@@ -34,7 +35,7 @@ class Client:
     async def batches(self, channel: str, *, replay_id: bytes | None = None, count: int = 1) -> list[Batch]:
         """The first answers of a new stream, from the earliest event on, until they hold `count` events."""
         found: list[Batch] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             stream = self.pubsub.subscribe(channel, replay_id=replay_id, preset="earliest")
             async with aclosing(stream):
                 async for batch in stream:
@@ -57,7 +58,7 @@ class Client:
 async def connected(**settings: object) -> AsyncIterator[Client]:
     async with SalesforceDouble(settings=Settings.model_validate(settings)) as sf, plain_http() as http:
         tokens = ClientCredentials(http, sf.login_url, client_id=sf.client_id, client_secret=sf.client_secret)
-        pubsub = PubSubClient(sf.pubsub_endpoint, False, tokens, idle_timeout=5.0)
+        pubsub = PubSubClient(sf.pubsub_endpoint, False, tokens, idle_timeout=PATIENCE)
         rest = RestClient(tokens, http, client_name="pisano-connector", calls_per_second=1000)
         try:
             yield Client(sf, tokens, rest, pubsub)

@@ -12,6 +12,7 @@ import httpx
 import orjson
 import pytest
 from helpers.plain_http import plain_http
+from helpers.waiting import PATIENCE
 
 from connector.doubles.salesforce import SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
@@ -51,7 +52,7 @@ class PubSub:
 
     async def schema(self, schema_id: str) -> Any:
         if schema_id not in self._schemas:
-            info = await self.stub.GetSchema(pb.SchemaRequest(schema_id=schema_id), metadata=self.metadata, timeout=5)
+            info = await self.stub.GetSchema(pb.SchemaRequest(schema_id=schema_id), metadata=self.metadata)
             self._schemas[schema_id] = orjson.loads(info.schema_json)
         return self._schemas[schema_id]
 
@@ -73,7 +74,7 @@ class Feed:
 
     async def read(self) -> Any:
         """The next response, or grpc.aio.EOF."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             if self._first is not None:
                 await self.call.write(self._first)
                 self._first = None

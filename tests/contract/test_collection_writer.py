@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.errors import Fatal, Rejected, Retryable
@@ -69,7 +69,7 @@ def calls(sf: SalesforceDouble) -> int:
 
 
 async def all_of(writer: CollectionWriter, writes: Iterable[RecordWrite]) -> list[Result]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return await asyncio.gather(*(writer.write(write) for write in writes))
 
 
@@ -146,7 +146,7 @@ async def test_a_locked_record_waits_longer_and_longer_and_nobody_waits_with_it(
     locked = asyncio.create_task(writer.write(response("locked", Score__c=1)))
     behind = asyncio.create_task(writer.write(response("locked", Score__c=2)))
     await until(lambda: naps.seconds)
-    assert (await asyncio.wait_for(writer.write(response("free")), 5)).success
+    assert (await asyncio.wait_for(writer.write(response("free")), PATIENCE)).success
     assert not behind.done()
     naps.end()
     assert (await locked).success

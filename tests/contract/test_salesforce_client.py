@@ -1,9 +1,9 @@
 """Our Salesforce client's events against the double, over real sockets; each test names the fact that it holds."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from helpers.waiting import until
 from salesforce_client import CASES, Client, connected
 
 from connector.doubles.salesforce import Channel, Fault
@@ -188,6 +188,4 @@ async def test_old_token_ends_neither_the_stream_nor_the_schemas(client: Client)
 async def test_closed_stream_ends_at_salesforce(client: Client) -> None:
     client.sf.create("Case", {})
     await client.events(CASES)
-    async with asyncio.timeout(5):
-        while any(stream.open for stream in client.sf.streams):  # noqa: ASYNC110 - the double has no event for it
-            await asyncio.sleep(0.01)
+    await until(lambda: not any(stream.open for stream in client.sf.streams))

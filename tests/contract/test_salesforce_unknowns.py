@@ -6,6 +6,7 @@ import grpc
 import jwt
 import pytest
 from helpers.plain_http import plain_http
+from helpers.waiting import PATIENCE
 from salesforce_wire import CASES, PubSub, named, pubsub, refused
 
 from connector.doubles.salesforce import SalesforceDouble
@@ -28,7 +29,7 @@ async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
 async def client(sf: SalesforceDouble) -> AsyncIterator[PubSubClient]:
     async with plain_http() as http:
         tokens = ClientCredentials(http, sf.login_url, client_id=sf.client_id, client_secret=sf.client_secret)
-        client = PubSubClient(sf.pubsub_endpoint, False, tokens, idle_timeout=5.0)
+        client = PubSubClient(sf.pubsub_endpoint, False, tokens, idle_timeout=PATIENCE)
         yield client
         await client.aclose()
 

@@ -1,6 +1,5 @@
 """The sandbox as a stranger meets it: both doubles, and nothing but HTTP."""
 
-import os
 import re
 import socket
 import subprocess
@@ -12,7 +11,7 @@ import httpx
 import orjson
 import pytest
 from helpers.plain_http import plain_http
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 from receiver import Receiver, receiving
 
 from connector.errors import Fatal
@@ -126,6 +125,6 @@ def test_connector_sandbox_on_taken_ports_ends_with_one_clear_message() -> None:
             taken.bind(("127.0.0.1", REST_PORT))
             taken.listen()
         command = [sys.executable, "-c", "from connector.cli import main; main()", "sandbox"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=dict(os.environ))  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"connector: the doubles cannot listen: .*{REST_PORT}.*\n", done.stderr)

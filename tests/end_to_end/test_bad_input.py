@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.doubles.pisano import PisanoDouble
 from connector.doubles.salesforce import SalesforceDouble
@@ -42,7 +42,7 @@ def environment(**changes: str) -> dict[str, str]:
 def refused(*arguments: str, environ: dict[str, str]) -> str:
     """What the command says when it refuses, once it is clear that it says nothing else."""
     command = [sys.executable, "-c", "from connector.cli import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=60)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=PATIENCE)  # noqa: S603
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
@@ -155,7 +155,7 @@ def test_no_java_and_no_docker(tmp_path: Path) -> None:
 
 def test_a_wrong_option_is_explained(capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-c", "from connector.cli import main; main()", "run", "--log-level", "loud"]
-    done = subprocess.run(command, check=False, timeout=60)  # noqa: S603
+    done = subprocess.run(command, check=False, timeout=PATIENCE)  # noqa: S603
     said = capfd.readouterr().err
     assert done.returncode == 2
     assert "'loud' is not one of 'debug', 'info', 'warning', 'error'" in said
@@ -180,7 +180,7 @@ def _certificate() -> bytes:
 
 def _apply(file: Path, environ: dict[str, str]) -> None:
     command = [sys.executable, "-c", "from connector.cli import main; main()", "topics", "apply", str(file)]
-    subprocess.run(command, check=True, capture_output=True, env=environ, timeout=60)  # noqa: S603
+    subprocess.run(command, check=True, capture_output=True, env=environ, timeout=PATIENCE)  # noqa: S603
 
 
 async def _refused_by(folder: Path, prefix: str, **changes: str) -> str:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers.waiting import PATIENCE
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -16,7 +18,7 @@ def run(folder: Path, script: str, **environ: str) -> subprocess.CompletedProces
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -12,6 +12,7 @@ from connector.kafka.channel_log import POSITIONS
 from connector.records import ChangeEvent, Position
 from helpers import topics
 from helpers.service import Setup
+from helpers.waiting import PATIENCE
 
 CASES = "/data/CaseChangeEvent"
 CASE_TOPIC = "salesforce.cdc.Case"
@@ -43,7 +44,7 @@ def subjects(found: Iterable[ChangeEvent]) -> list[str]:
 async def failure(setup: Setup) -> str:
     """What capture says when it ends because a person has to change something."""
     with pytest.raises(Fatal) as caught:
-        async with asyncio.timeout(30), App(setup.config, ["capture"]) as app:
+        async with asyncio.timeout(PATIENCE), App(setup.config, ["capture"]) as app:
             await app.run(asyncio.Event())
     return str(caught.value)
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 
+from helpers.waiting import PATIENCE
+
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx takes 60 ms to load real ones, for each client
 
 
 def plain_http(**options: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=_NO_CERTIFICATES, timeout=5, **options)
+    return httpx.AsyncClient(verify=_NO_CERTIFICATES, timeout=PATIENCE, **options)

@@ -4,6 +4,8 @@ import asyncio
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from helpers.waiting import PATIENCE
+
 
 class Connection:
     """One TCP connection to `address`, such as http://127.0.0.1:8080. Use as an async context manager."""
@@ -27,7 +29,7 @@ class Connection:
         self._writer.write("".join(f"{line}\r\n" for line in lines).encode("latin-1") + body)
         await self._writer.drain()
 
-    async def status(self, within: float = 15.0) -> int:
+    async def status(self, within: float = PATIENCE) -> int:
         """The status of the answer; 0 when the other side hangs up without one."""
         async with asyncio.timeout(within):
             line = await self._reader.readline()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from connector.app import STAGES, App
@@ -20,6 +19,7 @@ from connector.config.file import load
 from connector.doubles.pisano import PisanoDouble
 from connector.doubles.salesforce import SalesforceDouble
 from connector.kafka import catalogue, topics
+from helpers.plain_http import plain_http
 from helpers.waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
@@ -107,7 +107,7 @@ async def running_app(config: Config, stages: Collection[str] = STAGES) -> Async
 
 async def metric(app: App, name: str) -> float:
     """The value of a metric, by its name and labels as /metrics writes them."""
-    async with httpx.AsyncClient() as http:
+    async with plain_http() as http:
         page = (await http.get(f"{app.address}/metrics")).text
     return next(float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(f"{name} "))
 
@@ -141,10 +141,10 @@ class Process:
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
-    async def drain(self, within: float = 30.0) -> int:
+    async def drain(self) -> int:
         """Asks it to end, as an orchestrator does; its exit code."""
         self._process.send_signal(signal.SIGTERM)
-        await until(lambda: not self.runs, within)
+        await until(lambda: not self.runs)
         return self._process.wait()
 
     def said(self) -> str:

@@ -7,14 +7,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 60.0  # seconds; whoever waits in vain fails later, and nobody fails for a machine that is busy
 _LOOK = 0.05  # seconds between two looks
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], within: float = 30.0) -> T:
+async def until(condition: Callable[[], T | Awaitable[T]], within: float = PATIENCE) -> T:
     """What `condition` gives, once that is true; an AssertionError with what it gave last after `within` seconds."""
     last: T | None = None
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(within) as limit:
             while True:
                 found = condition()
                 last = await found if inspect.isawaitable(found) else found
@@ -22,4 +23,13 @@ async def until(condition: Callable[[], T | Awaitable[T]], within: float = 30.0)
                     return last
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
-        raise AssertionError(f"not within {within:g} s: {inspect.getsource(condition).strip()} was {last!r}") from None
+        if not limit.expired():  # it is the condition's own
+            raise
+        raise AssertionError(f"not within {within:g} s: {_source(condition)} was {last!r}") from None
+
+
+def _source(condition: Callable[[], object]) -> str:
+    try:
+        return inspect.getsource(condition).strip()
+    except (OSError, TypeError):  # a bound method of a C class has none
+        return repr(condition)

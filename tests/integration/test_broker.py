@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import cast
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from helpers.waiting import PATIENCE, until
 
 from connector.errors import Fatal
 from connector.kafka.broker import LocalBroker, Way, kafka_broker
@@ -81,7 +81,11 @@ async def test_a_broker_ends_with_the_process_that_asked_for_it(
     finally:
         holder.send_signal(deadly)
         await holder.wait()
-    assert await _ends(host, int(port))
+
+    async def ended() -> bool:
+        return not await _listens(host, int(port))
+
+    await until(ended)
 
 
 async def test_without_docker_and_java_the_error_names_both_and_what_helps() -> None:
@@ -165,7 +169,7 @@ async def _read(servers: str, topic: str) -> bytes | None:
         bootstrap_servers=servers, auto_offset_reset="earliest", isolation_level="read_committed"
     ) as consumer:
         consumer.assign([partition])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             value: bytes | None = (await consumer.getone()).value
     return value
 
@@ -179,12 +183,3 @@ async def _listens(host: str, port: int) -> bool:
     with suppress(OSError):
         await writer.wait_closed()
     return True
-
-
-async def _ends(host: str, port: int, within: float = 15.0) -> bool:
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        if not await _listens(host, port):
-            return True
-        await asyncio.sleep(0.1)
-    return False

@@ -10,7 +10,7 @@ import pytest
 from helpers import topics
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.service import Setup, metric, running_app, set_up
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.app import App
 from connector.doubles.pisano import Fault, PisanoDouble
@@ -174,7 +174,7 @@ async def test_refused_credentials_end_the_stage_with_one_message(
     setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=account)
     await publish(setup, invitation(1))
     with pytest.raises(Fatal, match=r"Pisano answered 401 .* Check") as raised:
-        async with App(setup.config, ["send"]) as app, asyncio.timeout(30):
+        async with App(setup.config, ["send"]) as app, asyncio.timeout(PATIENCE):
             await app.run(asyncio.Event())
     assert "wrong-secret" not in str(raised.value)
     assert pisano.emails() == []

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.service import Setup, set_up
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.doubles.pisano import Fault, PisanoDouble
 from connector.kafka.dead_letters import DeadLetters
@@ -92,7 +92,7 @@ async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
     await stage.handle(invitation(0))
     await lose_the_ledger(setup)
     suppressed = invitation(1, suppressed=Suppression.OPTED_OUT)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(stage.handle(made_up) for made_up in (suppressed, *map(invitation, range(2, 6)))))
     assert stage.pauses == [15.0]
     found = await outcomes(setup.kafka)
@@ -107,7 +107,7 @@ async def test_the_end_of_a_call_that_could_not_be_written_is_written_later(
     """Nobody else owned the account in between, so what this worker knows stands: sent, not unknown."""
     await stage.handle(invitation(0))
     pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(stage.handle(invitation(1)))
         await until(lambda: len(pisano.emails()) == 2)
         await lose_the_ledger(setup)
@@ -119,7 +119,7 @@ async def test_what_an_owner_in_between_decided_stands(setup: Setup, stage: Stag
     """It found the call begun and not settled, and held it: this worker's later word makes no second outcome."""
     await stage.handle(invitation(0))
     pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(stage.handle(invitation(1)))
         await until(lambda: len(pisano.emails()) == 2)
         owner = await Ledger.open(setup.kafka, "main", PARTITION, datetime.now(UTC))

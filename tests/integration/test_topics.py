@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from helpers import topics
 from helpers.config_files import MINIMAL, read
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.config import Config, Kafka
 from connector.errors import Fatal
@@ -163,7 +163,7 @@ async def test_a_topic_that_remembers_longer_is_welcome(config: Config) -> None:
 
 def test_two_processes_at_once_create_each_topic_once(config: Config, file: Path) -> None:
     both = [connector("topics", "apply", str(file)) for _ in range(2)]
-    said = [process.communicate(timeout=60) for process in both]
+    said = [process.communicate(timeout=PATIENCE) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     created = [line.split()[1] for out, _ in said for line in out.splitlines() if line.startswith("created")]
     assert sorted(created) == sorted(topic.name for topic in topics_for(config))
@@ -173,7 +173,7 @@ def test_a_topic_that_kafka_refuses_is_not_called_created(config: Config, file: 
     """One broker cannot hold three replicas; what it says about that is what the operator reads."""
     file.write_text(file.read_text().replace("topic_prefix:", "replication_factor: 3, topic_prefix:"))
     process = connector("topics", "apply", str(file))
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (2, "")
     lines = said.splitlines()
     assert lines[0] == "connector: Kafka refuses to create these topics:"
@@ -184,7 +184,7 @@ def test_a_topic_that_kafka_refuses_is_not_called_created(config: Config, file: 
 
 
 def test_the_list_names_each_topic_in_full_even_into_a_pipe(config: Config, file: Path) -> None:
-    out, said = connector("topics", "list", str(file), environ={"COLUMNS": "80"}).communicate(timeout=60)
+    out, said = connector("topics", "list", str(file), environ={"COLUMNS": "80"}).communicate(timeout=PATIENCE)
     assert said == ""
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if line.startswith("│")]
     listed = {row[0]: row for row in rows if row[0]}

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from helpers import topics
 from helpers.service import Process, Setup, running_app, set_up
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.app import App
 from connector.config import Kafka
@@ -218,7 +218,7 @@ async def test_a_crash_after_salesforce_stored_it_repeats_an_upsert_and_nothing_
     await publish(setup, [answer(case)])
     process = Process(setup, "write", tmp_path / "log")
     try:
-        await until(sf.history, within=60)
+        await until(sf.history)
     finally:
         process.kill()
     assert await written(setup) == []
@@ -251,7 +251,7 @@ async def test_a_strange_record_among_the_writes_stops_the_stage_and_buries_no_a
     strange = OutRecord(f"{setup.kafka.topic_prefix}salesforce.writes", b"key", b"no write", [], feedback.partition)
     await topics.publish(setup.kafka, [strange])
     with pytest.raises(Fatal, match="holds a record that is no write"):
-        async with asyncio.timeout(30), App(setup.config, ["write"]) as app:
+        async with asyncio.timeout(PATIENCE), App(setup.config, ["write"]) as app:
             await app.run(asyncio.Event())
     assert await letters(setup) == {}
     assert sf.history() == []
