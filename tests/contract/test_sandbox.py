@@ -119,12 +119,13 @@ async def test_a_port_that_is_taken_is_one_clear_message() -> None:
 
 def test_connector_sandbox_on_taken_ports_ends_with_one_clear_message() -> None:
     """Exit code 2, one line, no traceback."""
+    host = "127.0.0.2"  # tests/end_to_end/test_compose.py may need the ports of 127.0.0.1 at the same moment
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with suppress(OSError):  # somebody has it already, which is as good
-            taken.bind(("127.0.0.1", REST_PORT))
+            taken.bind((host, REST_PORT))
             taken.listen()
-        command = [sys.executable, "-c", "from connector.cli import main; main()", "sandbox"]
+        command = [sys.executable, "-c", "from connector.cli import main; main()", "sandbox", "--host", host]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"connector: the doubles cannot listen: .*{REST_PORT}.*\n", done.stderr)
