@@ -83,10 +83,16 @@ class Feed:
     async def request(self, count: int, topic: str = "") -> None:
         await self.call.write(pb.FetchRequest(topic_name=topic, num_requested=count))
 
+    async def answer(self) -> Any:
+        """The next response with events; keep-alives may lie before it."""
+        while not (response := await self.read()).events:
+            pass
+        return response
+
     async def take(self, count: int) -> list[Any]:
         events: list[Any] = []
         while len(events) < count:
-            events += (await self.read()).events
+            events += (await self.answer()).events
         return events
 
     async def drain(self) -> None:

@@ -87,10 +87,10 @@ async def test_the_latest_replay_id_of_a_response_with_events(
 
 @pytest.mark.parametrize("status", ["OK", "INVALID_ARGUMENT"])
 async def test_how_an_idle_stream_is_closed(sf: SalesforceDouble, api: PubSub, status: str) -> None:
-    sf.configure(idle=0.05, idle_status=status)
     sf.create("Case", {})
     feed = api.subscribe(requested=1)
-    await feed.read()
+    await feed.answer()
+    sf.configure(idle=0.05, idle_status=status)
     if status == "OK":
         assert await feed.read() is grpc.aio.EOF
     else:

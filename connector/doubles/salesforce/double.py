@@ -170,8 +170,10 @@ class SalesforceDouble:
         self.channels[name] = channel
 
     def configure(self, **changes: object) -> None:
-        """Change single settings, as `configure(batch=1)`."""
+        """Change single settings, as `configure(batch=1)`. Open streams keep to them at once."""
         self.settings = self.store.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
+        for subscription in self._pubsub.open(None):
+            subscription.wake.set()
 
     def advance(self, seconds: float) -> None:
         """Set the clock forward, by a year at most: tokens and events grow old."""
