@@ -191,7 +191,7 @@ async def test_a_write_whose_caller_gave_up_is_not_made_when_salesforce_is_back(
     """The caller's partition may be another worker's by then, and what it wrote must stand."""
     async with SalesforceDouble() as sf, connected(sf) as rest:
         writer = CollectionWriter(rest)
-        sf.fail(Fault(match=CALL, times=1, status=503))
+        sf.fail(Fault(match=CALL, times=1, status=503, headers={"Retry-After": "2"}))
         given_up = asyncio.create_task(writer.write(response("key", Score__c=1)))
         await until(lambda: calls(sf) == 1)
         given_up.cancel()

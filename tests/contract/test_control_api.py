@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from helpers.clock import Clock
 from helpers.plain_http import plain_http
 from helpers.waiting import until
-from salesforce_wire import API, log_in, pubsub, rest
+from salesforce_wire import API, START, log_in, pubsub, rest
 
 from connector.doubles.pisano import PisanoDouble
 from connector.doubles.salesforce import SalesforceDouble
@@ -37,13 +38,13 @@ class Control:
 
 @pytest.fixture
 async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble() as double:
+    async with SalesforceDouble(clock=Clock(START)) as double:
         yield double
 
 
 @pytest.fixture
 async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble() as double:
+    async with PisanoDouble(clock=Clock(START)) as double:
         yield double
 
 

@@ -60,7 +60,7 @@ def app(pisano: PisanoDouble, http: httpx.AsyncClient, permits: Permits, clock: 
 @pytest.fixture
 def sharings(pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock) -> EmailSharings:
     auth = StaticToken(pisano.static_token, scheme="token")
-    return EmailSharings(http, pisano.base_url, auth, timeout=0.2, clock=clock)
+    return EmailSharings(http, pisano.base_url, auth, timeout=1.0, clock=clock)
 
 
 async def test_s1_body_is_taken_and_the_answer_comes_back_raw(pisano: PisanoDouble, sharings: EmailSharings) -> None:
@@ -138,7 +138,7 @@ async def test_after_a_2xx_no_broken_or_endless_body_makes_it_less_of_a_success(
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        sharings = EmailSharings(http, base_url, StaticToken("t"), connect_timeout=0.2, timeout=0.2)
+        sharings = EmailSharings(http, base_url, StaticToken("t"), connect_timeout=1.0, timeout=1.0)
         answer = await sharings.send("4711", [JANE])
         await served.wait()
         assert answer is not None

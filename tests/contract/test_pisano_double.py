@@ -8,6 +8,7 @@ import httpx
 import pytest
 from helpers.clock import Clock
 from helpers.plain_http import plain_http
+from helpers.waiting import PATIENCE
 
 from connector.doubles.pisano import Campaign, Fault, PisanoDouble, Question
 
@@ -220,4 +221,4 @@ async def test_hanging_calls_do_not_outlive_the_double(clock: Clock) -> None:
         double.fail(Fault(kind="hang"))
         async with plain_http() as http:
             with pytest.raises(httpx.ReadTimeout):
-                await http.get(f"{double.base_url}/external/v1/flows/1", timeout=0.1)
+                await http.get(f"{double.base_url}/external/v1/flows/1", timeout=httpx.Timeout(PATIENCE, read=0.1))

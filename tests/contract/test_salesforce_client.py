@@ -143,13 +143,18 @@ async def test_lost_position_is_told_from_other_refusals(client: Client) -> None
 async def test_silent_stream_is_given_up_and_the_next_one_goes_on() -> None:
     """salesforce §0.3: a stream can die without a word."""
     async with connected(keepalive=0.1) as client:
-        impatient = PubSubClient(client.sf.pubsub_endpoint, False, client.tokens, idle_timeout=0.4)
+        impatient = PubSubClient(client.sf.pubsub_endpoint, False, client.tokens, idle_timeout=1.0)
         stream = impatient.subscribe(CASES, replay_id=None)
         position = (await anext(stream)).latest_replay_id
         client.sf.hang_streams()
         client.sf.create("Case", {})
+
+        async def pass_over_keepalives() -> None:
+            async for batch in stream:
+                assert batch.events == ()
+
         with pytest.raises(Retryable, match="nothing came"):
-            await anext(stream)
+            await pass_over_keepalives()
         await impatient.aclose()
         assert len(await client.events(CASES, replay_id=position)) == 1
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from helpers.clock import Clock
+from helpers.waiting import until
 from salesforce_wire import API, START, error, pubsub, rest
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
@@ -200,7 +201,9 @@ async def test_faults(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
             await http.patch(RESPONSES, json={"records": [response("a")]})
         assert len(sf.records("Survey_Response__c")) == kept
     sf.fail(Fault(match="limits", kind="hang"))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await http.get(f"{API}/limits")
+    hung = asyncio.create_task(http.get(f"{API}/limits"))
+    await until(lambda: sf.calls[-1].what.endswith("/limits"))
+    await asyncio.wait([hung], timeout=0.1)
+    assert not hung.done()
+    hung.cancel()
     assert [call.status for call in sf.calls] == [200, 503, None, None, None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from helpers.waiting import PATIENCE
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.salesforce import PositionLost, PubSubClient, Token
@@ -182,10 +183,10 @@ async def test_first_request_says_where_to_begin_and_who_asks() -> None:
 
 async def test_silent_stream_is_given_up() -> None:
     """salesforce §0.3: streams die silently; a healthy one says something at least every 270 s."""
-    async with connected(for_ever, idle_timeout=0.2) as (server, client):
+    async with connected(for_ever, idle_timeout=1.0) as (server, client):
         with pytest.raises(Retryable, match="nothing came"):
             await anext(client.subscribe(TOPIC, replay_id=None))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await server.ended.wait()
 
 
@@ -223,18 +224,19 @@ async def test_closing_the_iterator_ends_the_stream_at_the_server() -> None:
         stream = client.subscribe(TOPIC, replay_id=None)
         await anext(stream)
         await stream.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await server.ended.wait()
 
 
 async def test_cancelled_reader_is_cancelled_and_ends_the_stream() -> None:
     async with connected(for_ever) as (server, client):
         task = asyncio.ensure_future(anext(client.subscribe(TOPIC, replay_id=None)))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(PATIENCE):
+            await server.asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await server.ended.wait()
 
 
