@@ -174,20 +174,28 @@ async def test_no_more_records_are_in_memory_than_the_bound_says(kafka: Kafka) -
 
 
 async def test_a_worker_that_joins_and_one_that_leaves_lose_nothing(kafka: Kafka) -> None:
-    """Partitions move twice while records are in flight: each is handled to its end by somebody, none is skipped."""
+    """Partitions move twice while records are in flight: each is handled to its end by somebody, none is skipped.
+
+    The first worker would be done before the second had its share, so what is in flight stays so until then.
+    """
     topic = await topics.create(kafka, "in", partitions=4)
     for partition in range(4):
         await topics.produce(kafka, topic, [b"%d-%d" % (partition, n) for n in range(100)], partition)
     finished = Counter[bytes | None]()
+    may_end = asyncio.Event()
+    may_end.set()
 
     async def handle(record: InRecord) -> None:
         await asyncio.sleep(random.random() / 5)
+        await may_end.wait()
         finished[record.value] += 1
 
     async with working(kafka, handle, in_flight=10):
         await until(lambda: len(finished) > 20)
+        may_end.clear()
         async with working(kafka, handle, in_flight=10) as second:
             await until(lambda: second.in_flight)
+            may_end.set()
         await until(lambda: len(finished) == 400)
     assert [await committed(kafka, partition) for partition in range(4)] == [100] * 4
     assert sum(finished.values()) - 400 <= 2 * 20  # what was in flight when partitions moved may be handled twice
