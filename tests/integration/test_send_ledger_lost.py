@@ -28,8 +28,17 @@ ACCOUNT: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
 
 
 @pytest.fixture
-async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble(windows=((10_000, 5.0),)) as double:
+def may_answer() -> asyncio.Event:
+    """Until it is set, Pisano's late answers do not come."""
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def pisano(may_answer: asyncio.Event) -> AsyncIterator[PisanoDouble]:
+    async def sleep(_: float) -> None:
+        await may_answer.wait()
+
+    async with PisanoDouble(windows=((10_000, 5.0),), sleep=sleep) as double:
         double.add_campaign(CAMPAIGN, KEYS)
         double.configure(invitation_key="sf_ref_id")
         yield double
@@ -102,7 +111,7 @@ async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
 
 
 async def test_the_end_of_a_call_that_could_not_be_written_is_written_later(
-    setup: Setup, stage: Stage, pisano: PisanoDouble
+    setup: Setup, stage: Stage, pisano: PisanoDouble, may_answer: asyncio.Event
 ) -> None:
     """Nobody else owned the account in between, so what this worker knows stands: sent, not unknown."""
     await stage.handle(invitation(0))
@@ -111,11 +120,14 @@ async def test_the_end_of_a_call_that_could_not_be_written_is_written_later(
         tasks.create_task(stage.handle(invitation(1)))
         await until(lambda: len(pisano.emails()) == 2)
         await lose_the_ledger(setup)
+        may_answer.set()
     assert await outcomes(setup.kafka) == {invitation(number).id: Counter(sent=1) for number in range(2)}
     assert len(pisano.emails()) == 2
 
 
-async def test_what_an_owner_in_between_decided_stands(setup: Setup, stage: Stage, pisano: PisanoDouble) -> None:
+async def test_what_an_owner_in_between_decided_stands(
+    setup: Setup, stage: Stage, pisano: PisanoDouble, may_answer: asyncio.Event
+) -> None:
     """It found the call begun and not settled, and held it: this worker's later word makes no second outcome."""
     await stage.handle(invitation(0))
     pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
@@ -127,13 +139,14 @@ async def test_what_an_owner_in_between_decided_stands(setup: Setup, stage: Stag
         held = settlement(invitation(1), Outcome.UNKNOWN, datetime.now(UTC), reason="held", attempt=attempt)
         await owner.settle(None, [held])
         await owner.close()
+        may_answer.set()
     found = await outcomes(setup.kafka)
     assert found[invitation(1).id] == Counter(unknown=1)
     assert len(pisano.emails()) == 2
 
 
 async def test_a_partition_that_is_given_away_is_not_opened_again(
-    setup: Setup, stage: Stage, pisano: PisanoDouble
+    setup: Setup, stage: Stage, pisano: PisanoDouble, may_answer: asyncio.Event
 ) -> None:
     """To open its ledger once more would fence the worker that has it next."""
     await stage.handle(invitation(0))
@@ -141,6 +154,7 @@ async def test_a_partition_that_is_given_away_is_not_opened_again(
     waiting = [asyncio.create_task(stage.handle(invitation(number))) for number in range(1, 4)]
     await until(lambda: len(pisano.emails()) == 2)
     await lose_the_ledger(setup)
+    may_answer.set()
     await stage.send.settle({("pisano.invitations", PARTITION)})
     assert stage.opened == 1
     for task in waiting:
