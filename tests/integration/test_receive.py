@@ -10,6 +10,7 @@ import pytest
 from helpers import topics
 from helpers.raw_http import Connection
 from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
+from helpers.waiting import PATIENCE
 
 from connector.app import App
 from connector.pisano import feedback_id
@@ -35,7 +36,7 @@ async def app(setup: Setup) -> AsyncIterator[App]:
 
 @pytest.fixture
 async def http(app: App) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=app.address) as client:
+    async with httpx.AsyncClient(base_url=app.address, timeout=PATIENCE) as client:
         yield client
 
 
@@ -108,7 +109,10 @@ async def test_the_secret_may_stand_at_the_end_of_the_path(tmp_path: Path, boots
     """For a Pisano that cannot set headers. A header does not do there."""
     account = {"webhook": webhook(secret_in="path")}
     setup = await set_up(tmp_path, bootstrap_servers, unique, account=account)
-    async with running_app(setup.config, ["receive"]) as app, httpx.AsyncClient(base_url=app.address) as http:
+    async with (
+        running_app(setup.config, ["receive"]) as app,
+        httpx.AsyncClient(base_url=app.address, timeout=PATIENCE) as http,
+    ):
         assert (await http.post(f"{PATH}/{WEBHOOK_SECRET}", content=b"{}")).status_code == 202
         assert (await http.post(f"{PATH}/wrong", content=b"{}")).status_code == 401
         assert (await http.post(f"{PATH}/%FF%FE", content=b"{}")).status_code == 401
