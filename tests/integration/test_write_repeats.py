@@ -33,6 +33,7 @@ class Stage:
         self.refusals = 0
         self.may_read = asyncio.Event()
         self.may_read.set()
+        self.reads = asyncio.Event()
         tokens = ClientCredentials(http, sf.login_url, client_id=sf.client_id, client_secret=sf.client_secret)
         self.write_back = WriteBack(
             {"score": FeedbackRule.model_validate(RULE)},
@@ -51,6 +52,7 @@ class Stage:
         self.writes.append(read(Write, record.value))
 
     async def _read_writes(self, _: int) -> AsyncIterator[Write]:
+        self.reads.set()
         await self.may_read.wait()
         for write in self.writes:
             yield write
@@ -102,7 +104,7 @@ async def test_answers_keep_their_order_while_the_stage_reads_back_what_is_done(
     case = sf.create("Case", {})
     stage.may_read.clear()
     first = asyncio.create_task(stage.answers({"case": case, "score": 1}))
-    await asyncio.sleep(0.01)
+    await stage.reads.wait()
     stage.may_read.set()
     for _ in range(later):
         await asyncio.sleep(0)
