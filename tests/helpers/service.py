@@ -112,6 +112,11 @@ async def metric(app: App, name: str) -> float:
     return next(float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(f"{name} "))
 
 
+async def in_flight(app: App, stage: str) -> int:
+    """How many records a stage works on now."""
+    return int(await metric(app, f'connector_in_flight{{stage="{stage}"}}'))
+
+
 class Process:
     """`connector run` as a process of its own. What it says goes to `log`."""
 

@@ -1,5 +1,6 @@
 """What the tests of one stage share."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,19 @@ Prepare = Callable[..., Awaitable[Setup]]
 
 
 @pytest.fixture
-async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble() as double:
+def may_answer() -> asyncio.Event:
+    """While it is not set, Salesforce's late answers do not come."""
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+@pytest.fixture
+async def sf(may_answer: asyncio.Event) -> AsyncIterator[SalesforceDouble]:
+    async def sleep(_: float) -> None:
+        await may_answer.wait()
+
+    async with SalesforceDouble(sleep=sleep) as double:
         yield double
 
 

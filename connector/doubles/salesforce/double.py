@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from typing import Any
 
@@ -38,9 +38,9 @@ class SalesforceDouble:
 
     `login_url` (also the instance) and `pubsub_endpoint` (plain text) are known once it is entered. Left and entered
     again it comes back on the same ports, as after an outage. `clock`, in seconds since the epoch, decides about
-    tokens, retention and all time stamps; keepalives and idle streams are in real seconds, so that a test makes them
-    short. Users change records by `create`, `update`, `delete`, `undelete` and `publish`, several at once in one
-    `transaction`. `/_control/` offers the same as JSON.
+    tokens, retention and all time stamps, and `sleep` makes calls late; keepalives and idle streams are in real
+    seconds, so that a test makes them short. Users change records by `create`, `update`, `delete`, `undelete` and
+    `publish`, several at once in one `transaction`. `/_control/` offers the same as JSON.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class SalesforceDouble:
         pubsub_port: int = 0,
         *,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         client_id: str | None = None,
         client_secret: str | None = None,
         username: str = "connector@example.com",
@@ -59,6 +60,7 @@ class SalesforceDouble:
     ) -> None:
         self._ahead = 0.0  # seconds
         self.clock: Callable[[], float] = lambda: clock() + self._ahead
+        self.sleep = sleep
         self.client_id = client_id or f"3MVG9{secrets.token_urlsafe(24)}"
         self.client_secret = client_secret or secrets.token_hex(32).upper()
         self.username = username

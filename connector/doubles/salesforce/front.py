@@ -1,6 +1,5 @@
 """What stands before every call: memory, faults, the size of a request, the token (salesforce §D)."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -88,7 +87,7 @@ class Front:
 
     async def _suffer(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
         """What the fault answers; None if the call goes on after the delay."""
-        await asyncio.sleep(fault.delay)
+        await self._double.sleep(fault.delay)
         if fault.kind == "hang":
             await self._double.stopping.wait()
         if fault.kind is not None:

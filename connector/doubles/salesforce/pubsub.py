@@ -125,7 +125,7 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
     async def _suffer(self, fault: Fault | None) -> Fault | None:
         if fault is None:
             return None
-        await asyncio.sleep(fault.delay)
+        await self._double.sleep(fault.delay)
         if fault.after:
             return fault
         if fault.kind == "hang":
