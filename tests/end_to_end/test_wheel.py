@@ -1,0 +1,48 @@
+"""What `pip install` gives: the command works without the checkout, with the catalogue and the examples inside."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the wheel's content, and nothing else of ours."""
+    folder = tmp_path_factory.mktemp("installed")
+    _run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site"), str(ROOT))
+    return folder
+
+
+def _run(*command: str, **environ: str) -> str:
+    done = subprocess.run(  # noqa: S603 - this very interpreter
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environ}, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _connector(installed: Path, *arguments: str, **environ: str) -> str:
+    """The command, run by the interpreter of the tests, whose own `connector` is the checkout's, from the wheel."""
+    code = "import connector, sys; assert sys.argv.pop(1) in connector.__file__; from connector.cli import main; main()"
+    site = str(installed / "site")
+    return _run(sys.executable, "-P", "-c", code, site, *arguments, PYTHONPATH=site, **environ)
+
+
+def test_the_catalogue_comes_along(installed: Path) -> None:
+    """Whole, and as the models have it."""
+    _connector(installed, "topics", "docs", "--check")
+
+
+def test_the_examples_come_along_and_mean_something(installed: Path) -> None:
+    example = installed / "site" / "connector" / "examples" / "closed-case.yaml"
+    names = ("KAFKA_BOOTSTRAP_SERVERS", "SF_CLIENT_ID", "SF_CLIENT_SECRET", "PISANO_APP_ID", "PISANO_APP_SECRET")
+    environ = dict.fromkeys(names, "localhost:9092") | {
+        "SF_LOGIN_URL": "https://acme.my.salesforce.com",
+        "PISANO_WEBHOOK_SECRET": "made-up-webhook-secret",
+    }
+    assert "When a Case changes" in _connector(installed, "check", str(example), **environ)
