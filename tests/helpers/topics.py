@@ -47,6 +47,22 @@ async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:
         await publisher.stop()
 
 
+async def write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
+    """Writes `0` to `count` - 1 to partition 0, each in a transaction of its own, some with an aborted one behind."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=topic)
+    await producer.start()
+    try:
+        for number in range(count):
+            async with producer.transaction():
+                await producer.send(topic, b"%d" % number, partition=0)
+            if number % 4 == 0:
+                await producer.begin_transaction()
+                await producer.send_and_wait(topic, b"aborted", partition=0)
+                await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
 async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
     """Every committed record of all partitions of `topic` behind the prefix, each partition in order.
 

@@ -5,10 +5,8 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from helpers import topics
 from helpers.waiting import until
 
@@ -18,7 +16,6 @@ from connector.kafka import stage_worker
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.stage_worker import Handle, InRecord, StageWorker
-from connector.kafka.watch import StandsStill, Watch
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ async def committed(kafka: Kafka, partition: int = 0) -> int:
 async def test_what_is_committed_never_passes_an_unfinished_record(kafka: Kafka) -> None:
     """Records finish in a random order, on a topic whose offsets have holes; aborted records are never handed out."""
     topic = await topics.create(kafka, "in")
-    await _write_in_transactions(kafka, topic, 40)
+    await topics.write_in_transactions(kafka, topic, 40)
     held = 17  # every other record ends before this one
     may_end = asyncio.Event()
     offsets: dict[int, int] = {}
@@ -233,77 +230,6 @@ async def test_what_does_not_end_in_time_is_delivered_again(kafka: Kafka) -> Non
         await until(lambda: under_way == [0, 0])
 
 
-async def _write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=topic)
-    await producer.start()
-    try:
-        for number in range(count):
-            async with producer.transaction():
-                await producer.send(topic, b"%d" % number, partition=0)
-            if number % 4 == 0:
-                await producer.begin_transaction()
-                await producer.send_and_wait(topic, b"aborted", partition=0)
-                await producer.abort_transaction()
-    finally:
-        await producer.stop()
-
-
-async def test_a_consumer_that_stands_still_ends_its_worker(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faust goes on without an error when its consumer fetches nothing any more: only Kafka can tell."""
-    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.2, stands_still=1.0))
-    topic = await topics.create(kafka, "in")
-    handled: list[int] = []
-
-    async def handle(record: InRecord) -> None:
-        handled.append(record.offset)
-
-    async with working(kafka, handle) as worker:
-        await topics.produce(kafka, topic, [b"0"])
-        await until(lambda: handled == [0])
-        await until(lambda: worker.lag == 0)
-        stop_fetching(worker)
-        await topics.produce(kafka, topic, [b"1", b"2"])
-        await until(worker.failure.done)
-        with pytest.raises(StandsStill, match=f"stands still: it takes no record of {topic}/0, .* from offset 1 on"):
-            worker.failure.result()
-        assert worker.lag == 2
-    assert handled == [0]
-
-
-async def test_a_worker_with_nothing_to_do_or_with_all_that_it_can_do_does_not_stand_still(
-    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Idle behind a transaction's marker, then full: many looks long, and nobody is ended for it."""
-    looks = 0
-
-    async def count(seconds: float) -> None:
-        nonlocal looks
-        looks += 1
-        await asyncio.sleep(seconds)
-
-    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.1, stands_still=2.0, sleep=count))
-    topic = await topics.create(kafka, "in")
-    await _write_in_transactions(kafka, topic, 4)
-    may_end, under_way = asyncio.Event(), set[int]()
-
-    async def handle(record: InRecord) -> None:
-        under_way.add(record.offset)
-        if len(under_way) > 4:
-            await may_end.wait()
-
-    async with working(kafka, handle, in_flight=2) as worker:
-        await until(lambda: worker.lag == 0)
-        idle = looks
-        await until(lambda: looks > idle + 30)
-        await topics.produce(kafka, topic, [b"%d" % number for number in range(10)])
-        await until(lambda: worker.in_flight == 2)
-        full = looks
-        await until(lambda: looks > full + 30)
-        assert not worker.failure.done()
-        may_end.set()
-        await until(lambda: worker.lag == 0)
-
-
 async def test_a_record_that_takes_long_does_not_let_uncommitted_ones_pile_up(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,9 +254,3 @@ async def test_a_record_that_takes_long_does_not_let_uncommitted_ones_pile_up(
         may_end.set()
         await until(lambda: len(handled) == 60)
     assert await committed(kafka) == 60
-
-
-def stop_fetching(worker: StageWorker) -> None:
-    """Leaves the consumer a member of its group that fetches no more; nothing of ours could do this."""
-    consumer = worker._app.consumer._thread._consumer
-    consumer.pause(*consumer.assignment())

@@ -1,0 +1,98 @@
+"""A stage's consumer that does nothing any more, told from one with nothing to do: on a real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+from helpers import topics
+from helpers.waiting import until
+
+from connector.config import Kafka
+from connector.kafka import stage_worker
+from connector.kafka.stage_worker import Handle, InRecord, StageWorker
+from connector.kafka.watch import StandsStill, Watch
+
+
+@pytest.fixture
+def kafka(bootstrap_servers: str, unique: str) -> Kafka:
+    return Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
+
+
+@asynccontextmanager
+async def working(kafka: Kafka, handle: Handle, *, in_flight: int = 100) -> AsyncIterator[StageWorker]:
+    """A worker of the group `stage` on the topic `in`, no record of which is at fault."""
+
+    async def bury(record: InRecord, reason: str, error: Exception) -> None:
+        raise AssertionError(f"{record} was given up on: {reason}") from error
+
+    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], handle, dead_letter=bury, in_flight=in_flight)
+    await worker.start()
+    try:
+        await until(lambda: worker.ready)
+        yield worker
+    finally:
+        await worker.stop(10)
+
+
+async def test_a_consumer_that_stands_still_ends_its_worker(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust goes on without an error when its consumer fetches nothing any more: only Kafka can tell."""
+    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.2, stands_still=1.0))
+    topic = await topics.create(kafka, "in")
+    handled: list[int] = []
+
+    async def handle(record: InRecord) -> None:
+        handled.append(record.offset)
+
+    async with working(kafka, handle) as worker:
+        await topics.produce(kafka, topic, [b"0"])
+        await until(lambda: handled == [0])
+        await until(lambda: worker.lag == 0)
+        stop_fetching(worker)
+        await topics.produce(kafka, topic, [b"1", b"2"])
+        await until(worker.failure.done)
+        with pytest.raises(StandsStill, match=f"stands still: it takes no record of {topic}/0, .* from offset 1 on"):
+            worker.failure.result()
+        assert worker.lag == 2
+    assert handled == [0]
+
+
+async def test_a_worker_with_nothing_to_do_or_with_all_that_it_can_do_does_not_stand_still(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Idle behind a transaction's marker, then full: many looks long, and nobody is ended for it."""
+    looks = 0
+
+    async def count(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(seconds)
+
+    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.1, stands_still=2.0, sleep=count))
+    topic = await topics.create(kafka, "in")
+    await topics.write_in_transactions(kafka, topic, 4)
+    may_end, under_way = asyncio.Event(), set[int]()
+
+    async def handle(record: InRecord) -> None:
+        under_way.add(record.offset)
+        if len(under_way) > 4:
+            await may_end.wait()
+
+    async with working(kafka, handle, in_flight=2) as worker:
+        await until(lambda: worker.lag == 0)
+        idle = looks
+        await until(lambda: looks > idle + 30)
+        await topics.produce(kafka, topic, [b"%d" % number for number in range(10)])
+        await until(lambda: worker.in_flight == 2)
+        full = looks
+        await until(lambda: looks > full + 30)
+        assert not worker.failure.done()
+        may_end.set()
+        await until(lambda: worker.lag == 0)
+
+
+def stop_fetching(worker: StageWorker) -> None:
+    """Leaves the consumer a member of its group that fetches no more; nothing of ours could do this."""
+    consumer = worker._app.consumer._thread._consumer
+    consumer.pause(*consumer.assignment())
