@@ -21,6 +21,11 @@ class OrderedAcks:
         return self._position
 
     @property
+    def delivered(self) -> int | None:
+        """The offset after the last record that was delivered, or None before the first."""
+        return self._waiting[-1] + 1 if self._waiting else self._position
+
+    @property
     def in_flight(self) -> int:
         """How many records were delivered and are not behind `position` yet."""
         return len(self._waiting)
@@ -31,9 +36,8 @@ class OrderedAcks:
         Raises:
             ValueError: the offset is not behind the last one, so somebody delivered out of order.
         """
-        last = self._waiting[-1] if self._waiting else (self._position or 0) - 1
-        if offset <= last:
-            raise ValueError(f"offset {offset} was delivered after {last}")
+        if offset < (self.delivered or 0):
+            raise ValueError(f"offset {offset} was delivered after {(self.delivered or 0) - 1}")
         self._waiting.append(offset)
 
     def done(self, offset: int) -> None:

@@ -85,7 +85,6 @@ class StageWorker:
         self._given_away: int | None = None  # the generation whose partitions are gone
         self._committable = asyncio.Event()  # set whenever the position of a partition may have moved
         self._held_back = False
-        self._handed_out = 0
         self._draining = False
         self._app: Any = None
         self._watch = Watch(kafka, kafka.topic_prefix + name, topics[0], self.consumption)
@@ -132,14 +131,13 @@ class StageWorker:
         fetched = await fetch_positions(self._app) if self.ready else None
         if fetched is None:
             return Consumption(is_member=False)
-        finished = {tp: acks.position for tp, acks in self._acks.items()}
         return Consumption(
             is_member=True,
             held_back=self._held_back or self._slots.locked(),
-            handed_out=self._handed_out,
             in_flight=self.in_flight,
             fetched=fetched,
-            finished={tp: position for tp, position in finished.items() if position is not None},
+            handed_out={tp: acks.delivered for tp, acks in self._acks.items() if acks.delivered is not None},
+            finished={tp: acks.position for tp, acks in self._acks.items() if acks.position is not None},
         )
 
     async def _fail_when_it_stands_still(self) -> None:
@@ -197,7 +195,6 @@ class StageWorker:
         )
         acks = self._acks[message.tp]
         acks.add(record.offset)
-        self._handed_out += 1
         task = asyncio.get_running_loop().create_task(self._work_off(record, acks))
         tasks = self._tasks[message.tp]
         tasks.add(task)

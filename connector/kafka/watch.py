@@ -16,7 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
-from connector.errors import ConnectorError, Retryable
+from connector.errors import Retryable
 from connector.kafka.connection import client_settings
 from connector.kafka.errors import translated
 
@@ -33,14 +33,15 @@ Offsets = Mapping[TopicPartition, int]
 class Consumption:
     """How far a consumer is, by its own word. `held_back`: it takes no more records for now, on purpose.
 
-    By partition: `fetched` is the next offset that it will ask Kafka for, `finished` the one that it wants committed.
+    By partition: `fetched` is the next offset that it will ask Kafka for, `handed_out` the one behind the last record
+    that was taken into work, `finished` the one that it wants committed.
     """
 
     is_member: bool
     held_back: bool = False
-    handed_out: int = 0
     in_flight: int = 0
     fetched: Offsets = field(default_factory=dict)
+    handed_out: Offsets = field(default_factory=dict)
     finished: Offsets = field(default_factory=dict)
 
 
@@ -56,7 +57,7 @@ class Look:
     def lag(self) -> int:
         """How many records are not finished; a transaction counts as one more."""
         own = self.consumption
-        done = self.committed if own.in_flight else own.fetched
+        done = {**own.fetched, **self.committed} if own.in_flight else own.fetched
         return sum(max(0, self.ends[partition] - done[partition]) for partition in own.fetched)
 
 
@@ -75,12 +76,13 @@ def why_it_stands_still(before: Look, now: Look) -> str | None:
     was, own = before.consumption, now.consumption
     if not was.is_member and not own.is_member:
         return "it is no member of its group, or does not answer"
-    took_none = was.handed_out == own.handed_out and not was.held_back and not own.held_back
+    may_take = not was.held_back and not own.held_back
     for partition in was.fetched.keys() & own.fetched.keys():
         place, offset = f"{partition.topic}/{partition.partition}", own.fetched[partition]
-        if took_none and was.fetched[partition] == offset < before.ends[partition]:
+        took_none = was.handed_out.get(partition) == own.handed_out.get(partition) and was.fetched[partition] == offset
+        if may_take and took_none and offset < before.ends[partition]:
             return f"it takes no record of {place}, where there are some from offset {offset} on"
-        if was.finished.get(partition, 0) > now.committed[partition]:
+        if was.finished.get(partition, 0) > now.committed.get(partition, 0):
             return f"it does not commit offset {was.finished[partition]} of {place}"
     return None
 
@@ -118,13 +120,14 @@ class Watch:
 
         Raises:
             StandsStill: The consumer has taken no step for `stands_still`.
+            Fatal: Kafka refuses us.
         """
         while True:
             try:
                 async with self._client() as client:
                     reason = await self._look_on(client)
                 break
-            except ConnectorError as error:  # an outage: from its end on the consumer has all of its time again
+            except Retryable as error:  # an outage: from its end on the consumer has all of its time again
                 self.lag = None
                 log.debug("kafka_not_seen", group=self._group, error=str(error))
             await self._sleep(self._every)
@@ -150,8 +153,8 @@ class Watch:
         with translated():
             async with asyncio.timeout(_TIMEOUT):
                 ends = await client.end_offsets(list(own.fetched) or [self._anywhere])
-                committed = {partition: await client.committed(partition) or 0 for partition in own.fetched}
-        return Look(own, ends, committed)
+                committed = {partition: await client.committed(partition) for partition in own.fetched}
+        return Look(own, ends, {partition: at for partition, at in committed.items() if at is not None})
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:

@@ -41,7 +41,7 @@ def test_a_consumer_outside_its_group_stands_still() -> None:
         pytest.param(a_look(end=4), a_look(end=4), id="nothing to do"),
         pytest.param(a_look(end=4), a_look(end=10), id="records that have only just come"),
         pytest.param(a_look(), a_look(fetched=5), id="a step"),
-        pytest.param(a_look(), a_look(handed_out=1), id="a step within what was fetched before"),
+        pytest.param(a_look(), a_look(handed_out={PLACE: 3}), id="a step within what was fetched before"),
         pytest.param(a_look(held_back=True), a_look(held_back=True), id="held back on purpose"),
         pytest.param(a_look(held_back=True), a_look(), id="held back until now"),
         pytest.param(a_look(fetched=10, finished=None), a_look(fetched=10, finished=None), id="work in flight"),
