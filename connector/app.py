@@ -11,9 +11,9 @@ import structlog
 
 from connector import salesforce
 from connector.awake import Awake
-from connector.config import ClientCredentials, Config
+from connector.config import ClientCredentials, Config, catalogue
 from connector.health import Server
-from connector.kafka import catalogue, topics
+from connector.kafka import topics
 from connector.kafka.channel_log import POSITIONS, ChannelLog
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters

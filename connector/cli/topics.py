@@ -16,8 +16,8 @@ def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     from rich.table import Column, Table
 
     from connector.cli._output import console
+    from connector.config import catalogue
     from connector.config.file import load
-    from connector.kafka import catalogue
 
     table = Table(Column("topic", no_wrap=True), "partitions", "kept", "written by", "personal data", "what lies on it")
     for topic in catalogue.topics_for(load(file)):
@@ -31,8 +31,9 @@ def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
     """Create what is missing and report what differs. Never deletes, shrinks or changes a topic."""
     import asyncio
 
+    from connector.config import catalogue
     from connector.config.file import load
-    from connector.kafka import catalogue, topics
+    from connector.kafka import topics
 
     config = load(file)
     report = asyncio.run(topics.apply(config.kafka, catalogue.topics_for(config)))

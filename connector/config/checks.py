@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from connector.config import TopicSettings
-from connector.kafka.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
+from connector.config.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
+from connector.config.scope import FEEDBACK, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.limits import Window
-from connector.surveys.scope import FEEDBACK, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.templates import Condition, Template, TemplateError, VariablePath
 
 Key = tuple[str | int, ...]

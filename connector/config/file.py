@@ -18,8 +18,8 @@ from pydantic_core import ErrorDetails
 from connector.config import Config, _yaml_tree, not_yet_supported
 from connector.config._yaml_tree import Key, Place, Tree
 from connector.config.checks import check
+from connector.config.scope import one_of
 from connector.errors import Fatal
-from connector.surveys.scope import one_of
 from connector.templates import TemplateError
 
 _LONGEST_SHOWN = 80  # characters of a value in a message: enough to recognise it

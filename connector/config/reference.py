@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from connector.config import Config
 from connector.config.model import Allowed, Model, NotYet
-from connector.surveys.scope import FEEDBACK, survey_scope
+from connector.config.scope import FEEDBACK, survey_scope
 from connector.templates import Condition, Template
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from connector import records
-from connector.kafka.catalogue import Topic, catalogue
+from connector.config.catalogue import Topic, catalogue
 from connector.kafka.cloud_events import SCHEMA_BASE
 from connector.paths import folder
 

@@ -9,8 +9,8 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 from pydantic import BaseModel
 
 from connector.config import Kafka
+from connector.config.catalogue import MEMORY_OF, Topic
 from connector.errors import Fatal
-from connector.kafka.catalogue import MEMORY_OF, Topic
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import translated
 

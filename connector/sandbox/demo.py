@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.table import Table
 
 from connector.app import App
-from connector.config import Config
+from connector.config import Config, catalogue
 from connector.config.file import load
 from connector.doubles.salesforce import SalesforceDouble
-from connector.kafka import catalogue, topics
+from connector.kafka import topics
 from connector.kafka.broker import Broker, kafka_broker
 from connector.sandbox.doubles import Sandbox, sandbox
 from connector.sandbox.story import Fate, Story, close_cases, open_cases

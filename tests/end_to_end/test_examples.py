@@ -11,10 +11,9 @@ from helpers import topics
 from helpers.service import running_app
 from helpers.waiting import until
 
-from connector.config import Config
+from connector.config import Config, catalogue
 from connector.config.file import load
 from connector.doubles import pisano
-from connector.kafka import catalogue
 from connector.kafka.topics import apply
 from connector.sandbox.doubles import Sandbox, sandbox
 

@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from connector.app import STAGES, App
-from connector.config import Config, Kafka
+from connector.config import Config, Kafka, catalogue
 from connector.config.file import load
 from connector.doubles.pisano import PisanoDouble
 from connector.doubles.salesforce import SalesforceDouble
-from connector.kafka import catalogue, topics
+from connector.kafka import topics
 from helpers.plain_http import plain_http
 from helpers.waiting import until
 

@@ -8,8 +8,8 @@ from helpers.captured import CASES, captured, events, subjects
 from helpers.service import running_app
 from helpers.waiting import until
 
+from connector.config import catalogue
 from connector.doubles.salesforce import SalesforceDouble
-from connector.kafka import catalogue
 from connector.kafka.channel_log import POSITIONS, ChannelLog
 from connector.kafka.errors import Fenced
 from connector.kafka.shared_work import partition_of

@@ -17,8 +17,8 @@ from helpers.config_files import MINIMAL, read
 from helpers.waiting import PATIENCE, until
 
 from connector.config import Config, Kafka
+from connector.config.catalogue import topics_for
 from connector.errors import Fatal
-from connector.kafka.catalogue import topics_for
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.stage_worker import InRecord

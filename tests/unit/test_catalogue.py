@@ -12,7 +12,7 @@ import yaml
 from helpers.config_files import MINIMAL, read
 
 from connector import records
-from connector.kafka.catalogue import (
+from connector.config.catalogue import (
     MEMORY_OF,
     REMEMBERED_LONGER,
     Topic,
