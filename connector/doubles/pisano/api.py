@@ -5,7 +5,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -13,9 +13,7 @@ from aiohttp import web
 from connector.doubles import control
 from connector.doubles.pisano.checks import problems
 from connector.doubles.pisano.model import Call, Email, Fault, Flow
-
-if TYPE_CHECKING:
-    from connector.doubles.pisano.double import PisanoDouble
+from connector.doubles.pisano.state import State
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,8 +32,8 @@ class _Gone(Exception):
 
 
 class Api:
-    def __init__(self, double: "PisanoDouble") -> None:
-        self._double = double
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     def add_to(self, app: web.Application) -> None:
         app.middlewares.append(self._meet)
@@ -49,11 +47,11 @@ class Api:
         """Count the call, hold it to the limits, and let a fault happen to it, before or after it is carried out."""
         if request.path.startswith(control.PREFIX):
             return await handler(request)
-        double = self._double
-        now = double.clock()
-        call = Call(at=now, method=request.method, path=request.path, exceeded=double.windows.count(now))
-        request[_NUMBER] = len(double.calls)
-        double.calls.append(call)
+        state = self._state
+        now = state.clock()
+        call = Call(at=now, method=request.method, path=request.path, exceeded=state.windows.count(now))
+        request[_NUMBER] = len(state.calls)
+        state.calls.append(call)
         try:
             if call.exceeded:
                 response: web.StreamResponse = self._throttled(call.exceeded[0], now)
@@ -66,7 +64,7 @@ class Api:
 
     async def _carry_out(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         kind = next((kind for kind in _KINDS if f"/{kind}" in request.path), "")
-        fault = self._double.take_fault(kind)
+        fault = self._state.take_fault(kind)
         if fault is not None and not fault.sent:
             answer = await self._suffer(request, fault)
             if answer is not None:
@@ -83,9 +81,9 @@ class Api:
 
     async def _suffer(self, request: web.Request, fault: Fault) -> web.Response | None:
         """What the fault answers; None if the call goes on after the delay."""
-        await self._double.sleep(fault.delay)
+        await self._state.sleep(fault.delay)
         if fault.kind == "hang":
-            await self._double.stopping.wait()
+            await self._state.stopping.wait()
         if fault.kind is not None:
             if request.transport is not None:
                 request.transport.abort()
@@ -96,21 +94,21 @@ class Api:
 
     def _throttled(self, exceeded: str, now: float) -> web.Response:
         headers = {}
-        if self._double.settings.retry_after:
-            headers["Retry-After"] = str(self._double.windows.retry_after(exceeded, now))
+        if self._state.settings.retry_after:
+            headers["Retry-After"] = str(self._state.windows.retry_after(exceeded, now))
         return web.Response(status=429, text="Retry later\n", content_type="text/plain", headers=headers)
 
     async def _token(self, request: web.Request) -> web.Response:
-        settings, now = self._double.settings, self._double.clock()
+        settings, now = self._state.settings, self._state.clock()
         given = await _json(request)
         if not isinstance(given, dict) or not {settings.id_key, settings.secret_key} <= given.keys():
             raise _Refused(422, f"{settings.id_key} and {settings.secret_key} are required")
-        wanted = (self._double.app_id, self._double.app_secret)
+        wanted = (self._state.app_id, self._state.app_secret)
         pairs = zip((given[settings.id_key], given[settings.secret_key]), wanted, strict=True)
         if not all(hmac.compare_digest(str(have).encode(), want.encode()) for have, want in pairs):
             raise _Refused(401, "unknown application")
         token = secrets.token_urlsafe(24)
-        expires = self._double.tokens[token] = now + settings.token_lifetime
+        expires = self._state.tokens[token] = now + settings.token_lifetime
         moment: float | str = settings.token_lifetime
         if settings.expiry_key != "expires_in":
             moment = expires if settings.expiry_epoch else datetime.fromtimestamp(expires, UTC).isoformat()
@@ -121,22 +119,22 @@ class Api:
 
     async def _email_sharings(self, request: web.Request) -> web.Response:
         self._authenticate(request)
-        double, settings = self._double, self._double.settings
+        state, settings = self._state, self._state.settings
         name = request.match_info["campaign"]
-        campaign = double.campaigns.get(name)
+        campaign = state.campaigns.get(name)
         if campaign is None:
             raise _Refused(404, "not found")
         body = await _json(request)
         if not campaign.provider or not campaign.channel_active:
             raise _Refused(422, "the campaign has no e-mail provider, or its channel is not active")
-        found = problems(body, double.flows.get(campaign.flow, Flow()), settings.max_emails)
+        found = problems(body, state.flows.get(campaign.flow, Flow()), settings.max_emails)
         if found:
             raise _Refused(422, *(found if settings.names_culprit else ["unprocessable entity"]))
         for address in body["emails"]:
             if address not in settings.suppressed:
-                double.email(
+                state.email(
                     Email(
-                        at=double.clock(),
+                        at=state.clock(),
                         call=request[_NUMBER],
                         campaign=name,
                         address=address,
@@ -149,7 +147,7 @@ class Api:
     async def _flow(self, request: web.Request) -> web.Response:
         self._authenticate(request)
         name = request.match_info["flow"]
-        flow = self._double.flows.get(name)
+        flow = self._state.flows.get(name)
         if flow is None:
             raise _Refused(404, "not found")
         questions = [
@@ -163,8 +161,8 @@ class Api:
             r'(?:Bearer|Token)\s+(?:token\s*=\s*)?(?:"([^"]*)"|([^,;\t"]*).*)', request.headers.get("Authorization", "")
         )
         token = (given[1] or given[2] or "") if given else ""
-        static = hmac.compare_digest(token.encode(), self._double.static_token.encode())
-        if not static and self._double.tokens.get(token, 0.0) <= self._double.clock():
+        static = hmac.compare_digest(token.encode(), self._state.static_token.encode())
+        if not static and self._state.tokens.get(token, 0.0) <= self._state.clock():
             raise _Refused(401, "invalid or expired token")
 
 

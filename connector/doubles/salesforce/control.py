@@ -1,14 +1,12 @@
 """The control API of this double: what its Python interface can do, and what it remembers."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from connector.doubles import control
 from connector.doubles.salesforce.model import Step
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
+from connector.doubles.salesforce.state import State
 
 _ABOUT = """Salesforce's double. For example, a user closes a case:
 curl $URL/update -d '{"entity": "Case", "record_ids": "500…", "fields": {"Status": "Closed"}}'
@@ -18,27 +16,27 @@ _SETUP = ("add_field", "add_channel", "configure", "advance", "reset")
 _TROUBLE = ("fail", "lock", "revoke_tokens", "hang_streams", "break_streams", "lose_positions")
 
 
-def add_to(app: web.Application, double: "SalesforceDouble") -> None:
+def add_to(app: web.Application, state: State) -> None:
     def transaction(changes: list[Step], *, origin: str = "", user: str | None = None) -> list[str]:
         """Several changes at once, each {operation, entity, record_id, fields}; returns the records' ids."""
-        with double.transaction(origin=origin, user=user) as together:
+        with state.transaction(origin=origin, user=user) as together:
             return [_carry_out(together, change) for change in changes]
 
     def credentials() -> dict[str, str]:
         """What a client logs in with, by either flow."""
         names = ("login_url", "pubsub_endpoint", "org_id", "client_id", "client_secret", "username", "jwt_private_key")
-        return {name: getattr(double, name) for name in names}
+        return {name: getattr(state, name) for name in names}
 
-    actions = {name: getattr(double, name) for name in (*_CHANGES, *_SETUP, *_TROUBLE)} | {"transaction": transaction}
+    actions = {name: getattr(state, name) for name in (*_CHANGES, *_SETUP, *_TROUBLE)} | {"transaction": transaction}
     memories: control.Functions = {
-        "records": double.records,
-        "record": double.record,
-        "events": double.events,
-        "history": double.history,
-        "calls": lambda: double.calls,
-        "tokens": lambda: double.tokens,
-        "streams": lambda: double.streams,
-        "settings": lambda: double.settings,
+        "records": state.records,
+        "record": state.record,
+        "events": state.events,
+        "history": state.history,
+        "calls": lambda: state.calls,
+        "tokens": lambda: state.tokens,
+        "streams": lambda: state.streams,
+        "settings": lambda: state.settings,
         "credentials": credentials,
     }
     control.add_to(app, _ABOUT, actions, memories)

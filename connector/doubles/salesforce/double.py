@@ -1,46 +1,25 @@
-"""The double itself: its servers, its settings, what users do in it, and its memory."""
+"""The double itself: an org's state behind its two servers, and the streams that are open."""
 
-import asyncio
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Any
 
-from connector.doubles.salesforce import ids, servers
-from connector.doubles.salesforce.event_log import EventLog
-from connector.doubles.salesforce.faults import Faults
-from connector.doubles.salesforce.model import (
-    Call,
-    Channel,
-    Event,
-    Fault,
-    GapType,
-    GrpcStatus,
-    Settings,
-    Stream,
-    Token,
-    Write,
-)
+from connector.doubles.salesforce.model import GrpcStatus
 from connector.doubles.salesforce.oauth import OAuth
 from connector.doubles.salesforce.pubsub import PubSub
-from connector.doubles.salesforce.store import Record, Store
+from connector.doubles.salesforce.servers import serve_pubsub, serve_rest
+from connector.doubles.salesforce.state import State
 from connector.doubles.salesforce.subscription import RefusedError
-from connector.doubles.salesforce.transactions import Transaction, transaction
-from connector.doubles.salesforce.values import composed
-
-_A_YEAR = 366 * 86400.0  # seconds
-_CDC = ("Case", "Contact", "Account", "Survey_Response__c")  # an org may choose five (salesforce §A5)
 
 
-class SalesforceDouble:
+class SalesforceDouble(State):
     """One org on two ports: `async with SalesforceDouble() as sf`. Everything it holds is made up.
 
     `login_url` (also the instance) and `pubsub_endpoint` (plain text) are known once it is entered. Left and entered
     again it comes back on the same ports, as after an outage. `clock`, in seconds since the epoch, decides about
     tokens, retention and all time stamps, and `sleep` makes calls late; keepalives and idle streams are in real
     seconds, so that a test makes them short. Users change records by `create`, `update`, `delete`, `undelete` and
-    `publish`, several at once in one `transaction`. `/_control/` offers the same as JSON.
+    `publish`, several at once in one `transaction`. `/_control/` offers the same as JSON. `org` are the settings of
+    `State`.
     """
 
     def __init__(
@@ -49,49 +28,21 @@ class SalesforceDouble:
         rest_port: int = 0,
         pubsub_port: int = 0,
         *,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        client_id: str | None = None,
-        client_secret: str | None = None,
-        username: str = "connector@example.com",
         jwt_public_key: str | None = None,
-        cdc: Sequence[str] = _CDC,
-        settings: Settings | None = None,
+        **org: Any,
     ) -> None:
-        self._ahead = 0.0  # seconds
-        self.clock: Callable[[], float] = lambda: clock() + self._ahead
-        self.sleep = sleep
-        self.client_id = client_id or f"3MVG9{secrets.token_urlsafe(24)}"
-        self.client_secret = client_secret or secrets.token_hex(32).upper()
-        self.username = username
-        self.org_id = ids.make("00D", 4711)
-        self.settings = settings or Settings()
-        self.channels: dict[str, Channel] = {}
-        self.calls: list[Call] = []
-        self.writes: list[Write] = []
-        self.api_usage = self.delivered = 0
-        self.faults = Faults()
-        self.log = EventLog(self.clock)
-        self.store = Store(self.clock, self.log, cdc, self.settings)
-        self.oauth = OAuth(self, jwt_public_key)
-        self.stopping = asyncio.Event()
+        super().__init__(**org)
         self.login_url = self.pubsub_endpoint = ""
         self._host, self._rest_port, self._pubsub_port = host, rest_port, pubsub_port
+        self._oauth = OAuth(self, jwt_public_key)
         self._pubsub = PubSub(self)
         self._closing: AsyncExitStack
-        self.user_id = self._add_user("Connector", username)
-        self.agent_id = self._add_user("Agent", "agent@example.com")
-
-    def _add_user(self, last_name: str, username: str) -> str:
-        with transaction(self.store, ids.make("005", 1)) as changes:
-            fields = {"FirstName": "Sam", "LastName": last_name, "Username": username, "Email": username}
-            return changes.create("User", fields)
 
     async def __aenter__(self) -> "SalesforceDouble":
         self.stopping.clear()
         async with AsyncExitStack() as stack:
-            self._rest_port = await servers.serve_rest(self, self._host, self._rest_port, stack)
-            self._pubsub_port = await servers.serve_pubsub(self._pubsub, self._host, self._pubsub_port, stack)
+            self._rest_port = await serve_rest(self, self._oauth, self._host, self._rest_port, stack)
+            self._pubsub_port = await serve_pubsub(self._pubsub, self._host, self._pubsub_port, stack)
             self._closing = stack.pop_all()
         self.login_url = f"http://{self._host}:{self._rest_port}"
         self.pubsub_endpoint = f"{self._host}:{self._pubsub_port}"
@@ -104,98 +55,13 @@ class SalesforceDouble:
     @property
     def jwt_private_key(self) -> str:
         """PEM of a key made for this double; empty where it was given a public key."""
-        return self.oauth.private_key
-
-    # What users and administrators do. `origin` is the changeOrigin of the event: empty unless a program did it.
-
-    def transaction(self, *, origin: str = "", user: str | None = None) -> AbstractContextManager[Transaction]:
-        return transaction(self.store, user or self.agent_id, origin)
-
-    def create(self, entity: str, fields: Mapping[str, Any], *, origin: str = "", user: str | None = None) -> str:
-        """A new record; returns its id."""
-        with self.transaction(origin=origin, user=user) as changes:
-            return changes.create(entity, fields)
-
-    def update(
-        self,
-        entity: str,
-        record_ids: str | list[str],
-        fields: Mapping[str, Any],
-        *,
-        origin: str = "",
-        user: str | None = None,
-    ) -> None:
-        """The same change to one record or several: several become one merged event."""
-        with self.transaction(origin=origin, user=user) as changes:
-            for record_id in _listed(record_ids):
-                changes.update(entity, record_id, fields)
-
-    def delete(self, entity: str, record_ids: str | list[str], *, origin: str = "", user: str | None = None) -> None:
-        """Into the recycle bin."""
-        with self.transaction(origin=origin, user=user) as changes:
-            for record_id in _listed(record_ids):
-                changes.delete(entity, record_id)
-
-    def undelete(self, entity: str, record_ids: str | list[str], *, origin: str = "", user: str | None = None) -> None:
-        """Out of the recycle bin."""
-        with self.transaction(origin=origin, user=user) as changes:
-            for record_id in _listed(record_ids):
-                changes.undelete(entity, record_id)
-
-    def publish(self, event: str, fields: Mapping[str, Any]) -> str:
-        """Publish a platform event. Returns its EventUuid."""
-        return self.store.publish(event, fields, self.agent_id)
-
-    def gap(
-        self,
-        entity: str,
-        record_ids: Sequence[str] = (),
-        change_type: GapType = "GAP_UPDATE",
-        fields: Mapping[str, Any] | None = None,
-    ) -> None:
-        """A GAP_… event, after an update with `fields` that no other event tells of. `001*` is a wildcard."""
-        if fields:
-            with self.store.silence(entity):
-                self.update(entity, list(record_ids), fields)
-        self.store.gap(entity, record_ids, change_type, self.agent_id)
-
-    def add_field(self, entity: str, line: str, position: int = 5) -> str:
-        """A new field, as in `schema`: "Floor__c text(20)". Returns the schema id of the events from now on."""
-        return self.store.add_field(entity, line, position)
-
-    def add_channel(self, name: str, channel: Channel) -> None:
-        """A custom channel; its topic is `/data/NAME`, and its name ends in `__chn`."""
-        if not name.endswith("__chn"):
-            raise ValueError(f"a custom channel's name ends in __chn, not {name!r}")
-        for entity in channel.entities:
-            self.store.entity(entity)
-        self.channels[name] = channel
+        return self._oauth.private_key
 
     def configure(self, **changes: object) -> None:
         """Change single settings, as `configure(batch=1)`. Open streams keep to them at once."""
-        self.settings = self.store.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
+        super().configure(**changes)
         for subscription in self._pubsub.open(None):
             subscription.wake.set()
-
-    def advance(self, seconds: float) -> None:
-        """Set the clock forward, by a year at most: tokens and events grow old."""
-        if not 0 <= seconds <= _A_YEAR:
-            raise ValueError(f"{seconds:g} s is not between 0 and {_A_YEAR:g}")
-        self._ahead += seconds
-
-    # What goes wrong.
-
-    def fail(self, fault: Fault) -> None:
-        """Let the next calls of a kind fail, hang or be late."""
-        self.faults.waiting.append(fault)
-
-    def lock(self, record: str, times: int = 1) -> None:
-        """The next `times` writes over REST of the record, named by id or external id, find it locked."""
-        self.faults.lock(record, times)
-
-    def revoke_tokens(self) -> None:
-        """No token that was given so far is good any more."""
-        self.oauth.revoke()
 
     def hang_streams(self, topic: str | None = None) -> None:
         """The open streams, or those of a topic, say nothing more: no event, no keepalive, no error."""
@@ -211,55 +77,3 @@ class SalesforceDouble:
         """The org moves: streams break, and no replay id that was given out is known any more (salesforce §A4)."""
         self.break_streams("INVALID_ARGUMENT", "subscription.fetch.replayid.corrupted")
         self.log.reset()
-
-    def reset(self) -> None:
-        """Forget calls, writes, tokens, usage, closed streams and faults; records, events and settings stay."""
-        self.calls.clear()
-        self.writes.clear()
-        self.tokens.clear()
-        self.faults.clear()
-        self.api_usage = self.delivered = 0
-        self._pubsub.subscriptions = self._pubsub.open(None)
-
-    # What is remembered.
-
-    @property
-    def streams(self) -> list[Stream]:
-        """Every Subscribe call that was accepted, open or not."""
-        return [subscription.stream for subscription in self._pubsub.subscriptions]
-
-    @property
-    def tokens(self) -> list[Token]:
-        return self.oauth.given
-
-    def history(self, record: str | None = None) -> list[Write]:
-        """Writes over REST: all, or those to one record, named by its id or external id."""
-        return [write for write in self.writes if record is None or record in {write.record_id, write.key}]
-
-    def records(self, entity: str) -> list[Record]:
-        """The object's records that are not deleted, as REST shows them."""
-        kept = self.store.records[self.store.entity(entity).name].values()
-        return [self.record(entity, record["Id"]) for record in kept if not record["IsDeleted"]]
-
-    def record(self, entity: str, record_id: str) -> Record:
-        found = self.store.get(entity, record_id)
-        return {name: composed(found, field) for name, field in self.store.entity(entity).rest.items()}
-
-    def events(self, entity: str | None = None) -> list[Event]:
-        """What was published, in order: of one object or platform event, or of all."""
-        return [
-            Event(
-                at=entry.at,
-                entity=entry.entity,
-                replay_id=entry.replay_id.hex(),
-                schema_id=entry.schema.schema_id,
-                header=None if entry.header is None else dict(entry.header),
-                values=dict(entry.values),
-            )
-            for entry in self.log.entries
-            if entry.schema is not None and entity in {None, entry.entity}
-        ]
-
-
-def _listed(record_ids: str | list[str]) -> list[str]:
-    return [record_ids] if isinstance(record_ids, str) else record_ids

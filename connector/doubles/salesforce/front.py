@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from connector.doubles import control
 from connector.doubles.salesforce.model import Call, Fault
+from connector.doubles.salesforce.state import State
 from connector.doubles.salesforce.values import Problem
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _VERSIONS = range(46, 69)  # the collections' upsert came with 46.0; 68.0 is Winter '27
@@ -26,17 +24,17 @@ class _GoneError(Exception):
 class Front:
     """The middleware around all routes but the control API's."""
 
-    def __init__(self, double: "SalesforceDouble") -> None:
-        self._double = double
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     @web.middleware
     async def around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith(control.PREFIX):
             return await handler(request)
-        double, what = self._double, f"{request.method} {request.raw_path}"
-        call = Call(at=double.clock(), what=what, client=client(request))
-        double.calls.append(call)
-        fault = double.faults.take(what)
+        state, what = self._state, f"{request.method} {request.raw_path}"
+        call = Call(at=state.clock(), what=what, client=client(request))
+        state.calls.append(call)
+        fault = state.faults.take(what)
         try:
             answer = await self._suffer(request, fault) if fault and not fault.done else None
             answer = answer or await self._answer(request, handler)
@@ -63,7 +61,7 @@ class Front:
             response = _refuse(Problem("NOT_FOUND", "The requested resource does not exist", status=404))
         if api:
             response.headers["Sforce-Limit-Info"] = (
-                f"api-usage={self._double.api_usage}/{self._double.settings.api_limit}; api-bursts=1/750"
+                f"api-usage={self._state.api_usage}/{self._state.settings.api_limit}; api-bursts=1/750"
             )
         return response
 
@@ -74,22 +72,22 @@ class Front:
         if uri + headers > _LONGEST_URI:
             raise Problem("HEADERS_TOO_LONG", f"URI and headers too long: {uri + headers} bytes", status=431)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme not in {"Bearer", "OAuth"} or self._double.oauth.check(token) is None:
+        if scheme not in {"Bearer", "OAuth"} or self._state.valid_token(token) is None:
             raise Problem("INVALID_SESSION_ID", "Session expired or invalid", status=401)
         version = request.match_info.get("version", "68.0")
         if int(version.partition(".")[0]) not in _VERSIONS:
             raise Problem("NOT_FOUND", "The requested resource does not exist", status=404)
-        if request.match_info.get("object", "Case") not in self._double.store.objects:
+        if request.match_info.get("object", "Case") not in self._state.store.objects:
             raise Problem("NOT_FOUND", "The requested resource does not exist", status=404)
-        self._double.api_usage += 1
-        if self._double.api_usage > self._double.settings.api_limit:
+        self._state.api_usage += 1
+        if self._state.api_usage > self._state.settings.api_limit:
             raise Problem("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", status=403)
 
     async def _suffer(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
         """What the fault answers; None if the call goes on after the delay."""
-        await self._double.sleep(fault.delay)
+        await self._state.sleep(fault.delay)
         if fault.kind == "hang":
-            await self._double.stopping.wait()
+            await self._state.stopping.wait()
         if fault.kind is not None:
             if request.transport is not None:
                 request.transport.abort()

@@ -1,4 +1,4 @@
-"""The token endpoint: client credentials and JWT bearer, and the tokens that it gave (salesforce §D1)."""
+"""The token endpoint: client credentials and JWT bearer, and what each checks (salesforce §D1)."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jwt
 from aiohttp import web
@@ -14,9 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from connector.doubles.salesforce.model import Token
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
+from connector.doubles.salesforce.state import State
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _AUDIENCES = ["https://login.salesforce.com", "https://test.salesforce.com"]
@@ -42,13 +40,11 @@ def _public_half(private_key: str) -> str:
 
 
 class OAuth:
-    """Gives tokens, and knows them again."""
+    """Gives tokens."""
 
-    def __init__(self, double: "SalesforceDouble", public_key: str | None) -> None:
+    def __init__(self, state: State, public_key: str | None) -> None:
         """`public_key` verifies the assertions; without one, a pair is made when it is needed."""
-        self._double, self._public_key = double, public_key
-        self.given: list[Token] = []
-        self._valid: dict[str, Token] = {}
+        self._state, self._public_key = state, public_key
 
     @cached_property
     def private_key(self) -> str:
@@ -57,14 +53,6 @@ class OAuth:
     @cached_property
     def public_key(self) -> str:
         return self._public_key or _public_half(self.private_key)
-
-    def check(self, access_token: str) -> Token | None:
-        """The token, if it is still good."""
-        token = self._valid.get(access_token)
-        return token if token and token.expires_at > self._double.clock() else None
-
-    def revoke(self) -> None:
-        self._valid.clear()
 
     async def token(self, request: web.Request) -> web.Response:
         is_form = request.content_type == "application/x-www-form-urlencoded"
@@ -88,8 +76,8 @@ class OAuth:
 
     def _check_client(self, form: Mapping[str, str]) -> None:
         pairs = (
-            (form.get("client_id"), self._double.client_id),
-            (form.get("client_secret"), self._double.client_secret),
+            (form.get("client_id"), self._state.client_id),
+            (form.get("client_secret"), self._state.client_secret),
         )
         if not all(hmac.compare_digest((have or "").encode(), want.encode()) for have, want in pairs):
             raise _RefusedError("invalid_client", "invalid client credentials")
@@ -100,25 +88,24 @@ class OAuth:
             claims = jwt.decode(assertion, self.public_key, algorithms=["RS256"], options=options)
         except jwt.PyJWTError:
             raise _RefusedError("invalid_grant", "invalid assertion") from None
-        if claims["iss"] != self._double.client_id:
+        if claims["iss"] != self._state.client_id:
             raise _RefusedError("invalid_client_id", "client identifier invalid")
-        if claims["aud"] not in ([*_AUDIENCES, my_domain] if self._double.settings.my_domain_audience else _AUDIENCES):
+        if claims["aud"] not in ([*_AUDIENCES, my_domain] if self._state.settings.my_domain_audience else _AUDIENCES):
             raise _RefusedError("invalid_grant", "audience is invalid")
-        if claims["sub"] != self._double.username:
+        if claims["sub"] != self._state.username:
             raise _RefusedError("invalid_grant", "user hasn't approved this consumer")
         expires = claims["exp"] if isinstance(claims["exp"], int) else 0
-        if not 0 < expires - self._double.clock() <= _LONGEST_ASSERTION:
+        if not 0 < expires - self._state.clock() <= _LONGEST_ASSERTION:
             raise _RefusedError("invalid_grant", "invalid assertion")
 
     def _give(self, grant: str, instance_url: str) -> dict[str, str]:
-        double, now = self._double, self._double.clock()
-        access_token = f"{double.org_id[:15]}!{secrets.token_urlsafe(60)}"
-        expires_at = now + double.settings.token_lifetime
+        state, now = self._state, self._state.clock()
+        access_token = f"{state.org_id[:15]}!{secrets.token_urlsafe(60)}"
+        expires_at = now + state.settings.token_lifetime
         token = Token(at=now, grant=grant, token=access_token, instance_url=instance_url, expires_at=expires_at)
-        self.given.append(token)
-        self._valid[access_token] = token
-        identity, issued_at = f"{instance_url}/id/{double.org_id}/{double.user_id}", str(int(now * 1000))
-        signature = hmac.digest(double.client_secret.encode(), (identity + issued_at).encode(), hashlib.sha256)
+        state.add_token(token)
+        identity, issued_at = f"{instance_url}/id/{state.org_id}/{state.user_id}", str(int(now * 1000))
+        signature = hmac.digest(state.client_secret.encode(), (identity + issued_at).encode(), hashlib.sha256)
         return {
             "access_token": access_token,
             "signature": base64.b64encode(signature).decode(),

@@ -4,18 +4,16 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
 from connector.doubles.salesforce.avro_events import event_name
 from connector.doubles.salesforce.model import Call, Fault
+from connector.doubles.salesforce.state import State
 from connector.doubles.salesforce.subscription import RefusedError, Subscription, Topic, invalid
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.salesforce.proto import pubsub_api_pb2_grpc
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
 
 _PREFIX = "sfdc.platform.eventbus.grpc."
 _HEADERS = ("accesstoken", "instanceurl", "tenantid")
@@ -25,20 +23,20 @@ _UNAUTHENTICATED = "An authentication exception occurred. Provide valid authenti
 class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
     """Every call needs the three headers; a token that ends leaves an open stream alone."""
 
-    def __init__(self, double: "SalesforceDouble") -> None:
-        self._double = double
-        self.subscriptions: list[Subscription] = []  # closed ones too: a memory
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._subscriptions: list[Subscription] = []
 
     def open(self, topic: str | None) -> list[Subscription]:
         """The subscriptions that go on, or those of a topic."""
-        return [one for one in self.subscriptions if one.stream.open and topic in {None, one.stream.topic}]
+        return [one for one in self._subscriptions if topic in {None, one.stream.topic}]
 
     async def GetTopic(self, request: pb.TopicRequest, context: Any) -> pb.TopicInfo:  # noqa: N802 - the proto's name
         async with self._call(context, f"GetTopic {request.topic_name}"):
             topic = self._topic(request.topic_name)
             return pb.TopicInfo(
                 topic_name=topic.name,
-                tenant_guid=self._double.org_id,
+                tenant_guid=self._state.org_id,
                 can_publish=topic.name.startswith("/event/"),
                 can_subscribe=True,
                 schema_id=topic.schema_id,
@@ -49,7 +47,7 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
         async with self._call(context, "GetSchema"):
             if not request.schema_id:
                 raise invalid("schema.validation.failed", "The schema ID can't be blank.")
-            for versions in self._double.store.schemas.values():
+            for versions in self._state.store.schemas.values():
                 for schema in versions:
                     if schema.schema_id == request.schema_id:
                         return pb.SchemaInfo(
@@ -62,18 +60,20 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
         if first is None:
             return
         async with self._call(context, "Subscribe") as fault:
-            subscription = Subscription(self._double, self._topic(first.topic_name), first)
+            subscription = Subscription(self._state, self._topic(first.topic_name), first)
             if fault is not None:
                 subscription.break_after(fault.after, None if fault.kind == "hang" else _refusal(fault))
-            self.subscriptions.append(subscription)
-            self._double.log.listeners.add(subscription.wake)
+            self._subscriptions.append(subscription)
+            self._state.streams.append(subscription.stream)
+            self._state.log.listeners.add(subscription.wake)
             reader = asyncio.create_task(subscription.read(requests))
             try:
                 await subscription.deliver(context.write)
             finally:
                 reader.cancel()
                 subscription.stream.open = False
-                self._double.log.listeners.discard(subscription.wake)
+                self._subscriptions.remove(subscription)
+                self._state.log.listeners.discard(subscription.wake)
 
     async def Publish(self, _: pb.PublishRequest, context: Any) -> None:  # noqa: N802 - the proto's name
         await self._unimplemented(context, "Publish")
@@ -90,7 +90,7 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
 
     async def _first(self, requests: AsyncIterator[pb.FetchRequest]) -> pb.FetchRequest | None:
         try:
-            async with asyncio.timeout(self._double.settings.idle):
+            async with asyncio.timeout(self._state.settings.idle):
                 return await anext(aiter(requests), None)
         except TimeoutError:
             return None
@@ -98,12 +98,12 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
     @asynccontextmanager
     async def _call(self, context: Any, name: str) -> AsyncIterator[Fault | None]:
         """Remembers the call, and answers what is wrong with it. Yields the fault that is still to come, if any."""
-        double, what = self._double, f"rpc {name}"
-        call = Call(at=double.clock(), what=what)
-        double.calls.append(call)
+        state, what = self._state, f"rpc {name}"
+        call = Call(at=state.clock(), what=what)
+        state.calls.append(call)
         try:
             self._authenticate(context)
-            fault = await self._suffer(double.faults.take(what))
+            fault = await self._suffer(state.faults.take(what))
             yield fault
             call.status = "OK"
         except RefusedError as refusal:
@@ -118,18 +118,18 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
         missing = [name for name in _HEADERS if not given.get(name)]
         if missing:
             raise RefusedError("UNAUTHENTICATED", "service.auth.headers.invalid", _UNAUTHENTICATED)
-        token = self._double.oauth.check(given["accesstoken"])
-        if token is None or (given["instanceurl"], given["tenantid"]) != (token.instance_url, self._double.org_id):
+        token = self._state.valid_token(given["accesstoken"])
+        if token is None or (given["instanceurl"], given["tenantid"]) != (token.instance_url, self._state.org_id):
             raise RefusedError("UNAUTHENTICATED", "service.auth.error", _UNAUTHENTICATED)
 
     async def _suffer(self, fault: Fault | None) -> Fault | None:
         if fault is None:
             return None
-        await self._double.sleep(fault.delay)
+        await self._state.sleep(fault.delay)
         if fault.after:
             return fault
         if fault.kind == "hang":
-            await self._double.stopping.wait()
+            await self._state.stopping.wait()
         if fault.kind is not None or fault.status is not None:
             raise _refusal(fault)
         return None
@@ -137,22 +137,22 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
     def _topic(self, name: str) -> Topic:
         if not name:
             raise invalid("topic.validation.empty", "The topic name can't be blank.")
-        store = self._double.store
+        store = self._state.store
         if name == "/data/ChangeEvents":
             return Topic(name, tuple(store.cdc))
         for entity in store.cdc:
             if name == f"/data/{event_name(entity)}":
                 return Topic(name, (entity,), store.schemas[entity][-1].schema_id)
         kind, _, rest = name.removeprefix("/").partition("/")
-        if kind == "data" and rest in self._double.channels:
-            channel = self._double.channels[rest]
+        if kind == "data" and rest in self._state.channels:
+            channel = self._state.channels[rest]
             return Topic(name, channel.entities, "", channel.enriched)
         if kind == "event" and rest.endswith("__e") and rest in store.objects:
             return Topic(name, (rest,), store.schemas[rest][-1].schema_id)
         raise RefusedError(
             "NOT_FOUND",
             "topic.not.found",
-            f"The topic information for org CORE/prod/{self._double.org_id} and topic {name} not found."
+            f"The topic information for org CORE/prod/{self._state.org_id} and topic {name} not found."
             " Ensure the topic name is correct and that the topic exists.",
         )
 

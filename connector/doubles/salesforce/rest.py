@@ -1,7 +1,7 @@
 """The REST API: queries, describe, limits, and writes (salesforce §D)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -9,11 +9,9 @@ from aiohttp import web
 from connector.doubles.salesforce import soql
 from connector.doubles.salesforce.front import client, respond
 from connector.doubles.salesforce.schema import KINDS, SObject
+from connector.doubles.salesforce.state import State
 from connector.doubles.salesforce.values import Problem, composed
 from connector.doubles.salesforce.writes import Change, Writes, read_collection
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
 
 _DATA = "/services/data/v{version:[0-9]+[.]0}"
 
@@ -21,14 +19,13 @@ _DATA = "/services/data/v{version:[0-9]+[.]0}"
 class Rest:
     """The routes under /services/, and what they answer. Admission stands in `front`."""
 
-    def __init__(self, double: "SalesforceDouble") -> None:
-        self._double = double
-        self._writes = Writes(double)
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._writes = Writes(state)
         self._pages: dict[str, list[dict[str, Any]]] = {}
 
     def add_to(self, app: web.Application) -> None:
         add, record = app.router.add_route, _DATA + "/sobjects/{object}"
-        app.router.add_post("/services/oauth2/token", self._double.oauth.token)
         add("GET", _DATA + "/limits", self._limits)
         add("GET", _DATA + "/query", self._query)
         add("GET", _DATA + "/query/{page}", self._next_page)
@@ -45,10 +42,10 @@ class Rest:
         add("PATCH", many + "/{object}/{external}", self._upsert_many)
 
     async def _limits(self, _: web.Request) -> web.Response:
-        settings = self._double.settings
+        settings = self._state.settings
         used = {
-            "DailyApiRequests": (settings.api_limit, self._double.api_usage),
-            "DailyDeliveredPlatformEvents": (settings.delivery_limit, self._double.delivered),
+            "DailyApiRequests": (settings.api_limit, self._state.api_usage),
+            "DailyDeliveredPlatformEvents": (settings.delivery_limit, self._state.delivered),
         }
         return respond({name: {"Max": most, "Remaining": max(0, most - now)} for name, (most, now) in used.items()})
 
@@ -56,7 +53,7 @@ class Rest:
         version = request.match_info["version"]
         if "q" not in request.query:
             raise Problem("MALFORMED_QUERY", "A query string has to be specified")
-        found = soql.rows(self._double.store, request.query["q"], version)
+        found = soql.rows(self._state.store, request.query["q"], version)
         return self._page(found, 0, f"0r8{len(self._pages):012d}AAA", version)
 
     async def _next_page(self, request: web.Request) -> web.Response:
@@ -66,7 +63,7 @@ class Rest:
         return self._page(self._pages[locator], int(start), locator, request.match_info["version"])
 
     def _page(self, found: list[dict[str, Any]], start: int, locator: str, version: str) -> web.Response:
-        end = start + self._double.settings.page
+        end = start + self._state.settings.page
         done = end >= len(found)
         body = {"totalSize": len(found), "done": done, "records": found[start:end]}
         if not done:
@@ -75,11 +72,11 @@ class Rest:
         return respond(body)
 
     async def _describe(self, request: web.Request) -> web.Response:
-        return respond(_described(self._double.store.entity(request.match_info["object"])))
+        return respond(_described(self._state.store.entity(request.match_info["object"])))
 
     async def _read(self, request: web.Request) -> web.Response:
         name, version = request.match_info["object"], request.match_info["version"]
-        entity, record = self._double.store.entity(name), self._double.store.get(name, request.match_info["id"])
+        entity, record = self._state.store.entity(name), self._state.store.get(name, request.match_info["id"])
         wanted = request.query["fields"].split(",") if "fields" in request.query else list(entity.rest)
         body: dict[str, Any] = {"attributes": soql.attributes(name, record["Id"], version)}
         for each in wanted:
@@ -92,7 +89,7 @@ class Rest:
     async def _create(self, request: web.Request) -> web.Response:
         name, fields = request.match_info["object"], await _fields(request)
         if name.endswith("__e"):
-            event_id = self._double.store.publish(name, fields, self._double.user_id)
+            event_id = self._state.store.publish(name, fields, self._state.user_id)
             return respond({"id": event_id, "success": True, "errors": []}, 201)
         return respond(self._one(request, Change("create", name, fields)), 201)
 
@@ -121,7 +118,7 @@ class Rest:
 
     async def _upsert_many(self, request: web.Request) -> web.Response:
         target, external = request.match_info["object"], request.match_info["external"]
-        field = self._double.store.entity(target).lower.get(external.lower())
+        field = self._state.store.entity(target).lower.get(external.lower())
         name = field.name if field else external
 
         def make(fields: dict[str, Any], kind: str) -> Change:
@@ -132,7 +129,7 @@ class Rest:
         return await self._many(request, make)
 
     async def _delete_many(self, request: web.Request) -> web.Response:
-        prefixes = {entity.prefix: name for name, entity in self._double.store.objects.items()}
+        prefixes = {entity.prefix: name for name, entity in self._state.store.objects.items()}
         given = [each for each in request.query.get("ids", "").split(",") if each]
         changes = [Change("delete", prefixes.get(each[:3], "Case"), {}, each) for each in given]
         return self._collection(request, changes, request.query.get("allOrNone") == "true")

@@ -1,33 +1,33 @@
 """The double's two servers: REST with the control API, and the Pub/Sub API in plain text."""
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from aiohttp import web
 
 from connector.doubles.salesforce import control
 from connector.doubles.salesforce.front import Front
+from connector.doubles.salesforce.oauth import OAuth
 from connector.doubles.salesforce.pubsub import PubSub
 from connector.doubles.salesforce.rest import Rest
+from connector.doubles.salesforce.state import State
 from connector.salesforce.proto import pubsub_api_pb2_grpc
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
 
 _LARGEST_BODY = 8 * 1024 * 1024  # bytes; more than 200 records need
 _LONGEST_LINE = 65_536  # bytes that the server reads of a request line or header, to be able to refuse it properly
 
 
-async def serve_rest(double: "SalesforceDouble", host: str, port: int, stack: AsyncExitStack) -> int:
+async def serve_rest(state: State, oauth: OAuth, host: str, port: int, stack: AsyncExitStack) -> int:
     """Returns the port; 0 picks one. The server ends with `stack`.
 
     Raises:
         OSError: The port cannot be had.
     """
-    app = web.Application(middlewares=[Front(double).around], client_max_size=_LARGEST_BODY)
-    Rest(double).add_to(app)
-    control.add_to(app, double)
+    app = web.Application(middlewares=[Front(state).around], client_max_size=_LARGEST_BODY)
+    app.router.add_post("/services/oauth2/token", oauth.token)
+    Rest(state).add_to(app)
+    control.add_to(app, state)
     runner = web.AppRunner(
         app, access_log=None, shutdown_timeout=1.0, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_LINE
     )

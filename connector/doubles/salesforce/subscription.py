@@ -5,14 +5,12 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connector.doubles.salesforce.event_log import RETENTION, Entry, ReplayIdCorruptedError
 from connector.doubles.salesforce.model import Stream
+from connector.doubles.salesforce.state import State
 from connector.salesforce.proto import pubsub_api_pb2 as pb
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
 
 _WINDOW = 100  # most events that may be requested and not yet delivered
 _LARGEST_RESPONSE = 3_000_000  # bytes
@@ -44,8 +42,8 @@ class Topic:
 class Subscription:
     """`read` takes the client's requests while `deliver` sends."""
 
-    def __init__(self, double: "SalesforceDouble", topic: Topic, first: pb.FetchRequest) -> None:
-        self._double, self._topic, self._log = double, topic, double.log
+    def __init__(self, state: State, topic: Topic, first: pb.FetchRequest) -> None:
+        self._state, self._topic, self._log = state, topic, state.log
         self._position = self._start(first)
         self._ready: deque[tuple[bytes, pb.ProducerEvent]] = deque()
         self._ended = False
@@ -54,7 +52,7 @@ class Subscription:
         self._last_response = self._empty_since = asyncio.get_running_loop().time()
         self.wake = asyncio.Event()
         self.stream = Stream(
-            opened_at=double.clock(),
+            opened_at=state.clock(),
             topic=topic.name,
             preset=pb.ReplayPreset.Name(first.replay_preset),
             replay_id=first.replay_id.hex(),
@@ -99,7 +97,7 @@ class Subscription:
         if request.num_requested <= 0:
             raise invalid("subscription.fetch.requested.events.invalid", "num_requested must be greater than 0.")
         pending = self.stream.pending + request.num_requested
-        if pending > _WINDOW and not self._double.settings.clamp:
+        if pending > _WINDOW and not self._state.settings.clamp:
             raise invalid("subscription.fetch.overflow", f"{pending} events requested, at most {_WINDOW} may be.")
         self.stream.pending = min(_WINDOW, pending)
         self.stream.requests += 1
@@ -126,7 +124,7 @@ class Subscription:
                 await self._send(write, self._keepalive())
 
     def _give_up(self) -> None:
-        status = self._double.settings.idle_status
+        status = self._state.settings.idle_status
         if status != "OK":
             raise RefusedError(status, "", "The stream was idle.")
 
@@ -138,11 +136,11 @@ class Subscription:
             raise refusal
         self.stream.hung = self.stream.hung or self.stream.delivered >= events
         if self.stream.hung:
-            await self._double.stopping.wait()
+            await self._state.stopping.wait()
 
     async def _wait(self) -> bool:
         """Whether anything happened before the next keepalive, or before the stream is given up."""
-        settings = self._double.settings
+        settings = self._state.settings
         pending = self.stream.pending
         deadline = self._last_response + settings.keepalive if pending else self._empty_since + settings.idle
         try:
@@ -163,10 +161,10 @@ class Subscription:
         )
 
     def _next_response(self) -> pb.FetchResponse | None:
-        settings, stream = self._double.settings, self.stream
+        settings, stream = self._state.settings, self.stream
         until = min(settings.batch, stream.pending, self._breaks[0] - stream.delivered)
         self._fill(until)
-        allowed = settings.delivery_limit - self._double.delivered
+        allowed = settings.delivery_limit - self._state.delivered
         if self._ready and allowed <= 0:
             message = "You have exceeded the event delivery limit for your org."
             raise RefusedError("RESOURCE_EXHAUSTED", "subscription.limit.exceeded", message)
@@ -184,7 +182,7 @@ class Subscription:
             return None
         self.stream.pending -= len(events)
         self.stream.delivered += len(events)
-        self._double.delivered += len(events)
+        self._state.delivered += len(events)
         return pb.FetchResponse(
             events=events,
             latest_replay_id=events[-1].replay_id if settings.latest_with_events else b"",
@@ -193,7 +191,7 @@ class Subscription:
         )
 
     def _fill(self, until: float) -> None:
-        oldest = self._double.clock() - RETENTION
+        oldest = self._state.clock() - RETENTION
         while len(self._ready) < until and self._position < len(self._log.entries):
             entry = self._log.entries[self._position]
             self._position += 1
@@ -210,7 +208,7 @@ class Subscription:
             yield entry.replay_id, pb.ProducerEvent(id=entry.event_id, schema_id=schema_id, payload=entry.payload)
             return
         for record_id in header["recordIds"]:
-            record: dict[str, Any] = self._double.store.records[entry.entity].get(record_id, {})
+            record: dict[str, Any] = self._state.store.records[entry.entity].get(record_id, {})
             values = {**entry.schema.values(record, enriched), **_held(entry.values)}
             payload = entry.schema.encode({**header, "recordIds": [record_id]}, values)
             event_id = str(uuid.uuid5(uuid.UUID(entry.event_id), record_id))

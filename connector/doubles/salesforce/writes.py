@@ -3,15 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from connector.doubles.salesforce import ids
 from connector.doubles.salesforce.model import Write
+from connector.doubles.salesforce.state import State
 from connector.doubles.salesforce.transactions import Transaction, transaction
 from connector.doubles.salesforce.values import Problem
-
-if TYPE_CHECKING:
-    from connector.doubles.salesforce.double import SalesforceDouble
 
 Result = dict[str, Any]
 Operation = Literal["create", "update", "upsert", "delete"]
@@ -34,8 +32,8 @@ class Change:
 class Writes:
     """Carries out changes and remembers every one of them."""
 
-    def __init__(self, double: "SalesforceDouble") -> None:
-        self._double = double
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     def one(self, change: Change, client: str, version: str) -> Result:
         """A single record.
@@ -44,7 +42,7 @@ class Writes:
             Problem: As Salesforce refuses it; `fields` and HTTP status are set.
         """
         try:
-            with transaction(self._double.store, self._double.user_id, _origin(client, version)) as changes:
+            with transaction(self._state.store, self._state.user_id, _origin(client, version)) as changes:
                 result = self._carry_out(changes, change)
         except Problem as problem:
             self._remember(change, client, _failure(problem))
@@ -61,7 +59,7 @@ class Writes:
         if not 0 < len(changes) <= _MOST:
             raise Problem("LIMIT_EXCEEDED", f"record limit reached: {len(changes)} records, at most {_MOST} a call")
         keys = Counter(_identity(change) for change in changes if change.key is not None)
-        with transaction(self._double.store, self._double.user_id, _origin(client, version)) as open_transaction:
+        with transaction(self._state.store, self._state.user_id, _origin(client, version)) as open_transaction:
             results = [self._result(open_transaction, change, keys[_identity(change)] > 1) for change in changes]
             if all_or_none and not all(result["success"] for result in results):
                 open_transaction.rollback()
@@ -77,18 +75,18 @@ class Writes:
         try:
             return self._carry_out(open_transaction, change)
         except Problem as problem:
-            if problem.code in _CALL_ERRORS and self._double.settings.bad_field == "call":
+            if problem.code in _CALL_ERRORS and self._state.settings.bad_field == "call":
                 raise
             return _failure(problem)
 
     def _carry_out(self, open_transaction: Transaction, change: Change) -> Result:
         record_id = change.key if change.external is None else self._find(change, change.external)
-        if self._double.faults.take_lock(*{change.key, record_id}):
+        if self._state.faults.take_lock(*{change.key, record_id}):
             raise Problem("UNABLE_TO_LOCK_ROW", f"{_LOCKED}: {record_id or change.key}")
         return _apply(open_transaction, change, record_id)
 
     def _find(self, change: Change, external: str) -> str | None:
-        field = self._double.store.entity(change.object).rest.get(external)
+        field = self._state.store.entity(change.object).rest.get(external)
         if field is None or not field.unique:
             raise Problem(
                 "INVALID_FIELD", f"Field name provided, {external} is not an External ID or indexed field", external
@@ -97,12 +95,12 @@ class Writes:
             raise Problem("MISSING_ARGUMENT", f"{external} not specified", external)
         if "Id" in change.fields:
             raise Problem("INVALID_FIELD", "The Id field should not be specified in the sobject data.", "Id")
-        return self._double.store.find(change.object, external, change.key)
+        return self._state.store.find(change.object, external, change.key)
 
     def _remember(self, change: Change, client: str, result: Result) -> None:
-        self._double.writes.append(
+        self._state.writes.append(
             Write(
-                at=self._double.clock(),
+                at=self._state.clock(),
                 operation=change.operation,
                 object=change.object,
                 key=change.key,
