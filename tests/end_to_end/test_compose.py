@@ -59,6 +59,7 @@ def test_compose_takes_a_customer_all_the_way_round(compose: Callable[..., str])
     _until(
         lambda: httpx.get("http://127.0.0.1:8080/readyz").status_code == 200, _HEALTHY_WITHIN, "the connector is ready"
     )
+    _until(lambda: httpx.get(f"{_SALESFORCE}/streams").json(), _HEALTHY_WITHIN, "capture listens to what comes")
 
     contact = _do(_SALESFORCE, "create", entity="Contact", fields={"LastName": "Kaya", "Email": "bora@example.net"})
     case = _do(_SALESFORCE, "create", entity="Case", fields={"ContactId": contact, "Subject": "Where is my parcel?"})
@@ -68,8 +69,8 @@ def test_compose_takes_a_customer_all_the_way_round(compose: Callable[..., str])
     answer = _until(lambda: _answer_about(case), _ROUND_WITHIN, "the answer stands in Salesforce")
     assert (answer["Score__c"], answer["Email__c"]) == (2, "bora@example.net")
     _until(lambda: _record("Case", case)["Status"] == "Reopened", _ROUND_WITHIN, "the detractor's case is open again")
-    assert httpx.get(f"{_PISANO}/second_emails").json() == []
-    assert httpx.get(f"{_PISANO}/violations").json() == []
+    assert httpx.get(f"{_PISANO}/second_emails", timeout=_ROUND_WITHIN).json() == []
+    assert httpx.get(f"{_PISANO}/violations", timeout=_ROUND_WITHIN).json() == []
 
 
 def test_live_starts_without_the_doubles(compose: Callable[..., str]) -> None:
@@ -83,7 +84,7 @@ def test_live_starts_without_the_doubles(compose: Callable[..., str]) -> None:
 
 
 def _do(control: str, action: str, **arguments: object) -> Any:
-    return httpx.post(f"{control}/{action}", json=arguments).raise_for_status().json()
+    return httpx.post(f"{control}/{action}", json=arguments, timeout=_ROUND_WITHIN).raise_for_status().json()
 
 
 def _record(entity: str, record_id: str) -> Any:
