@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.waiting import PATIENCE
 
 from connector.sandbox.demo import play, table
 
@@ -22,7 +23,7 @@ def test_every_made_up_customer_goes_all_the_way_round(tmp_path: Path) -> None:
     It needs no file, and may be called from anywhere.
     """
     command = [sys.executable, "-c", "from connector.cli import main; main()", "demo"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5 * PATIENCE, cwd=tmp_path)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("│ 0000")]
     assert len(rows) == 28
@@ -36,7 +37,7 @@ async def test_the_demo_says_what_is_not_as_it_should_be(tmp_path: Path) -> None
     text = (EXAMPLES / "closed-case.yaml").read_text()
     file = tmp_path / "no-detractor.yaml"
     file.write_text(text[: text.index("  detractor:")] + text[text.index("service:") :])
-    played = await play(file, say=lambda _: None, patience=10.0)
+    played = await play(file, say=lambda _: None, patience=20.0)
     assert sorted(problem.split(":")[0] for problem in played.problems) == ["Cem", "Cem", "İpek", "İpek"]
     assert "Cem: written: response" in played.problems
     assert table(played).row_count == len(played.story.fates)
