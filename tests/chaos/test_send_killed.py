@@ -10,7 +10,7 @@ import pytest
 from helpers import topics
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.service import Process, Setup, running_app, set_up
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.doubles.pisano import Fault, PisanoDouble
 from connector.kafka.broker import LocalBroker, kafka_broker
@@ -57,13 +57,13 @@ async def publish_many(setup: Setup) -> None:
     await topics.publish(setup.kafka, as_records(setup.kafka, (invitation(number) for number in range(MANY))))
 
 
-async def all_settled(setup: Setup, pisano: PisanoDouble, *, within: float = 60.0) -> list[str]:
+async def all_settled(setup: Setup, pisano: PisanoDouble) -> list[str]:
     """Every invitation's one outcome, in order; fails if there are two or if anybody got two e-mails."""
 
     async def all_there() -> bool:
         return len(await outcomes(setup.kafka)) == MANY
 
-    await until(all_there, within)
+    await until(all_there, 2 * PATIENCE)
     found = await outcomes(setup.kafka)
     assert [counts for counts in found.values() if counts.total() != 1] == []
     assert pisano.second_emails() == []
