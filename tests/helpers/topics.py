@@ -22,6 +22,7 @@ async def create(kafka: Kafka, topic: str, partitions: int = 1, **settings: str)
         await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
     finally:
         await admin.close()
+    await _partitions(kafka, name)
     return name
 
 
@@ -105,12 +106,13 @@ async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
 
 
 async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
+    """Once the broker knows the topic, which it hears of a moment after its creation."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
 
     async def described() -> dict[str, Any] | None:
         (topic,) = await admin.describe_topics([name])
-        return None if topic["error_code"] else topic  # a broker hears of a new topic a moment after its creation
+        return None if topic["error_code"] else topic
 
     try:
         topic = await until(described)
