@@ -1,5 +1,6 @@
 """Plays the customers' part in the doubles, and reads from the topics what became of each."""
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -85,7 +86,7 @@ class Story:
         self.fates = {case: Fate(customer) for case, customer in cases.items()}
         self._kafka = kafka
         self._attempts: dict[str, Attempt] = {}
-        self._by_feedback: dict[str, Fate] = {}
+        self._writes: defaultdict[str, list[Write]] = defaultdict(list)  # by feedback, which may be read after them
 
     def wrong(self) -> dict[str, str]:
         """What is not as it should be, by case."""
@@ -136,9 +137,8 @@ class Story:
         feedback = read(Feedback, value)
         if fate := self.fates.get(str(feedback.body.get("sf_ref_id"))):
             fate.feedbacks.append(feedback)
-            self._by_feedback[feedback.id] = fate
+            fate.writes = self._writes[feedback.id]
 
     def _write(self, value: bytes) -> None:
         write = read(Write, value)
-        if fate := self._by_feedback.get(write.feedback):
-            fate.writes.append(write)
+        self._writes[write.feedback].append(write)
