@@ -73,7 +73,7 @@ async def _round_trip(
 ) -> Played:
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
-            while not (all((await app.ready()).values()) and doubles.salesforce.streams):
+            while not (all((await app.ready()).values()) and _listens(doubles.salesforce, config)):
                 _raise_if_ended(running)
                 await asyncio.sleep(_POLL)
     cases = open_cases(doubles)
@@ -93,6 +93,11 @@ async def _round_trip(
                 if not story.wrong():
                     break
     return Played(story, doubles, time.monotonic() - began, _problems(story, doubles))
+
+
+def _listens(org: SalesforceDouble, config: Config) -> bool:
+    """Whether each channel's stream is open: what happens before that, a channel without a position misses."""
+    return {stream.topic for stream in org.streams} >= set(config.salesforce.channels)
 
 
 def _raise_if_ended(running: "asyncio.Task[None]") -> None:
