@@ -24,9 +24,12 @@ ROOT = Path(__file__).parents[2]
 async def example(name: str, bootstrap_servers: str, prefix: str) -> AsyncIterator[tuple[Config, Sandbox]]:
     """An example's five stages at work, on topics of its own, and the doubles that the same environment points at."""
     async with sandbox() as both:
-        environ = {**both.environment(), "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers, "SERVICE_PORT": "0"}
+        environ = {**both.environment(), "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers}
         config = load(ROOT / "examples" / name, environ, for_running=True)
-        config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
+        own = {"kafka": {"topic_prefix": prefix}, "service": {"port": 0}}  # 8080 may be somebody else's
+        config = config.model_copy(
+            update={name: getattr(config, name).model_copy(update=changes) for name, changes in own.items()}
+        )
         await apply(config.kafka, catalogue.topics_for(config))
         async with running_app(config) as app:
             both.expect_webhooks_at(app.address)
