@@ -9,6 +9,7 @@ import stamina
 import structlog
 
 _SAY_AGAIN = 60.0  # seconds until an outage that goes on is worth another line
+_SHORT = 2.0  # seconds: a first pause that is longer was asked for by the other side, and is worth a line
 
 
 def set_up(level: str = "info") -> None:
@@ -50,7 +51,7 @@ class _Outages:
         self._said: dict[str, float] = {}
 
     def __call__(self, details: stamina.instrumentation.RetryDetails) -> None:
-        if details.retry_num == 1:
+        if details.retry_num == 1 and details.wait_for <= _SHORT:
             return  # a lost connection, a renewed token: nobody has to know
         now, reason = time.monotonic(), str(details.caused_by)
         self._said = {text: at for text, at in self._said.items() if now - at < _SAY_AGAIN}

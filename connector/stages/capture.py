@@ -62,6 +62,7 @@ class Capture:
         self._channel_log = channel_log
         self._dead_letter = dead_letter
         self._metrics = metrics
+        self._without_position: set[str] = set()  # the channels of which this was said
 
     async def follow(self, channel: str, partition: int) -> None:
         """Captures a channel until it is cancelled.
@@ -83,8 +84,10 @@ class Capture:
         """Follows the channel from its position until Salesforce or Kafka fail."""
         await channel_log.open()
         position = channel_log.position
-        if position is None:  # the first event or keep-alive brings one; what is missed before then stays missed
+        if position is None and channel_log.channel not in self._without_position:
+            # The first event or keep-alive brings one; what is missed before then stays missed.
             log.warning("no_position_yet", channel=channel_log.channel, begins_with=self._settings.start)
+            self._without_position.add(channel_log.channel)
         try:
             await self._copy(channel_log, position, self._settings.start)
         except PositionLost as error:
@@ -114,9 +117,9 @@ class Capture:
                     await self._store(batch, channel_log)
                     progress = True
         except Retryable as error:
-            log.warning("stream_ended", channel=channel_log.channel, error=str(error))
             if error.retry_after or not progress:
-                raise
+                raise  # an outage, which `until_it_works` says once a minute
+            log.warning("stream_ended", channel=channel_log.channel, error=str(error))
 
     async def _store(self, batch: Batch, channel_log: ChannelLog) -> None:
         ahead = frozenset(channel_log.position.written_ahead if channel_log.position else ())

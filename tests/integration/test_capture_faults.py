@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import stamina
+import structlog
 from helpers import topics
 from helpers.captured import CASES, captured, events, subjects
 from helpers.service import running_app
@@ -50,6 +51,20 @@ async def test_no_error_of_the_stream_loses_or_repeats_anything(
         await until(lambda: captured(setup.kafka, 60))
     assert subjects(await events(setup.kafka)) == [f"{number:02}" for number in range(60)]
     assert not sf.faults.waiting
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_an_outage_is_not_a_line_for_every_try(sf: SalesforceDouble, capture_setup: Any) -> None:
+    """What is waited for is said once a minute, as in every stage; that there is no position yet is said once."""
+    setup = await capture_setup()
+    sf.create("Case", {})
+    sf.fail(Fault(match="rpc Subscribe", times=10, status="UNAVAILABLE"))
+    with structlog.testing.capture_logs() as logged:
+        async with running_app(setup.config, ONLY):
+            await until(lambda: captured(setup.kafka, 1))
+    assert not sf.faults.waiting
+    # What stamina says is replaced in the service: tests/unit/test_logs.py.
+    assert [line["event"] for line in logged if line["event"] != "stamina.retry_scheduled"] == ["no_position_yet"]
 
 
 @pytest.mark.usefixtures("no_pauses")

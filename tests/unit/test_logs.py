@@ -1,0 +1,55 @@
+"""What an operator reads of an outage."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import stamina
+import structlog
+
+from connector import logs
+from connector.errors import Retryable
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """`set_up` is for a whole process."""
+    hooks, root = stamina.instrumentation.get_on_retry_hooks(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    stamina.instrumentation.set_on_retry_hooks(hooks)
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def said(*pauses: float) -> list[float]:
+    """The pauses, in seconds, of which something was said, when one outage is tried again after each of these."""
+    logs.set_up()
+    (hook,) = stamina.instrumentation.get_on_retry_hooks()
+    with structlog.testing.capture_logs() as logged:
+        for number, pause in enumerate(pauses, 1):
+            details = stamina.instrumentation.RetryDetails(
+                name="",
+                args=(),
+                kwargs={},
+                retry_num=number,
+                wait_for=pause,
+                waited_so_far=0.0,
+                caused_by=Retryable("no"),
+            )
+            hook(details)  # type: ignore[operator]
+    return [line["next_try_in"] for line in logged]
+
+
+def test_a_lost_connection_that_is_back_at_once_is_no_line() -> None:
+    assert said(0.2) == []
+
+
+def test_an_outage_is_one_line_however_often_it_is_tried_again() -> None:
+    assert said(0.2, 0.4, 0.8, 1.6) == [0.4]
+
+
+def test_a_long_pause_that_the_other_side_asked_for_is_said_at_once() -> None:
+    """As when a day's events are spent: the second try comes after minutes."""
+    assert said(300.0) == [300.0]
