@@ -149,3 +149,10 @@ class Account(Model):
 
     webhook: Webhook | None = None
     """Where answers arrive; without it none do."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _has_no_version(cls, url: str) -> str:
+        if url.endswith("/v1"):  # as some clients of Pisano write it (pisano §1)
+            raise ValueError("write it without /v1, which every call adds")
+        return url

@@ -18,6 +18,11 @@ from connector.config.file import ConfigError, load
         ("client_secret: hunter2", "client_secret: *hunter2", "c:4:68: this is not YAML"),
         ("client_secret: hunter2", "client_secret: @hunter2", "c:4:68: this is not YAML"),
         ("client_secret: hunter2", "client_secret: !hunter2 x", "tags (!) have no meaning here"),
+        (
+            "https://api.pisano.co",
+            "https://api.pisano.co/v1/",
+            "pisano.main.base_url: write it without /v1, which every",
+        ),
         ("https://api.pisano.co", "https://me:hunter2@api.pisano.co", 'it says "https://…@api.pisano.co"'),
         (
             "hunter2hunter2hunter2",
