@@ -128,7 +128,10 @@ def from_rpc(error: grpc.aio.AioRpcError, what: str) -> ConnectorError:
     if code == "schema.validation.failed":  # the id comes from an event, which nobody will ever be able to read
         return Rejected(message, code="undecodable")
     if code.startswith(_STREAM_FATAL) or error.code() in _FATAL_STATUSES:
-        return Fatal(message)
+        return Fatal(
+            f"{message}. Check salesforce.channels and pubsub.endpoint, that Change Data Capture is switched on for the"
+            " object, and that the user may read it."
+        )
     return Retryable(message)
 
 

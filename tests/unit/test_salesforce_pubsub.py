@@ -293,3 +293,11 @@ def test_error_code_decides_and_the_status_only_without_one(
     trailer = grpc.aio.Metadata(*([("error-code", f"sfdc.platform.eventbus.grpc.{code}")] if code else []))
     error = grpc.aio.AioRpcError(grpc.StatusCode[status], grpc.aio.Metadata(), trailer, details="rpcId: 1")
     assert type(from_rpc(error, f"subscribe {TOPIC}")) is expected
+
+
+def test_a_channel_that_is_not_there_says_what_to_do() -> None:
+    trailer = grpc.aio.Metadata(("error-code", "sfdc.platform.eventbus.grpc.topic.not.found"))
+    error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), trailer, details="rpcId: 1")
+    said = str(from_rpc(error, f"subscribe {TOPIC}"))
+    assert TOPIC in said
+    assert "Check salesforce.channels" in said
