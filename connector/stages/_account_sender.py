@@ -145,6 +145,8 @@ class AccountSender:
                         await self._send_next(pisano, auth)
                 if not self._waiting:
                     self._wake.clear()
+        except Fatal as error:
+            self._fail(Fatal(f"Pisano account {self._ledger.account}: {error}"))
         except ConnectorError as error:
             self._fail(error)
         except Exception as error:

@@ -180,7 +180,7 @@ async def test_refused_credentials_end_the_stage_with_one_message(
     account = {**AT_ONCE, "auth": auth}
     setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=account)
     await publish(setup, invitation(1))
-    with pytest.raises(Fatal, match=r"Pisano answered 401 .* Check") as raised:
+    with pytest.raises(Fatal, match=r"account main: .* Pisano answered 401 .* Check") as raised:
         async with App(setup.config, ["send"]) as app, asyncio.timeout(PATIENCE):
             await app.run(asyncio.Event())
     assert "wrong-secret" not in str(raised.value)
