@@ -1,5 +1,6 @@
 """What a webhook of Pisano is worth: is it authentic, what does it say, have we seen it (pisano §4). Pure functions."""
 
+import codecs
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ def parse(body: bytes, field_types: Mapping[str, FieldType]) -> dict[str, Any]:
     customer's free text may leave no JSON at all (pisano §4).
     """
     try:
-        values = orjson.loads(body)
+        values = orjson.loads(body.removeprefix(codecs.BOM_UTF8))  # which some editors put before a template
     except orjson.JSONDecodeError as error:
         raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(values, dict):

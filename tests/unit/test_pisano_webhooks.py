@@ -49,6 +49,11 @@ def test_typed_fields_are_converted_empty_is_null_and_the_rest_is_as_it_came() -
     }
 
 
+def test_a_byte_order_mark_is_no_part_of_the_body() -> None:
+    """Whoever types the template by hand may paste one along."""
+    assert parse(b'\xef\xbb\xbf{"score": "9"}', {"score": "integer"}) == {"score": 9}
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
