@@ -177,8 +177,15 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
     with translated():
         async with asyncio.timeout(_TRANSACTION_WITHIN):
             await producer.begin_transaction()
-            await asyncio.gather(*[await producer.send(**record.arguments()) for record in records])
+            await asyncio.gather(*[await _sent(producer, record) for record in records])
             await producer.commit_transaction()
+
+
+async def _sent(producer: AIOKafkaProducer, record: OutRecord) -> asyncio.Future[Any]:
+    """A record on its way. Where another one fails first, nobody asks for this one's error, which asyncio would log."""
+    future: asyncio.Future[Any] = await producer.send(**record.arguments())
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
 
 
 async def close(producer: AIOKafkaProducer) -> None:

@@ -1,0 +1,40 @@
+"""A transaction that fails halfway leaves nothing behind for asyncio to log."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from connector.errors import Retryable
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.connection import transaction
+
+
+class _Failing:
+    """aiokafka's producer while Kafka goes away: the first record is under way, and the second is not taken."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+
+    async def begin_transaction(self) -> None: ...
+
+    async def send(self, *_: Any, **__: Any) -> asyncio.Future[None]:
+        self._sent += 1
+        if self._sent == 2:
+            raise KafkaError("Unexpected error during batch delivery")
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(KafkaError("Unexpected error during batch delivery"))
+        return future
+
+
+async def test_an_error_that_nobody_asks_for_is_not_logged() -> None:
+    """Each would be an error with a traceback in the operator's log, some time after Kafka was away."""
+    logged: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    with pytest.raises(Retryable):
+        await transaction(_Failing(), [OutRecord("topic", b"key", b"value", [])] * 2)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    gc.collect()
+    assert logged == []
