@@ -58,6 +58,9 @@ class _Consumer(driver.Consumer):
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in self.assignment() if topics is None or tp in topics or tp.topic in topics)
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust would log a full queue and a rebalance as errors. `watch.py` tells those from a standstill."""
+
     def _new_offset(self, tp: TP) -> int | None:
         for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow
             book[tp].clear()

@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import faust.transport.consumer
 import pytest
 from helpers import topics
 from helpers.waiting import until
@@ -254,3 +256,24 @@ async def test_a_record_that_takes_long_does_not_let_uncommitted_ones_pile_up(
         may_end.set()
         await until(lambda: len(handled) == 60)
     assert await committed(kafka) == 60
+
+
+async def test_what_waits_for_long_is_no_error_in_the_log(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Faust's own detector logs errors about a record that waits for the limiter, and about each rebalance."""
+    topic = await topics.create(kafka, "in")
+    await topics.produce(kafka, topic, [b"waits"])
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: InRecord) -> None:
+        begun.set()
+        await may_end.wait()
+
+    async with working(kafka, handle) as worker:
+        await begun.wait()
+        monkeypatch.setattr(faust.transport.consumer, "monotonic", lambda: time.monotonic() + 3600)
+        assert worker._app
+        await worker._app.consumer.verify_all_partitions_active()
+        may_end.set()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
