@@ -92,9 +92,12 @@ class App:
         return self._server.address if self._server else ""
 
     async def ready(self) -> dict[str, bool]:
-        """Whether each stage can work as far as Kafka goes: it is a member of its group, or can store a webhook."""
-        ready = {name: self._runners[name].ready for name in self._stages if name in self._runners}
-        return ready | ({"receive": await self._publisher.answers()} if "receive" in self._stages else {})
+        """Whether each stage can work as far as Kafka goes: Kafka answers, and the stage is a member of its group."""
+        answers = await self._publisher.answers()
+        return {name: answers and (name == "receive" or self._is_member(name)) for name in self._stages}
+
+    def _is_member(self, name: str) -> bool:
+        return name in self._runners and self._runners[name].ready
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set; raises what a stage failed with."""

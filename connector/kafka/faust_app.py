@@ -10,6 +10,7 @@ Overrides of Faust's internals stand in this module and nowhere else; `tests/int
 import asyncio
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -47,6 +48,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # capture and send write in transactions
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        # While Kafka is away aiokafka's consumer ends with this, and Faust would wait for its thread for ever.
+        with suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
 
 
 class _Consumer(driver.Consumer):

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,17 @@ async def test_a_broker_that_restarts_costs_nobody_an_invitation(
         await own_broker.restart()
         assert await all_settled(setup, pisano) == ["sent"] * MANY
     assert await topics.read(setup.kafka, "connector.deadletters") == []
+
+
+async def test_a_worker_says_that_kafka_is_away_and_can_be_stopped_meanwhile(
+    tmp_path: Path, own_broker: LocalBroker, unique: str, pisano: PisanoDouble
+) -> None:
+    """It has nothing to do and so no error of its own; and what it cannot tell Kafka at its end must not hold it up."""
+    setup = await set_up(tmp_path, own_broker.bootstrap_servers, unique, pisano=pisano, account=AT_ONCE)
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(running_app(setup.config, ["send"]))
+        assert await app.ready() == {"send": True}
+        own_broker.kill()
+        assert await app.ready() == {"send": False}
+        async with asyncio.timeout(setup.config.service.drain):
+            await stack.aclose()
