@@ -13,7 +13,7 @@ READY := .venv/ready
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## take a dozen made-up customers all the way round, and show what became of each
+demo: $(READY) ## take made-up customers all the way round, and show what became of each
 	@$(BIN)/connector demo
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
