@@ -25,13 +25,15 @@ def sandbox(
         async with doubles.sandbox(host, **ports) as both:
             both.expect_webhooks_at(webhooks)
             cases = open_cases(both)
-            for name, value in both.environment().items():
+            environment = both.environment()
+            for name, value in environment.items():
                 print(f"export {name}={value}")
             close = {"entity": "Case", "record_ids": next(iter(cases)), "fields": {"Status": "Closed"}}
             print(f"# the customers have {len(cases)} open cases; to close one as an agent would:")
-            print(f"# curl {both.salesforce.login_url}/_control/update -d '{json.dumps(close)}'")
+            salesforce, pisano = environment["SF_LOGIN_URL"], environment["PISANO_BASE_URL"]
+            print(f"# curl {salesforce}/_control/update -d '{json.dumps(close)}'")
             print("# and all else that the two can do, remember and suffer:")
-            for address in (both.salesforce.login_url, both.pisano.base_url):
+            for address in (salesforce, pisano):
                 print(f"# curl {address}/_control/", flush=True)
             await stop.wait()
 
