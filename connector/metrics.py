@@ -26,7 +26,9 @@ class Metrics:
         self.unwanted_events = counter(
             "unwanted_events", "Change events of entities that no channel and no survey names.", "channel", "entity"
         )
-        self.stream_restarts = counter("stream_restarts", "Times that a channel's stream was opened again.", "channel")
+        self.stream_restarts = counter(
+            "stream_restarts", "Times that a channel's stream was opened, the first time included.", "channel"
+        )
         self.own_changes = counter(
             "own_changes", "Change events ignored because this connector made the change.", "entity"
         )
