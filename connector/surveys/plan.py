@@ -19,7 +19,7 @@ def plan(config: Config) -> list[str]:
         f"  Changes come from {_and(config.salesforce.channels)} over {config.salesforce.pubsub.endpoint}.",
         "",
         f"Kafka at {config.kafka.bootstrap_servers}",
-        f"  Topics begin with {config.kafka.topic_prefix or 'their own names'}.",
+        f"  Topics are named like {config.kafka.topic_prefix}pisano.invitations.",
     ]
     return lines
 
