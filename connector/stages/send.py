@@ -60,6 +60,7 @@ class Send:
         self._sleep = sleep
         self._senders: dict[tuple[str, int], asyncio.Task[AccountSender]] = {}
         self._leaving: set[int] = set()  # partitions that are being given away
+        self._one_settling = asyncio.Lock()
         self._unwritten: dict[str, Ending] = {}  # by account; each is there only between two ledgers
 
     async def handle(self, record: InRecord) -> None:
@@ -88,14 +89,18 @@ class Send:
             raise
 
     async def settle(self, partitions: set[tuple[str, int]]) -> None:
-        """Closes the senders of partitions that are about to be given away, so that no call is left without its end."""
+        """Closes the senders of partitions that are about to be given away, so that no call is left without its end.
+
+        Whoever stops the stage meanwhile waits until that is done: its process would end under the call.
+        """
         numbers = {partition for _, partition in partitions}
-        leaving = {place: self._senders.pop(place) for place in list(self._senders) if place[1] in numbers}
-        self._leaving |= numbers
-        try:
-            await asyncio.gather(*(self._close(account, opening) for (account, _), opening in leaving.items()))
-        finally:
-            self._leaving -= numbers
+        async with self._one_settling:
+            leaving = {place: self._senders.pop(place) for place in list(self._senders) if place[1] in numbers}
+            self._leaving |= numbers
+            try:
+                await asyncio.gather(*(self._close(account, opening) for (account, _), opening in leaving.items()))
+            finally:
+                self._leaving -= numbers
 
     async def _close(self, account: str, opening: asyncio.Task[AccountSender]) -> None:
         opening.cancel()
