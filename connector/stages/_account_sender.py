@@ -16,7 +16,7 @@ import structlog
 from connector.config import Account
 from connector.errors import ConnectorError, Fatal, Rejected, Unknown
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.ledger import Ledger
+from connector.kafka.ledger import Ledger, LedgerLost
 from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
 from connector.metrics import Metrics
@@ -71,6 +71,7 @@ class AccountSender:
         self._entries: dict[str, _Entry] = {}
         self._wake = asyncio.Event()
         self._one_call = asyncio.Lock()
+        self._one_write = asyncio.Lock()
         self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -93,10 +94,7 @@ class AccountSender:
         entry = self._entries.get(invitation.id)
         if entry is None:
             entry = self._entries[invitation.id] = _Entry(invitation, record, self._account.max_recipients_per_call)
-            try:
-                await self._admit(entry)
-            except ConnectorError as error:
-                self._fail(error)
+            await self._admit(entry)
         await asyncio.shield(entry.settled)
 
     async def close(self, grace: float) -> None:
@@ -114,7 +112,8 @@ class AccountSender:
         """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
         await self._permit()
         attempt = begun(self._ledger.account, "token", self._now())
-        await self._ledger.begin(attempt)
+        async with self._writing():
+            await self._ledger.begin(attempt)
         try:
             yield
         except ConnectorError as error:
@@ -123,6 +122,19 @@ class AccountSender:
         finally:
             self._limiter.count_now()
         await self._end(attempt, "accepted")
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """One write at a time, and none behind one that failed or was broken off: Kafka's client takes no more then."""
+        async with self._one_write:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                yield
+            except BaseException as error:
+                lost = LedgerLost(f"a write to the ledger of the account {self._ledger.account} was broken off")
+                self._fail(error if isinstance(error, ConnectorError) else lost)
+                raise
 
     async def _admit(self, entry: _Entry) -> None:
         suppressed = entry.invitation.suppressed
@@ -194,7 +206,8 @@ class AccountSender:
         attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, invitations=invitations)
         not_made = "not made: its beginning could not be written down"
         self.unwritten = Ending(settled(attempt, "refused", not_made, self._now()))
-        await self._ledger.begin(attempt)
+        async with self._writing():
+            await self._ledger.begin(attempt)
         self.unwritten = None
         if (self._now() - attempt.begun_at).total_seconds() > _STALE:
             await self._end(attempt, "refused", f"not made: writing it down took over {_STALE:g} s")
@@ -250,7 +263,8 @@ class AccountSender:
         )
         if attempt:  # what was decided without a call is decided again
             self.unwritten = ending
-        await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
+        async with self._writing():
+            await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
         if attempt:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
