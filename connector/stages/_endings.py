@@ -1,10 +1,11 @@
 """What the ledger is told about a call to Pisano: how it began, how it ended, and what that decides for invitations."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from itertools import compress
+from typing import Literal, Self
 
 from connector.kafka.cloud_events import OutRecord
 from connector.records import Attempt, Invitation, Outcome, Settlement
@@ -16,11 +17,20 @@ Result = Literal["accepted", "rejected", "refused", "unknown"]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a call ended, and what that decides for invitations: written to the ledger as one."""
+    """How a call ended, and what that decides for invitations: written to the ledger as one.
+
+    There are no dead letters, or one for each settlement, in the same order.
+    """
 
     attempt: Attempt | None
     settlements: tuple[Settlement, ...] = ()
     dead_letters: tuple[OutRecord, ...] = ()
+
+    def without(self, decided: Container[str]) -> Self:
+        """The same, but for the invitations that were `decided` already."""
+        open_ = [settlement.invitation not in decided for settlement in self.settlements]
+        settlements, dead_letters = compress(self.settlements, open_), compress(self.dead_letters, open_)
+        return type(self)(self.attempt, tuple(settlements), tuple(dead_letters))
 
 
 def begun(

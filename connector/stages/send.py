@@ -143,11 +143,10 @@ class Send:
         return sender
 
     async def _write_what_is_unwritten(self, ledger: Ledger) -> None:
-        """How a call of ours ended; what became of its invitations unless an owner in between has decided that."""
+        """How a call of ours ended, and what became of those invitations that no owner in between has decided about."""
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
-            if any(settlement.invitation in ledger.outcomes for settlement in ending.settlements):
-                ending = Ending(ending.attempt)
+            ending = ending.without(ledger.outcomes)
             await ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
         self._unwritten.pop(ledger.account, None)
 
