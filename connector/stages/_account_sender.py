@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import structlog
 
 from connector.config import Account
-from connector.errors import ConnectorError, Fatal, Rejected, Unknown
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable, Unknown
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.ledger import Ledger, LedgerLost
 from connector.kafka.stage_worker import InRecord
@@ -28,6 +28,7 @@ from connector.stages._endings import Ending, Result, begun, settled, settlement
 log = structlog.get_logger(__name__)
 
 _STALE = 5.0  # seconds from an attempt's beginning to its call: past it a frozen worker's account may be another's
+_TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
 
 DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
 Now = Callable[[], datetime]
@@ -114,6 +115,9 @@ class AccountSender:
         attempt = begun(self._ledger.account, "token", self._now())
         async with self._writing():
             await self._ledger.begin(attempt)
+        if self._is_stale(attempt):
+            await self._end(attempt, "refused", _TOO_LATE)
+            raise Retryable(f"a token call was {_TOO_LATE}", retry_after=0.0)
         try:
             yield
         except ConnectorError as error:
@@ -209,8 +213,8 @@ class AccountSender:
         async with self._writing():
             await self._ledger.begin(attempt)
         self.unwritten = None
-        if (self._now() - attempt.begun_at).total_seconds() > _STALE:
-            await self._end(attempt, "refused", f"not made: writing it down took over {_STALE:g} s")
+        if self._is_stale(attempt):
+            await self._end(attempt, "refused", _TOO_LATE)
             return
         try:
             answer = await pisano.send(campaign, [_recipient(invitation) for invitation in invitations])
@@ -229,6 +233,9 @@ class AccountSender:
             await self._end(attempt, "accepted", answer, batch, Outcome.SENT)
         finally:
             self._limiter.count_now()  # Pisano counted the call when it arrived, which is not after this
+
+    def _is_stale(self, attempt: Attempt) -> bool:
+        return (self._now() - attempt.begun_at).total_seconds() > _STALE
 
     async def _rejected(self, attempt: Attempt, batch: Sequence[_Entry], error: Rejected) -> None:
         if len(batch) == 1:

@@ -117,7 +117,10 @@ class Send:
         return await self._open(account, partition)
 
     async def _open(self, name: str, partition: int) -> AccountSender:
-        """A running sender whose limiter knows the calls that the ledger says were made before, here or elsewhere."""
+        """A running sender whose limiter knows the calls that the ledger says were made before, here or elsewhere.
+
+        One whose end nobody knows counts as made now: writing it down took its time, and it may be on its way still.
+        """
         account = self._accounts[name]
         limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
         ledger = await self._open_ledger(name, partition, datetime.now(UTC) - timedelta(seconds=limiter.memory))
@@ -127,7 +130,8 @@ class Send:
             await ledger.close()
             raise
         now, clock = datetime.now(UTC), time.monotonic()
-        limiter.seed([clock - (now - at).total_seconds() for at in ledger.earlier_calls.values()])
+        ages = {call: (now - at).total_seconds() for call, at in ledger.earlier_calls.items()}
+        limiter.seed([clock if call in ledger.begun else clock - age for call, age in ages.items()])
         self._metrics.watch_windows(name, limiter.used)
         sender = AccountSender(account, ledger, limiter, dead_letter=self._dead_letter, metrics=self._metrics)
         auth = self._auth(account, sender)
