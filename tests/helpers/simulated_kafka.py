@@ -1,0 +1,160 @@
+"""Kafka as `connector.kafka.connection` and `ledger` see it, in memory and in simulated time: one log, transactions.
+
+It stands in for aiokafka's producer and for `read_back`, and keeps to what they promise. A producer that is initialised
+fences the earlier ones of its name and aborts what they left open. A commit is all or nothing, and decided when it
+arrives, not when its answer does. A request that has left is carried out though its sender is gone. What lies behind
+somebody's open transaction is hidden from readers until Kafka aborts it. After any error a producer takes no more.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from random import Random
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from aiokafka.errors import KafkaConnectionError, ProducerClosed, ProducerFenced
+
+from connector.errors import Retryable
+from connector.kafka.cloud_events import OutRecord
+from helpers.processes import outside
+
+T = TypeVar("T")
+
+_ABORTED_AFTER = 60.0  # seconds; as `connector.kafka.connection` asks for
+_REPEATED_AFTER = 20.0  # seconds, for a request without an answer; the same
+_HIDDEN = 30.0  # seconds; as `connector.kafka.read_back` waits
+_SLOW = 45.0  # seconds at most; a transaction is given up after 40 s
+_TROUBLES = ("refused", "slow", "answered late", "answer lost", "repeated")
+
+
+@dataclass(eq=False)
+class _Transaction:
+    records: list[OutRecord] = field(default_factory=list)
+    state: str = "open"
+
+
+class SimulatedKafka:
+    """`trouble` is the share of requests that something happens to."""
+
+    def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
+        self.trouble = trouble
+        self.say = say
+        self.random = random
+        self.log: list[tuple[_Transaction, OutRecord]] = []
+        self.epochs: Counter[str] = Counter()
+        self.open: dict[str, _Transaction] = {}
+
+    def committed(self) -> list[OutRecord]:
+        return [record for transaction, record in self.log if transaction.state == "committed"]
+
+    async def request(self, carry_out: Callable[[], T]) -> T:
+        """What it does is done when it arrives; whether that is to be known is another question."""
+        while True:
+            trouble = self.random.choice(_TROUBLES) if self.random.random() < self.trouble else ""
+            await self._way(trouble == "slow")
+            if trouble == "refused":
+                raise KafkaConnectionError
+            answer = carry_out()
+            await self._way(trouble == "answered late")
+            if trouble == "answer lost":
+                raise KafkaConnectionError
+            if trouble != "repeated":
+                return answer
+            await asyncio.sleep(_REPEATED_AFTER)
+
+    async def _way(self, slow: bool) -> None:
+        await asyncio.sleep(self.random.uniform(0, _SLOW if slow else 0.03))
+
+    def producer(self, *, transactional_id: str, **_: object) -> "_Producer":
+        return _Producer(self, transactional_id)
+
+    async def read_back(self, _: object, topic: str, partition: int) -> AsyncIterator[Any]:
+        try:
+            end = await outside(self.request, lambda: len(self.log))
+        except KafkaConnectionError as error:
+            raise Retryable("away") from error
+        for offset in range(end):
+            transaction, record = self.log[offset]
+            waited = 0.0
+            while transaction.state == "open":
+                if waited > _HIDDEN:
+                    raise Retryable("nothing came")
+                await asyncio.sleep(0.1)
+                waited += 0.1
+            if transaction.state == "committed" and record.topic == topic:
+                yield SimpleNamespace(topic=topic, partition=partition, offset=offset, value=record.value)
+
+
+class _Producer:
+    def __init__(self, kafka: SimulatedKafka, name: str) -> None:
+        self._kafka, self._name = kafka, name
+        self._epoch = 0
+        self._stopped = False
+        self._transaction: _Transaction | None = None  # until its end is known
+
+    async def start(self) -> None:
+        self._epoch = await outside(self._kafka.request, self._initialise)
+
+    async def begin_transaction(self) -> None:
+        assert self._transaction is None, "Invalid state transition"  # as aiokafka, after any error
+        self._transaction = _Transaction()
+
+    async def send(self, **arguments: Any) -> asyncio.Future[None]:
+        record, transaction = OutRecord(**arguments), self._transaction
+        assert transaction is not None
+        if self._stopped:
+            raise ProducerClosed
+        return asyncio.ensure_future(outside(self._kafka.request, lambda: self._append(record, transaction)))
+
+    async def commit_transaction(self) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        await outside(self._kafka.request, lambda: self._commit(transaction))
+        self._transaction = None
+
+    async def stop(self) -> None:
+        self._stopped = True
+        await outside(self._kafka.request, lambda: None)
+
+    def _initialise(self) -> int:
+        kafka = self._kafka
+        if self._name in kafka.open:
+            kafka.open.pop(self._name).state = "aborted"
+        kafka.epochs[self._name] += 1
+        kafka.say(f"{self._name} is initialised, epoch {kafka.epochs[self._name]}")
+        return kafka.epochs[self._name]
+
+    def _append(self, record: OutRecord, transaction: _Transaction) -> None:
+        kafka = self._kafka
+        self._must_be_current(transaction)
+        if not transaction.records:
+            kafka.open[self._name] = transaction
+            asyncio.get_running_loop().call_later(_ABORTED_AFTER, self._abort, transaction)
+        if record not in transaction.records:
+            transaction.records.append(record)
+            kafka.log.append((transaction, record))
+
+    def _commit(self, transaction: _Transaction) -> None:
+        if transaction.state == "committed" and self._kafka.epochs[self._name] == self._epoch:
+            return
+        self._must_be_current(transaction)
+        transaction.state = "committed"
+        self._kafka.open.pop(self._name, None)
+        keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records)
+        self._kafka.say(f"committed by epoch {self._epoch}: {keys}")
+
+    def _abort(self, transaction: _Transaction) -> None:
+        if transaction.state == "open":
+            transaction.state = "aborted"
+            self._kafka.open.pop(self._name, None)
+            self._kafka.epochs[self._name] += 1
+
+    def _must_be_current(self, transaction: _Transaction) -> None:
+        if self._kafka.epochs[self._name] != self._epoch or transaction.state != "open":
+            raise ProducerFenced
+
+
+def _state(record: OutRecord) -> str:
+    return " " + dict(record.headers).get("dl_reason", dict(record.headers)["ce_type"]).decode().removeprefix("pisano.")

@@ -1,0 +1,59 @@
+"""Pisano in simulated time, with all that can become of a call: it counts them and remembers whom it e-mailed."""
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from random import Random
+
+import httpx
+
+from connector.pisano.auth import TOKEN_PATH
+from helpers.processes import outside
+
+_TROUBLES = ("429", "503", "no connection", "slow", "slow", "lost", "hung", "broken off", "502", "502 sent")
+
+
+class SimulatedPisano:
+    """Counts each call when it arrives, and remembers whom it e-mailed. Every eleventh customer it refuses."""
+
+    def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
+        self.calls: defaultdict[str, list[float]] = defaultdict(list)
+        self.emails: Counter[str] = Counter()
+        self.trouble = trouble
+        self._random, self._say = random, say
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        trouble = self._random.choice(_TROUBLES) if self._random.random() < self.trouble else ""
+        await outside(asyncio.sleep, self._random.uniform(0, 0.05))
+        if trouble == "no connection":
+            raise httpx.ConnectError(trouble)
+        return await outside(self._answer, request, trouble)
+
+    async def _answer(self, request: httpx.Request, trouble: str) -> httpx.Response:
+        await asyncio.sleep(self._random.uniform(0, 0.2))
+        self.calls[request.url.host].append(asyncio.get_running_loop().time())
+        answer = self._take(request, trouble)
+        await asyncio.sleep(self._random.uniform(1, 30) if trouble == "slow" else self._random.uniform(0, 0.2))
+        if trouble in {"lost", "hung"}:
+            await asyncio.sleep(1000)
+        if trouble == "broken off":
+            raise httpx.ReadError(trouble)
+        return answer
+
+    def _take(self, request: httpx.Request, trouble: str) -> httpx.Response:
+        if trouble in {"429", "503"}:
+            return httpx.Response(int(trouble), headers=self._random.choice([{}, {"Retry-After": "3"}]))
+        if request.url.path == TOKEN_PATH:
+            return httpx.Response(200, json={"token": "t", "expires_in": 40})
+        whom = [each["sf_ref_id"] for each in json.loads(request.content)["built_in_responses"].values()]
+        if any(is_refused(who) for who in whom):
+            return httpx.Response(422)
+        if trouble not in {"hung", "502"}:
+            self.emails.update(whom)
+        self._say(f"{request.url.host} is called for {', '.join(whom)} {trouble}")
+        return httpx.Response(502 if trouble.startswith("502") else 200)
+
+
+def is_refused(record_id: str) -> bool:
+    return int(record_id.removeprefix("case-")) % 11 == 10

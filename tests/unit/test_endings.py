@@ -1,0 +1,21 @@
+"""What is left to be written of how a call ended, once another owner has decided about a part of it."""
+
+from datetime import UTC, datetime
+
+from helpers.invitations import invitation
+
+from connector.kafka.cloud_events import OutRecord
+from connector.records import Outcome
+from connector.stages._endings import Ending, settlement
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_an_ending_keeps_what_is_open_with_the_dead_letters_that_go_with_it() -> None:
+    invitations = [invitation(number) for number in range(3)]
+    settlements = tuple(settlement(each, Outcome.UNKNOWN, NOW, reason="?", attempt=None) for each in invitations)
+    letters = tuple(OutRecord("connector.deadletters", None, each.id.encode(), []) for each in invitations)
+    decided = {invitations[1].id}
+    held = Ending(None, settlements, letters).without(decided)
+    assert held == Ending(None, settlements[::2], letters[::2])
+    assert Ending(None, settlements).without(decided) == Ending(None, settlements[::2])
