@@ -63,10 +63,10 @@ class RestClient:
     async def query(self, query: str) -> list[dict[str, Any]]:
         """All rows of a SOQL query, page after page. Values in it are escaped by `soql.literal`."""
         page = await self._call("GET", f"{self._base}/query", "query", params={"q": query})
-        rows = list(page["records"])
+        rows = _rows(page)
         while page.get("nextRecordsUrl"):
             page = await self._call("GET", page["nextRecordsUrl"], "query")
-            rows += page["records"]
+            rows += _rows(page)
         return [{key: value for key, value in row.items() if key != "attributes"} for row in rows]
 
     async def upsert(
@@ -116,6 +116,8 @@ class RestClient:
         except orjson.JSONEncodeError as error:
             raise Rejected(f"{what}: a value cannot be written as JSON: {error}", code="no_json") from error
         answers = await self._call("PATCH", path, what, content=content)
+        if not isinstance(answers, list) or not all(isinstance(one, dict) and "success" in one for one in answers):
+            raise Retryable(f"{what}: the answer holds no results; a proxy may stand between")
         if len(answers) != len(records):
             raise Fatal(f"{what}: {len(answers)} results for {len(records)} records; which is whose cannot be told")
         return [_result(answer, what) for answer in answers]
@@ -155,6 +157,12 @@ def _require_distinct(records: Sequence[Mapping[str, object]], key: str) -> None
         raise ValueError(f"{len(records)} records in one call; {_MOST_RECORDS} is the most")
     if len({record[key] for record in records}) != len(records):
         raise ValueError(f"a value of {key} stands twice in one call")
+
+
+def _rows(page: Any) -> list[dict[str, Any]]:
+    if not isinstance(page, dict) or not isinstance(page.get("records"), list):
+        raise Retryable("query: the answer holds no records; a proxy may stand between")
+    return list(page["records"])
 
 
 def _result(answer: Mapping[str, Any], what: str) -> Result:

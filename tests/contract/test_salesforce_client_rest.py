@@ -110,3 +110,14 @@ async def test_wrong_secret_is_fatal_and_jwt_bearer_logs_in() -> None:
             http, sf.login_url, client_id=sf.client_id, username=sf.username, private_key=sf.jwt_private_key
         )
         assert (await bearer.token()).org_id == sf.org_id
+
+
+@pytest.mark.parametrize("body", [{"message": "please log in"}, {"records": None}, ["no", "results"], [{"id": "x"}], 1])
+async def test_an_answer_of_another_shape_is_an_outage_and_no_fault_of_the_record(client: Client, body: object) -> None:
+    """A proxy's page with a 200 is the like of one without JSON (rule 4)."""
+    case = client.sf.create("Case", {})
+    client.sf.fail(Fault(match="query|composite", times=2, status=200, body=body))
+    with pytest.raises(Retryable, match="proxy"):
+        await client.rest.query("SELECT Id FROM Case")
+    with pytest.raises(Retryable, match="proxy"):
+        await client.rest.update("Case", [{"Id": case, "Priority": "High"}])
