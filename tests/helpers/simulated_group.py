@@ -31,6 +31,7 @@ class Group:
     def __init__(self, random: Random, say: Callable[[str], None]) -> None:
         self.records: list[OutRecord] = []
         self.cut_off: dict[str, float] = {}
+        self.letting_go: set[str] = set()
         self.position = 0
         self.generation = 0
         self.owner: _Member | None = None
@@ -162,7 +163,9 @@ class _Member:
                 await asyncio.sleep(_BEAT)
             beating = asyncio.create_task(self._beats())
             revoked = {TOPIC} if fetching else set()
+            self._group.letting_go.add(self.name)
             await self._offsets.settle(revoked)
+            self._group.letting_go.remove(self.name)
             await self._commit()
             self._offsets.forget(revoked)
             if fetching:

@@ -11,6 +11,8 @@ import httpx
 from connector.pisano.auth import TOKEN_PATH
 from helpers.processes import outside
 
+_USUAL = (0.2, 8.0)  # seconds at most that an answer takes
+_SLOW = 30.0
 _TROUBLES = ("429", "503", "no connection", "slow", "slow", "lost", "hung", "broken off", "502", "502 sent")
 
 
@@ -34,7 +36,7 @@ class SimulatedPisano:
         await asyncio.sleep(self._random.uniform(0, 0.2))
         self.calls[request.url.host].append(asyncio.get_running_loop().time())
         answer = self._take(request, trouble)
-        await asyncio.sleep(self._random.uniform(1, 30) if trouble == "slow" else self._random.uniform(0, 0.2))
+        await asyncio.sleep(self._random.uniform(0, _SLOW if trouble == "slow" else self._random.choice(_USUAL)))
         if trouble in {"lost", "hung"}:
             await asyncio.sleep(1000)
         if trouble == "broken off":
