@@ -47,7 +47,8 @@ class Ledger:
     """Open with `await Ledger.open(…)`, then `begin` before each call and `settle` after it.
 
     Raises:
-        LedgerLost: from `begin` and `settle`; whether the entry is there, the next one to open the ledger will see.
+        LedgerLost: from `begin` and `settle`, and from then on; whether the entry is there, the next one to open the
+            ledger will see.
     """
 
     def __init__(self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer) -> None:
@@ -59,6 +60,7 @@ class Ledger:
         self._partition = partition
         self._producer = producer
         self._one_transaction = asyncio.Lock()
+        self._lost = False
 
     @classmethod
     async def open(cls, kafka: Kafka, account: str, partition: int, calls_since: datetime) -> Self:
@@ -97,11 +99,16 @@ class Ledger:
         await close(self._producer)
 
     async def _write(self, *entries: Attempt | Settlement, also: Sequence[OutRecord] = ()) -> None:
+        lost = f"the ledger of the account {self.account} is lost"
         async with self._one_transaction:
+            if self._lost:  # behind a transaction that failed or was broken off, its producer takes no other
+                raise LedgerLost(lost)
+            self._lost = True
             try:
                 await transaction(self._producer, [*(self._record(entry) for entry in entries), *also])
             except (Fenced, Retryable) as error:
-                raise LedgerLost(f"the ledger of the account {self.account} is lost: {error}") from error
+                raise LedgerLost(f"{lost}: {error}") from error
+            self._lost = False
         for entry in entries:
             self._remember(entry)
 

@@ -16,7 +16,7 @@ import structlog
 from connector.config import Account
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable, Unknown
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.ledger import Ledger, LedgerLost
+from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
 from connector.metrics import Metrics
@@ -72,7 +72,6 @@ class AccountSender:
         self._entries: dict[str, _Entry] = {}
         self._wake = asyncio.Event()
         self._one_call = asyncio.Lock()
-        self._one_write = asyncio.Lock()
         self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -95,7 +94,10 @@ class AccountSender:
         entry = self._entries.get(invitation.id)
         if entry is None:
             entry = self._entries[invitation.id] = _Entry(invitation, record, self._account.max_recipients_per_call)
-            await self._admit(entry)
+            try:
+                await self._admit(entry)
+            except ConnectorError as error:
+                self._fail(error)
         await asyncio.shield(entry.settled)
 
     async def close(self, grace: float) -> None:
@@ -113,8 +115,7 @@ class AccountSender:
         """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
         await self._permit()
         attempt = begun(self._ledger.account, "token", self._now())
-        async with self._writing():
-            await self._ledger.begin(attempt)
+        await self._ledger.begin(attempt)
         if self._is_stale(attempt):
             await self._end(attempt, "refused", _TOO_LATE)
             raise Retryable(f"a token call was {_TOO_LATE}", retry_after=0.0)
@@ -126,19 +127,6 @@ class AccountSender:
         finally:
             self._limiter.count_now()
         await self._end(attempt, "accepted")
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[None]:
-        """One write at a time, and none behind one that failed or was broken off: Kafka's client takes no more then."""
-        async with self._one_write:
-            if self._failure is not None:
-                raise self._failure
-            try:
-                yield
-            except BaseException as error:
-                lost = LedgerLost(f"a write to the ledger of the account {self._ledger.account} was broken off")
-                self._fail(error if isinstance(error, ConnectorError) else lost)
-                raise
 
     async def _admit(self, entry: _Entry) -> None:
         suppressed = entry.invitation.suppressed
@@ -210,8 +198,7 @@ class AccountSender:
         attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, invitations=invitations)
         not_made = "not made: its beginning could not be written down"
         self.unwritten = Ending(settled(attempt, "refused", not_made, self._now()))
-        async with self._writing():
-            await self._ledger.begin(attempt)
+        await self._ledger.begin(attempt)
         self.unwritten = None
         if self._is_stale(attempt):
             await self._end(attempt, "refused", _TOO_LATE)
@@ -270,8 +257,7 @@ class AccountSender:
         )
         if attempt:  # what was decided without a call is decided again
             self.unwritten = ending
-        async with self._writing():
-            await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
+        await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
         if attempt:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
