@@ -1,5 +1,9 @@
 """How every stage waits out an outage: with growing, jittered pauses and without a limit (rule 4)."""
 
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
 import stamina
 
 from connector.errors import Retryable
@@ -25,3 +29,15 @@ def until_it_works() -> "stamina._core._RetryContextIterator":
         wait_max=_LONGEST_PAUSE,
         wait_jitter=_FIRST_PAUSE,
     )
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait by the Retry-After header, given as seconds or as an HTTP date; None without a readable one."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)

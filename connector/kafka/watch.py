@@ -6,6 +6,7 @@ that tells a consumer that stands still from one that has nothing to do. An outa
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY = 10.0  # seconds between two looks
 _TIMEOUT = 10.0  # seconds that a look may take; a broker that needs longer is away
+_SAY_AGAIN = 60.0  # seconds until an outage that goes on is worth another line
 _STANDS_STILL = 120.0  # seconds without a step: twice the 60 s that a rebalance may take
 
 Offsets = Mapping[TopicPartition, int]
@@ -122,6 +124,7 @@ class Watch:
             StandsStill: The consumer has taken no step for `stands_still`.
             Fatal: Kafka refuses us.
         """
+        said_at = -math.inf
         while True:
             try:
                 async with self._client() as client:
@@ -129,7 +132,9 @@ class Watch:
                 break
             except Retryable as error:  # an outage: from its end on the consumer has all of its time again
                 self.lag = None
-                log.debug("kafka_not_seen", group=self._group, error=str(error))
+                if self._clock() - said_at >= _SAY_AGAIN:
+                    said_at = self._clock()
+                    log.warning("kafka_is_away", group=self._group, error=str(error))
             await self._sleep(self._every)
         raise StandsStill(self._group, reason)
 

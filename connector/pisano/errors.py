@@ -10,14 +10,13 @@ Fatal                credentials or base_url are wrong
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable, Unknown
 from connector.masking import mask_emails
 from connector.pisano._http import Answer
+from connector.retry import retry_after
 
 EXCERPT = 300  # characters of an answer in a message: an error text fits, a page of HTML does not
 RETRY_STATUSES = frozenset({429, 503})  # answered before the application was reached (pisano §6)
@@ -70,18 +69,6 @@ def from_answer(
     if status < 400:
         return Fatal(f"{said}, a redirect. Check base_url: a call carries credentials, so it is never redirected.")
     return Rejected(f"{said} ({body}).", code=str(status))
-
-
-def retry_after(headers: httpx.Headers, now: float) -> float | None:
-    """Seconds to wait by the Retry-After header, given as seconds or as an HTTP date; None without a readable one."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
 
 
 def excerpt(body: bytes, hide: Sequence[str] = ()) -> str:

@@ -4,6 +4,7 @@ Nothing here becomes Unknown: a read changes nothing, and our writes are upserts
 one whose answer was lost is simply made again.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.masking import mask_emails
+from connector.retry import retry_after
 
 _PREFIX = "sfdc.platform.eventbus.grpc."
 _SECONDS = 5.0  # a burst of parallel calls, a lock or a restart of theirs passes in seconds
@@ -160,5 +162,4 @@ def _text(problems: Sequence[Mapping[str, Any]], code: str) -> str:
 
 def _retry_after(response: httpx.Response) -> float | None:
     """Salesforce names no time itself, a proxy before it may."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else None
+    return retry_after(response.headers, time.time())

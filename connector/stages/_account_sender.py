@@ -175,7 +175,8 @@ class AccountSender:
         except Throttled as error:
             self._limiter.close_after_429(error.retry_after)
             self._metrics.throttled.labels(self._ledger.account).inc()
-            raise
+            said = f"Pisano account {self._ledger.account}: {error}"
+            raise Throttled(said, retry_after=self._limiter.wait()) from error
 
     async def _permit(self) -> None:
         self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())

@@ -105,7 +105,7 @@ class Receive:
         feedback = Feedback(id=feedback_id(account, body), account=account, received_at=datetime.now(UTC), body=values)
         record = to_record(
             self._topic,
-            str(values.get(webhook.correlation) or feedback.id),
+            _text(values.get(webhook.correlation)) or feedback.id,
             feedback,
             ce_type="pisano.feedback",
             ce_source=f"/accounts/{account}",
@@ -113,6 +113,11 @@ class Receive:
             ce_time=feedback.received_at,
         )
         return record, "stored"
+
+
+def _text(correlation: object) -> str:
+    """Empty unless it can name a record: a list or a mapping cannot."""
+    return str(correlation) if correlation and isinstance(correlation, str | int) else ""
 
 
 def _allowed(webhook: Webhook, request: web.Request) -> bool:

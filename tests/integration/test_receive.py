@@ -66,6 +66,7 @@ async def test_an_accepted_webhook_is_on_its_topic_when_the_answer_comes(setup: 
 
 async def test_a_webhook_without_a_reference_is_stored_under_its_own_id(setup: Setup, http: httpx.AsyncClient) -> None:
     bodies = [b'{"sf_ref_id": ""}', b'{"sf_ref_id": null}', b'{"sf_ref_id": 0}', b'{"sf_ref_id": []}', b"{}"]
+    bodies.append(b'{"sf_ref_id": {"id": "5005g0000000001AAA"}}')
     for body in bodies:
         assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 202
     records = await topics.read(setup.kafka, "pisano.feedback")

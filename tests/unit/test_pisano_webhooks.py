@@ -12,8 +12,9 @@ from multidict import CIMultiDict
 from connector.masking import mask_email, mask_emails
 from connector.pisano.auth import read_token
 from connector.pisano.email_sharings import normalise_email
-from connector.pisano.errors import excerpt, retry_after
+from connector.pisano.errors import excerpt
 from connector.pisano.webhooks import authentic, feedback_id, parse
+from connector.retry import retry_after
 
 SECRET = "a-secret-of-a-webhook"
 

@@ -172,6 +172,7 @@ def write(client: RestClient) -> Any:
         (query, problem(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."), Retryable, 300),
         (query, problem(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgApex Limit exceeded."), Retryable, 5),
         (query, problem(429, "X", **{"Retry-After": "9"}), Retryable, 9),
+        (query, problem(503, "X", **{"Retry-After": "Sun, 09 Sep 2001 01:47:10 GMT"}), Retryable, 0),
         (query, problem(503, "SERVER_UNAVAILABLE"), Retryable, None),
         (query, httpx.Response(502, text="<html>"), Retryable, None),
         (query, httpx.Response(200, text="<html>"), Retryable, None),
