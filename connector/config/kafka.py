@@ -71,3 +71,11 @@ class Kafka(Model):
         if wants and not (self.sasl_mechanism and self.sasl_username and self.sasl_password):
             raise ValueError(f"{self.security_protocol} needs sasl_mechanism, sasl_username and sasl_password")
         return self
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "Kafka":
+        for prefix, part in (("sasl_", "SASL"), ("ssl_", "SSL")):
+            given = [name for name in type(self).model_fields if name.startswith(prefix) and getattr(self, name)]
+            if given and part not in self.security_protocol.split("_"):
+                raise ValueError(f"{self.security_protocol} does not use {', '.join(given)}; set security_protocol")
+        return self

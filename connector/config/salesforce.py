@@ -2,6 +2,9 @@
 
 from typing import Annotated, Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, field_validator, model_validator
 
 from connector.config.model import Model
@@ -51,6 +54,17 @@ class JwtBearer(Model):
     audience: Url = "https://login.salesforce.com"
     """Whom the login is for: `https://test.salesforce.com` for a sandbox org; some orgs take their My Domain."""
     # salesforce §G
+
+    @field_validator("private_key")
+    @classmethod
+    def _is_a_key(cls, key: Secret) -> Secret:
+        try:
+            is_rsa = isinstance(load_pem_private_key(key.get_secret_value().encode(), None), RSAPrivateKey)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            is_rsa = False
+        if not is_rsa:
+            raise ValueError("this is not an RSA private key in PEM form without a passphrase")
+        return key
 
 
 class PubSub(Model):

@@ -23,6 +23,16 @@ from connector.config.file import ConfigError, load
             "https://api.pisano.co/v1/",
             "pisano.main.base_url: write it without /v1, which every",
         ),
+        (
+            "method: client_credentials, client_id: id, client_secret: hunter2",
+            "method: jwt_bearer, client_id: app, username: u, private_key: hunter2",
+            "auth.private_key: this is not an RSA private key in PEM form without a passphrase (it says …)",
+        ),
+        (
+            'bootstrap_servers: "localhost:9092"',
+            'bootstrap_servers: "localhost:9092", sasl_username: u, sasl_password: hunter2',
+            "kafka: PLAINTEXT does not use sasl_username, sasl_password; set security_protocol",
+        ),
         ("https://api.pisano.co", "https://me:hunter2@api.pisano.co", 'it says "https://…@api.pisano.co"'),
         (
             "hunter2hunter2hunter2",
