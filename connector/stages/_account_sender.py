@@ -8,7 +8,6 @@ in which Pisano counts them is ours.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -20,9 +19,10 @@ from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
 from connector.metrics import Metrics
-from connector.pisano import Auth, EmailSharings, Recipient, Throttled
+from connector.pisano import Auth, EmailSharings, Throttled
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_it_works
+from connector.stages._batches import Entry, next_batch, recipient
 from connector.stages._endings import Ending, Result, begun, settled, settlement
 
 log = structlog.get_logger(__name__)
@@ -32,16 +32,6 @@ _TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
 
 DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
 Now = Callable[[], datetime]
-
-
-@dataclass(eq=False)
-class _Entry:
-    """An invitation that waits for its outcome."""
-
-    invitation: Invitation
-    record: InRecord
-    at_most: int  # how many recipients its call may carry; halved whenever Pisano rejects its batch
-    settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class AccountSender:
@@ -68,8 +58,8 @@ class AccountSender:
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._now = now
-        self._waiting: list[_Entry] = []  # bounded by what the stage's worker keeps in flight
-        self._entries: dict[str, _Entry] = {}
+        self._waiting: list[Entry] = []  # bounded by what the stage's worker keeps in flight
+        self._entries: dict[str, Entry] = {}
         self._wake = asyncio.Event()
         self._one_call = asyncio.Lock()
         self._failure: Exception | None = None
@@ -93,7 +83,7 @@ class AccountSender:
             raise self._failure
         entry = self._entries.get(invitation.id)
         if entry is None:
-            entry = self._entries[invitation.id] = _Entry(invitation, record, self._account.max_recipients_per_call)
+            entry = self._entries[invitation.id] = Entry(invitation, record, self._account.max_recipients_per_call)
             try:
                 await self._admit(entry)
             except ConnectorError as error:
@@ -128,7 +118,7 @@ class AccountSender:
             self._limiter.count_now()
         await self._end(attempt, "accepted")
 
-    async def _admit(self, entry: _Entry) -> None:
+    async def _admit(self, entry: Entry) -> None:
         suppressed = entry.invitation.suppressed
         if suppressed is not None:
             await self._end(None, "accepted", suppressed, [entry], Outcome.SUPPRESSED)
@@ -171,7 +161,7 @@ class AccountSender:
             await auth.header()  # a token call takes a permit of its own, so it comes first
             await self._permit()
             async with self._one_call:
-                await self._call(self._next_batch(), pisano)
+                await self._call(next_batch(self._waiting), pisano)
         except Throttled as error:
             self._limiter.close_after_429(error.retry_after)
             self._metrics.throttled.labels(self._ledger.account).inc()
@@ -181,20 +171,7 @@ class AccountSender:
     async def _permit(self) -> None:
         self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())
 
-    def _next_batch(self) -> list[_Entry]:
-        """The oldest waiting invitation and those behind it that may share its call: same campaign, other addresses."""
-        batch: list[_Entry] = []
-        for entry in self._waiting:
-            if len(batch) >= min(e.at_most for e in [*batch, entry]):
-                break
-            if not batch or (
-                entry.invitation.campaign == batch[0].invitation.campaign
-                and _address(entry) not in map(_address, batch)
-            ):
-                batch.append(entry)
-        return batch
-
-    async def _call(self, batch: Sequence[_Entry], pisano: EmailSharings) -> None:
+    async def _call(self, batch: Sequence[Entry], pisano: EmailSharings) -> None:
         campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
         attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, invitations=invitations)
         not_made = "not made: its beginning could not be written down"
@@ -205,7 +182,7 @@ class AccountSender:
             await self._end(attempt, "refused", _TOO_LATE)
             return
         try:
-            answer = await pisano.send(campaign, [_recipient(invitation) for invitation in invitations])
+            answer = await pisano.send(campaign, [recipient(invitation) for invitation in invitations])
         except Rejected as error:
             await self._rejected(attempt, batch, error)
         except Unknown as error:
@@ -225,7 +202,7 @@ class AccountSender:
     def _is_stale(self, attempt: Attempt) -> bool:
         return (self._now() - attempt.begun_at).total_seconds() > _STALE
 
-    async def _rejected(self, attempt: Attempt, batch: Sequence[_Entry], error: Rejected) -> None:
+    async def _rejected(self, attempt: Attempt, batch: Sequence[Entry], error: Rejected) -> None:
         if len(batch) == 1:
             await self._end(attempt, "rejected", str(error), batch, Outcome.REJECTED, error)
             return
@@ -233,7 +210,7 @@ class AccountSender:
             entry.at_most = len(batch) // 2
         await self._end(attempt, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
 
-    async def _unknown(self, attempt: Attempt | None, batch: Sequence[_Entry], error: Unknown) -> None:
+    async def _unknown(self, attempt: Attempt | None, batch: Sequence[Entry], error: Unknown) -> None:
         policy = self._account.unknown_outcome
         if policy == "resend":
             await self._end(attempt, "unknown", str(error))
@@ -245,7 +222,7 @@ class AccountSender:
         attempt: Attempt | None,
         result: Result,
         detail: str | None = None,
-        batch: Sequence[_Entry] = (),
+        batch: Sequence[Entry] = (),
         outcome: Outcome = Outcome.SENT,
         buried_for: Exception | None = None,
     ) -> None:
@@ -265,18 +242,10 @@ class AccountSender:
         for entry in batch:
             self._settled(entry, outcome)
 
-    def _settled(self, entry: _Entry, outcome: Outcome) -> None:
+    def _settled(self, entry: Entry, outcome: Outcome) -> None:
         self._metrics.outcomes.labels(self._ledger.account, entry.invitation.survey, outcome).inc()
         if entry in self._waiting:
             self._waiting.remove(entry)
         self._entries.pop(entry.invitation.id, None)
         if not entry.settled.done():
             entry.settled.set_result(None)
-
-
-def _address(entry: _Entry) -> str:
-    return (entry.invitation.email or "").lower()  # whether Pisano tells capitals apart is not documented
-
-
-def _recipient(invitation: Invitation) -> Recipient:
-    return Recipient(invitation.email or "", invitation.custom_attributes, invitation.built_in_responses)
