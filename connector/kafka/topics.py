@@ -58,8 +58,8 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
     """Looks whether the stages can work with the topics as they are.
 
     Raises:
-        Fatal: A topic is missing, two do not have as many partitions as each other that must, or Kafka deletes what a
-            stage reads back when it starts, so that it would resume elsewhere or ask a customer twice.
+        Fatal: A topic is missing, or has another number of partitions than what was done is remembered by, or Kafka
+            deletes what a stage reads back at its start, so that it would resume elsewhere or ask a customer twice.
     """
     async with admin_client(kafka) as admin:
         existing = await _existing(admin, topics)
@@ -70,10 +70,7 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
             f"these topics are missing in Kafka, or hidden from this user: {', '.join(missing)}. "
             "Create them with `connector topics apply`."
         )
-    for one, other in MEMORY_OF.items():
-        counts = [existing[kafka.topic_prefix + name] for name in (one, other)]
-        if counts[0] != counts[1]:
-            raise Fatal(f"{one} has {counts[0]} partitions and {other} {counts[1]}; they must have the same number.")
+    _require_partitions(kafka, topics, existing)
     forgetful = [
         topic.name for topic in topics if topic.name in settings and topic.is_forgotten_early(settings[topic.name])
     ]
@@ -82,6 +79,22 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
             f"Kafka deletes records of {', '.join(forgetful)} that are still needed. Set cleanup.policy, retention.ms "
             "and retention.bytes as `connector topics apply` says."
         )
+
+
+def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping[str, int]) -> None:
+    """What was done is remembered in the partition of the record that it was done for."""
+    for one, other in MEMORY_OF.items():
+        counts = [existing[kafka.topic_prefix + name] for name in (one, other)]
+        if counts[0] != counts[1]:
+            raise Fatal(f"{one} has {counts[0]} partitions and {other} {counts[1]}; they must have the same number.")
+    paired = {kafka.topic_prefix + name for pair in MEMORY_OF.items() for name in pair}
+    for topic in topics:
+        if topic.name in paired and existing[topic.name] != topic.partitions:
+            raise Fatal(
+                f"{topic.name} has {existing[topic.name]} partitions, and the configuration says {topic.partitions}."
+                " If it was created so, say that under kafka.topics. Partitions that were added later move keys away"
+                " from what is remembered of them, so that customers may be e-mailed and records written again."
+            )
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> list[str]:
