@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers import topics
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
-from helpers.service import Process, Setup, running_app, set_up
+from helpers.service import Setup, Workers, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
 from connector.doubles.pisano import Fault, PisanoDouble
@@ -37,21 +37,9 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: Pis
 
 
 @pytest.fixture
-def workers(tmp_path: Path, setup: Setup) -> Iterator["Workers"]:
-    workers = Workers(setup, tmp_path / "log")
-    yield workers
-    for process in workers.started:
-        process.kill()
-
-
-class Workers:
-    def __init__(self, setup: Setup, log: Path) -> None:
-        self.started: list[Process] = []
-        self._setup, self._log = setup, log
-
-    def start(self) -> Process:
-        self.started.append(Process(self._setup, "send", self._log))
-        return self.started[-1]
+def workers(tmp_path: Path, setup: Setup) -> Iterator[Workers]:
+    with Workers(setup, "send", tmp_path / "log") as workers:
+        yield workers
 
 
 async def publish_many(setup: Setup) -> None:

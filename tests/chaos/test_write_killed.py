@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers import topics
-from helpers.service import Process, Setup, set_up
+from helpers.service import Setup, Workers, set_up
 from helpers.waiting import until
 
 from connector.doubles.salesforce import Fault, SalesforceDouble
@@ -34,21 +34,9 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: Salesfo
 
 
 @pytest.fixture
-def workers(tmp_path: Path, setup: Setup) -> Iterator["Workers"]:
-    workers = Workers(setup, tmp_path / "log")
-    yield workers
-    for process in workers.started:
-        process.kill()
-
-
-class Workers:
-    def __init__(self, setup: Setup, log: Path) -> None:
-        self.started: list[Process] = []
-        self._setup, self._log = setup, log
-
-    def start(self) -> Process:
-        self.started.append(Process(self._setup, "write", self._log))
-        return self.started[-1]
+def workers(tmp_path: Path, setup: Setup) -> Iterator[Workers]:
+    with Workers(setup, "write", tmp_path / "log") as workers:
+        yield workers
 
 
 async def publish(setup: Setup, answers: Iterable[tuple[str, int]]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -154,3 +154,22 @@ class Process:
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")
+
+
+class Workers:
+    """Processes that run the same stages; whatever of them lives at the end is killed."""
+
+    def __init__(self, setup: Setup, stages: str, log: Path) -> None:
+        self._setup, self._stages, self._log = setup, stages, log
+        self._started: list[Process] = []
+
+    def start(self) -> Process:
+        self._started.append(Process(self._setup, self._stages, self._log))
+        return self._started[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started:
+            process.kill()

@@ -129,9 +129,7 @@ async def test_what_the_configuration_wants_otherwise_is_created_and_compared_so
     assert (cases["partitions"], cases["retention.ms"]) == ("3", "2592000000")
     assert (invitations["partitions"], invitations["retention.ms"]) == ("2", "2592000000")
 
-    with pytest.raises(
-        Fatal, match=r"pisano.attempts has 2 partitions, and the configuration says 6"
-    ):
+    with pytest.raises(Fatal, match=r"pisano.attempts has 2 partitions, and the configuration says 6"):
         await require(config.kafka, topics_for(config))
 
 
