@@ -188,7 +188,8 @@ class Template(_Liquid):
             return str(value) if value.strip() else None
         if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
             return value
-        raise RenderError(f"the template {self.source} gives a {type(value).__name__}; a text or number is wanted")
+        kind = "mapping" if isinstance(value, Mapping) else "list" if isinstance(value, (list, tuple)) else "value"
+        raise RenderError(f"the template {self.source} gives a {kind}; a text or number is wanted")
 
     @classmethod
     def _validate(cls, value: object) -> Self:

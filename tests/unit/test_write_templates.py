@@ -1,0 +1,79 @@
+"""What a feedback rule's templates make of a webhook's body, before Salesforce hears of it."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from connector.config import FeedbackRule
+from connector.errors import Rejected
+from connector.kafka.stage_worker import InRecord
+from connector.metrics import Metrics
+from connector.records import Feedback, Write
+from connector.salesforce import CollectionWriter, Result
+from connector.stages.write import WriteBack
+
+
+class Org:
+    """Takes every write; `fields` are those of the last one."""
+
+    fields: dict[str, object] | None = None
+
+    async def upsert(self, _: str, __: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        (self.fields,) = records
+        return [Result(True, "a00")]
+
+    async def update(self, _: str, __: Sequence[dict[str, object]]) -> list[Result]:
+        raise AssertionError("the rule upserts")
+
+
+async def stored(template: str, body: dict[str, Any]) -> object:
+    """What the template gives for a body, as Salesforce is asked to store it."""
+    rule = {"upsert": "Answer__c", "by": {"Key__c": "{{ feedback.id }}"}, "fields": {"Text__c": template}}
+    org = Org()
+
+    async def none(_: int) -> AsyncIterator[Write]:
+        for write in ():
+            yield write
+
+    async def publish(_: object) -> None: ...
+
+    stage = WriteBack(
+        {"answer": FeedbackRule.model_validate(rule)},
+        CollectionWriter(org),
+        publish,
+        "salesforce.writes",
+        read_writes=none,
+        kept=timedelta(days=1),
+        metrics=Metrics(),
+    )
+    feedback = Feedback(id="ab" * 32, account="main", received_at=datetime(2026, 1, 1, tzinfo=UTC), body=body)
+    await stage.handle(InRecord("pisano.feedback", 0, 0, b"key", feedback.model_dump_json().encode(), (), 0.0))
+    assert org.fields is not None
+    return org.fields["Text__c"]
+
+
+@pytest.mark.parametrize(
+    ("template", "comment", "text"),
+    [
+        ("{{ body.comment }}", "good", "good"),
+        ("{{ body.comment | url_decode }}", "very%20good", "very good"),
+        ("{{ body.comment.text | upcase }}", {"text": "good"}, "GOOD"),
+        ("{{ body.comment | join: ', ' }}", ["good", "cheap"], "good, cheap"),
+        ("{{ body.comment[0].text }}", [{"text": "good"}], "good"),
+        ("{{ body.missing }}", "good", None),
+    ],
+)
+async def test_a_template_finds_its_way_through_the_body(template: str, comment: object, text: object) -> None:
+    assert await stored(template, {"comment": comment}) == text
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ body.comment }}", "{{ body.comment | url_decode }}", "Said: {{ body.comment | upcase }}"]
+)
+@pytest.mark.parametrize("comment", [{"text": "good"}, [{"text": "good"}], {"texts": ["good"]}])
+async def test_what_is_no_text_is_not_stored_as_one(template: str, comment: object) -> None:
+    """As {'text': 'good'}, which is Python's and of no use to anybody."""
+    with pytest.raises(Rejected, match=r"cannot be rendered: |gives a (mapping|list);"):
+        await stored(template, {"comment": comment})
