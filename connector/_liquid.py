@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from liquid import Environment, RenderContext, StrictDefaultUndefined
 from liquid.ast import Node
@@ -35,6 +36,34 @@ class LiquidEnvironment(Environment):
         self.add_filter("date", _date)
         for tag in ("include", "render", "increment", "decrement"):  # there are no other templates, and no state
             del self.tags[tag]
+
+
+class LiquidContext(RenderContext):
+    """Gives what a path names; a mapping or a list is no text to a filter, which would write it as Python does."""
+
+    def get(self, *args: Any, **kwargs: Any) -> object:
+        value = super().get(*args, **kwargs)
+        return value if is_undefined(value) else _without_text(value)
+
+
+def _without_text(value: Any) -> Any:
+    match value:
+        case dict():
+            return _Mapping({name: _without_text(inner) for name, inner in value.items()})
+        case list():
+            return _List(map(_without_text, value))
+        case _:
+            return value
+
+
+class _Mapping(dict[str, Any]):
+    def __str__(self) -> str:
+        raise TypeError("a mapping has no text")
+
+
+class _List(list[Any]):
+    def __str__(self) -> str:
+        raise TypeError("a list has no text")
 
 
 def _date(value: object, pattern: str) -> str:

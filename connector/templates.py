@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
-from liquid import BoundTemplate, RenderContext
+from liquid import BoundTemplate
 from liquid.builtin.expressions import BooleanExpression, tokenize
 from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError
@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from connector._liquid import (
     KindMismatch,
+    LiquidContext,
     LiquidEnvironment,
     filter_mistake,
     filters_in,
@@ -108,8 +109,8 @@ class _Liquid:
             for index, segments in sorted(found, key=lambda item: item[0])
         )
 
-    def _context(self, scope: Mapping[str, Any]) -> RenderContext:
-        return RenderContext(self._compiled, globals=scope)
+    def _context(self, scope: Mapping[str, Any]) -> LiquidContext:
+        return LiquidContext(self._compiled, globals=scope)
 
     def __str__(self) -> str:
         return self.source

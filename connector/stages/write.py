@@ -168,7 +168,7 @@ class _Done:
 def _planned(rule: FeedbackRule, feedback: Feedback) -> RecordWrite | None:
     scope: dict[str, Any] = {
         "feedback": {"id": feedback.id, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
-        "body": _Body({name: _without_text(value) for name, value in feedback.body.items()}),
+        "body": _Body(feedback.body),
     }
     if rule.when is not None and not rule.when.holds(scope):
         return None
@@ -184,27 +184,6 @@ def _planned(rule: FeedbackRule, feedback: Feedback) -> RecordWrite | None:
         key=str(key),
         fields={name: template.render(scope) for name, template in rule.fields.items()},
     )
-
-
-def _without_text(value: Any) -> Any:
-    """The same value, but a mapping or a list in it is no text to a filter, which would write it as Python does."""
-    match value:
-        case dict():
-            return _Mapping({name: _without_text(inner) for name, inner in value.items()})
-        case list():
-            return _List(map(_without_text, value))
-        case _:
-            return value
-
-
-class _Mapping(dict[str, Any]):
-    def __str__(self) -> str:
-        raise TypeError("a mapping has no text")
-
-
-class _List(list[Any]):
-    def __str__(self) -> str:
-        raise TypeError("a list has no text")
 
 
 class _Body(dict[str, Any]):

@@ -33,7 +33,8 @@ class Lazy(Mapping[str, Any]):
 
 
 SCOPE: dict[str, Any] = {
-    "record": {"Id": "5001", "Amount": 12.5, "Open": False, "Nothing": None, "Empty": "", "Blank": " ", "Count": 0},
+    "record": {"Id": "5001", "Amount": 12.5, "Open": False, "Nothing": None, "Empty": "", "Blank": " ", "Count": 0}
+    | {"Address": {"city": "Izmir"}},
     "changed": ("Status", "Priority"),
     "event": {"committed_at": datetime(2026, 3, 1, 12, 30, tzinfo=UTC)},
 }
@@ -79,6 +80,8 @@ def test_a_template_is_one_scalar_of_its_own_type(source: Any, expected: Any) ->
         ("{{ record.Id.x.y }}", "record.Id.x is undefined"),
         ("{{ changed }}", "gives a list"),
         ("{{ record }}", "gives a mapping"),
+        ("{{ record.Address | upcase }}", "upcase: a mapping has no text"),
+        ("From {{ record.Address }}", "a value is of the wrong kind"),
         ("{{ record.Id | divided_by: 0 }}", "divide by 0"),
         ("{% for i in (1..5000) %}{{ record.Id }}{% endfor %}", "loop iteration limit reached"),
     ],
