@@ -55,7 +55,8 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
     async def start(self) -> None:
         """Begins to join the group; work begins when partitions are assigned, and from then on it is `ready`."""
         self._member = asyncio.create_task(self._take_part_for_good())
-        self._watching = asyncio.create_task(self._watch())
+        watch = Watch(self._kafka, self._group, self._topic, self._consumption)  # a share that never comes is no error
+        self._watching = asyncio.create_task(watch.run(self._fail))
 
     def check(self) -> None:
         """Everything that ends this shows in `failure`."""
@@ -122,16 +123,8 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         log.warning("joining_again", group=self._group, reason=str(self._doubt))
         raise Retryable(str(self._doubt)) from self._doubt
 
-    async def _watch(self) -> None:
-        """A share that never comes is no error to aiokafka."""
-
-        async def consumption() -> Consumption:
-            return Consumption(is_member=self.ready)
-
-        try:
-            await Watch(self._kafka, self._group, self._topic, consumption).run()
-        except Exception as error:  # noqa: BLE001 - whoever waits for `failure` raises it
-            self._fail(error)
+    async def _consumption(self) -> Consumption:
+        return Consumption(is_member=self.ready)
 
     async def _end(self, within: float) -> None:
         tasks = list(self._running.values())

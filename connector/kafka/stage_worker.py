@@ -100,7 +100,7 @@ class StageWorker:
         self._app.agent(topic, name=self.name)(self._read)
         self._app.finalize()
         await self._app.start()
-        self._watching = asyncio.create_task(self._fail_when_it_stands_still())
+        self._watching = asyncio.create_task(self._watch.run(self._fail))
 
     @property
     def ready(self) -> bool:
@@ -139,12 +139,6 @@ class StageWorker:
             handed_out={tp: acks.delivered for tp, acks in self._acks.items() if acks.delivered is not None},
             finished={tp: acks.position for tp, acks in self._acks.items() if acks.position is not None},
         )
-
-    async def _fail_when_it_stands_still(self) -> None:
-        try:
-            await self._watch.run()
-        except Exception as error:  # noqa: BLE001 - whoever waits for `failure` raises it
-            self._fail(error)
 
     async def stop(self, drain: float) -> None:
         """Takes no more records, gives those in flight `drain` seconds, commits what is done and leaves the group."""

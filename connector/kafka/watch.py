@@ -117,13 +117,17 @@ class Watch:
         self._sleep = sleep
         self.lag: int | None = None
 
-    async def run(self) -> NoReturn:
-        """Looks until it is cancelled.
+    async def run(self, fail: Callable[[BaseException], None]) -> None:
+        """Looks until it is cancelled, or until it has told `fail` why the process must end.
 
-        Raises:
-            StandsStill: The consumer has taken no step for `stands_still`.
-            Fatal: Kafka refuses us.
+        That is StandsStill when the consumer has taken no step for `stands_still`, or Fatal when Kafka refuses us.
         """
+        try:
+            await self._look_until_it_stands_still()
+        except Exception as error:  # noqa: BLE001 - whoever owns the watch decides what comes of it
+            fail(error)
+
+    async def _look_until_it_stands_still(self) -> NoReturn:
         said_at = -math.inf
         while True:
             try:

@@ -258,7 +258,7 @@ def _simulated(world: World) -> Iterator[None]:
         patch.setattr(connection, "AIOKafkaProducer", world.producer)
         patch.setattr(ledger, "read_back", world.kafka.read_back)
         patch.setattr(stage_worker, "faust_app", world.group.faust_app)
-        patch.setattr(stage_worker, "Watch", lambda *_: SimpleNamespace(run=asyncio.Event().wait, lag=None))
+        patch.setattr(stage_worker, "Watch", lambda *_: SimpleNamespace(run=lambda _: asyncio.Event().wait(), lag=None))
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)
         patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
