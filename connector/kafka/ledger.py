@@ -113,13 +113,13 @@ class Ledger:
             self._remember(entry)
 
     def _read(self, entry: Attempt | Settlement, calls_since: datetime) -> None:
+        if entry.account != self.account:  # accounts may share a partition
+            return
         self._remember(entry)
-        if isinstance(entry, Attempt) and entry.account == self.account and entry.last_known_at >= calls_since:
+        if isinstance(entry, Attempt) and entry.last_known_at >= calls_since:
             self.earlier_calls[entry.id] = entry.last_known_at
 
     def _remember(self, entry: Attempt | Settlement) -> None:
-        if entry.account != self.account:  # accounts may share a partition
-            return
         if isinstance(entry, Settlement):
             self.outcomes[entry.invitation] = entry.outcome
         elif entry.state == "begun":

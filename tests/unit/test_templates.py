@@ -33,8 +33,16 @@ class Lazy(Mapping[str, Any]):
 
 
 SCOPE: dict[str, Any] = {
-    "record": {"Id": "5001", "Amount": 12.5, "Open": False, "Nothing": None, "Empty": "", "Blank": " ", "Count": 0}
-    | {"Address": {"city": "Izmir"}},
+    "record": {
+        "Id": "5001",
+        "Amount": 12.5,
+        "Open": False,
+        "Nothing": None,
+        "Empty": "",
+        "Blank": " ",
+        "Count": 0,
+        "Address": {"city": "Izmir"},
+    },
     "changed": ("Status", "Priority"),
     "event": {"committed_at": datetime(2026, 3, 1, 12, 30, tzinfo=UTC)},
 }
