@@ -15,7 +15,10 @@ log = structlog.get_logger(__name__)
 
 _TICK = 1.0  # seconds
 _FROZEN = 5.0  # seconds without a tick: with heartbeats 2.5 s apart, well before the 10 s after which Kafka gives away
-_TOLD_WITHIN = 15.0  # seconds until Kafka has told an awoken worker what is not its own any more; a heartbeat does it
+
+# Seconds until a worker that has lost its partitions without knowing has been told so: more than Kafka's session
+# timeout of 10 s, within which a heartbeat does it.
+TOLD_WITHIN = 15.0
 
 
 class Awake:
@@ -45,7 +48,7 @@ class Awake:
     def _look(self) -> None:
         now = self._clock()
         if now - self._seen > _FROZEN:
-            log.warning("was_frozen", seconds=round(now - self._seen), waits=_TOLD_WITHIN)
-            self._unsure_until = now + _TOLD_WITHIN
-        self._unsure_until = min(self._unsure_until, now + _TOLD_WITHIN)  # also when the clock was set back
+            log.warning("was_frozen", seconds=round(now - self._seen), waits=TOLD_WITHIN)
+            self._unsure_until = now + TOLD_WITHIN
+        self._unsure_until = min(self._unsure_until, now + TOLD_WITHIN)  # also when the clock was set back
         self._seen = now

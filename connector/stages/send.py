@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from connector import pisano
+from connector.awake import TOLD_WITHIN
 from connector.config import Account, AuthorizedApp
 from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.ledger import Ledger, LedgerLost
@@ -27,10 +28,6 @@ from connector.stages._endings import Ending
 
 Sleep = Callable[[float], Awaitable[None]]
 OpenLedger = Callable[[str, int, datetime], Coroutine[Any, Any, Ledger]]
-
-# Seconds before a lost ledger is opened again, which fences whoever has it. A worker that has lost its partition
-# without knowing is told so within Kafka's session timeout of 10 s, and then this is cancelled.
-_LOST_PAUSE = 15.0
 
 
 class Send:
@@ -113,7 +110,7 @@ class Send:
 
     async def _open_again(self, account: str, partition: int, lost: asyncio.Task[AccountSender]) -> AccountSender:
         await self._close(account, lost)
-        await self._sleep(_LOST_PAUSE)
+        await self._sleep(TOLD_WITHIN)  # to open it fences whoever has it; if that is another worker, this is cancelled
         return await self._open(account, partition)
 
     async def _open(self, name: str, partition: int) -> AccountSender:
