@@ -18,8 +18,8 @@ try:
     from rich.console import Console
     from rich.table import Table
 
-    from connector import logs
     from connector.errors import Fatal
+    from connector.observe import logs
 except ImportError as error:
     print(f"cannot run: {error}. Set the checkout up with `make check`, and use its .venv/bin/python.", file=sys.stderr)
     sys.exit(2)

@@ -29,10 +29,10 @@ from helpers.waiting import until
 from rich.table import Table
 
 from connector.config import Config, Kafka
-from connector.doubles.pisano import PisanoDouble
-from connector.doubles.salesforce import SalesforceDouble
-from connector.kafka.broker import kafka_broker
 from connector.kafka.connection import admin_client
+from connector.sandbox.broker import kafka_broker
+from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 T = TypeVar("T")
 

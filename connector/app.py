@@ -12,7 +12,6 @@ import structlog
 from connector import salesforce
 from connector.awake import Awake
 from connector.config import ClientCredentials, Config, catalogue
-from connector.health import Server
 from connector.kafka import topics
 from connector.kafka.channel_log import POSITIONS, ChannelLog
 from connector.kafka.connection import Publisher
@@ -21,7 +20,8 @@ from connector.kafka.ledger import Ledger
 from connector.kafka.read_back import read_back
 from connector.kafka.shared_work import SharedWork
 from connector.kafka.stage_worker import Handle, InRecord, Settle, StageWorker, nothing
-from connector.metrics import Metrics
+from connector.observe.health import Server
+from connector.observe.metrics import Metrics
 from connector.records import Write, read
 from connector.salesforce import CollectionWriter, PubSubClient, RestClient, TokenSource, client_of
 from connector.stages.capture import Capture

@@ -1,6 +1,6 @@
 """What every test may use: a real broker, shared by the session, and names of its own on it.
 
-`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses how the broker is had: connector/kafka/broker.py.
+`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses how the broker is had: connector/sandbox/broker.
 """
 
 import asyncio
@@ -14,9 +14,8 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, settings
 
-from connector.kafka import _container_broker
-from connector.kafka._broker_common import NotHere
-from connector.kafka.broker import Broker, Way, kafka_broker
+from connector.sandbox.broker import Broker, Way, _container, kafka_broker
+from connector.sandbox.broker._common import NotHere
 
 _SAID = pytest.StashKey[list[str]]()
 
@@ -78,8 +77,8 @@ def bootstrap_servers(broker: Broker) -> str:
 def docker_engine() -> str:
     """The DOCKER_HOST of an engine that answers; skips where there is none."""
     try:
-        with closing(_container_broker.docker_engine(os.environ)):
-            return _container_broker.docker_host(os.environ)
+        with closing(_container.docker_engine(os.environ)):
+            return _container.docker_host(os.environ)
     except NotHere as reason:
         pytest.skip(str(reason))
 

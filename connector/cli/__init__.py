@@ -23,7 +23,7 @@ app = typer.Typer(
 @app.callback()
 def connector() -> None:
     """Streams Salesforce changes into Pisano surveys and the answers back, over Kafka."""
-    from connector import logs
+    from connector.observe import logs
 
     logs.set_up("error")  # a command speaks for itself; `run` sets its own level
 

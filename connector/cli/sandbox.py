@@ -14,15 +14,15 @@ def sandbox(
     import json
     import signal
 
-    from connector.sandbox import doubles
+    from connector.sandbox import company
     from connector.sandbox.story import open_cases
 
     async def serve() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        ports = {"rest_port": doubles.REST_PORT, "pubsub_port": doubles.PUBSUB_PORT, "pisano_port": doubles.PISANO_PORT}
-        async with doubles.sandbox(host, **ports) as both:
+        ports = {"rest_port": company.REST_PORT, "pubsub_port": company.PUBSUB_PORT, "pisano_port": company.PISANO_PORT}
+        async with company.sandbox(host, **ports) as both:
             both.expect_webhooks_at(webhooks)
             cases = open_cases(both)
             environment = both.environment()

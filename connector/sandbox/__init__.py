@@ -1,5 +1,5 @@
 """The sandbox: both doubles, set up as an org and an account that know each other, and made-up customers."""
 
-from connector.sandbox.doubles import Sandbox, sandbox
+from connector.sandbox.company import Sandbox, sandbox
 
 __all__ = ["Sandbox", "sandbox"]

@@ -14,10 +14,10 @@ from rich.table import Table
 from connector.app import App
 from connector.config import Config, catalogue
 from connector.config.file import load
-from connector.doubles.salesforce import SalesforceDouble
 from connector.kafka import topics
-from connector.kafka.broker import Broker, kafka_broker
-from connector.sandbox.doubles import Sandbox, sandbox
+from connector.sandbox.broker import Broker, kafka_broker
+from connector.sandbox.company import Sandbox, sandbox
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.sandbox.story import Fate, Story, close_cases, open_cases
 
 _PATIENCE = 60.0  # seconds for the stages to be ready, and then without news; the limiter's pause is the longest

@@ -8,12 +8,12 @@ from itertools import chain
 from aiokafka import AIOKafkaConsumer
 
 from connector.config import Kafka
-from connector.doubles import pisano
 from connector.kafka.connection import client_settings
 from connector.kafka.ledger import read_entry
 from connector.records import Attempt, Feedback, Invitation, Settlement, Write, read
 from connector.sandbox.cast import CUSTOMERS, Customer
-from connector.sandbox.doubles import Sandbox
+from connector.sandbox.company import Sandbox
+from connector.sandbox.doubles import pisano
 
 _LOOK = 200  # milliseconds between two looks at the topics
 _ANSWERS_AFTER = 0.3  # seconds; long enough to see that an answer comes later than its e-mail

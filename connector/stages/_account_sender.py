@@ -18,7 +18,7 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.pisano import Auth, EmailSharings, Throttled
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_it_works

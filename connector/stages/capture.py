@@ -16,7 +16,7 @@ from connector.config import PubSub
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.channel_log import ChannelLog
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.records import ChangeEvent, Position
 from connector.retry import until_it_works
 from connector.salesforce import (

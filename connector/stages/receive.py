@@ -14,7 +14,7 @@ from aiohttp import web
 from connector.config import Account, Webhook
 from connector.errors import ConnectorError, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.pisano import authentic, feedback_id, parse
 from connector.records import Feedback
 

@@ -20,7 +20,7 @@ from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.ledger import Ledger, LedgerLost
 from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.pisano import Auth
 from connector.records import Invitation, read
 from connector.stages._account_sender import AccountSender, DeadLetter

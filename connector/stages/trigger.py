@@ -11,7 +11,7 @@ import structlog
 from connector.errors import Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.stage_worker import InRecord
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.records import ChangeEvent, Invitation, read
 from connector.surveys.invitations import SurveyRule
 

@@ -15,7 +15,7 @@ from connector.config import FeedbackRule
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.stage_worker import InRecord
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.retry import until_it_works
 from connector.salesforce import CollectionWriter, RecordWrite

@@ -13,9 +13,9 @@ from helpers.captured import CASE_TOPIC, events
 from helpers.service import Process, Setup, running_app, set_up
 from helpers.waiting import until
 
-from connector.doubles.salesforce import SalesforceDouble
 from connector.kafka import connection
-from connector.kafka.broker import LocalBroker, kafka_broker
+from connector.sandbox.broker import LocalBroker, kafka_broker
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 CHANNELS = ["/data/CaseChangeEvent", "/data/ContactChangeEvent"]
 EARLIEST = {"start": "earliest"}

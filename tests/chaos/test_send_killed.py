@@ -13,8 +13,8 @@ from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.service import Setup, Workers, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
-from connector.doubles.pisano import Fault, PisanoDouble
-from connector.kafka.broker import LocalBroker, kafka_broker
+from connector.sandbox.broker import LocalBroker, kafka_broker
+from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 
 WIDE = ((10_000, 5.0),)
 AT_ONCE: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}

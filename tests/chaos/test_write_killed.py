@@ -12,9 +12,9 @@ from helpers import topics
 from helpers.service import Setup, Workers, set_up
 from helpers.waiting import until
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.records import Feedback, Write, digest, read
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 RULE: dict[str, Any] = {
     "score": {"update": "Case", "by": {"Id": "{{ body.sf_ref_id }}"}, "fields": {"NPS__c": "{{ body.nps_score }}"}}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE
 
-from connector.doubles.salesforce import SalesforceDouble, Settings
 from connector.salesforce import (
     Batch,
     ClientCredentials,
@@ -19,6 +18,7 @@ from connector.salesforce import (
     TokenSource,
     decode,
 )
+from connector.sandbox.doubles.salesforce import SalesforceDouble, Settings
 
 CASES = "/data/CaseChangeEvent"
 

@@ -14,9 +14,9 @@ import pytest
 from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE
 
-from connector.doubles.salesforce import SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.salesforce.proto import pubsub_api_pb2_grpc
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 API = "/services/data/v68.0"
 CASES = "/data/CaseChangeEvent"

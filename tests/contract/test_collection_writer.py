@@ -10,9 +10,9 @@ import httpx
 import pytest
 from helpers.waiting import PATIENCE, until
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import ClientCredentials, CollectionWriter, RecordWrite, RestClient, Result
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 CALL = "PATCH .*/composite/sobjects"
 

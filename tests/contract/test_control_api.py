@@ -11,8 +11,8 @@ from helpers.plain_http import plain_http
 from helpers.waiting import until
 from salesforce_wire import API, START, log_in, pubsub, rest
 
-from connector.doubles.pisano import PisanoDouble
-from connector.doubles.salesforce import SalesforceDouble
+from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 JANE = "jane@example.com"
 SHARE = "/v1/email_campaigns/4711/email_sharings"

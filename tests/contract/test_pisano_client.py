@@ -8,11 +8,11 @@ import httpx
 import pytest
 from helpers.clock import Clock
 
-from connector.doubles.pisano import Fault, PisanoDouble
 from connector.errors import Fatal, Rejected, Retryable, Unknown
 from connector.pisano.auth import AuthorizedApp, StaticToken
 from connector.pisano.email_sharings import EmailSharings, Recipient
 from connector.pisano.errors import Throttled, TokenRenewed
+from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 
 JANE = Recipient("jane@example.com", {"name": "Jane", "external_id": None}, {"sf_ref_id": "5", "branch_id": ""})
 JOE = Recipient("joe@example.com")

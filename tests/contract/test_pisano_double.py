@@ -10,7 +10,7 @@ from helpers.clock import Clock
 from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE
 
-from connector.doubles.pisano import Campaign, Fault, PisanoDouble, Question
+from connector.sandbox.doubles.pisano import Campaign, Fault, PisanoDouble, Question
 
 JANE = "jane@example.com"
 SENT = {

@@ -9,8 +9,8 @@ from helpers.plain_http import plain_http
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.doubles.pisano import PisanoDouble
-from connector.doubles.pisano.windows import Windows
+from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.sandbox.doubles.pisano.windows import Windows
 
 LIMITS = [(20, 5.0), (40, 25.0), (80, 125.0), (160, 625.0)]
 

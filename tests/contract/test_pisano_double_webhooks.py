@@ -9,7 +9,7 @@ import pytest
 from helpers.plain_http import plain_http
 from receiver import Receiver, receiving
 
-from connector.doubles.pisano import Customer, PisanoDouble, Webhook
+from connector.sandbox.doubles.pisano import Customer, PisanoDouble, Webhook
 
 JANE = "jane@example.com"
 SENT = {

@@ -6,9 +6,9 @@ import pytest
 from helpers.waiting import until
 from salesforce_client import CASES, Client, connected
 
-from connector.doubles.salesforce import Channel, Fault
 from connector.errors import Fatal, Retryable
 from connector.salesforce import PositionLost, PubSubClient, decode, decode_platform_event
+from connector.sandbox.doubles.salesforce import Channel, Fault
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from helpers.plain_http import plain_http
 from salesforce_client import CASES, Client, connected
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import ClientCredentials, JwtBearer, client_of
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from helpers.clock import Clock
 from salesforce_wire import CASES, START, PubSub, named, pubsub
 
-from connector.doubles.salesforce import Channel, SalesforceDouble
+from connector.sandbox.doubles.salesforce import Channel, SalesforceDouble
 
 CONTACTS = "/data/ContactChangeEvent"
 

@@ -9,8 +9,8 @@ from helpers.clock import Clock
 from helpers.waiting import until
 from salesforce_wire import CASES, START, PubSub, pubsub, refused, trailer
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from helpers.clock import Clock
 from helpers.plain_http import plain_http
 from salesforce_wire import API, START, error, log_in, rest
 
-from connector.doubles.salesforce import SalesforceDouble, ids
-from connector.doubles.salesforce.oauth import make_key
+from connector.sandbox.doubles.salesforce import SalesforceDouble, ids
+from connector.sandbox.doubles.salesforce.oauth import make_key
 
 
 @pytest.fixture

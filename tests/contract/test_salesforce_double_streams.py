@@ -10,8 +10,8 @@ from helpers.clock import Clock
 from helpers.waiting import until
 from salesforce_wire import CASES, START, Feed, PubSub, pubsub, refused, request, rest, trailer
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.salesforce.proto import pubsub_api_pb2 as pb
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 # salesforce §A4, the codes of Subscribe, GetSchema and GetTopic
 CODES = [

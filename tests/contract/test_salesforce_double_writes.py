@@ -10,7 +10,7 @@ from helpers.clock import Clock
 from helpers.waiting import until
 from salesforce_wire import API, START, error, pubsub, rest
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 RESPONSES = f"{API}/composite/sobjects/Survey_Response__c/Pisano_Id__c"
 MANY = f"{API}/composite/sobjects"

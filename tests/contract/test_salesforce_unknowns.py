@@ -9,8 +9,8 @@ from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE
 from salesforce_wire import CASES, PubSub, named, pubsub, refused
 
-from connector.doubles.salesforce import SalesforceDouble
 from connector.salesforce import ClientCredentials, PubSubClient, decode
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from helpers.waiting import PATIENCE, until
 from receiver import Receiver, receiving
 
 from connector.errors import Fatal
-from connector.sandbox.doubles import REST_PORT, sandbox
+from connector.sandbox.company import REST_PORT, sandbox
 
 JANE = "jane@example.com"
 SHARE = "/v1/email_campaigns/4711/email_sharings"

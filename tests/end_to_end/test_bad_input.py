@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers.waiting import PATIENCE, until
 
-from connector.doubles.pisano import PisanoDouble
-from connector.doubles.salesforce import SalesforceDouble
+from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
 NOWHERE = "127.0.0.1:1"

@@ -13,9 +13,9 @@ from helpers.waiting import until
 
 from connector.config import Config, catalogue
 from connector.config.file import load
-from connector.doubles import pisano
 from connector.kafka.topics import apply
-from connector.sandbox.doubles import Sandbox, sandbox
+from connector.sandbox.company import Sandbox, sandbox
+from connector.sandbox.doubles import pisano
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,9 +16,9 @@ import yaml
 from connector.app import STAGES, App
 from connector.config import Config, Kafka, catalogue
 from connector.config.file import load
-from connector.doubles.pisano import PisanoDouble
-from connector.doubles.salesforce import SalesforceDouble
 from connector.kafka import topics
+from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 from helpers.plain_http import plain_http
 from helpers.waiting import until
 

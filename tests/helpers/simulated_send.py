@@ -21,7 +21,7 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import InRecord, StageWorker
 from connector.limits import StackedLimiter, Window
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.records import Invitation, Suppression
 from connector.stages import _account_sender, send
 from helpers.invitations import as_records, invitation

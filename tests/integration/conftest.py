@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.service import Setup, set_up
 
-from connector.doubles.salesforce import SalesforceDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 Prepare = Callable[..., Awaitable[Setup]]
 

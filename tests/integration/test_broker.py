@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from helpers.waiting import PATIENCE, until
 
 from connector.errors import Fatal
-from connector.kafka.broker import LocalBroker, Way, kafka_broker
+from connector.sandbox.broker import LocalBroker, Way, kafka_broker
 
 _NO_ENGINE = "unix:///nonexistent/docker.sock"
 
@@ -56,7 +56,7 @@ async def test_a_local_broker_keeps_its_data_and_address_over_a_restart_and_a_ki
 
 _HOLDER = """
 import asyncio, sys
-from connector.kafka.broker import kafka_broker
+from connector.sandbox.broker import kafka_broker
 
 async def hold():
     async with kafka_broker(sys.argv[1]) as broker:

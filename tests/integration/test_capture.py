@@ -9,7 +9,7 @@ from helpers.service import metric, running_app
 from helpers.waiting import until
 
 from connector.config import Kafka
-from connector.doubles.salesforce import SalesforceDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 ONLY = ["capture"]
 

@@ -10,7 +10,7 @@ from helpers.captured import CASES, captured, events, subjects
 from helpers.service import running_app
 from helpers.waiting import until
 
-from connector.doubles.salesforce import Fault, SalesforceDouble
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 ONLY = ["capture"]
 PASSING = [  # salesforce §A4: what is retried, with the status that each may come with

@@ -7,7 +7,7 @@ from helpers.captured import CASES, Garbage, captured, events, failure, position
 from helpers.service import running_app
 from helpers.waiting import until
 
-from connector.doubles.salesforce import Channel, Fault, SalesforceDouble
+from connector.sandbox.doubles.salesforce import Channel, Fault, SalesforceDouble
 
 ONLY = ["capture"]
 CONTACTS, CONTACT_TOPIC = "/data/ContactChangeEvent", "salesforce.cdc.Contact"

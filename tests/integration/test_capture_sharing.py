@@ -9,11 +9,11 @@ from helpers.service import running_app
 from helpers.waiting import until
 
 from connector.config import catalogue
-from connector.doubles.salesforce import SalesforceDouble
 from connector.kafka.channel_log import POSITIONS, ChannelLog
 from connector.kafka.errors import Fenced
 from connector.kafka.shared_work import partition_of
 from connector.records import Position
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 ONLY = ["capture"]
 CHANNELS = [CASES, "/data/ContactChangeEvent", "/data/AccountChangeEvent", "/event/Store_Visit__e"]

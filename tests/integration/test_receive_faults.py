@@ -16,15 +16,15 @@ from helpers.raw_http import Connection, is_free
 from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
-from connector import health
 from connector.app import App
 from connector.config import Service
-from connector.health import Server
-from connector.kafka.broker import LocalBroker, kafka_broker
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
-from connector.metrics import Metrics
+from connector.observe import health
+from connector.observe.health import Server
+from connector.observe.metrics import Metrics
 from connector.records import Feedback, read
+from connector.sandbox.broker import LocalBroker, kafka_broker
 from connector.stages.receive import Receive
 
 PATH = "/pisano/main"

@@ -13,13 +13,13 @@ from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE, until
 
-from connector.doubles.pisano import Fault, PisanoDouble
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import InRecord
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.records import Invitation, Outcome, Suppression
 from connector.retry import until_it_works
+from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 from connector.stages._endings import settlement
 from connector.stages.send import Send
 

@@ -16,10 +16,10 @@ from helpers.waiting import PATIENCE, until
 
 from connector.app import App
 from connector.config import Kafka
-from connector.doubles.salesforce import Fault, SalesforceDouble
 from connector.errors import Fatal
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.records import Feedback, Write, digest, read
+from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 PARTITIONS = 6
 

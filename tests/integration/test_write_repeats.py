@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from connector.config import FeedbackRule
-from connector.doubles.salesforce import SalesforceDouble
 from connector.errors import Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.stage_worker import InRecord
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.salesforce import ClientCredentials, CollectionWriter, RestClient
+from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.stages.write import WriteBack
 
 RULE: dict[str, Any] = {

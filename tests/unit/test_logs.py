@@ -7,8 +7,8 @@ import pytest
 import stamina
 import structlog
 
-from connector import logs
 from connector.errors import Retryable
+from connector.observe import logs
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from connector.config import FeedbackRule
 from connector.errors import Rejected
 from connector.kafka.stage_worker import InRecord
-from connector.metrics import Metrics
+from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write
 from connector.salesforce import CollectionWriter, Result
 from connector.stages.write import WriteBack

@@ -1,0 +1,1 @@
+"""What operators see: the HTTP pages, the metrics and the logs."""

@@ -1,0 +1,93 @@
+"""The HTTP port: webhooks, and for operators /healthz, /readyz and /metrics."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from connector.config import Service
+from connector.errors import Fatal
+from connector.observe.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_HEADERS_WITHIN = 15.0  # seconds that a client may take to say what it wants
+_ANSWERED_WITHIN = 10.0  # seconds at the end for what has come in: as long as Kafka may take to store a webhook
+
+_unheard = logging.getLogger("connector.http")  # aiohttp would log a request that is no HTTP with all that it holds,
+_unheard.disabled = True  # secrets too; the client gets a 400
+
+Ready = Callable[[], Awaitable[Mapping[str, bool]]]
+
+
+class Server:
+    """Serves from `start` to `stop`; `ready()` gives each stage's readiness. `address` is known after `start`."""
+
+    def __init__(self, service: Service, routes: Iterable[web.RouteDef], *, ready: Ready, metrics: Metrics) -> None:
+        self._service = service
+        self._ready = ready
+        self._metrics = metrics
+        app = web.Application(middlewares=[_log_failures])
+        app.add_routes(routes)
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics_page),
+            ]
+        )
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_unheard,
+            keepalive_timeout=_HEADERS_WITHIN,
+            shutdown_timeout=_ANSWERED_WITHIN,
+        )
+        self.address = ""
+
+    async def start(self) -> None:
+        """Raises Fatal when the port is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._service.host, self._service.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise Fatal(
+                f"cannot listen on {self._service.host}:{self._service.port}: {error.strerror or error}. "
+                "Set service.port to a free one, or to 0 to have one picked."
+            ) from error
+        host, port = self._runner.addresses[0][:2]
+        self.address = f"http://{host}:{port}"
+
+    async def stop(self) -> None:
+        """Takes no more, answers what has come in, then closes."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        ready = await self._ready()
+        return web.json_response(dict(ready), status=200 if all(ready.values()) else 503)
+
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        for stage, is_ready in (await self._ready()).items():
+            self._metrics.ready.labels(stage).set(is_ready)
+        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@web.middleware
+async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A mistake of ours is logged under its route: the address itself may hold a secret."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception:
+        resource = request.match_info.route.resource
+        log.exception("request_failed", method=request.method, route=resource.canonical if resource else None)
+        return web.Response(status=500, text="a mistake of the connector's; its log says more\n")

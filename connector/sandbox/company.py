@@ -1,0 +1,78 @@
+"""The two doubles as one made-up company has them, and the environment that points a configuration at them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from connector.errors import Fatal
+from connector.sandbox.doubles.pisano import PisanoDouble, Question, Webhook
+from connector.sandbox.doubles.salesforce import SalesforceDouble
+
+REST_PORT, PUBSUB_PORT, PISANO_PORT = 8601, 8602, 8603  # of `connector sandbox`; nothing common listens there
+
+# Made up, and the same in every sandbox, so that a configuration can be tried again and again.
+_CLIENT_ID, _CLIENT_SECRET = "sandbox-client", "sandbox-client-secret"
+_APP_ID, _APP_SECRET = "sandbox-app", "sandbox-app-secret"
+_WEBHOOK_SECRET = "sandbox-webhook-secret"  # noqa: S105
+
+CASE_KEYS = ("branch_id", "agent_name", "transaction_type", "sf_ref_id")
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Running doubles. The Pisano double posts answers to `webhook`'s address once `expect_webhooks_at` was told it."""
+
+    salesforce: SalesforceDouble
+    pisano: PisanoDouble
+
+    def environment(self) -> dict[str, str]:
+        """The variables that `examples/*.yaml` need, but for the broker's."""
+        return {
+            "SF_LOGIN_URL": _reachable(self.salesforce.login_url),
+            "SF_CLIENT_ID": _CLIENT_ID,
+            "SF_CLIENT_SECRET": _CLIENT_SECRET,
+            "SF_PUBSUB_ENDPOINT": _reachable(self.salesforce.pubsub_endpoint),
+            "SF_PUBSUB_TLS": "false",
+            "PISANO_BASE_URL": _reachable(self.pisano.base_url),
+            "PISANO_APP_ID": _APP_ID,
+            "PISANO_APP_SECRET": _APP_SECRET,
+            "PISANO_WEBHOOK_SECRET": _WEBHOOK_SECRET,
+        }
+
+    def expect_webhooks_at(self, service: str) -> None:
+        """`service` is where the connector listens, such as http://127.0.0.1:8080."""
+        self.pisano.webhook = Webhook(
+            url=f"{service}/pisano/main", headers={"X-Webhook-Secret": _WEBHOOK_SECRET}, pace=0.05
+        )
+
+
+@asynccontextmanager
+async def sandbox(
+    host: str = "127.0.0.1", *, rest_port: int = 0, pubsub_port: int = 0, pisano_port: int = 0
+) -> AsyncIterator[Sandbox]:
+    """Doubles on these ports (0 picks free ones) with the campaigns of `examples/closed-case.yaml`.
+
+    Raises:
+        Fatal: A port cannot be had.
+    """
+    salesforce = SalesforceDouble(host, rest_port, pubsub_port, client_id=_CLIENT_ID, client_secret=_CLIENT_SECRET)
+    pisano = PisanoDouble(host, pisano_port, app_id=_APP_ID, app_secret=_APP_SECRET)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(salesforce)
+            await stack.enter_async_context(pisano)
+        except OSError as error:
+            raise Fatal(
+                f"the doubles cannot listen: {error}. Does another sandbox run, or is the host wrong?"
+            ) from error
+        pisano.configure(invitation_key="sf_ref_id", names_culprit=True)
+        pisano.add_campaign("4711", [Question(key=key) for key in CASE_KEYS])
+        pisano.add_campaign(
+            "4712", [Question(key="case_id"), Question(key="agent_name")]
+        )  # somebody renamed a question
+        yield Sandbox(salesforce, pisano)
+
+
+def _reachable(address: str) -> str:
+    """Who listens everywhere is reached at the loopback address, the only one where plain text is allowed."""
+    return address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104

@@ -1,0 +1,81 @@
+"""What Pisano checks in the body of email_sharings (pisano §3), read as strictly as the contract allows."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+
+from connector.sandbox.doubles.pisano.model import Flow, Question
+
+_MAPS = ("custom_attributes", "built_in_responses")
+_FORMATS = {"date": "%Y-%m-%d", "datetime": "%Y-%m-%d %H:%M:%S"}
+
+
+def problems(body: Any, flow: Flow, max_emails: int) -> list[str]:
+    """Everything that is wrong; empty when Pisano would take the call."""
+    if not isinstance(body, dict):
+        return ["the body is not an object"]
+    found = [f"{key} is not a parameter" for key in body.keys() - {"emails", *_MAPS}]
+    emails = body.get("emails")
+    if not isinstance(emails, list) or not emails or not all(isinstance(email, str) for email in emails):
+        return [*found, "emails is not an array of addresses"]
+    if len(emails) > max_emails:
+        found.append(f"more than {max_emails} emails")
+    if len({email.lower() for email in emails}) != len(emails):
+        found.append("an address stands twice")
+    found += [f"{email} is not a valid address" for email in emails if not _is_address(email)]
+    for name in _MAPS:
+        found += _map_problems(name, body.get(name, {email: {} for email in emails}), emails)
+    if not found:
+        found += _answer_problems(body.get("built_in_responses", {}), flow)
+    return found
+
+
+def _map_problems(name: str, by_address: Any, emails: list[str]) -> list[str]:
+    if not isinstance(by_address, dict) or set(by_address) != set(emails):
+        return [f"{name} is not keyed by the addresses of the call"]
+    found = []
+    for address, values in by_address.items():
+        if not isinstance(values, dict):
+            found.append(f"{name} of {address} is not an object")
+            continue
+        found += [
+            f"{name}.{key} of {address} is empty" for key, value in values.items() if value is None or value == ""
+        ]
+    return found
+
+
+def _answer_problems(by_address: Mapping[str, Mapping[str, Any]], flow: Flow) -> list[str]:
+    questions = {question.key: question for question in flow.questions}
+    found = []
+    for address, answers in by_address.items():
+        for key, value in answers.items():
+            if key not in questions:
+                found.append(f"{key} of {address} is no question of the flow")
+            elif not _fits(value, questions[key]):
+                found.append(f"{key} of {address} is no {questions[key].type}")
+    return found
+
+
+def _fits(value: Any, question: Question) -> bool:
+    if question.type == "boolean":
+        return isinstance(value, bool)
+    if question.type in {"integer", "float"}:
+        return isinstance(value, int if question.type == "integer" else int | float) and not isinstance(value, bool)
+    if not isinstance(value, str):
+        return False
+    if question.type in _FORMATS:
+        try:
+            datetime.strptime(value, _FORMATS[question.type])  # noqa: DTZ007 - only its form is checked
+        except ValueError:
+            return False
+    return not question.options or value in question.options
+
+
+def _is_address(email: str) -> bool:
+    try:
+        validate_email(email, check_deliverability=False)
+    except EmailNotValidError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""The control API of this double: what its Python interface can do, and what it remembers."""
+
+from aiohttp import web
+
+from connector.sandbox.doubles import control
+from connector.sandbox.doubles.pisano.model import Campaign, Count, Customer, Flow, Question, Wait, Webhook
+from connector.sandbox.doubles.pisano.state import State
+
+_ABOUT = """Pisano's double. For example, a customer will answer in two seconds; and whom did Pisano e-mail?
+curl $URL/set_customer -d '{"address": "ada@example.com", "answers": {"nps_score": 9}, "after": 2}'
+curl $URL/emails?address=ada@example.com
+curl $URL/second_emails"""
+
+
+def add_to(app: web.Application, state: State) -> None:
+    def add_campaign(campaign: str, questions: list[Question | str]) -> None:
+        """A campaign that works, with a flow of the same id; a plain key is a question of type string."""
+        state.add_campaign(campaign, questions)
+
+    def set_campaign(name: str, campaign: Campaign) -> None:
+        state.campaigns[name] = campaign
+
+    def set_flow(name: str, flow: Flow) -> None:
+        state.flows[name] = flow
+
+    def set_customer(address: str, customer: Customer) -> None:
+        """What somebody answers to every e-mail, and when: `after` so many seconds."""
+        state.customers[address.lower()] = customer
+
+    def set_webhook(webhook: Webhook) -> None:
+        """Where answers go, and how they look."""
+        state.webhook = webhook
+
+    def send_webhook(body: str, times: Count = 1, after: Wait = 0.0) -> None:
+        """This very body, JSON or not, where answers go."""
+        if state.webhook is None:
+            raise ValueError("there is no webhook yet: set_webhook")
+        state.webhooks.send(state.webhook, body, times=times, after=after)
+
+    actions = [add_campaign, set_campaign, set_flow, set_customer, set_webhook, send_webhook]
+    methods = ("configure", "advance", "fail", "revoke_tokens", "reset")
+    memories: control.Functions = {
+        "calls": lambda: state.calls,
+        "violations": state.violations,
+        "emails": state.emails,
+        "second_emails": state.second_emails,
+        "deliveries": lambda: state.deliveries,
+        "settings": lambda: state.settings,
+        "campaigns": lambda: state.campaigns,
+        "flows": lambda: state.flows,
+        "customers": lambda: state.customers,
+        "webhook": lambda: state.webhook,
+    }
+    named = {action.__name__: action for action in actions} | {name: getattr(state, name) for name in methods}
+    control.add_to(app, _ABOUT, named, memories)

@@ -1,0 +1,145 @@
+"""What is set up in the double, and what it remembers. Times are in seconds, by the double's clock.
+
+The control API speaks these very models as JSON.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from connector.sandbox.doubles.pisano import templates
+
+# As an administrator would type it: the keys of pisano §4, and free text URL-encoded because Pisano's Liquid cannot
+# write JSON strings.
+TEMPLATE = """{
+  "firstName": "{{ customer.first_name }}",
+  "lastName": "{{ customer.last_name }}",
+  "email": "{{ customer.email }}",
+  "nps_score": "{{ nps_score }}",
+  "sf_ref_id": "{{ sf_ref_id }}",
+  "source_platform": "Pisano",
+  "comment": "{{ comment | url_encode }}",
+  "comment_encoding": "url"
+}"""
+
+Count = Annotated[int, Field(ge=1)]
+Wait = Annotated[float, Field(ge=0)]  # seconds
+Status = Annotated[int, Field(ge=200, le=599)]
+Headers = dict[Annotated[str, Field(pattern=r"^[\w-]+$")], Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Question(Model):
+    """A question, or a hidden field, of a flow. The types are those of pisano §3."""
+
+    key: str
+    type: Literal["string", "integer", "float", "boolean", "date", "datetime", "list"] = "string"
+    options: tuple[str, ...] = ()
+
+
+class Flow(Model):
+    questions: tuple[Question, ...] = ()
+
+
+class Campaign(Model):
+    """`provider`: it has one to send e-mails with. `channel_active`: its delivery channel is on (pisano §3)."""
+
+    flow: str
+    provider: bool = True
+    channel_active: bool = True
+
+
+class Customer(Model):
+    """Answers every e-mail `after` so many seconds; each answer's webhook is sent `times` times.
+
+    Give different customers different `after`, and their webhooks come out of order. `body` replaces the template.
+    """
+
+    answers: dict[str, str | int | float | bool] = {}
+    after: Wait = 0.0
+    times: Count = 1
+    body: str | None = None
+
+
+class Webhook(Model):
+    """Where answers go. Re-sent after `pace * (15 + n**4)` seconds, n = 0, 1, … (pisano §4, a planning bound)."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    headers: Headers = {}
+    template: Annotated[str, AfterValidator(templates.check)] = TEMPLATE
+    resend_on_5xx: bool = True  # not documented: False is the worst case
+    resends: Annotated[int, Field(ge=0, le=20)] = 20
+    pace: Wait = 1.0
+    timeout: Annotated[float, Field(gt=0)] = 10.0
+
+
+class Fault(Model):
+    """What the next `times` calls meet. `sent`: it happens after the call was carried out, e-mails and all.
+
+    `delay` seconds first; then the connection drops, or nothing ever comes, or `status` is answered; or only the delay.
+    """
+
+    times: Count = 1
+    calls: Literal["email_sharings", "token", "flows"] | None = None  # None: all of them
+    sent: bool = False
+    delay: Wait = 0.0
+    kind: Literal["drop", "hang"] | None = None
+    status: Status | None = None
+    body: str = ""
+    headers: Headers = {}
+
+
+class Settings(Model):
+    """What nobody outside knows about Pisano, so that a test can try it either way."""
+
+    success_status: Annotated[int, Field(ge=200, le=299)] = 201
+    success_body: Any = {"message": "accepted"}
+    names_culprit: bool = False  # whether a 422 says which address or key is at fault
+    max_emails: Count = 1000
+    retry_after: bool = False  # whether a 429 says when (pisano §6: off by default)
+    suppressed: frozenset[str] = frozenset()  # addresses that contact policy or unsubscription keeps without e-mail
+    token_lifetime: Annotated[float, Field(gt=0)] = 3600.0
+    id_key: str = "client_id"
+    secret_key: str = "client_secret"  # noqa: S105 - the name of a JSON key
+    token_key: Literal["token", "access_token", "data.token"] = "token"  # noqa: S105 - the name of a JSON key
+    expiry_key: Literal["expires_in", "expires_at", "expire_at", "expired_at"] | None = "expires_in"
+    expiry_epoch: bool = False  # a moment of expiry is in seconds since the epoch instead of ISO 8601
+    invitation_key: str | None = None  # the built_in_response that names an invitation; None: all of them together do
+
+
+class Call(BaseModel):
+    """One request. `exceeded` names each window that it broke; `status` is None where no answer went out."""
+
+    at: float
+    method: str
+    path: str
+    exceeded: tuple[str, ...] = ()
+    status: int | None = None
+
+
+class Email(Model):
+    """One e-mail to one customer; `call` is the number of the call that caused it, from 0."""
+
+    at: float
+    call: int
+    campaign: str
+    address: str
+    custom_attributes: dict[str, Any] = {}
+    built_in_responses: dict[str, Any] = {}
+
+
+class Delivery(Model):
+    """One try to deliver a webhook; `attempt` from 1, or 0 where its template failed.
+
+    `status` is None and `error` set where no answer came.
+    """
+
+    at: float
+    address: str | None
+    body: str
+    attempt: int
+    status: int | None = None
+    error: str | None = None

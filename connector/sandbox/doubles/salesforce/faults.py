@@ -1,0 +1,39 @@
+"""Trouble on order: calls that fail, records that are locked."""
+
+import re
+from collections import Counter
+
+from connector.sandbox.doubles.salesforce.model import Fault
+
+
+class Faults:
+    """What waits to go wrong. Each fault is used up by the calls that meet it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Fault] = []
+        self._locks: Counter[str] = Counter()
+
+    def take(self, what: str) -> Fault | None:
+        """The first fault that waits for this call, used up by one."""
+        foreign = int if what.startswith("rpc ") else str  # the kind of status that this call cannot have
+        for index, fault in enumerate(self.waiting):
+            if re.search(fault.match, what) and not isinstance(fault.status, foreign):
+                left = [fault.model_copy(update={"times": fault.times - 1})] if fault.times > 1 else []
+                self.waiting[index : index + 1] = left
+                return fault
+        return None
+
+    def lock(self, record: str, times: int) -> None:
+        """The next `times` writes of the record, named by its id or external id, find it locked."""
+        self._locks[record] += times
+
+    def take_lock(self, *names: str | None) -> bool:
+        for name in names:
+            if name is not None and self._locks[name] > 0:
+                self._locks[name] -= 1
+                return True
+        return False
+
+    def clear(self) -> None:
+        self.waiting.clear()
+        self._locks.clear()

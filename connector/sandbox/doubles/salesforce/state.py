@@ -1,0 +1,215 @@
+"""What the double holds: an org's records, events and tokens, its settings and its memory; and what users do in it."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from connector.sandbox.doubles.salesforce import ids
+from connector.sandbox.doubles.salesforce.event_log import EventLog
+from connector.sandbox.doubles.salesforce.faults import Faults
+from connector.sandbox.doubles.salesforce.model import (
+    Call,
+    Channel,
+    Event,
+    Fault,
+    GapType,
+    Settings,
+    Stream,
+    Token,
+    Write,
+)
+from connector.sandbox.doubles.salesforce.store import Record, Store
+from connector.sandbox.doubles.salesforce.transactions import Transaction, transaction
+from connector.sandbox.doubles.salesforce.values import composed
+
+_A_YEAR = 366 * 86400.0  # seconds
+_CDC = ("Case", "Contact", "Account", "Survey_Response__c")  # an org may choose five (salesforce §A5)
+
+
+class State:
+    """One org, all made up: what the servers answer from, and what `SalesforceDouble` offers to tests."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        username: str = "connector@example.com",
+        cdc: Sequence[str] = _CDC,
+        settings: Settings | None = None,
+    ) -> None:
+        self._ahead = 0.0  # seconds
+        self.clock: Callable[[], float] = lambda: clock() + self._ahead
+        self.sleep = sleep
+        self.client_id = client_id or f"3MVG9{secrets.token_urlsafe(24)}"
+        self.client_secret = client_secret or secrets.token_hex(32).upper()
+        self.username = username
+        self.org_id = ids.make("00D", 4711)
+        self.settings = settings or Settings()
+        self.channels: dict[str, Channel] = {}
+        self.calls: list[Call] = []
+        self.writes: list[Write] = []
+        self.tokens: list[Token] = []
+        self.streams: list[Stream] = []  # every Subscribe call that was accepted, open or not
+        self.api_usage = self.delivered = 0
+        self.faults = Faults()
+        self.log = EventLog(self.clock)
+        self.store = Store(self.clock, self.log, cdc, self.settings)
+        self.stopping = asyncio.Event()
+        self._valid: dict[str, Token] = {}  # by access token
+        self.user_id = self._add_user("Connector", username)
+        self.agent_id = self._add_user("Agent", "agent@example.com")
+
+    def _add_user(self, last_name: str, username: str) -> str:
+        with transaction(self.store, ids.make("005", 1)) as changes:
+            fields = {"FirstName": "Sam", "LastName": last_name, "Username": username, "Email": username}
+            return changes.create("User", fields)
+
+    # What users and administrators do. `origin` is the changeOrigin of the event: empty unless a program did it.
+
+    def transaction(self, *, origin: str = "", user: str | None = None) -> AbstractContextManager[Transaction]:
+        return transaction(self.store, user or self.agent_id, origin)
+
+    def create(self, entity: str, fields: Mapping[str, Any], *, origin: str = "", user: str | None = None) -> str:
+        """A new record; returns its id."""
+        with self.transaction(origin=origin, user=user) as changes:
+            return changes.create(entity, fields)
+
+    def update(
+        self,
+        entity: str,
+        record_ids: str | list[str],
+        fields: Mapping[str, Any],
+        *,
+        origin: str = "",
+        user: str | None = None,
+    ) -> None:
+        """The same change to one record or several: several become one merged event."""
+        with self.transaction(origin=origin, user=user) as changes:
+            for record_id in _listed(record_ids):
+                changes.update(entity, record_id, fields)
+
+    def delete(self, entity: str, record_ids: str | list[str], *, origin: str = "", user: str | None = None) -> None:
+        """Into the recycle bin."""
+        with self.transaction(origin=origin, user=user) as changes:
+            for record_id in _listed(record_ids):
+                changes.delete(entity, record_id)
+
+    def undelete(self, entity: str, record_ids: str | list[str], *, origin: str = "", user: str | None = None) -> None:
+        """Out of the recycle bin."""
+        with self.transaction(origin=origin, user=user) as changes:
+            for record_id in _listed(record_ids):
+                changes.undelete(entity, record_id)
+
+    def publish(self, event: str, fields: Mapping[str, Any]) -> str:
+        """Publish a platform event. Returns its EventUuid."""
+        return self.store.publish(event, fields, self.agent_id)
+
+    def gap(
+        self,
+        entity: str,
+        record_ids: Sequence[str] = (),
+        change_type: GapType = "GAP_UPDATE",
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A GAP_… event, after an update with `fields` that no other event tells of. `001*` is a wildcard."""
+        if fields:
+            with self.store.silence(entity):
+                self.update(entity, list(record_ids), fields)
+        self.store.gap(entity, record_ids, change_type, self.agent_id)
+
+    def add_field(self, entity: str, line: str, position: int = 5) -> str:
+        """A new field, as in `schema`: "Floor__c text(20)". Returns the schema id of the events from now on."""
+        return self.store.add_field(entity, line, position)
+
+    def add_channel(self, name: str, channel: Channel) -> None:
+        """A custom channel; its topic is `/data/NAME`, and its name ends in `__chn`."""
+        if not name.endswith("__chn"):
+            raise ValueError(f"a custom channel's name ends in __chn, not {name!r}")
+        for entity in channel.entities:
+            self.store.entity(entity)
+        self.channels[name] = channel
+
+    def configure(self, **changes: object) -> None:
+        """Change single settings, as `configure(batch=1)`."""
+        self.settings = self.store.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
+
+    def advance(self, seconds: float) -> None:
+        """Set the clock forward, by a year at most: tokens and events grow old."""
+        if not 0 <= seconds <= _A_YEAR:
+            raise ValueError(f"{seconds:g} s is not between 0 and {_A_YEAR:g}")
+        self._ahead += seconds
+
+    # What goes wrong.
+
+    def fail(self, fault: Fault) -> None:
+        """Let the next calls of a kind fail, hang or be late."""
+        self.faults.waiting.append(fault)
+
+    def lock(self, record: str, times: int = 1) -> None:
+        """The next `times` writes over REST of the record, named by id or external id, find it locked."""
+        self.faults.lock(record, times)
+
+    # Tokens.
+
+    def add_token(self, token: Token) -> None:
+        """It is good from now on, until it expires."""
+        self.tokens.append(token)
+        self._valid[token.token] = token
+
+    def valid_token(self, access_token: str) -> Token | None:
+        """The token, if it is still good."""
+        token = self._valid.get(access_token)
+        return token if token and token.expires_at > self.clock() else None
+
+    def revoke_tokens(self) -> None:
+        """No token that was given so far is good any more."""
+        self._valid.clear()
+
+    # What is remembered.
+
+    def reset(self) -> None:
+        """Forget calls, writes, tokens, usage, closed streams and faults; records, events and settings stay."""
+        self.calls.clear()
+        self.writes.clear()
+        self.tokens.clear()
+        self.faults.clear()
+        self.api_usage = self.delivered = 0
+        self.streams = [stream for stream in self.streams if stream.open]
+
+    def history(self, record: str | None = None) -> list[Write]:
+        """Writes over REST: all, or those to one record, named by its id or external id."""
+        return [write for write in self.writes if record is None or record in {write.record_id, write.key}]
+
+    def records(self, entity: str) -> list[Record]:
+        """The object's records that are not deleted, as REST shows them."""
+        kept = self.store.records[self.store.entity(entity).name].values()
+        return [self.record(entity, record["Id"]) for record in kept if not record["IsDeleted"]]
+
+    def record(self, entity: str, record_id: str) -> Record:
+        found = self.store.get(entity, record_id)
+        return {name: composed(found, field) for name, field in self.store.entity(entity).rest.items()}
+
+    def events(self, entity: str | None = None) -> list[Event]:
+        """What was published, in order: of one object or platform event, or of all."""
+        return [
+            Event(
+                at=entry.at,
+                entity=entry.entity,
+                replay_id=entry.replay_id.hex(),
+                schema_id=entry.schema.schema_id,
+                header=None if entry.header is None else dict(entry.header),
+                values=dict(entry.values),
+            )
+            for entry in self.log.entries
+            if entry.schema is not None and entity in {None, entry.entity}
+        ]
+
+
+def _listed(record_ids: str | list[str]) -> list[str]:
+    return [record_ids] if isinstance(record_ids, str) else record_ids

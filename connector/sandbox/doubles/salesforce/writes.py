@@ -1,0 +1,171 @@
+"""Writes over REST: one record or up to 200, each with its own result; a call is one transaction (salesforce §D2)."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from connector.sandbox.doubles.salesforce import ids
+from connector.sandbox.doubles.salesforce.model import Write
+from connector.sandbox.doubles.salesforce.state import State
+from connector.sandbox.doubles.salesforce.transactions import Transaction, transaction
+from connector.sandbox.doubles.salesforce.values import Problem
+
+Result = dict[str, Any]
+Operation = Literal["create", "update", "upsert", "delete"]
+_MOST = 200
+_CALL_ERRORS = {"INVALID_FIELD", "JSON_PARSER_ERROR"}
+_LOCKED = "unable to obtain exclusive access to this record or 1 records"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One record to write. `key` is its id, or its external id when `external` names that field."""
+
+    operation: Operation
+    object: str
+    fields: Mapping[str, Any]
+    key: str | None = None
+    external: str | None = None
+
+
+class Writes:
+    """Carries out changes and remembers every one of them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def one(self, change: Change, client: str, version: str) -> Result:
+        """A single record.
+
+        Raises:
+            Problem: As Salesforce refuses it; `fields` and HTTP status are set.
+        """
+        try:
+            with transaction(self._state.store, self._state.user_id, _origin(client, version)) as changes:
+                result = self._carry_out(changes, change)
+        except Problem as problem:
+            self._remember(change, client, _failure(problem))
+            raise
+        self._remember(change, client, result)
+        return result
+
+    def many(self, changes: Sequence[Change], all_or_none: bool, client: str, version: str) -> list[Result]:
+        """Results in order. A key that stands in the call more than once fails wherever it stands.
+
+        Raises:
+            Problem: When the call as a whole is refused.
+        """
+        if not 0 < len(changes) <= _MOST:
+            raise Problem("LIMIT_EXCEEDED", f"record limit reached: {len(changes)} records, at most {_MOST} a call")
+        keys = Counter(_identity(change) for change in changes if change.key is not None)
+        with transaction(self._state.store, self._state.user_id, _origin(client, version)) as open_transaction:
+            results = [self._result(open_transaction, change, keys[_identity(change)] > 1) for change in changes]
+            if all_or_none and not all(result["success"] for result in results):
+                open_transaction.rollback()
+                results = [_rolled_back(result) for result in results]
+        for change, result in zip(changes, results, strict=True):
+            self._remember(change, client, result)
+        return results
+
+    def _result(self, open_transaction: Transaction, change: Change, twice: bool) -> Result:
+        if twice:
+            what = "Duplicate external id specified" if change.external else "Duplicate id specified"
+            return _failure(Problem("DUPLICATE_VALUE", f"{what}: {change.key}", change.external or "Id"))
+        try:
+            return self._carry_out(open_transaction, change)
+        except Problem as problem:
+            if problem.code in _CALL_ERRORS and self._state.settings.bad_field == "call":
+                raise
+            return _failure(problem)
+
+    def _carry_out(self, open_transaction: Transaction, change: Change) -> Result:
+        record_id = change.key if change.external is None else self._find(change, change.external)
+        if self._state.faults.take_lock(*{change.key, record_id}):
+            raise Problem("UNABLE_TO_LOCK_ROW", f"{_LOCKED}: {record_id or change.key}")
+        return _apply(open_transaction, change, record_id)
+
+    def _find(self, change: Change, external: str) -> str | None:
+        field = self._state.store.entity(change.object).rest.get(external)
+        if field is None or not field.unique:
+            raise Problem(
+                "INVALID_FIELD", f"Field name provided, {external} is not an External ID or indexed field", external
+            )
+        if not isinstance(change.key, str) or not change.key:
+            raise Problem("MISSING_ARGUMENT", f"{external} not specified", external)
+        if "Id" in change.fields:
+            raise Problem("INVALID_FIELD", "The Id field should not be specified in the sobject data.", "Id")
+        return self._state.store.find(change.object, external, change.key)
+
+    def _remember(self, change: Change, client: str, result: Result) -> None:
+        self._state.writes.append(
+            Write(
+                at=self._state.clock(),
+                operation=change.operation,
+                object=change.object,
+                key=change.key,
+                record_id=result.get("id"),
+                fields=dict(change.fields),
+                client=client,
+                success=result["success"],
+                created=bool(result.get("created", change.operation == "create" and result["success"])),
+                status_code=result["errors"][0]["statusCode"] if result["errors"] else None,
+            )
+        )
+
+
+def _apply(open_transaction: Transaction, change: Change, record_id: str | None) -> Result:
+    done = {"success": True, "errors": []}
+    if change.operation == "delete":
+        open_transaction.delete(change.object, record_id or "")
+        return {"id": record_id, **done}
+    if change.operation == "update" or record_id is not None:
+        written = open_transaction.update(change.object, record_id or "", change.fields)
+        return {"id": written, **done, **({"created": False} if change.operation == "upsert" else {})}
+    key = {change.external: change.key} if change.external else {}
+    created = {"created": True} if change.operation == "upsert" else {}
+    return {"id": open_transaction.create(change.object, {**change.fields, **key}), **done, **created}
+
+
+def _identity(change: Change) -> tuple[str, str | None]:
+    return change.object, ids.normal(change.key) or change.key
+
+
+def _failure(problem: Problem) -> Result:
+    error = {"statusCode": problem.code, "message": problem.message, "fields": problem.fields}
+    return {"success": False, "errors": [error]}
+
+
+def _origin(client: str, version: str) -> str:
+    """The change origin of a REST call (salesforce §B1, §0.9)."""
+    return f"com/salesforce/api/rest/{version}" + (f";client={client}" if client else "")
+
+
+def _rolled_back(result: Result) -> Result:
+    if not result["success"]:
+        return result
+    error = {
+        "statusCode": "ALL_OR_NONE_OPERATION_ROLLED_BACK",
+        "message": "Record rolled back because not all records were valid and the request was using AllOrNone header",
+        "fields": [],
+    }
+    return {"success": False, "errors": [error]}
+
+
+def read_collection(body: Any, make: Callable[[dict[str, Any], str], Change]) -> tuple[list[Change], bool]:
+    """The changes of a collections call, and allOrNone. `make(fields, object)` makes one of them.
+
+    Raises:
+        Problem: When the call is malformed.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("records"), list):
+        raise Problem("JSON_PARSER_ERROR", "The request body needs a list of records")
+    if unknown := body.keys() - {"allOrNone", "records"}:
+        raise Problem("JSON_PARSER_ERROR", f"Unrecognized field {min(unknown)!r}")
+    changes = []
+    for record in body["records"]:
+        given = record.get("attributes") if isinstance(record, dict) else None
+        if not isinstance(given, dict) or not isinstance(given.get("type"), str):
+            raise Problem("INVALID_INPUT", "Each record needs attributes with its type")
+        changes.append(make({name: value for name, value in record.items() if name != "attributes"}, given["type"]))
+    return changes, body.get("allOrNone") is True
