@@ -4,7 +4,7 @@
     ├── Retryable   wait and repeat; the record is not at fault
     ├── Rejected    this record will never be taken; it goes to the dead letters
     ├── Unknown     it may or may not have happened; policy decides
-    └── Fatal       the configuration or the environment is wrong; stop and say so
+    └── Fatal       a person must change something; the cell that it concerns is held until then
 
 Each system translates its own errors into these in one place: `connector.salesforce.errors`, `connector.pisano.errors`
 and `connector.kafka.errors`. A stage decides by type alone.
@@ -41,4 +41,11 @@ class Unknown(ConnectorError):
 
 
 class Fatal(ConnectorError):
-    """Nothing will work until a person changes something. The message says what."""
+    """A person must change something, and the message says what. It holds back the cell that it concerns, no other.
+
+    `whole`: it concerns all that uses the same credential or connection, not only what was asked for.
+    """
+
+    def __init__(self, message: str, *, whole: bool = False) -> None:
+        super().__init__(message)
+        self.whole = whole
