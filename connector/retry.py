@@ -1,14 +1,16 @@
 """How every stage waits out an outage: with growing, jittered pauses and without a limit (rule 4)."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import stamina
 
-from connector.errors import Retryable
+from connector.errors import ConnectorError, Retryable
 
 _FIRST_PAUSE = 0.2  # seconds; most outages that we see are a lost connection
+PATIENCE = 30.0  # seconds that a failure which may pass is waited out in memory; past it a cell is held
 _LONGEST_PAUSE = 60.0  # seconds; an hour-long outage is noticed within a minute of its end
 
 
@@ -29,6 +31,32 @@ def until_it_works() -> "stamina._core._RetryContextIterator":
         wait_max=_LONGEST_PAUSE,
         wait_jitter=_FIRST_PAUSE,
     )
+
+
+class Lasts(ConnectorError):
+    """An outage that lasts longer than somebody waits for it. `at_least`: the seconds that the other side asked for."""
+
+    def __init__(self, error: Retryable) -> None:
+        super().__init__(str(error))
+        self.at_least = error.retry_after
+
+
+async def patiently(work: Callable[[], Awaitable[None]], patience: float = PATIENCE) -> None:
+    """Repeats `work` while it raises Retryable, for `patience` seconds from the first failure on.
+
+    Raises:
+        Lasts: It still fails after that, or the other side asks for a longer pause.
+    """
+    loop, since = asyncio.get_running_loop(), None
+    async for attempt in until_it_works():
+        with attempt:
+            try:
+                await work()
+            except Retryable as error:
+                since = loop.time() if since is None else since
+                if loop.time() - since + (error.retry_after or 0.0) > patience:
+                    raise Lasts(error) from error
+                raise
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

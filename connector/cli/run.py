@@ -21,10 +21,10 @@ def run(
 
     import structlog
 
-    from connector.app import STAGES, App
     from connector.config.file import load
     from connector.errors import Fatal
     from connector.observe import logs
+    from connector.wiring import STAGES, App
 
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
     if unknown := [stage for stage in chosen if stage not in STAGES]:

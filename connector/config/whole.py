@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from connector.cells import Breaker
 from connector.config.feedback import FeedbackRule
 from connector.config.kafka import Kafka
 from connector.config.model import Model, NotYet
@@ -12,6 +13,20 @@ from connector.config.pisano import Account
 from connector.config.salesforce import Salesforce
 from connector.config.surveys import Survey
 from connector.config.types import Name, Text, Timeout, Whole
+
+
+class DeadLetterBreaker(Model):
+    """When a stage holds a survey, an account or a rule instead of making more dead letters of its records."""
+
+    run: Annotated[Whole, Field(ge=1)] = 50
+    """More dead letters than this in a row: bad records come one by one, fifty in a row have one cause."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """More than this share of the last 200: a few good ones between them do not hide a fault of the whole."""
+
+    def make(self) -> Breaker:
+        """A breaker of one cell."""
+        return Breaker(self.run, self.share)
 
 
 class Service(Model):
@@ -25,6 +40,9 @@ class Service(Model):
 
     drain: Timeout = 25.0
     """How long SIGTERM lets what is under way be finished: below the 30 s that orchestrators commonly grant."""
+
+    breaker: DeadLetterBreaker = DeadLetterBreaker()
+    """When dead letters are too many."""
 
 
 class Config(Model):

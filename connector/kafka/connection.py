@@ -139,12 +139,12 @@ class Publisher:
         except TimeoutError:
             return False
 
-    async def send(self, record: OutRecord) -> None:
-        """Raises Retryable, Rejected or Fatal when the record is not stored."""
+    async def send(self, record: OutRecord) -> int:
+        """Gives the record's offset. Raises Retryable, Rejected or Fatal when it is not stored."""
         if self._producer is None:
             raise Fatal("the publisher was not started")
         with translated():
-            await self._producer.send_and_wait(**record.arguments())
+            return int((await self._producer.send_and_wait(**record.arguments())).offset)
 
 
 async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.stage_worker import InRecord
+from connector.kafka.inbound import InRecord
 from connector.masking import mask_emails
 
 DEAD_LETTERS = "connector.deadletters"

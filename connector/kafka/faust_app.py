@@ -39,6 +39,9 @@ class Offsets(Protocol):
     async def settle(self, partitions: set[TP]) -> None:
         """Ends the work on partitions that are about to be given away; their positions are committed after it."""
 
+    async def assigned(self, partitions: set[TP]) -> None:
+        """The partitions are ours now; their records come after this."""
+
     def forget(self, partitions: set[TP]) -> None:
         """The partitions are gone; what comes next on them is a new delivery."""
 
@@ -71,6 +74,10 @@ class _Consumer(driver.Consumer):
         for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow
             book[tp].clear()
         return self.offsets.position(tp)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await self.offsets.assigned(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.offsets.settle(revoked)

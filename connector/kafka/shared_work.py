@@ -22,6 +22,11 @@ _SESSION = 10_000  # milliseconds until a killed worker's share goes to the othe
 _LEAVE = 20.0  # seconds that a piece of work may take to end before its partition is given away
 
 Work = Callable[[str, int], Coroutine[Any, Any, None]]
+AtEnd = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def nothing() -> None:
+    """For work that keeps nothing open."""
 
 
 def partition_of(name: str, partitions: int) -> int:
@@ -37,12 +42,15 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
     raises anything else, `failure` holds the error.
     """
 
-    def __init__(self, kafka: Kafka, group: str, topic: str, names: Sequence[str], work: Work) -> None:
+    def __init__(
+        self, kafka: Kafka, group: str, topic: str, names: Sequence[str], work: Work, *, at_end: AtEnd = nothing
+    ) -> None:
         self._kafka = kafka
         self._group = kafka.topic_prefix + group
         self._topic = kafka.topic_prefix + topic
         self._names = names
         self._work = work
+        self._at_end = at_end
         self._running: dict[str, asyncio.Task[None]] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._member: asyncio.Task[None] | None = None
@@ -69,6 +77,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._at_end()
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:  # noqa: ARG002 - it is always all of them
         """Ends the work before it is given away; what does not end in time is fenced by the next owner."""

@@ -1,49 +1,35 @@
 """Runs one stage over its topics: many records at once, committed in order, none lost and none skipped (rules 1 to 4).
 
-The recipe: one agent without concurrency, manual acknowledgement, a bounded number of tasks, positions from
-`OrderedAcks`. A stage is held back by its body blocking, never by pausing partitions, and what is in flight is dropped
-when partitions are revoked: it will be delivered again, here or elsewhere.
+One Faust agent without concurrency hands the records out. A record's work is carried out cell by cell (`cell_work.py`).
+What belongs to a held cell, or to one that has more than its share in memory, is parked (`parking.py`), so that it
+costs the others nothing. Positions to commit come from `OrderedAcks`. A stage is held back by its body blocking, never
+by pausing partitions. What is in flight is dropped when partitions are revoked: it will be delivered again.
 """
 
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
 from faust.types import TP
 
 from connector.config import Kafka
-from connector.errors import Fatal, Rejected
+from connector.kafka.cell_work import CellWork, Work
 from connector.kafka.faust_app import faust_app, fetch_positions
+from connector.kafka.inbound import InRecord
+from connector.kafka.lots import Lots
 from connector.kafka.ordered import OrderedAcks
+from connector.kafka.parking import Lot
 from connector.kafka.watch import Consumption, StandsStill, Watch
-from connector.retry import until_it_works
 
 log = structlog.get_logger(__name__)
 
+_ROOM_WITHIN = 1.0  # seconds that a full room is waited for: a stage that works frees a place within milliseconds
 _UNCOMMITTED = 100_000  # records of a partition behind one that takes long: the most that a crash repeats; 10 MB
 
-Headers = Sequence[tuple[str, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class InRecord:
-    """A record as it lies on its topic. `timestamp` is in seconds since 1970."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    timestamp: float
-
-
-Handle = Callable[[InRecord], Awaitable[None]]
-DeadLetter = Callable[[InRecord, str, Exception], Awaitable[None]]
+Tasks = defaultdict[TP, set[asyncio.Task[None]]]
 Settle = Callable[[set[tuple[str, int]]], Awaitable[None]]
 
 
@@ -52,12 +38,12 @@ async def nothing(_: set[tuple[str, int]]) -> None:
 
 
 class StageWorker:
-    """Hands each record of `topics` to `handle`, at most `in_flight` at once, in order of delivery per partition.
+    """Carries out the work of each record of `topics`, at most `in_flight` pieces at once in each cell.
 
-    `handle` returns when the record is finished. What it raises decides what happens (rule 3): Retryable is repeated
-    until it works, Rejected and any unexpected error go to `dead_letter(record, reason, error)`, Fatal ends the worker.
-    `settle(partitions)` may use the time before partitions are given away to settle what is under way. A stage that
-    `drains` is given time to finish all that is in flight when it is stopped; another one only settles.
+    The work of a cell begins in the order of delivery per partition. `work` says what a failure means. `lots` keeps
+    what waits for a cell; without it everything waits in memory. `settle(partitions)` may use the time before
+    partitions are given away to settle what is under way. A stage that `drains` is given time to finish all that is in
+    flight when it is stopped; another one only settles.
     """
 
     def __init__(
@@ -65,23 +51,24 @@ class StageWorker:
         name: str,
         kafka: Kafka,
         topics: Sequence[str],
-        handle: Handle,
+        work: CellWork,
         *,
-        dead_letter: DeadLetter,
         in_flight: int,
+        lots: Lots | None = None,
         settle: Settle = nothing,
         drains: bool = True,
     ) -> None:
         self.name = name
         self._kafka = kafka
         self._topics = topics
-        self._handle = handle
-        self._dead_letter = dead_letter
+        self._work = work
         self._settle = settle
         self._drains = drains
-        self._slots = asyncio.Semaphore(in_flight)
+        self._lots = lots
+        self._rooms: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(in_flight))
         self._acks: defaultdict[TP, OrderedAcks] = defaultdict(OrderedAcks)
-        self._tasks: defaultdict[TP, set[asyncio.Task[None]]] = defaultdict(set)
+        self._tasks: Tasks = defaultdict(set)
+        self._background: Tasks = defaultdict(set)  # what works off lots, for as long as their cells may be held
         self._given_away: int | None = None  # the generation whose partitions are gone
         self._committable = asyncio.Event()  # set whenever the position of a partition may have moved
         self._held_back = False
@@ -133,7 +120,7 @@ class StageWorker:
             return Consumption(is_member=False)
         return Consumption(
             is_member=True,
-            held_back=self._held_back or self._slots.locked(),
+            held_back=self._held_back,
             in_flight=self.in_flight,
             fetched=fetched,
             handed_out={tp: acks.delivered for tp, acks in self._acks.items() if acks.delivered is not None},
@@ -148,7 +135,7 @@ class StageWorker:
         pending = [task for tasks in self._tasks.values() for task in tasks]
         if pending and self._drains:
             await asyncio.wait(pending, timeout=drain)
-        partitions = list(self._tasks)
+        partitions = list({*self._tasks, *self._background})
         await self._settle({(tp.topic, tp.partition) for tp in partitions})
         await self._cancel(partitions)
         if self._app is not None:
@@ -157,87 +144,127 @@ class StageWorker:
     async def _read(self, stream: Any) -> None:
         try:
             async for event in stream.noack().events():
-                message = event.message
-                await self._wait_for_commits(message.tp)
-                await self._slots.acquire()
-                if self._draining or message.generation_id == self._given_away:
-                    self._slots.release()
-                    continue
-                event.ack()  # frees Faust's own book-keeping; what is committed is ours to say
-                self._begin(message)
+                await self._take(event)
         except Exception as error:
             self._fail(error)  # Faust would log it and go on behind the record
             raise
 
+    async def _take(self, event: Any) -> None:
+        """Begins the work of one record, once there is room for it."""
+        message = event.message
+        self._held_back = True
+        try:
+            await self._wait_for_commits(message.tp)
+            if self._lots:
+                await self._lots.known(message.tp)
+            record = _record(message)
+            parts = self._work.parts(record)
+            has_room = {cell: await self._has_room(message.tp, cell) for cell in parts}
+        finally:
+            self._held_back = False
+        if self._draining or message.generation_id == self._given_away:
+            for cell in (cell for cell, has in has_room.items() if has):
+                self._rooms[cell].release()
+            return
+        event.ack()  # frees Faust's own book-keeping; what is committed is ours to say
+        self._begin(message.tp, record, parts, has_room)
+
     async def _wait_for_commits(self, partition: TP) -> None:
         """Holds the stage back while too much is done of the partition behind a record that is not."""
         while self._acks[partition].in_flight >= _UNCOMMITTED and not self._draining:
-            self._held_back = True
             self._committable.clear()
             await self._committable.wait()
-        self._held_back = False
 
-    def _begin(self, message: Any) -> None:
-        record = InRecord(
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            key=message.key,
-            value=message.value,
-            headers=tuple(message.headers.items() if isinstance(message.headers, dict) else message.headers or ()),
-            timestamp=message.timestamp,
-        )
-        acks = self._acks[message.tp]
+    async def _has_room(self, partition: TP, cell: str) -> bool:
+        """Takes a place in the cell's room. False when the work is to be parked."""
+        room = self._rooms[cell]
+        if self._lots is None:
+            await room.acquire()
+            return True
+        if self._lots.waits(partition, cell) or self._work.cell(cell).holder:
+            return False
+        try:
+            async with asyncio.timeout(_ROOM_WITHIN if room.locked() else None):
+                return await room.acquire()
+        except TimeoutError:
+            return False
+
+    def _begin(self, partition: TP, record: InRecord, parts: Mapping[str, Work], has_room: Mapping[str, bool]) -> None:
+        acks = self._acks[partition]
         acks.add(record.offset)
-        task = asyncio.get_running_loop().create_task(self._work_off(record, acks))
-        tasks = self._tasks[message.tp]
+        undone = set(parts)
+
+        def done(cell: str) -> None:
+            undone.discard(cell)
+            if not undone:
+                acks.done(record.offset)
+                self._committable.set()
+
+        if not parts:
+            acks.done(record.offset)
+        for cell, work in parts.items():
+            if has_room[cell]:
+                if self._lots:
+                    self._lots.begins(partition, cell, record.offset)
+                self._spawn(partition, self._work_off(record, cell, work, done), self._tasks)
+            elif self._lots:
+                self._spawn(partition, self._park(self._lots, partition, record, cell, done), self._tasks)
+
+    async def _work_off(self, record: InRecord, cell: str, work: Work, done: Callable[[str], None]) -> None:
+        partition = TP(record.topic, record.partition)
+        try:
+            if self._lots is None:
+                await self._work.finish(record, cell, work)
+            elif not await self._work.tried(record, cell, work):
+                await self._lots.park_begun(self._lot(self._lots, partition, cell), record)
+            else:
+                self._lots.ends(partition, cell, record.offset)
+            done(cell)
+        finally:
+            self._rooms[cell].release()
+
+    async def _park(self, lots: Lots, partition: TP, record: InRecord, cell: str, done: Callable[[str], None]) -> None:
+        await lots.park(self._lot(lots, partition, cell), record)
+        done(cell)
+
+    def _lot(self, lots: Lots, partition: TP, cell: str) -> Lot:
+        lot, is_new = lots.lot(partition, cell)
+        if is_new:
+            self._spawn(partition, lots.work_off(lot, self._work), self._background)
+        return lot
+
+    def _spawn(self, partition: TP, work: Coroutine[Any, Any, None], kept: Tasks) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        tasks = kept[partition]
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    async def _work_off(self, record: InRecord, acks: OrderedAcks) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._finish(record)
-            acks.done(record.offset)
+            await work
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it must end the worker rather than vanish
             self._fail(error)
-        finally:
-            self._slots.release()
-            self._committable.set()
 
     def _fail(self, error: BaseException) -> None:
         if not self.failure.done():
             self.failure.set_exception(error)
 
-    async def _finish(self, record: InRecord) -> None:
-        try:
-            async for attempt in until_it_works():
-                with attempt:
-                    await self._handle(record)
-        except Fatal:
-            raise
-        except Rejected as error:
-            await self._bury(record, error.code or "rejected", error)
-        except Exception as error:
-            log.exception(
-                "record_failed_unexpectedly",
-                stage=self.name,
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-            )
-            await self._bury(record, "unexpected_error", error)
-
-    async def _bury(self, record: InRecord, reason: str, error: Exception) -> None:
-        async for attempt in until_it_works():
-            with attempt:
-                await self._dead_letter(record, reason, error)
-
     def position(self, partition: TP) -> int | None:
         """See `Offsets`."""
         acks = self._acks.get(partition)
         return acks.position if acks else None
+
+    async def assigned(self, partitions: set[TP]) -> None:
+        """See `Offsets`. What is parked of them is worked off, also where no new record comes."""
+        if self._lots:
+            for partition in partitions:
+                self._spawn(partition, self._work_off_lots(self._lots, partition), self._background)
+
+    async def _work_off_lots(self, lots: Lots, partition: TP) -> None:
+        for lot in await lots.open(partition):
+            self._spawn(partition, lots.work_off(lot, self._work), self._background)
 
     async def settle(self, partitions: set[TP]) -> None:
         """See `Offsets`."""
@@ -249,10 +276,26 @@ class StageWorker:
         """See `Offsets`."""
         for partition in partitions:
             self._acks.pop(partition, None)
+            if self._lots:
+                self._lots.forget(partition)
         self._committable.set()
 
     async def _cancel(self, partitions: Iterable[TP]) -> None:
-        tasks = [task for partition in partitions for task in self._tasks.pop(partition, ())]
+        kept = (self._tasks, self._background)
+        tasks = [task for partition in partitions for each in kept for task in each.pop(partition, ())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _record(message: Any) -> InRecord:
+    headers = message.headers
+    return InRecord(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple(headers.items() if isinstance(headers, dict) else headers or ()),
+        timestamp=message.timestamp,
+    )

@@ -20,15 +20,22 @@ _ANSWERED_WITHIN = 10.0  # seconds at the end for what has come in: as long as K
 _unheard = logging.getLogger("connector.http")  # aiohttp would log a request that is no HTTP with all that it holds,
 _unheard.disabled = True  # secrets too; the client gets a 400
 
+Held = Callable[[], Mapping[str, str]]
 Ready = Callable[[], Awaitable[Mapping[str, bool]]]
 
 
 class Server:
-    """Serves from `start` to `stop`; `ready()` gives each stage's readiness. `address` is known after `start`."""
+    """Serves from `start` to `stop`. `address` is known after `start`.
 
-    def __init__(self, service: Service, routes: Iterable[web.RouteDef], *, ready: Ready, metrics: Metrics) -> None:
+    `ready()` gives each stage's readiness, `held()` the cells that are held and why.
+    """
+
+    def __init__(
+        self, service: Service, routes: Iterable[web.RouteDef], *, ready: Ready, held: Held, metrics: Metrics
+    ) -> None:
         self._service = service
         self._ready = ready
+        self._held = held
         self._metrics = metrics
         app = web.Application(middlewares=[_log_failures])
         app.add_routes(routes)
@@ -36,6 +43,7 @@ class Server:
             [
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
+                web.get("/readyz/{stage}", self._readyz_of),
                 web.get("/metrics", self._metrics_page),
             ]
         )
@@ -71,8 +79,18 @@ class Server:
         return web.json_response({"alive": True})
 
     async def _readyz(self, _: web.Request) -> web.Response:
+        """Every stage's readiness. A held cell is told of and is no reason for a 503: all other cells work."""
+        ready, held = await self._ready(), self._held()
+        page = {**ready, "held": held} if held else dict(ready)
+        return web.json_response(page, status=200 if all(ready.values()) else 503)
+
+    async def _readyz_of(self, request: web.Request) -> web.Response:
+        """One stage's: a load balancer before the webhooks asks for receive, which no other stage stops."""
+        stage = request.match_info["stage"]
         ready = await self._ready()
-        return web.json_response(dict(ready), status=200 if all(ready.values()) else 503)
+        if stage not in ready:
+            return web.json_response({"error": f"{stage} does not run here"}, status=404)
+        return web.json_response({stage: ready[stage]}, status=200 if ready[stage] else 503)
 
     async def _metrics_page(self, _: web.Request) -> web.Response:
         for stage, is_ready in (await self._ready()).items():

@@ -57,7 +57,16 @@ class Metrics:
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
         self.lag = gauge("lag", "Records of a stage's topics that this worker has not finished.", "stage")
+        self.parked = gauge("parked", "Records that wait on connector.parked for a held cell of a stage.", "stage")
+        self.held = gauge("held", "Whether a cell is held back, and why: 1 while it is.", "cell", "reason")
         self.ready = gauge("ready", "Whether a stage is ready to work.", "stage")
+
+    def tell_held(self, cell: str, reason: str, held: bool) -> None:
+        """A cell is held from now on, or not any more."""
+        if held:
+            self.held.labels(cell, reason).set(1)
+        else:
+            self.held.remove(cell, reason)
 
     def watch_windows(self, account: str, used: Callable[[], Iterable[tuple[Window, int]]]) -> None:
         """Whenever the metrics are read, `used()` tells how many calls each window of the account's limiter holds."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from connector.app import App
 from connector.config import Config, catalogue
 from connector.config.file import load
 from connector.kafka import topics
@@ -19,6 +18,7 @@ from connector.sandbox.broker import Broker, kafka_broker
 from connector.sandbox.company import Sandbox, sandbox
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.sandbox.story import Fate, Story, close_cases, open_cases
+from connector.wiring import App
 
 _PATIENCE = 60.0  # seconds for the stages to be ready, and then without news; the limiter's pause is the longest
 _POLL = 0.05  # seconds

@@ -15,8 +15,8 @@ import structlog
 from connector.config import Account
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable, Unknown
 from connector.kafka.cloud_events import OutRecord
+from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
-from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Auth, EmailSharings, Throttled

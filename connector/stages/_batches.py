@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from connector.kafka.stage_worker import InRecord
+from connector.kafka.inbound import InRecord
 from connector.pisano import Recipient
 from connector.records import Invitation
 

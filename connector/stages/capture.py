@@ -2,23 +2,26 @@
 
 One stream per channel. Change events and the position behind them are written in one transaction, so a restart goes on
 exactly where the topics end. Workers share the channels, and whoever takes one over fences the worker that had it.
+Each channel is a cell: one that cannot be followed is tried again at growing intervals, and stops no other.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import structlog
 
+from connector.cells import Cell, Cells
 from connector.config import PubSub
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.channel_log import ChannelLog
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.observe.metrics import Metrics
 from connector.records import ChangeEvent, Position
-from connector.retry import until_it_works
+from connector.retry import PATIENCE, Lasts, patiently
 from connector.salesforce import (
     Batch,
     DecodedChange,
@@ -55,7 +58,9 @@ class Capture:
         channel_log: NewLog,
         dead_letter: DeadLetter,
         metrics: Metrics,
+        cells: Cells,
     ) -> None:
+        self._cells = cells
         self._pubsub = pubsub
         self._settings = settings
         self._topics = topics
@@ -68,17 +73,28 @@ class Capture:
         """Captures a channel until it is cancelled.
 
         Raises:
-            Fatal: The channel cannot be followed until a person changes something; PositionLost is one of these.
             Fenced: Another worker has the channel now.
         """
         channel_log = self._channel_log(channel, partition)
+        cell = self._cell(channel)
         try:
             while True:
-                async for attempt in until_it_works():
-                    with attempt:
-                        await self._follow_once(channel_log)
+                await self._try_to_follow(channel_log, cell)
         finally:
             await channel_log.close()
+
+    def _cell(self, channel: str) -> Cell:
+        return self._cells.at("capture/" + channel.strip("/").replace("/", "."))
+
+    async def _try_to_follow(self, channel_log: ChannelLog, cell: Cell) -> None:
+        """Follows the channel until its stream ends. What keeps it from that holds the channel's cell."""
+        async with cell.turn():
+            try:
+                await patiently(partial(self._follow_once, channel_log), 0.0 if cell.holder else PATIENCE)
+            except Lasts as error:
+                cell.hold(error, "outage", at_least=error.at_least)
+            except Fatal as error:
+                (cell.parent if error.whole and cell.parent else cell).hold(error, "configuration")
 
     async def _follow_once(self, channel_log: ChannelLog) -> None:
         """Follows the channel from its position until Salesforce or Kafka fail."""
@@ -116,6 +132,7 @@ class Capture:
                 async for batch in batches:
                     await self._store(batch, channel_log)
                     progress = True
+                    self._cell(channel_log.channel).works()
         except Retryable as error:
             if error.retry_after or not progress:
                 raise  # an outage, which `until_it_works` says once a minute

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 _ARRIVED_WITHIN = 10.0  # seconds for a body of kilobytes; a slower client holds a connection of ours for nothing
 _DURABLE_WITHIN = 10.0  # seconds until a 503; Pisano's own time-out is not documented and hardly shorter
 
-Publish = Callable[[OutRecord], Awaitable[None]]
+Publish = Callable[[OutRecord], Awaitable[object]]
 DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
 
 

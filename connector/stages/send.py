@@ -9,16 +9,18 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 
 from connector import pisano
-from connector.awake import TOLD_WITHIN
 from connector.config import Account, AuthorizedApp
 from connector.errors import ConnectorError, Rejected, Retryable
+from connector.kafka.awake import TOLD_WITHIN
+from connector.kafka.cell_work import Work
+from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger, LedgerLost
-from connector.kafka.stage_worker import InRecord
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Auth
@@ -60,13 +62,21 @@ class Send:
         self._one_settling = asyncio.Lock()
         self._unwritten: dict[str, Ending] = {}  # by account; each is there only between two ledgers
 
-    async def handle(self, record: InRecord) -> None:
-        """One invitation, from its record to its outcome. See `StageWorker` for what an error means."""
+    def plan(self, record: InRecord) -> dict[str, Work]:
+        """The work that an invitation makes: its cell is the survey within the account. See `CellWork`.
+
+        Raises:
+            Rejected: The record is no invitation, or of an account that the configuration does not have.
+        """
         invitation = read(Invitation, record.value)
         if invitation.account not in self._accounts:
             raise Rejected(
                 f"there is no Pisano account {invitation.account} in the configuration", code="unknown_account"
             )
+        return {f"{invitation.account}/{invitation.survey}": partial(self.handle, invitation, record)}
+
+    async def handle(self, invitation: Invitation, record: InRecord) -> None:
+        """One invitation, from its record to its outcome. See `CellWork` for what an error means."""
         place = (invitation.account, record.partition)
         if record.partition in self._leaving:
             await asyncio.Event().wait()  # until it is cancelled: to open the ledger now would fence its next owner

@@ -2,22 +2,25 @@
 
 Each change event is shown to every survey. A survey decides from the event alone where it can, reads from Salesforce
 what is missing, and writes an invitation whose id is a pure function of its cause: a repeat is the same record again.
+Each survey is a cell: one that cannot go on holds back its own work and no other survey's.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
-from connector.errors import Rejected
+from connector.errors import Fatal, Rejected
+from connector.kafka.cell_work import Work
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.kafka.stage_worker import InRecord
+from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import ChangeEvent, Invitation, read
 from connector.surveys.invitations import SurveyRule
 
 log = structlog.get_logger(__name__)
 
-Publish = Callable[[OutRecord], Awaitable[None]]
+Publish = Callable[[OutRecord], Awaitable[object]]
 
 
 class Trigger:
@@ -38,30 +41,28 @@ class Trigger:
         self._ours = ours
         self._metrics = metrics
 
-    async def handle(self, record: InRecord) -> None:
-        """One change event, from its record to its invitations. See `StageWorker` for what an error means.
+    def plan(self, record: InRecord) -> dict[str, Work]:
+        """The work that a change event makes for each survey that it may concern. See `CellWork`.
 
         Raises:
-            Rejected: A survey cannot decide about this event, or not render it; the other surveys' are written first.
+            Rejected: The record is no change event.
         """
         event = read(ChangeEvent, record.value)
         if self._ours(event.change_origin):
             self._metrics.own_changes.labels(event.entity).inc()
-            return
+            return {}
         if event.change_type.startswith("GAP_"):
             self._metrics.gap_events.labels(event.entity, event.change_type).inc()
             log.warning("gap_event", entity=event.entity, record_id=event.record_id, change_type=event.change_type)
-        failures: list[tuple[str, Rejected]] = []
-        for rule in self._rules:
-            try:
-                await self._invite(rule, event, record)
-            except Rejected as error:
-                failures.append((rule.name, error))
-        if failures:
-            raise Rejected("; ".join(f"survey {name}: {error}" for name, error in failures), code=failures[0][1].code)
+        return {rule.name: partial(self._invite, rule, event, record) for rule in self._rules if rule.is_about(event)}
 
     async def _invite(self, rule: SurveyRule, event: ChangeEvent, record: InRecord) -> None:
-        invitation = await rule.invite(event)
+        try:
+            invitation = await rule.invite(event)
+        except Rejected as error:
+            raise Rejected(f"survey {rule.name}: {error}", code=error.code) from error
+        except Fatal as error:
+            raise Fatal(f"survey {rule.name}: {error}", whole=error.whole) from error
         if invitation is not None:
             await self._publish(self._to_record(invitation, record))
             self._metrics.invitations.labels(invitation.survey, invitation.suppressed or "").inc()

@@ -2,25 +2,29 @@
 
 Each feedback rule that applies becomes one write: an upsert by external id or an update by Id, so that a repeat stores
 the same again. A feedback is acknowledged when what became of all its writes is on `salesforce.writes`; a write that
-stands there as done is not made again, so a webhook sent twice cannot undo what people did in between.
+stands there as done is not made again, so a webhook sent twice cannot undo what people did in between. Each rule is a
+cell: one that cannot go on holds back its own writes and no other rule's.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from connector.config import FeedbackRule
 from connector.errors import Fatal, Rejected
+from connector.kafka.cell_work import Work
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.kafka.stage_worker import InRecord
+from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.retry import until_it_works
 from connector.salesforce import CollectionWriter, RecordWrite
 
-Publish = Callable[[OutRecord], Awaitable[None]]
+Publish = Callable[[OutRecord], Awaitable[object]]
+Scope = Mapping[str, Any]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
 
 
@@ -48,24 +52,19 @@ class WriteBack:
         self._done: dict[int, _Done] = {}  # by partition
         self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def handle(self, record: InRecord) -> None:
-        """One feedback, from its record to its writes. See `StageWorker` for what an error means.
+    def plan(self, record: InRecord) -> dict[str, Work]:
+        """The work that a feedback makes for each rule that applies to it. See `CellWork`.
 
         Raises:
-            Rejected: Salesforce refused a write, or a template cannot be rendered; the other writes are made first.
+            Rejected: The record is no feedback.
         """
         feedback = read(Feedback, record.value)
-        done = await self._done_in(record.partition)
-        results = await asyncio.gather(
-            *(self._apply(name, rule, feedback, record, done) for name, rule in self._rules.items()),
-            return_exceptions=True,
-        )
-        failures = [result for result in results if isinstance(result, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, Rejected):
-                raise failure
-        if failures:
-            raise Rejected("; ".join(map(str, failures)), code="write_rejected")
+        scope = _scope(feedback)
+        return {
+            name: partial(self._apply, name, rule, feedback, record, scope)
+            for name, rule in self._rules.items()
+            if _may_apply(rule, scope)
+        }
 
     async def forget(self, partitions: set[tuple[str, int]]) -> None:
         """Another worker may write there now; what is done is read again when they come back."""
@@ -90,8 +89,19 @@ class WriteBack:
             raise Fatal(f"partition {partition} of {self._topic} holds a record that is no write: {error}") from error
         return done
 
-    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: "_Done") -> None:
-        planned = _planned(rule, feedback)
+    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, scope: Scope) -> None:
+        done = await self._done_in(record.partition)
+        try:
+            await self._write(name, rule, feedback, record, scope, done)
+        except Rejected as error:
+            raise Rejected(f"rule {name}: {error}", code="write_rejected") from error
+        except Fatal as error:
+            raise Fatal(f"rule {name}: {error}", whole=error.whole) from error
+
+    async def _write(
+        self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, scope: Scope, done: "_Done"
+    ) -> None:
+        planned = _planned(rule, scope)
         write_id = digest("write", feedback.id, name)
         if planned is None:
             return
@@ -106,7 +116,7 @@ class WriteBack:
             raise
         if not write.success:
             done.discard(write_id)
-            raise Rejected(f"rule {name}: {write.error}")
+            raise Rejected(write.error or "refused")
 
     async def _carry_out(
         self, planned: RecordWrite, write_id: str, rule: str, cause: InRecord, feedback: Feedback
@@ -165,11 +175,22 @@ class _Done:
             ids.discard(bytes.fromhex(write_id))
 
 
-def _planned(rule: FeedbackRule, feedback: Feedback) -> RecordWrite | None:
-    scope: dict[str, Any] = {
+def _scope(feedback: Feedback) -> Scope:
+    return {
         "feedback": {"id": feedback.id, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
         "body": _Body(feedback.body),
     }
+
+
+def _may_apply(rule: FeedbackRule, scope: Scope) -> bool:
+    """False when the rule's condition does not hold; True when it does, or cannot be decided, which its work says."""
+    try:
+        return rule.when is None or rule.when.holds(scope)
+    except Rejected:
+        return True
+
+
+def _planned(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
     if rule.when is not None and not rule.when.holds(scope):
         return None
     key = rule.by[rule.key_field].render(scope)

@@ -46,6 +46,10 @@ class SurveyRule:
             path.parts[0] in {"changed", "nulled"} for liquid in survey.templates() for path in liquid.paths()
         )
 
+    def is_about(self, event: ChangeEvent) -> bool:
+        """Whether the event is of this survey's entity, and of a record that still exists."""
+        return event.entity == self._survey.on and event.change_type not in _GONE
+
     async def invite(self, event: ChangeEvent) -> Invitation | None:
         """The invitation that the event asks for, suppressed or not; None when the event is not this survey's.
 
@@ -53,7 +57,7 @@ class SurveyRule:
             Rejected: A template cannot be rendered with this record, or what is to be known of it cannot be had.
             Fatal: From reading Salesforce.
         """
-        if event.entity != self._survey.on or event.change_type in _GONE:
+        if not self.is_about(event):
             return None
         self._require_content(event)
         scope = _scope(event)

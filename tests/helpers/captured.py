@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from connector.app import App
 from connector.config import Kafka
 from connector.errors import Fatal
 from connector.kafka.channel_log import POSITIONS
 from connector.records import ChangeEvent, Position
+from connector.wiring import App
 from helpers import topics
 from helpers.service import Setup
 from helpers.waiting import PATIENCE

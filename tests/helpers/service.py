@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import yaml
 
-from connector.app import STAGES, App
 from connector.config import Config, Kafka, catalogue
 from connector.config.file import load
 from connector.kafka import topics
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
+from connector.wiring import STAGES, App
 from helpers.plain_http import plain_http
 from helpers.waiting import until
 

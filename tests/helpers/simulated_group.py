@@ -158,6 +158,7 @@ class _Member:
             self.consumer_generation_id = await outside(self._group.join, self)
             fetching = None
             if self._group.owner is self and self._group.generation == self.consumer_generation_id:
+                await self._offsets.assigned({TOPIC})
                 fetching = asyncio.create_task(self._fetch(self._group.position))
             while await self._ask(lambda: self._group.beat(self)):  # noqa: ASYNC110 - heartbeats come at intervals
                 await asyncio.sleep(_BEAT)

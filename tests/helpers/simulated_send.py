@@ -15,11 +15,14 @@ import pytest
 import stamina
 
 from connector import pisano
+from connector.cells import Cells
 from connector.config import Account, Kafka
 from connector.kafka import connection, ledger, stage_worker
+from connector.kafka.cell_work import CellWork
 from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
-from connector.kafka.stage_worker import InRecord, StageWorker
+from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
 from connector.records import Invitation, Suppression
@@ -103,8 +106,7 @@ class Worker:
                 "send",
                 KAFKA,
                 [TOPIC.topic],
-                stage.handle,
-                dead_letter=world.bury,
+                CellWork("send", stage.plan, world.bury, Cells()),
                 in_flight=world.scenario.in_flight,
                 settle=stage.settle,
                 drains=False,

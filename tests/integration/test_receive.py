@@ -12,9 +12,9 @@ from helpers.raw_http import Connection
 from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
 from helpers.waiting import PATIENCE
 
-from connector.app import App
 from connector.pisano import feedback_id
 from connector.records import Feedback, read
+from connector.wiring import App
 
 PATH = "/pisano/main"
 SECRET = {"X-Webhook-Secret": WEBHOOK_SECRET}

@@ -16,7 +16,6 @@ from helpers.raw_http import Connection, is_free
 from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
-from connector.app import App
 from connector.config import Service
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
@@ -26,6 +25,7 @@ from connector.observe.metrics import Metrics
 from connector.records import Feedback, read
 from connector.sandbox.broker import LocalBroker, kafka_broker
 from connector.stages.receive import Receive
+from connector.wiring import App
 
 PATH = "/pisano/main"
 SECRET = {"X-Webhook-Secret": WEBHOOK_SECRET}

@@ -13,11 +13,11 @@ from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.service import Setup, metric, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
-from connector.app import App
 from connector.errors import Fatal
 from connector.kafka.ledger import read_entry
 from connector.records import Attempt, Invitation, Suppression
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
+from connector.wiring import App
 
 WIDE = ((10_000, 5.0),)  # limits that hold nobody back: windows are proven in tests/unit/test_limits.py
 AT_ONCE: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}

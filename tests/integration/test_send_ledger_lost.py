@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
+from helpers.plans import carry_out
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE, until
 
 from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
-from connector.kafka.stage_worker import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Invitation, Outcome, Suppression
 from connector.retry import until_it_works
@@ -77,8 +78,9 @@ class Stage:
         (record,) = as_records(self._setup.kafka, [invitation])
         async for attempt in until_it_works():  # as StageWorker does
             with attempt:
-                await self.send.handle(
-                    InRecord(record.topic, PARTITION, 0, record.key, record.value, tuple(record.headers), 0.0)
+                await carry_out(
+                    self.send.plan,
+                    InRecord(record.topic, PARTITION, 0, record.key, record.value, tuple(record.headers), 0.0),
                 )
 
 

@@ -12,12 +12,15 @@ import pytest
 from helpers import topics
 from helpers.waiting import until
 
+from connector.cells import Cells
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka import stage_worker
+from connector.kafka.cell_work import CellWork, Handle, alone
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
-from connector.kafka.stage_worker import Handle, InRecord, StageWorker
+from connector.kafka.inbound import InRecord
+from connector.kafka.stage_worker import StageWorker
 
 
 @pytest.fixture
@@ -37,7 +40,8 @@ async def working(
     async def bury(record: InRecord, reason: str, error: Exception) -> None:
         await publisher.send(letters.of_record(record, reason, error))
 
-    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], handle, dead_letter=bury, in_flight=in_flight)
+    work = CellWork("stage", alone(handle), bury, Cells())
+    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=in_flight)
     await worker.start()
     try:
         await until(lambda: worker.ready)

@@ -9,9 +9,12 @@ import pytest
 from helpers import topics
 from helpers.waiting import until
 
+from connector.cells import Cells
 from connector.config import Kafka
 from connector.kafka import stage_worker
-from connector.kafka.stage_worker import Handle, InRecord, StageWorker
+from connector.kafka.cell_work import CellWork, Handle, alone
+from connector.kafka.inbound import InRecord
+from connector.kafka.stage_worker import StageWorker
 from connector.kafka.watch import StandsStill, Watch
 
 
@@ -27,7 +30,8 @@ async def working(kafka: Kafka, handle: Handle, *, in_flight: int = 100) -> Asyn
     async def bury(record: InRecord, reason: str, error: Exception) -> None:
         raise AssertionError(f"{record} was given up on: {reason}") from error
 
-    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], handle, dead_letter=bury, in_flight=in_flight)
+    work = CellWork("stage", alone(handle), bury, Cells())
+    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=in_flight)
     await worker.start()
     try:
         await until(lambda: worker.ready)

@@ -21,7 +21,7 @@ from connector.config.catalogue import topics_for
 from connector.errors import Fatal
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.dead_letters import DeadLetters
-from connector.kafka.stage_worker import InRecord
+from connector.kafka.inbound import InRecord
 from connector.kafka.topics import Difference, apply, require
 
 

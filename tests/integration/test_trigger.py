@@ -14,9 +14,9 @@ from helpers.change_events import as_records, change
 from helpers.service import Setup, in_flight, running_app, set_up
 from helpers.waiting import until
 
-from connector.app import App
 from connector.records import ChangeEvent, Invitation, Suppression, read
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
+from connector.wiring import App
 
 OURS = "com/salesforce/api/rest/66.0;client=pisano-connector"
 QUERY = r"GET \S+/query"

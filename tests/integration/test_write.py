@@ -14,12 +14,12 @@ from helpers import topics
 from helpers.service import Process, Setup, in_flight, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
-from connector.app import App
 from connector.config import Kafka
 from connector.errors import Fatal
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.records import Feedback, Write, digest, read
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
+from connector.wiring import App
 
 PARTITIONS = 6
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from helpers.plans import carry_out
 
 from connector.config import FeedbackRule
 from connector.errors import Retryable
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.stage_worker import InRecord
+from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.salesforce import ClientCredentials, CollectionWriter, RestClient
@@ -59,7 +60,7 @@ class Stage:
 
     async def answers(self, *values: dict[str, Any]) -> None:
         """Each with the same id if it says the same."""
-        await asyncio.gather(*(self.write_back.handle(_record(body)) for body in values))
+        await asyncio.gather(*(carry_out(self.write_back.plan, _record(body)) for body in values))
 
 
 def _record(body: dict[str, Any]) -> InRecord:

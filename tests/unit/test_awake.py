@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from helpers.clock import Clock
 
-from connector.awake import Awake
+from connector.kafka.awake import Awake
 
 
 class Time(Clock):

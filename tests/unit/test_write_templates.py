@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from helpers.plans import carry_out
 
 from connector.config import FeedbackRule
 from connector.errors import Rejected
-from connector.kafka.stage_worker import InRecord
+from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write
 from connector.salesforce import CollectionWriter, Result
@@ -49,7 +50,7 @@ async def stored(template: str, body: dict[str, Any]) -> object:
         metrics=Metrics(),
     )
     feedback = Feedback(id="ab" * 32, account="main", received_at=datetime(2026, 1, 1, tzinfo=UTC), body=body)
-    await stage.handle(InRecord("pisano.feedback", 0, 0, b"key", feedback.model_dump_json().encode(), (), 0.0))
+    await carry_out(stage.plan, InRecord("pisano.feedback", 0, 0, b"key", feedback.model_dump_json().encode(), (), 0.0))
     assert org.fields is not None
     return org.fields["Text__c"]
 

@@ -1,0 +1,179 @@
+"""Cells: the smallest things that a failure holds back.
+
+A cell is a part of a stage, such as a survey of trigger, an account or a survey of send, a rule of write, a channel of
+capture. Cells form a tree: a cell is held when it or one of its parents is. A held cell says so once a minute, is
+probed at growing intervals with one piece of work, and goes on by itself as soon as a probe works.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Literal, NoReturn
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+FIRST_PROBE = 5.0  # seconds until the first probe: most faults are short
+LONGEST_PROBE = 300.0  # seconds between probes in the long run: a person who mends something sees it within 5 minutes
+LONGEST_IN_OUTAGE = 60.0  # seconds: nobody is there to look, and the end of an outage is noticed within a minute
+_SAY_AGAIN = 60.0  # seconds between two lines about the same held cell
+
+Kind = Literal["configuration", "outage", "dead_letters"]
+Told = Callable[[str, Kind, bool], None]
+
+
+class Cell:
+    """One cell. `name` is its path, such as `trigger/closed-case`.
+
+    `reason` says why it is held and is None while it is not; `kind` is the same in one word, for metrics.
+    """
+
+    def __init__(self, name: str, parent: "Cell | None" = None, told: Told = lambda *_: None) -> None:
+        self.name = name
+        self.parent = parent
+        self.reason: str | None = None
+        self.kind: Kind = "configuration"
+        self._told = told
+        self._probes = 0
+        self._next_probe = 0.0
+        self._at_least = 0.0
+        self._probing = False
+        self._waiting: deque[object] = deque()
+        self._changed = asyncio.Event()
+
+    @property
+    def holder(self) -> "Cell | None":
+        """The outermost of this cell and its parents that is held."""
+        outer = self.parent.holder if self.parent else None
+        return outer or (self if self.reason is not None else None)
+
+    def hold(self, error: Exception, kind: Kind, *, at_least: float | None = None) -> None:
+        """Holds the cell, or goes on to hold it. The next probe is `at_least` seconds away."""
+        before, self.reason = self.reason, str(error)
+        if before is None or kind != self.kind:
+            if before is not None:
+                self._told(self.name, self.kind, False)
+            self.kind = kind
+            self._told(self.name, kind, True)
+            log.error("cell_held", cell=self.name, kind=kind, reason=self.reason)
+        self._at_least = at_least or 0.0
+        if before is None:
+            self._probes = 0
+            self._postpone()
+
+    def works(self) -> None:
+        """Work of this cell went through, so neither the cell nor its parents are held any more."""
+        if self.reason is not None:
+            log.warning("cell_released", cell=self.name, was=self.reason)
+            self.reason, self._probing = None, False
+            self._told(self.name, self.kind, False)
+            self._wake()
+        if self.parent:
+            self.parent.works()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits until work may be tried: at once while nothing is held, else as the only probe and when it is due.
+
+        Who waits longest is the next probe, so the order of a cell's work stays.
+        """
+        probed = await self._turn()
+        try:
+            yield
+        finally:
+            if probed is not None:
+                probed._probing = False
+                probed._postpone()
+
+    async def _turn(self) -> "Cell | None":
+        while holder := self.holder:
+            if await holder._may_probe():
+                return holder
+        return None
+
+    async def _may_probe(self) -> bool:
+        """True when the caller is the probe now; False when the cell is not held any more."""
+        ticket = object()
+        self._waiting.append(ticket)
+        try:
+            while self.reason is not None:
+                pause = self._next_probe - asyncio.get_running_loop().time()
+                first = self._waiting[0] is ticket and not self._probing
+                if first and pause <= 0:
+                    self._probing = True
+                    return True
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause if first else None):
+                        await self._changed.wait()
+            return False
+        finally:
+            self._waiting.remove(ticket)
+            self._wake()
+
+    def _postpone(self) -> None:
+        longest = LONGEST_IN_OUTAGE if self.kind == "outage" else LONGEST_PROBE
+        pause = min(longest, FIRST_PROBE * 2.0 ** min(self._probes, 10))
+        self._next_probe = asyncio.get_running_loop().time() + max(pause, self._at_least)
+        self._probes += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+
+class Cells:
+    """The tree of cells of a process. `told(cell, kind, held)` is called at each change."""
+
+    def __init__(self, told: Told = lambda *_: None) -> None:
+        self._told = told
+        self._cells: dict[str, Cell] = {}
+
+    def at(self, name: str) -> Cell:
+        """The cell of this path; its parents are the paths before each slash."""
+        if name not in self._cells:
+            above, _, _ = name.rpartition("/")
+            self._cells[name] = Cell(name, self.at(above) if above else None, self._told)
+        return self._cells[name]
+
+    def held(self) -> dict[str, str]:
+        """Each held cell and why."""
+        return {cell.name: cell.reason for cell in self._cells.values() if cell.reason is not None}
+
+    async def say_what_is_held(self) -> NoReturn:
+        """One line a minute for each held cell, until it is cancelled."""
+        while True:
+            before = self.held()
+            await asyncio.sleep(_SAY_AGAIN)
+            for name, reason in self.held().items():
+                if name in before:
+                    log.warning("cell_still_held", cell=name, reason=reason)
+
+
+class Breaker:
+    """Tells a flood of refused records from single ones: more than `run` in a row, or a `share` of the last `of`."""
+
+    def __init__(self, run: int = 50, share: float = 0.8, of: int = 200) -> None:
+        self._run = run
+        self._share = share
+        self._last: deque[bool] = deque(maxlen=of)
+        self._in_a_row = 0
+
+    def refused(self) -> bool:
+        """Takes note of a refused record. True when that is one too many."""
+        self._in_a_row += 1
+        self._last.append(True)
+        is_full = len(self._last) == self._last.maxlen
+        return self._in_a_row > self._run or (is_full and sum(self._last) > self._share * len(self._last))
+
+    def passed(self) -> None:
+        """Takes note of a record that went through."""
+        self._in_a_row = 0
+        self._last.append(False)
+
+    def reset(self) -> None:
+        """Begins anew, when the flood has ended."""
+        self._in_a_row = 0
+        self._last.clear()

@@ -1,0 +1,135 @@
+"""Carries out the work of a stage's records, each in its cell, and decides what a failure holds back (rules 2 to 4)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from connector.cells import Breaker, Cell, Cells
+from connector.errors import ConnectorError, Fatal, Rejected
+from connector.kafka.inbound import InRecord
+from connector.retry import PATIENCE, Lasts, patiently
+
+log = structlog.get_logger(__name__)
+
+Work = Callable[[], Awaitable[None]]
+Plan = Callable[[InRecord], Mapping[str, Work]]
+Handle = Callable[[InRecord], Awaitable[None]]
+DeadLetter = Callable[[InRecord, str, Exception], Awaitable[None]]
+
+UNREADABLE = "unreadable"  # the cell of records of which not even their cell can be told
+
+
+class CellWork:
+    """The work of the stage `name`. `plan(record)` gives the record's pieces of work by the cell that each belongs to.
+
+    What a piece of work raises decides (rule 3): Retryable is repeated, and holds the cell when it lasts; Fatal holds
+    the cell, or its parent if it is `whole`; Rejected and any unexpected error go to `dead_letter(record, reason,
+    error)`, unless so many did that the cell is held instead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        plan: Plan,
+        dead_letter: DeadLetter,
+        cells: Cells,
+        *,
+        breaker: Callable[[], Breaker] = Breaker,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._name = name
+        self._plan = plan
+        self._dead_letter = dead_letter
+        self._cells = cells
+        self._new_breaker = breaker
+        self._patience = patience
+        self._breakers: dict[str, Breaker] = {}
+
+    def cell(self, name: str) -> Cell:
+        """The cell `name` of this stage."""
+        return self._cells.at(f"{self._name}/{name}")
+
+    def parts(self, record: InRecord) -> Mapping[str, Work]:
+        """The record's pieces of work by cell; one that fails, where the record cannot be read."""
+        try:
+            return self._plan(record)
+        except Exception as error:  # noqa: BLE001 - raised again by the work
+            return {UNREADABLE: _failing(error)}
+
+    def part(self, record: InRecord, cell: str) -> Work:
+        """The work of one cell, for a record that was parked for it."""
+        gone = Rejected(f"{self._name} has no {cell} any more in the configuration", code="not_configured")
+        return self.parts(record).get(cell) or _failing(gone)
+
+    async def finish(self, record: InRecord, cell: str, work: Work) -> None:
+        """Returns when the work is done or the record is a dead letter, however long the cell is held until then."""
+        while not await self.tried(record, cell, work):
+            pass
+
+    async def tried(self, record: InRecord, cell: str, work: Work) -> bool:
+        """One try, when it is its turn. False when the cell is held now and the work is still to be done."""
+        async with self.cell(cell).turn():
+            return await self._try(record, cell, work)
+
+    async def _try(self, record: InRecord, name: str, work: Work) -> bool:
+        cell = self.cell(name)
+        try:
+            try:
+                await patiently(work, 0.0 if cell.holder else self._patience)
+            except Rejected as error:
+                return await self._refused(record, name, error.code or "rejected", error)
+            except ConnectorError:
+                raise
+            except Exception as error:
+                log.exception("record_failed_unexpectedly", stage=self._name, cell=name, **_where(record))
+                return await self._refused(record, name, "unexpected_error", error)
+        except Lasts as error:
+            cell.hold(error, "outage", at_least=error.at_least)
+            return False
+        except Fatal as error:
+            holder = cell.parent if error.whole and cell.parent else cell
+            holder.hold(error, "configuration")
+            return False
+        self._breaker(name).passed()
+        self._works(name)
+        return True
+
+    async def _refused(self, record: InRecord, name: str, reason: str, error: Exception) -> bool:
+        """A dead letter; or, where it is one too many, the cell is held. Each probe costs one dead letter then."""
+        cell = self.cell(name)
+        if self._breaker(name).refused():
+            is_probe = cell.reason is not None
+            cell.hold(Fatal(f"too many of its last records were refused, the last one for: {error}"), "dead_letters")
+            if not is_probe:
+                return False
+        else:
+            self._works(name)  # an answer about this very record: nothing else is wrong
+        await patiently(lambda: self._dead_letter(record, reason, error), self._patience)
+        return True
+
+    def _works(self, name: str) -> None:
+        cell = self.cell(name)
+        if cell.reason is not None and cell.kind == "dead_letters":
+            self._breakers.pop(name, None)
+        cell.works()
+
+    def _breaker(self, name: str) -> Breaker:
+        if name not in self._breakers:
+            self._breakers[name] = self._new_breaker()
+        return self._breakers[name]
+
+
+def alone(handle: Handle) -> Plan:
+    """The plan of a stage with one cell."""
+    return lambda record: {"all": lambda: handle(record)}
+
+
+def _failing(error: Exception) -> Work:
+    async def fail() -> None:
+        raise error
+
+    return fail
+
+
+def _where(record: InRecord) -> dict[str, object]:
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

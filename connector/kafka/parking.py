@@ -1,0 +1,265 @@
+"""Where records wait for a held cell: the topic `connector.parked`.
+
+A record that is parked is durable there, so its own partition may be committed past it (rule 1) and the other cells of
+the partition go on. What is parked of one source partition for one cell is a lot. The worker that owns the source
+partition owns its lots: it reads them back when it gets the partition, and works them off in order. How far it got, it
+writes behind them. A crash repeats a part of a lot; that is why a stage's work must be safe to repeat.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from faust.types import TP
+
+from connector.config import Kafka
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.connection import client_settings
+from connector.kafka.errors import translated
+from connector.kafka.inbound import InRecord
+from connector.kafka.read_back import read_back
+from connector.retry import until_it_works
+
+log = structlog.get_logger(__name__)
+
+PARKED = "connector.parked"
+_AT_ONCE = 500  # records that are written together; a full write takes some 30 ms
+_POLL = 200  # milliseconds
+_MARK_EVERY = 500  # records: the most that a crash repeats of a lot
+
+Publish = Callable[[OutRecord], Awaitable[int]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose lot it is: the stage, the cell, and the partition that its records come from."""
+
+    stage: str
+    cell: str
+    source: TP
+
+    @property
+    def key(self) -> bytes:
+        return f"{self.stage}/{self.cell} {self.source.topic}/{self.source.partition}".encode()
+
+
+class Lot:
+    """What is parked of one source partition for one cell.
+
+    `todo` is the offset of the oldest parked record that is not worked off, and None when there is none.
+    """
+
+    def __init__(self, place: Place, topic: TopicPartition, kafka: Kafka, publish: Publish) -> None:
+        self.place = place
+        self.todo: int | None = None
+        self.count = 0  # how many records wait, the ones on their way to the topic included
+        self.in_order = asyncio.Lock()  # for those who put records here one after the other
+        self._pending = 0  # records that were announced and are not durable here yet
+        self._last = -1
+        self._read_to = -1  # the offset behind the last record that `records` gave
+        self._topic = topic
+        self._kafka = kafka
+        self._publish = publish
+        self._coming: list[tuple[OutRecord, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._unmarked = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return self.todo is None and not self._pending
+
+    @property
+    def coming(self) -> int:
+        """How many records are not durable here yet."""
+        return self._pending
+
+    def announce(self) -> None:
+        """A record will be put here: until it is worked off, the lot is not empty."""
+        self._pending += 1
+        self.count += 1
+
+    def put(self, record: InRecord) -> asyncio.Future[None]:
+        """Is done when the announced record is durable here, be it after an outage of Kafka. The order stays."""
+        stored = asyncio.get_running_loop().create_future()
+        self._coming.append((self._to_parked(record), stored))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return stored
+
+    def found(self, offset: int) -> None:
+        """A record of this lot lies at `offset`."""
+        self.todo = offset if self.todo is None else self.todo
+        self._last = max(self._last, offset)
+
+    async def records(self) -> AsyncIterator[tuple[int, InRecord]]:
+        """Each parked record and its offset, in order, until the lot is empty: see `done`."""
+        while not self.is_empty:
+            if self.todo is None:
+                await asyncio.sleep(_POLL / 1000)  # what comes is on its way
+                continue
+            async for attempt in until_it_works():
+                with attempt, translated():
+                    async for record in self._read(max(self.todo, self._read_to)):
+                        self._read_to = record.offset + 1
+                        self.count = max(0, self.count - 1)
+                        yield record.offset, _as_it_was(record)
+
+    async def done(self, position: int) -> None:
+        """Everything before `position` is worked off. Says so on the topic now and then."""
+        self.todo = position if position <= self._last else None
+        self._unmarked += 1
+        if self.todo is None or self._unmarked >= _MARK_EVERY:
+            self._unmarked = 0
+            mark = OutRecord(
+                self._topic.topic,
+                self.place.key,
+                None,
+                [("pk_stage", self.place.stage.encode()), ("pk_done", str(position).encode())],
+                partition=self._topic.partition,
+            )
+            async for attempt in until_it_works():
+                with attempt:
+                    await self._publish(mark)
+
+    async def _write(self) -> None:
+        while self._coming:
+            batch = self._coming[:_AT_ONCE]
+            async for attempt in until_it_works():  # as a whole, so that their order stays; repeats do no harm
+                with attempt:
+                    offsets = await asyncio.gather(*(self._publish(record) for record, _ in batch))
+            del self._coming[: len(batch)]
+            for offset, (_, stored) in zip(offsets, batch, strict=True):
+                self.found(offset)
+                self._pending -= 1
+                if not stored.done():
+                    stored.set_result(None)
+
+    async def _read(self, start: int) -> AsyncIterator[ConsumerRecord]:
+        """From `start` on until nothing is left to be worked off."""
+        consumer = AIOKafkaConsumer(
+            **client_settings(self._kafka), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        try:
+            await consumer.start()
+            consumer.assign([self._topic])
+            await self._say_what_was_deleted(consumer, start)
+            consumer.seek(self._topic, start)
+            while self.todo is not None:
+                batches = await consumer.getmany(self._topic, timeout_ms=_POLL)
+                for record in batches.get(self._topic, ()):
+                    if record.key == self.place.key and record.value is not None:
+                        yield record
+        finally:
+            await consumer.stop()
+
+    async def _say_what_was_deleted(self, consumer: AIOKafkaConsumer, start: int) -> None:
+        beginning = (await consumer.beginning_offsets([self._topic]))[self._topic]
+        if beginning > start:
+            log.error(
+                "parked_records_deleted",
+                cell=f"{self.place.stage}/{self.place.cell}",
+                topic=self._topic.topic,
+                partition=self._topic.partition,
+                from_offset=start,
+                to_offset=beginning - 1,
+            )
+
+    def _to_parked(self, record: InRecord) -> OutRecord:
+        ours = {
+            "pk_stage": self.place.stage,
+            "pk_cell": self.place.cell,
+            "pk_topic": record.topic,
+            "pk_partition": str(record.partition),
+            "pk_offset": str(record.offset),
+            "pk_timestamp": repr(record.timestamp),
+            **({"pk_key": record.key.hex()} if record.key is not None else {}),
+        }
+        headers = [*record.headers, *((name, text.encode()) for name, text in ours.items())]
+        return OutRecord(
+            self._topic.topic, self.place.key, record.value or b"", headers, partition=self._topic.partition
+        )
+
+
+class Parking:
+    """The lots of one stage."""
+
+    def __init__(self, kafka: Kafka, stage: str, publish: Publish) -> None:
+        self._kafka = kafka
+        self._stage = stage
+        self._publish = publish
+        self._topic = kafka.topic_prefix + PARKED
+        self._partitions: int | None = None
+
+    async def lots(self, sources: Iterable[TP]) -> dict[TP, dict[str, Lot]]:
+        """What is parked of these partitions, by cell, as the topic has it. Waits out an outage of Kafka.
+
+        Raises:
+            Fatal: Kafka refuses us.
+        """
+        by_parked: dict[int, set[TP]] = {}
+        async for attempt in until_it_works():
+            with attempt:
+                if self._partitions is None:
+                    self._partitions = await _partitions(self._kafka, self._topic)
+        for source in sources:
+            by_parked.setdefault(source.partition % (self._partitions or 1), set()).add(source)
+        found: dict[TP, dict[str, Lot]] = {source: {} for each in by_parked.values() for source in each}
+        await asyncio.gather(*(self._read(partition, found) for partition in by_parked))
+        return found
+
+    def lot(self, source: TP, cell: str) -> Lot:
+        """An empty lot. `lots` was called before."""
+        partition = TopicPartition(self._topic, source.partition % (self._partitions or 1))
+        return Lot(Place(self._stage, cell, source), partition, self._kafka, self._publish)
+
+    async def _read(self, partition: int, found: dict[TP, dict[str, Lot]]) -> None:
+        async for attempt in until_it_works():
+            with attempt:
+                parked: dict[bytes, dict[int, Place]] = {}
+                async for record in read_back(self._kafka, self._topic, partition):
+                    self._take_note(record, parked)
+        for offsets in parked.values():
+            for offset, place in offsets.items():
+                if place.source in found:
+                    lots = found[place.source]
+                    lot = lots.setdefault(place.cell, self.lot(place.source, place.cell))
+                    lot.found(offset)
+                    lot.count += 1
+
+    def _take_note(self, record: ConsumerRecord, parked: dict[bytes, dict[int, Place]]) -> None:
+        headers = dict(record.headers)
+        if headers.get("pk_stage") != self._stage.encode():
+            return
+        offsets = parked.setdefault(record.key, {})
+        if "pk_done" in headers:
+            position = int(headers["pk_done"])
+            parked[record.key] = {offset: place for offset, place in offsets.items() if offset >= position}
+        else:
+            source = TP(headers["pk_topic"].decode(), int(headers["pk_partition"]))
+            offsets[record.offset] = Place(self._stage, headers["pk_cell"].decode(), source)
+
+
+def _as_it_was(record: ConsumerRecord) -> InRecord:
+    headers = dict(record.headers)
+    key = headers.get("pk_key")
+    return InRecord(
+        topic=headers["pk_topic"].decode(),
+        partition=int(headers["pk_partition"]),
+        offset=int(headers["pk_offset"]),
+        key=None if key is None else bytes.fromhex(key.decode()),
+        value=record.value,
+        headers=tuple((name, value) for name, value in record.headers if not name.startswith("pk_")),
+        timestamp=float(headers["pk_timestamp"]),
+    )
+
+
+async def _partitions(kafka: Kafka, topic: str) -> int:
+    consumer = AIOKafkaConsumer(topic, **client_settings(kafka))
+    with translated():
+        try:
+            await consumer.start()
+            return len(consumer.partitions_for_topic(topic) or ()) or 1
+        finally:
+            await consumer.stop()

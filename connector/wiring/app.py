@@ -1,0 +1,139 @@
+"""The service: the chosen stages of a configuration, each under a supervisor, and the port that is open before them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Self
+
+import structlog
+
+from connector.config import Config, catalogue
+from connector.errors import ConnectorError, Fatal
+from connector.kafka import topics
+from connector.observe.health import Server
+from connector.retry import Lasts, patiently
+from connector.wiring import capture, receive, send, trigger, write
+from connector.wiring.shared import Shared
+from connector.wiring.supervisor import Runner, Supervisor
+
+log = structlog.get_logger(__name__)
+
+STAGES = ("capture", "trigger", "send", "receive", "write")
+
+_BUILD: dict[str, Callable[[Shared], Runner]] = {
+    "capture": capture.build,
+    "trigger": trigger.build,
+    "send": send.build,
+    "write": write.build,
+}
+_LEAVE = 10.0  # seconds to leave the consumer groups after draining; past it Kafka finds out by itself
+
+
+class App:
+    """`async with App(config) as app: await app.run(stop)` on the running loop.
+
+    The port is open from the start. Each stage starts when Kafka has what it needs, and says so.
+
+    Raises:
+        Fatal: At start, when the port cannot be had.
+    """
+
+    def __init__(self, config: Config, stages: Collection[str] = STAGES) -> None:
+        self._shared = Shared(config)
+        self._config = config
+        self._stages = stages
+        cells = self._shared.cells
+        self._supervisors = [
+            Supervisor(name, lambda build=_BUILD[name]: build(self._shared), cells.at(f"kafka/{name}"))  # type: ignore[misc]
+            for name in stages
+            if name in _BUILD
+        ]
+        self._server: Server | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._shared.__aenter__()
+        try:
+            await self._open_port()
+        except BaseException:
+            await self._shared.__aexit__()
+            raise
+        self._running = asyncio.create_task(self._run_stages())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop(self._config.service.drain)
+
+    @property
+    def address(self) -> str:
+        """Where webhooks, /healthz, /readyz and /metrics are served, such as http://127.0.0.1:8080."""
+        return self._server.address if self._server else ""
+
+    async def ready(self) -> dict[str, bool]:
+        """Whether each stage can work as far as Kafka goes: Kafka answers, and the stage is a member of its group."""
+        answers = await self._shared.publisher.answers()
+        supervised = {supervisor.name: answers and supervisor.ready for supervisor in self._supervisors}
+        return {name: supervised.get(name, answers) for name in self._stages}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop` is set.
+
+        Raises:
+            CannotRestart: The process has to be started again.
+        """
+        if self._running is None:
+            raise Fatal("the service was not started")
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopping, self._running}, return_when=asyncio.FIRST_COMPLETED)
+            if self._running.done():
+                self._running.result()
+        finally:
+            stopping.cancel()
+
+    async def _open_port(self) -> None:
+        shared = self._shared
+        routes = receive.build(shared).routes() if "receive" in self._stages else []
+        self._server = Server(
+            self._config.service, routes, ready=self.ready, held=shared.cells.held, metrics=shared.metrics
+        )
+        await self._server.start()
+
+    async def _run_stages(self) -> None:
+        try:
+            await self._until_kafka_is_ready()
+            async with asyncio.TaskGroup() as group:
+                for supervisor in self._supervisors:
+                    group.create_task(supervisor.run())
+        except* ConnectorError as errors:
+            raise errors.exceptions[0] from None
+
+    async def _until_kafka_is_ready(self) -> None:
+        """Returns when Kafka takes records from us, and the topics are there as the configuration wants them."""
+        await self._until(lambda: patiently(self._shared.publisher.start, 0.0))
+        await self._until(lambda: topics.require(self._config.kafka, catalogue.topics_for(self._config)))
+
+    async def _until(self, step: Callable[[], Awaitable[None]]) -> None:
+        cell = self._shared.cells.at("kafka")
+        while True:
+            async with cell.turn():
+                try:
+                    await step()
+                except (Fatal, Lasts) as error:
+                    cell.hold(error, "configuration" if isinstance(error, Fatal) else "outage")
+                else:
+                    cell.works()
+                    return
+
+    async def _stop(self, drain: float) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        ending = [supervisor.stop(drain) for supervisor in self._supervisors]
+        if self._server is not None:
+            ending.append(self._server.stop())
+        try:
+            async with asyncio.timeout(drain + _LEAVE):
+                await asyncio.gather(*ending, return_exceptions=True)
+        except TimeoutError:
+            log.warning("not_drained_in_time", seconds=drain + _LEAVE)
+        await self._shared.__aexit__()

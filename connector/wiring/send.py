@@ -1,0 +1,31 @@
+"""Builds send from the configuration."""
+
+from functools import partial
+
+from connector.kafka.ledger import Ledger
+from connector.kafka.stage_worker import StageWorker
+from connector.stages.send import Send
+from connector.wiring.shared import Shared
+
+_IN_FLIGHT = 200  # invitations of a survey in memory: what two full calls of an account carry; the others are parked
+
+
+def build(shared: Shared) -> StageWorker:
+    """Reads the invitations."""
+    send = Send(
+        shared.config.pisano,
+        partial(Ledger.open, shared.config.kafka),
+        shared.http,
+        grace=shared.config.service.drain,
+        dead_letter=shared.letters("send").of_record,
+        metrics=shared.metrics,
+    )
+    return shared.worker(
+        "send",
+        [shared.topic("pisano.invitations")],
+        send.plan,
+        in_flight=_IN_FLIGHT,
+        settle=send.settle,
+        drains=False,
+        keeps_order=False,
+    )

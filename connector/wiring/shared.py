@@ -1,0 +1,103 @@
+"""What the stages of one process share: the clients, the metrics and the cells."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+import httpx
+
+from connector import salesforce
+from connector.cells import Cells
+from connector.config import ClientCredentials, Config
+from connector.kafka.awake import Awake
+from connector.kafka.cell_work import CellWork, Plan
+from connector.kafka.connection import Publisher
+from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.inbound import InRecord
+from connector.kafka.lots import Lots
+from connector.kafka.parking import Parking
+from connector.kafka.stage_worker import Settle, StageWorker, nothing
+from connector.observe.metrics import Metrics
+from connector.salesforce import RestClient, TokenSource
+
+
+class Shared:
+    """Made once a process; `async with` it. Nothing here waits for Kafka, Salesforce or Pisano to be there."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.cells = Cells(self.metrics.tell_held)
+        self.publisher = Publisher(config.kafka)
+        self.awake = Awake()
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.http = await self._resources.enter_async_context(httpx.AsyncClient())
+        self.tokens = _tokens(self.config, self.http)
+        settings = self.config.salesforce
+        self.rest = RestClient(
+            self.tokens,
+            self.http,
+            client_name=settings.client_name,
+            api_version=settings.rest_version,
+            calls_per_second=settings.calls_per_second,
+            timeout=settings.timeout,
+        )
+        self._resources.push_async_callback(self.publisher.stop)
+        for beside in (self.awake.run(), self.cells.say_what_is_held()):
+            self._resources.callback(asyncio.create_task(beside).cancel)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return self.config.kafka.topic_prefix + name
+
+    def letters(self, stage: str) -> DeadLetters:
+        """Makes the dead letters of a stage, and counts them."""
+        return DeadLetters(self.config.kafka, stage, lambda *labels: self.metrics.dead_letters.labels(*labels).inc())
+
+    def worker(
+        self,
+        name: str,
+        topics: list[str],
+        plan: Plan,
+        *,
+        in_flight: int,
+        settle: Settle = nothing,
+        drains: bool = True,
+        keeps_order: bool = True,
+    ) -> StageWorker:
+        """A worker of the stage `name`; see `StageWorker` and `Lots`."""
+        letters = self.letters(name)
+
+        async def bury(record: InRecord, reason: str, error: Exception) -> None:
+            await self.publisher.send(letters.of_record(record, reason, error))
+
+        lots = Lots(Parking(self.config.kafka, name, self.publisher.send), in_flight, keeps_order=keeps_order)
+        work = CellWork(name, plan, bury, self.cells, breaker=self.config.service.breaker.make)
+        options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
+        worker = StageWorker(name, self.config.kafka, topics, work, **options)
+        self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
+        self.metrics.lag.labels(name).set_function(lambda: worker.lag)
+        self.metrics.parked.labels(name).set_function(lambda: lots.count)
+        return worker
+
+
+def _tokens(config: Config, http: httpx.AsyncClient) -> TokenSource:
+    auth, login_url = config.salesforce.auth, config.salesforce.login_url
+    if isinstance(auth, ClientCredentials):
+        return salesforce.ClientCredentials(
+            http, login_url, client_id=auth.client_id, client_secret=auth.client_secret.get_secret_value()
+        )
+    return salesforce.JwtBearer(
+        http,
+        login_url,
+        client_id=auth.client_id,
+        username=auth.username,
+        private_key=auth.private_key.get_secret_value(),
+        audience=auth.audience,
+    )

@@ -1,0 +1,118 @@
+"""Keeps one stage at work: starts it, watches it, and starts it again after whatever ended it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from connector.cells import Cell
+from connector.errors import ConnectorError, Fatal, Retryable
+
+log = structlog.get_logger(__name__)
+
+_STARTED_WITHIN = 60.0  # seconds; a stage takes 3, and longer when Kafka's group is busy with a rebalance
+_ENDED_WITHIN = 10.0  # seconds for a stage that failed to leave its group; past it Kafka finds out by itself
+_LOOK = 1.0  # seconds between looks at whether the stage still lives
+
+
+class Runner(Protocol):
+    """What runs a stage: a StageWorker or a SharedWork."""
+
+    failure: asyncio.Future[None]
+
+    @property
+    def ready(self) -> bool: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self, drain: float) -> None: ...
+
+    def check(self) -> None: ...
+
+
+class CannotRestart(Retryable):
+    """What is left of a stage may still hold its partitions, so only a new process can take its place."""
+
+
+class Supervisor:
+    """`run` a stage until it is cancelled. `build()` makes a runner; `cell` is held while the stage cannot run."""
+
+    def __init__(self, name: str, build: Callable[[], Runner], cell: Cell) -> None:
+        self.name = name
+        self._build = build
+        self._cell = cell
+        self._runner: Runner | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the stage is at work."""
+        return self._runner is not None and self._runner.ready
+
+    async def run(self) -> None:
+        """Keeps the stage at work.
+
+        Raises:
+            CannotRestart: The process has to be started again.
+        """
+        while True:
+            async with self._cell.turn():
+                try:
+                    await self._start()
+                    self._cell.works()
+                    log.info("stage_started", stage=self.name)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the other stages go on
+                    self._hold(error)
+                    await self._end()
+                    continue
+            self._hold(await self._until_it_fails())
+            await self._end()
+
+    async def stop(self, drain: float) -> None:
+        """Drains the stage, for `drain` seconds at most."""
+        if self._runner is not None:
+            await self._runner.stop(drain)
+
+    async def _start(self) -> None:
+        self._runner = self._build()
+        try:
+            async with asyncio.timeout(_STARTED_WITHIN):
+                await self._runner.start()
+        except TimeoutError:
+            raise Retryable(f"{self.name} did not start within {_STARTED_WITHIN:g} s") from None
+
+    async def _until_it_fails(self) -> Exception:
+        assert self._runner is not None  # noqa: S101 - it was started
+        while True:
+            await asyncio.wait({self._runner.failure}, timeout=_LOOK)
+            try:
+                self._runner.check()
+                if self._runner.failure.done():
+                    self._runner.failure.result()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other stages go on
+                return error
+
+    def _hold(self, error: Exception) -> None:
+        if not isinstance(error, ConnectorError):
+            log.error("stage_failed_unexpectedly", stage=self.name, exc_info=error)
+        said = str(error) if isinstance(error, ConnectorError) else f"{type(error).__name__}: {error}"
+        self._cell.hold(
+            error if isinstance(error, ConnectorError) else Fatal(said),
+            "configuration" if isinstance(error, Fatal) else "outage",
+        )
+
+    async def _end(self) -> None:
+        """Ends what is left of a stage that failed."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        try:
+            async with asyncio.timeout(_ENDED_WITHIN):
+                with suppress(ConnectorError):
+                    await runner.stop(0.0)
+        except TimeoutError:
+            raise CannotRestart(
+                f"{self.name} failed ({self._cell.reason}), and what is left of it does not end. Start the service"
+                " again: what is not finished is delivered again."
+            ) from None

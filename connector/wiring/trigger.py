@@ -1,0 +1,27 @@
+"""Builds trigger from the configuration."""
+
+from connector.config import catalogue
+from connector.kafka.stage_worker import StageWorker
+from connector.salesforce import client_of
+from connector.stages.trigger import Trigger
+from connector.surveys.invitations import SurveyRule
+from connector.surveys.lookup import Lookup
+from connector.wiring.shared import Shared
+
+_IN_FLIGHT = 400  # records of a survey in memory: two full SOQL calls
+
+
+def build(shared: Shared) -> StageWorker:
+    """Reads every entity's topic."""
+    lookup = Lookup(shared.rest.select)
+    ours = shared.config.salesforce.client_name
+    trigger = Trigger(
+        [SurveyRule(name, survey, lookup) for name, survey in shared.config.surveys.items()],
+        shared.publisher.send,
+        shared.topic("pisano.invitations"),
+        ours=lambda origin: client_of(origin) == ours,
+        metrics=shared.metrics,
+    )
+    topics = [*catalogue.entity_topics(shared.config).values()]
+    # An invitation is a pure function of its change event, so the order of a survey's change events does not matter.
+    return shared.worker("trigger", topics, trigger.plan, in_flight=_IN_FLIGHT, keeps_order=False)

@@ -1,0 +1,36 @@
+"""Builds write from the configuration."""
+
+from collections.abc import AsyncIterator
+
+from connector.config import catalogue
+from connector.kafka.read_back import read_back
+from connector.kafka.stage_worker import StageWorker
+from connector.records import Write, read
+from connector.salesforce import CollectionWriter
+from connector.stages.write import WriteBack
+from connector.wiring.shared import Shared
+
+_IN_FLIGHT = 400  # answers of a rule in memory: two full collections calls
+
+
+def build(shared: Shared) -> StageWorker:
+    """Reads the feedback."""
+    config, topic = shared.config, shared.topic("salesforce.writes")
+
+    async def writes(partition: int) -> AsyncIterator[Write]:
+        async for record in read_back(config.kafka, topic, partition):
+            if record.value is not None:
+                yield read(Write, record.value)
+
+    write = WriteBack(
+        config.feedback,
+        CollectionWriter(shared.rest, batch=config.salesforce.write_batch, sure=shared.awake.sure),
+        shared.publisher.send,
+        topic,
+        read_writes=writes,
+        kept=catalogue.retention(config.kafka, "salesforce.writes"),
+        metrics=shared.metrics,
+    )
+    return shared.worker(
+        "write", [shared.topic("pisano.feedback")], write.plan, in_flight=_IN_FLIGHT, settle=write.forget
+    )

@@ -1,0 +1,120 @@
+"""Cells: a failure holds one cell, which is probed at growing intervals and goes on by itself."""
+
+import asyncio
+from itertools import pairwise
+
+from helpers.simulated_loop import simulate
+
+from connector.cells import FIRST_PROBE, LONGEST_PROBE, Breaker, Cells
+from connector.errors import Fatal
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_a_held_cell_is_probed_at_growing_intervals_and_released_by_what_works() -> None:
+    """Only one probe at a time, in the order of those who wait; the others go on at once when it works."""
+
+    async def play() -> tuple[list[tuple[int, float]], float]:
+        cell = Cells().at("write/detractor")
+        cell.hold(Fatal("no such field"), "configuration")
+        tries: list[tuple[int, float]] = []
+
+        async def work(number: int) -> None:
+            while True:
+                async with cell.turn():
+                    tries.append((number, now()))
+                    if now() > 100:
+                        cell.works()
+                        return
+                    cell.hold(Fatal("no such field"), "configuration")
+
+        await asyncio.gather(*(work(number) for number in range(3)))
+        return tries, now()
+
+    tries, ended = simulate(play())
+    assert [at for _, at in tries][:5] == [5, 15, 35, 75, 155]
+    assert ended == 155, "who waited goes on as soon as a probe worked"
+    assert len(tries) == 7
+
+
+def test_probes_come_every_five_minutes_in_the_long_run() -> None:
+    async def play() -> list[float]:
+        cell, tries = Cells().at("send/main"), []
+        cell.hold(Fatal("the token is refused"), "configuration")
+        while len(tries) < 20:
+            async with cell.turn():
+                tries.append(now())
+        return tries
+
+    tries = simulate(play())
+    assert tries[0] == FIRST_PROBE
+    assert {later - earlier for earlier, later in pairwise(tries[10:])} == {LONGEST_PROBE}
+
+
+def test_a_held_parent_holds_its_children_and_no_other_cell() -> None:
+    """One probe for all children; what works for one of them releases the parent."""
+
+    async def play() -> tuple[list[str], dict[str, str]]:
+        cells, done = Cells(), []
+        cells.at("send/main").hold(Fatal("refused", whole=True), "configuration")
+
+        async def work(name: str) -> None:
+            async with cells.at(name).turn():
+                done.append(f"{name} at {now():g}")
+                await asyncio.sleep(1)
+                cells.at(name).works()
+
+        await asyncio.gather(*map(work, ("send/main/a", "send/main/b", "send/other/a")))
+        return done, cells.held()
+
+    assert simulate(play()) == (["send/other/a at 0", "send/main/a at 5", "send/main/b at 6"], {})
+
+
+def test_a_child_that_stays_at_fault_does_not_spin_when_its_parent_is_probed_by_it() -> None:
+    async def play() -> int:
+        cells, tries = Cells(), 0
+        parent, child = cells.at("send/main"), cells.at("send/main/a")
+        parent.hold(Fatal("refused", whole=True), "configuration")
+        while now() < 3600:
+            async with child.turn():
+                tries += 1
+                child.hold(Fatal("no such campaign"), "configuration")
+        return tries
+
+    assert simulate(play()) < 25
+
+
+def test_a_waiter_that_is_cancelled_leaves_its_turn_to_the_next() -> None:
+    async def play() -> float:
+        cell = Cells().at("trigger/a")
+        cell.hold(Fatal("no"), "configuration")
+
+        async def work() -> float:
+            async with cell.turn():
+                return now()
+
+        first, second = asyncio.create_task(work()), asyncio.create_task(work())
+        await asyncio.sleep(1)
+        first.cancel()
+        return await second
+
+    assert simulate(play()) == FIRST_PROBE
+
+
+def test_the_breaker_tells_a_flood_from_single_refusals() -> None:
+    breaker = Breaker(run=3, share=0.5, of=10)
+    assert [breaker.refused() for _ in range(4)] == [False, False, False, True]
+    breaker.reset()
+    told = []
+    for _ in range(6):  # two of three are refused, never more than two in a row
+        told += [breaker.refused(), breaker.refused()]
+        breaker.passed()
+    assert any(told)
+    assert not any(told[:6])
+    quiet = Breaker(run=3, share=0.5, of=10)
+    for _ in range(100):
+        assert not quiet.refused()
+        quiet.passed()
+        quiet.passed()
