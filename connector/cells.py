@@ -6,9 +6,11 @@ probed at growing intervals with one piece of work, and goes on by itself as soo
 """
 
 import asyncio
+from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Literal, NoReturn
 
 import structlog
@@ -22,6 +24,13 @@ _SAY_AGAIN = 60.0  # seconds between two lines about the same held cell
 
 Kind = Literal["configuration", "outage", "dead_letters"]
 Told = Callable[[str, Kind, bool], None]
+
+_tickets = count()  # only an order: nothing of one loop or process is kept in it
+
+
+def next_ticket() -> int:
+    """A ticket behind all earlier ones."""
+    return next(_tickets)
 
 
 class Cell:
@@ -40,7 +49,7 @@ class Cell:
         self._next_probe = 0.0
         self._at_least = 0.0
         self._probing = False
-        self._waiting: deque[object] = deque()
+        self._waiting: list[int] = []  # tickets, the oldest first
         self._changed = asyncio.Event()
 
     @property
@@ -74,12 +83,13 @@ class Cell:
             self.parent.works()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, ticket: int | None = None) -> AsyncIterator[None]:
         """Waits until work may be tried: at once while nothing is held, else as the only probe and when it is due.
 
-        Who waits longest is the next probe, so the order of a cell's work stays.
+        The lowest ticket is the next probe, and the others follow in their order. Work that is tried again keeps its
+        ticket, and with it its place.
         """
-        probed = await self._turn()
+        probed = await self._turn(next_ticket() if ticket is None else ticket)
         try:
             yield
         finally:
@@ -87,26 +97,25 @@ class Cell:
                 probed._probing = False
                 probed._postpone()
 
-    async def _turn(self) -> "Cell | None":
+    async def _turn(self, ticket: int) -> "Cell | None":
         while holder := self.holder:
-            if await holder._may_probe():
+            if await holder._may_probe(ticket):
                 return holder
         return None
 
-    async def _may_probe(self) -> bool:
+    async def _may_probe(self, ticket: int) -> bool:
         """True when the caller is the probe now; False when the cell is not held any more."""
-        ticket = object()
-        self._waiting.append(ticket)
+        insort(self._waiting, ticket)
         try:
-            while self.reason is not None:
+            while self.reason is not None or self._waiting[0] != ticket:
                 pause = self._next_probe - asyncio.get_running_loop().time()
-                first = self._waiting[0] is ticket and not self._probing
-                if first and pause <= 0:
+                first = self._waiting[0] == ticket and not self._probing
+                if self.reason is not None and first and pause <= 0:
                     self._probing = True
                     return True
                 self._changed.clear()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(pause if first else None):
+                    async with asyncio.timeout(pause if first and self.reason is not None else None):
                         await self._changed.wait()
             return False
         finally:
@@ -114,11 +123,13 @@ class Cell:
             self._wake()
 
     def _postpone(self) -> None:
-        longest = LONGEST_IN_OUTAGE if self.kind == "outage" else LONGEST_PROBE
-        pause = min(longest, FIRST_PROBE * 2.0 ** min(self._probes, 10))
-        self._next_probe = asyncio.get_running_loop().time() + max(pause, self._at_least)
+        self._next_probe = asyncio.get_running_loop().time() + self._pause()
         self._probes += 1
         self._wake()
+
+    def _pause(self) -> float:
+        longest = LONGEST_IN_OUTAGE if self.kind == "outage" else LONGEST_PROBE
+        return max(self._at_least, min(longest, FIRST_PROBE * 2.0 ** min(self._probes, 10)))
 
     def _wake(self) -> None:
         self._changed.set()

@@ -18,10 +18,10 @@ from connector.config.types import Name, Text, Timeout, Whole
 class DeadLetterBreaker(Model):
     """When a stage holds a survey, an account or a rule instead of making more dead letters of its records."""
 
-    run: Annotated[Whole, Field(ge=1)] = 50
+    run: Annotated[Whole, Field(ge=1, le=100_000)] = 50
     """More dead letters than this in a row: bad records come one by one, fifty in a row have one cause."""
 
-    share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    share: Annotated[float, Field(ge=0.1, le=1)] = 0.8
     """More than this share of the last 200: a few good ones between them do not hide a fault of the whole."""
 
     def make(self) -> Breaker:

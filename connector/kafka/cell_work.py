@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from connector.cells import Breaker, Cell, Cells
+from connector.cells import Breaker, Cell, Cells, next_ticket
 from connector.errors import ConnectorError, Fatal, Rejected
 from connector.kafka.inbound import InRecord
 from connector.retry import PATIENCE, Lasts, patiently
@@ -63,13 +63,14 @@ class CellWork:
 
     async def finish(self, record: InRecord, cell: str, work: Work) -> None:
         """Returns when the work is done or the record is a dead letter, however long the cell is held until then."""
-        while not await self.tried(record, cell, work):
-            pass
+        done, ticket = False, next_ticket()
+        while not done:
+            async with self.cell(cell).turn(ticket):
+                done = await self._try(record, cell, work)
 
     async def tried(self, record: InRecord, cell: str, work: Work) -> bool:
-        """One try, when it is its turn. False when the cell is held now and the work is still to be done."""
-        async with self.cell(cell).turn():
-            return await self._try(record, cell, work)
+        """One try. False when the cell is held, before it or by it, and the work is still to be done."""
+        return self.cell(cell).holder is None and await self._try(record, cell, work)
 
     async def _try(self, record: InRecord, name: str, work: Work) -> bool:
         cell = self.cell(name)

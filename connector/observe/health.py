@@ -31,7 +31,7 @@ class Server:
     """
 
     def __init__(
-        self, service: Service, routes: Iterable[web.RouteDef], *, ready: Ready, held: Held, metrics: Metrics
+        self, service: Service, routes: Iterable[web.RouteDef], *, ready: Ready, metrics: Metrics, held: Held = dict
     ) -> None:
         self._service = service
         self._ready = ready

@@ -112,6 +112,23 @@ async def metric(app: App, name: str) -> float:
     return next(float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(f"{name} "))
 
 
+async def held(app: App) -> dict[str, str]:
+    """Which cells are held and why, as /readyz tells it."""
+    async with plain_http() as http:
+        page = (await http.get(f"{app.address}/readyz")).json()
+    return dict(page.get("held", {}))
+
+
+async def why_held(config: Config, stages: Collection[str]) -> dict[str, str]:
+    """Runs the stages until a cell of theirs is held; which and why."""
+    async with App(config, stages) as app:
+
+        async def besides_kafka() -> dict[str, str]:
+            return {cell: reason for cell, reason in (await held(app)).items() if not cell.startswith("kafka")}
+
+        return await until(besides_kafka)
+
+
 async def in_flight(app: App, stage: str) -> int:
     """How many records a stage works on now."""
     return int(await metric(app, f'connector_in_flight{{stage="{stage}"}}'))

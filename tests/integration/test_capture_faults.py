@@ -10,6 +10,7 @@ from helpers.captured import CASES, captured, events, subjects
 from helpers.service import running_app
 from helpers.waiting import until
 
+from connector.cells import Cell
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 ONLY = ["capture"]
@@ -29,8 +30,9 @@ PASSING = [  # salesforce §A4: what is retried, with the status that each may c
 
 
 @pytest.fixture
-def no_pauses() -> Any:
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Salesforce asks for pauses of minutes; here each pause is none."""
+    monkeypatch.setattr(Cell, "_pause", lambda _: 0.0)
     with stamina.set_testing(True, attempts=100):
         yield
 
@@ -64,7 +66,10 @@ async def test_an_outage_is_not_a_line_for_every_try(sf: SalesforceDouble, captu
             await until(lambda: captured(setup.kafka, 1))
     assert not sf.faults.waiting
     # What stamina says is replaced in the service: tests/unit/test_logs.py.
-    assert [line["event"] for line in logged if line["event"] != "stamina.retry_scheduled"] == ["no_position_yet"]
+    assert [line["event"] for line in logged if line["event"] != "stamina.retry_scheduled"] == [
+        "stage_started",
+        "no_position_yet",
+    ]
 
 
 @pytest.mark.usefixtures("no_pauses")

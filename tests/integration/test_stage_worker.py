@@ -30,7 +30,7 @@ def kafka(bootstrap_servers: str, unique: str) -> Kafka:
 
 @asynccontextmanager
 async def working(
-    kafka: Kafka, handle: Handle, *, in_flight: int = 100, drain: float = 10.0
+    kafka: Kafka, handle: Handle, *, in_flight: int = 100, drain: float = 10.0, cells: Cells | None = None
 ) -> AsyncIterator[StageWorker]:
     """A worker of the group `stage` on the topic `in`; its dead letters go to `connector.deadletters`."""
     publisher = Publisher(kafka)
@@ -40,7 +40,7 @@ async def working(
     async def bury(record: InRecord, reason: str, error: Exception) -> None:
         await publisher.send(letters.of_record(record, reason, error))
 
-    work = CellWork("stage", alone(handle), bury, Cells())
+    work = CellWork("stage", alone(handle), bury, cells or Cells())
     worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=in_flight)
     await worker.start()
     try:
@@ -130,7 +130,7 @@ async def test_an_outage_holds_the_record_and_fills_no_dead_letters(kafka: Kafka
     assert await committed(kafka) == 2
 
 
-async def test_what_only_a_person_can_mend_ends_the_worker_and_loses_nothing(kafka: Kafka) -> None:
+async def test_what_only_a_person_can_mend_holds_the_cell_and_loses_nothing(kafka: Kafka) -> None:
     topic = await topics.create(kafka, "in")
     await topics.produce(kafka, topic, [b"0", b"1"])
 
@@ -138,10 +138,10 @@ async def test_what_only_a_person_can_mend_ends_the_worker_and_loses_nothing(kaf
         if record.value == b"1":
             raise Fatal("the user has no rights")
 
-    async with working(kafka, refuse) as worker:
-        await until(worker.failure.done)
-        with pytest.raises(Fatal, match="no rights"):
-            worker.failure.result()
+    cells = Cells()
+    async with working(kafka, refuse, cells=cells, drain=0.1):
+        await until(cells.held)
+        assert cells.held() == {"stage/all": "the user has no rights"}
     assert await committed(kafka) == 1
     handled: list[bytes | None] = []
 

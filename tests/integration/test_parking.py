@@ -1,0 +1,199 @@
+"""Cells on a real broker: what is held waits on connector.parked, in order, and costs the other cells nothing."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+from helpers import topics
+from helpers.waiting import until
+
+from connector.cells import Breaker, Cell, Cells
+from connector.config import Kafka
+from connector.errors import Fatal, Rejected, Retryable
+from connector.kafka.cell_work import CellWork, Work
+from connector.kafka.connection import Publisher
+from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.inbound import InRecord
+from connector.kafka.lots import Lots
+from connector.kafka.parking import Parking
+from connector.kafka.stage_worker import StageWorker
+
+
+@pytest.fixture
+def kafka(bootstrap_servers: str, unique: str) -> Kafka:
+    return Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
+
+
+@pytest.fixture(autouse=True)
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A held cell is probed ten times a second."""
+    monkeypatch.setattr(Cell, "_pause", lambda _: 0.1)
+
+
+class Other:
+    """The other side: `refuses` raises what a cell's work meets; `done` is what went through, by cell, in order."""
+
+    def __init__(self) -> None:
+        self.refuses: dict[str, Callable[[int], Exception | None]] = {}
+        self.done: defaultdict[str, list[int]] = defaultdict(list)
+        self.tries: defaultdict[str, int] = defaultdict(int)
+        self.pauses: dict[str, asyncio.Event] = {}
+
+    def plan(self, record: InRecord) -> Mapping[str, Work]:
+        """A record such as b"a,b 17" has work for the cells a and b."""
+        cells, _, number = (record.value or b"").decode().partition(" ")
+        return {cell: partial(self.work, cell, int(number)) for cell in cells.split(",")}
+
+    async def work(self, cell: str, number: int) -> None:
+        self.tries[cell] += 1
+        if pause := self.pauses.get(cell):
+            await pause.wait()
+        if error := self.refuses.get(cell, lambda _: None)(number):
+            raise error
+        self.done[cell].append(number)
+
+
+@asynccontextmanager
+async def working(
+    kafka: Kafka, other: Other, *, in_flight: int = 100, cells: Cells | None = None, breaker: Breaker | None = None
+) -> AsyncIterator[StageWorker]:
+    publisher = Publisher(kafka)
+    await publisher.start()
+    letters = DeadLetters(kafka, "stage", lambda *_: None)
+
+    async def bury(record: InRecord, reason: str, error: Exception) -> None:
+        await publisher.send(letters.of_record(record, reason, error))
+
+    work = CellWork("stage", other.plan, bury, cells or Cells(), breaker=lambda: breaker or Breaker(), patience=1.0)
+    lots = Lots(Parking(kafka, "stage", publisher.send), in_flight)
+    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=in_flight, lots=lots)
+    await worker.start()
+    try:
+        await until(lambda: worker.ready)
+        yield worker
+    finally:
+        await worker.stop(5.0)
+        await publisher.stop()
+
+
+async def prepared(kafka: Kafka) -> str:
+    await topics.create(kafka, "connector.deadletters")
+    await topics.create(kafka, "connector.parked")
+    return await topics.create(kafka, "in")
+
+
+async def committed(kafka: Kafka) -> int:
+    return (await topics.committed(kafka, "stage")).get((kafka.topic_prefix + "in", 0), 0)
+
+
+def records(cells: str, *numbers: int) -> list[bytes]:
+    return [f"{cells} {number}".encode() for number in numbers]
+
+
+async def test_a_held_cell_waits_in_order_and_the_other_cells_of_its_records_go_on(kafka: Kafka) -> None:
+    """The partition is committed past what waits, and whatever was held is done once it is mended."""
+    topic, other, cells = await prepared(kafka), Other(), Cells()
+    other.refuses["a"] = lambda _: Fatal("the field Branch__c is hidden")
+    async with working(kafka, other, cells=cells):
+        await topics.produce(kafka, topic, records("a,b", *range(300)))
+        await until(lambda: len(other.done["b"]) == 300)
+        await until(lambda: committed_is(kafka, 300))
+        assert cells.held() == {"stage/a": "the field Branch__c is hidden"}
+        assert other.done["a"] == []
+        assert other.tries["a"] < 150, "what is held is probed, not tried one by one"
+        del other.refuses["a"]
+        await until(lambda: len(other.done["a"]) == 300)
+        await topics.produce(kafka, topic, records("a,b", *range(300, 310)))
+        await until(lambda: len(other.done["a"]) == 310)
+        assert cells.held() == {}
+    assert other.done["a"] == sorted(other.done["a"])
+    assert other.done["b"] == list(range(310)), "nothing of a healthy cell is done twice"
+
+
+async def committed_is(kafka: Kafka, offset: int) -> bool:
+    return await committed(kafka) == offset
+
+
+async def test_what_is_parked_outlives_the_worker(kafka: Kafka) -> None:
+    """The next worker works it off where no new record comes, and once only."""
+    topic, other = await prepared(kafka), Other()
+    other.refuses["a"] = lambda _: Fatal("no such campaign")
+    await topics.produce(kafka, topic, records("a", *range(50)))
+    async with working(kafka, other):
+        await until(lambda: committed_is(kafka, 50))
+    assert other.done["a"] == []
+    async with working(kafka, other):
+        await until(lambda: other.tries["a"])
+    del other.refuses["a"]
+    async with working(kafka, other):
+        await until(lambda: len(other.done["a"]) == 50)
+        await asyncio.sleep(0)
+    assert other.done["a"] == list(range(50))
+    tries = other.tries["a"]
+    async with working(kafka, other):
+        await topics.produce(kafka, topic, records("a", 50))
+        await until(lambda: len(other.done["a"]) == 51)
+    assert other.tries["a"] == tries + 1, "what was worked off is not worked off again"
+
+
+async def test_an_older_record_that_fails_late_is_parked_before_the_newer_ones(kafka: Kafka) -> None:
+    """Its call was under way when the cell was held; else an older answer would be stored over a newer one."""
+    topic, other = await prepared(kafka), Other()
+    late = other.pauses["a"] = asyncio.Event()
+    async with working(kafka, other, in_flight=3) as worker:
+        await topics.produce(kafka, topic, records("a", 0, 1, 2))
+        await until(lambda: other.tries["a"] == 3)
+        other.refuses["a"] = lambda _: Fatal("no rights")
+        await topics.produce(kafka, topic, records("a", *range(3, 20)))
+        await until(lambda: worker.in_flight == 20)
+        late.set()
+        await until(lambda: committed_is(kafka, 20))
+        del other.refuses["a"]
+        await until(lambda: len(other.done["a"]) == 20)
+    assert other.done["a"] == list(range(20))
+
+
+async def test_an_outage_that_lasts_holds_the_cell_and_fills_no_dead_letters(kafka: Kafka) -> None:
+    topic, other, cells = await prepared(kafka), Other(), Cells()
+    other.refuses["a"] = lambda _: Retryable("503", retry_after=0.05)
+    async with working(kafka, other, cells=cells):
+        await topics.produce(kafka, topic, records("a,b", *range(40)))
+        await until(cells.held)
+        await until(lambda: committed_is(kafka, 40))
+        del other.refuses["a"]
+        await until(lambda: len(other.done["a"]) == 40)
+    assert await topics.read(kafka, "connector.deadletters") == []
+
+
+async def test_a_flood_of_dead_letters_holds_the_cell_instead(kafka: Kafka) -> None:
+    """A single one is a dead letter. Each probe of a flood costs one more, until one goes through."""
+    topic, other, cells = await prepared(kafka), Other(), Cells()
+    other.refuses["a"] = lambda number: Rejected("REQUIRED_FIELD_MISSING") if number >= 10 else None
+    async with working(kafka, other, cells=cells, breaker=Breaker(run=5)):
+        await topics.produce(kafka, topic, records("a", *range(200)))
+        await until(cells.held)
+        assert "too many" in cells.held()["stage/a"]
+        del other.refuses["a"]
+        await until(lambda: not cells.held())
+        letters = len(await topics.read(kafka, "connector.deadletters"))
+        await until(lambda: len(other.done["a"]) == 200 - letters)
+    assert 5 <= letters < 50
+
+
+async def test_five_thousand_that_wait_do_not_hold_up_one(kafka: Kafka) -> None:
+    """The cell that is full is parked; the other one's record is begun within seconds."""
+    topic, other = await prepared(kafka), Other()
+    slow = other.pauses["mass"] = asyncio.Event()
+    async with working(kafka, other, in_flight=50):
+        await topics.produce(kafka, topic, [*records("mass", *range(5_000)), *records("urgent", 1)])
+        began = time.monotonic()
+        await until(lambda: other.done["urgent"])
+        assert time.monotonic() - began < 30
+        assert other.tries["mass"] == 50, "what waits takes no more memory than its room"
+        slow.set()
+        await until(lambda: len(other.done["mass"]) == 5_000)
+    assert other.done["mass"] == list(range(5_000))
