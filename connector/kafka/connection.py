@@ -117,12 +117,17 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """Connects."""
-        self._producer = AIOKafkaProducer(
+        """Connects. From then on it takes records."""
+        producer = AIOKafkaProducer(
             **client_settings(self._kafka), enable_idempotence=True, max_request_size=_LARGEST_REQUEST
         )
-        with translated():
-            await self._producer.start()
+        try:
+            with translated():
+                await producer.start()
+        except BaseException:
+            await close(producer)
+            raise
+        self._producer = producer
 
     async def stop(self) -> None:
         """Flushes and disconnects. What Kafka has not taken by then, nobody was told to be stored."""

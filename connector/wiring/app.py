@@ -7,8 +7,9 @@ from typing import Self
 import structlog
 
 from connector.config import Config, catalogue
-from connector.errors import ConnectorError, Fatal
+from connector.errors import ConnectorError, Fatal, Retryable
 from connector.kafka import topics
+from connector.kafka.connection import client_settings
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
 from connector.wiring import capture, receive, send, trigger, write
@@ -34,7 +35,7 @@ class App:
     The port is open from the start. Each stage starts when Kafka has what it needs, and says so.
 
     Raises:
-        Fatal: At start, when the port cannot be had.
+        Fatal: At start, when the port cannot be had, or a certificate or key file is of no use.
     """
 
     def __init__(self, config: Config, stages: Collection[str] = STAGES) -> None:
@@ -51,8 +52,9 @@ class App:
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._shared.__aenter__()
+        client_settings(self._config.kafka)  # whatever is wrong with its files is said before anything starts
         try:
+            await self._shared.__aenter__()
             await self._open_port()
         except BaseException:
             await self._shared.__aexit__()
@@ -86,7 +88,8 @@ class App:
         try:
             await asyncio.wait({stopping, self._running}, return_when=asyncio.FIRST_COMPLETED)
             if self._running.done():
-                self._running.result()
+                self._running.result()  # without an error no stage has to be kept at work: receive is alone
+            await stopping
         finally:
             stopping.cancel()
 
@@ -108,9 +111,9 @@ class App:
             raise errors.exceptions[0] from None
 
     async def _until_kafka_is_ready(self) -> None:
-        """Returns when Kafka takes records from us, and the topics are there as the configuration wants them."""
-        await self._until(lambda: patiently(self._shared.publisher.start, 0.0))
+        """Returns when the topics are there as the configuration wants them, and Kafka takes records from us."""
         await self._until(lambda: topics.require(self._config.kafka, catalogue.topics_for(self._config)))
+        await self._until(lambda: patiently(self._shared.publisher.start, 0.0))
 
     async def _until(self, step: Callable[[], Awaitable[None]]) -> None:
         cell = self._shared.cells.at("kafka")
@@ -119,7 +122,8 @@ class App:
                 try:
                     await step()
                 except (Fatal, Lasts) as error:
-                    cell.hold(error, "configuration" if isinstance(error, Fatal) else "outage")
+                    is_away = isinstance(error, Lasts) or isinstance(error.__cause__, Retryable)
+                    cell.hold(error, "outage" if is_away else "configuration")
                 else:
                     cell.works()
                     return

@@ -1,10 +1,17 @@
-"""What a person has to mend is one clear message and exit code 2, never a traceback."""
+"""What a person has to mend is one clear message, never a traceback.
+
+A file that nobody can run ends the process with exit code 2, before anything has started. Everything else holds what it
+concerns: the process lives, says what it waits for, and heeds SIGTERM.
+"""
 
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE, until
 
 from connector.sandbox.doubles.pisano import PisanoDouble
@@ -51,9 +59,54 @@ def refused(*arguments: str, environ: dict[str, str]) -> str:
     return "\n".join(messages)
 
 
-@pytest.mark.parametrize("arguments", [("run",), ("topics", "apply")])
-def test_a_broker_that_does_not_answer(arguments: tuple[str, ...]) -> None:
-    said = refused(*arguments, str(EXAMPLE), environ=environment())
+@asynccontextmanager
+async def holding(file: Path, environ: dict[str, str], log: Path) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """`connector run`, and what it says once it holds something; at the end SIGTERM ends it at once and quietly."""
+    process = _started(file, environ, log)
+
+    async def says() -> str:
+        await until(lambda: process.poll() is not None or "cell_held" in _said(log))
+        assert process.poll() is None, _said(log)
+        return _said(log)
+
+    try:
+        yield says
+        process.send_signal(signal.SIGTERM)
+        await until(lambda: process.poll() is not None, within=15)
+        assert process.returncode == 0, _said(log)
+        for unwanted in ("Traceback", "hunter2", "never retrieved", "was destroyed"):
+            assert unwanted not in _said(log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _started(file: Path, environ: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "from connector.cli import main; main()", "run", str(file)]
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, env=environ)  # noqa: S603
+
+
+def _said(log: Path) -> str:
+    return log.read_text()
+
+
+async def test_a_broker_that_does_not_answer_is_waited_for_with_the_port_open(tmp_path: Path) -> None:
+    async with holding(EXAMPLE, environment(), tmp_path / "log") as says:
+        said = await says()
+        assert f"no Kafka broker answers at {NOWHERE}" in said
+        assert "Check kafka.bootstrap_servers" in said
+        address = re.search(r"http://127.0.0.1:[0-9]+", said)
+        assert address, "the port is open, and said"
+        async with plain_http() as http:
+            assert (await http.get(f"{address[0]}/healthz")).status_code == 200
+            ready = await http.get(f"{address[0]}/readyz")
+        assert ready.status_code == 503
+        assert "no Kafka broker answers" in ready.json()["held"]["kafka"]
+
+
+def test_topics_that_no_broker_takes() -> None:
+    said = refused("topics", "apply", str(EXAMPLE), environ=environment())
     assert f"no Kafka broker answers at {NOWHERE}" in said
     assert "Check kafka.bootstrap_servers" in said
 
@@ -73,7 +126,7 @@ def test_a_listener_that_speaks_something_else(
 ) -> None:
     """What the broker says is in the message: aiokafka itself would only say that it cannot connect."""
     file = _prefixed(tmp_path, unique, settings)
-    said = refused("run", str(file), environ=environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers))
+    said = refused("topics", "apply", str(file), environ=environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers))
     assert f"no Kafka broker answers at {bootstrap_servers}: " in said
     assert reason in said
     assert "security_protocol and the SASL and TLS settings" in said
@@ -93,21 +146,25 @@ def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(tmp_path: Path) ->
     assert "without a passphrase" in said
 
 
-def test_topics_that_are_missing(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
-    said = refused(
-        "run", str(_prefixed(tmp_path, unique)), environ=environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
-    )
-    assert f"{unique}pisano.attempts" in said
-    assert "connector topics apply" in said
+async def test_topics_that_are_missing(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
+    """The service goes on by itself once they are there."""
+    file, environ = _prefixed(tmp_path, unique), environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
+    async with holding(file, environ, tmp_path / "log") as says:
+        said = await says()
+        assert f"{unique}pisano.attempts" in said
+        assert "connector topics apply" in said
+        await asyncio.to_thread(_apply, file, environ)
+        await until(lambda: '"stage": "write"' in _said(tmp_path / "log"))
 
 
 async def test_a_wrong_salesforce_secret(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
     async with SalesforceDouble() as salesforce:
-        said = await _refused_by(
-            tmp_path, unique, KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers, SF_LOGIN_URL=salesforce.login_url
-        )
+        file, environ = _prefixed(tmp_path, unique), environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
+        environ |= {"SF_LOGIN_URL": salesforce.login_url}
+        _apply(file, environ)
+        async with holding(file, environ, tmp_path / "log") as says:
+            assert "invalid_client" in await says()
         assert len(salesforce.tokens) == 0
-    assert re.search(r"invalid_client", said)
 
 
 async def test_a_wrong_pisano_secret(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
@@ -122,12 +179,12 @@ async def test_a_wrong_pisano_secret(bootstrap_servers: str, unique: str, tmp_pa
             "PISANO_BASE_URL": pisano.base_url,
         }
         _apply(file, environ)
-        refusal = asyncio.create_task(asyncio.to_thread(refused, "run", str(file), environ=environ))
-        await until(lambda: refusal.done() or salesforce.streams)
-        contact = salesforce.create("Contact", {"LastName": "Kaya", "Email": "bora@example.com"})
-        case = salesforce.create("Case", {"ContactId": contact})
-        salesforce.update("Case", case, {"Status": "Closed"})
-        said = await refusal
+        async with holding(file, environ, tmp_path / "log") as says:
+            await until(lambda: salesforce.streams)
+            contact = salesforce.create("Contact", {"LastName": "Kaya", "Email": "bora@example.com"})
+            case = salesforce.create("Case", {"ContactId": contact})
+            salesforce.update("Case", case, {"Status": "Closed"})
+            said = await says()
     assert "fetching a token: Pisano answered 401" in said
     assert "Check the credentials of this account" in said
 

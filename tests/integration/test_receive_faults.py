@@ -153,6 +153,10 @@ async def _is(look: Callable[[], Awaitable[object]], wanted: object) -> bool:
     return await look() == wanted
 
 
+async def is_ready(app: App) -> bool:
+    return all((await app.ready()).values())
+
+
 async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_more_is_taken(
     own_broker: LocalBroker, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +164,7 @@ async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_mo
     monkeypatch.setattr(health, "_ANSWERED_WITHIN", PATIENCE)  # so that it cannot be what ends the idle ones in time
     async with AsyncExitStack() as running:
         app = await running.enter_async_context(App(setup.config, ["receive"]))
+        await until(lambda: is_ready(app))
         async with Connection(app.address) as begun, Connection(app.address), httpx.AsyncClient() as idle:
             with frozen(own_broker):
                 await begun.say(*ALLOWED, f"Content-Length: {len(answer(10))}", "", body=answer(10))
