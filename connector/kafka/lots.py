@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 
 from faust.types import TP
 
@@ -11,6 +12,7 @@ from connector.kafka.ordered import OrderedAcks
 from connector.kafka.parking import Lot, Parking
 
 _COMING = 10_000  # records on their way to a lot; past it the stage waits for Kafka to take them
+_OLDER_WITHIN = 60.0  # seconds for work under way to end or to be parked; a failure is waited out for 30 s
 
 
 class Lots:
@@ -88,9 +90,11 @@ class Lots:
 
     async def _older_have_ended(self, partition: TP, cell: str, offset: int) -> None:
         under_way = self._direct[partition, cell]
-        while under_way and next(iter(under_way)) < offset:
-            self._ended.clear()
-            await self._ended.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OLDER_WITHIN):
+                while under_way and next(iter(under_way)) < offset:
+                    self._ended.clear()
+                    await self._ended.wait()
 
     def forget(self, partition: TP) -> None:
         """The partition is another worker's."""

@@ -10,9 +10,10 @@ from connector.salesforce.change_events import (
 )
 from connector.salesforce.errors import PositionLost
 from connector.salesforce.pubsub import Batch, PubSubClient, RawEvent
+from connector.salesforce.record_write import RecordWrite
 from connector.salesforce.rest import RestClient, Result
 from connector.salesforce.schemas import EventSchema, parse_schema
-from connector.salesforce.writer import CollectionWriter, RecordWrite
+from connector.salesforce.writer import CollectionWriter
 
 __all__ = [
     "Batch",

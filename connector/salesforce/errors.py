@@ -21,6 +21,29 @@ _SECONDS = 5.0  # a burst of parallel calls, a lock or a restart of theirs passe
 _MINUTE = 60.0  # others must let go of a connection first
 _LONG = 300.0  # a daily allowance, storage or maintenance: nothing changes for minutes to hours
 
+_LOCKED_FOR = 120.0  # seconds: an approval process ends when a person decides; nothing is gained by asking often
+
+# A lock may travel in any code and wording: triggers and flows wrap it in codes of their own (salesforce §D4, and
+# public reports since 2021).
+_LOCK_WORDS = (
+    "unable_to_lock_row",
+    "unable to obtain exclusive access",
+    "record currently unavailable",
+    "being modified by another user",
+    "row lock",
+)
+# Governor limits of one transaction, which a batch of records shares: a smaller batch may pass.
+_GOVERNOR_WORDS = (
+    "limitexception",
+    "too many soql",
+    "too many dml",
+    "too many query rows",
+    "too many future calls",
+    "too many queueable",
+    "apex cpu time limit",
+    "apex heap size",
+    "too many callouts",
+)
 _BUSY = {
     "UNABLE_TO_LOCK_ROW",
     "QUERY_TIMEOUT",
@@ -29,7 +52,16 @@ _BUSY = {
     "SERVER_UNAVAILABLE",
 }
 _EXHAUSTED = {"REQUEST_LIMIT_EXCEEDED", "STORAGE_LIMIT_EXCEEDED", "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE"}
-_MISNAMED = {"INVALID_FIELD", "INVALID_TYPE", "MALFORMED_QUERY"}  # in a query: the configuration, not a record
+# What was asked for does not exist or may not be seen: the configuration or the rights, not a record.
+_MISNAMED = {"INVALID_FIELD", "INVALID_TYPE", "MALFORMED_QUERY", "NOT_FOUND", "API_DISABLED_FOR_ORG"}
+# The same in a record's own errors.
+_HIDDEN = {"INVALID_FIELD", "INVALID_FIELD_FOR_INSERT_UPDATE", "INVALID_TYPE"}
+_WHAT_TO_CHANGE = (
+    "In Salesforce, check that the object and the fields exist and that the integration user may see and edit them"
+    " (object permissions, field-level security); else change the names in the configuration. Check"
+    " salesforce.login_url and rest_version too if they are new."
+)
+_FORBIDDEN = ("INSUFFICIENT_ACCESS", "FUNCTIONALITY_NOT_ENABLED", "CANNOT_INSERT_UPDATE_FIELD")
 
 _STREAM_PAUSES = {
     "service.unavailable": _SECONDS,
@@ -62,6 +94,34 @@ _FATAL_STATUSES = {
 }
 
 
+# Of the login's errors, only these will not pass by themselves (salesforce §D1). Everything else is tried again: the
+# same 400 has been seen for "retry your request" and for maintenance.
+_LOGIN_PERMANENT = {
+    "invalid_client",
+    "invalid_client_id",
+    "invalid_client_credentials",
+    "invalid_grant",
+    "invalid_app_access",
+    "invalid_assertion_type",
+    "inactive_user",
+    "inactive_org",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_request",
+    "app_not_found",
+    "redirect_uri_mismatch",
+}
+_LOGIN_PASSING_WORDS = ("retry", "rate exceeded", "try again", "temporar", "unavailable", "too many")
+
+
+class BatchTooLarge(Rejected):
+    """The records of one call together broke a limit of a transaction: fewer may pass (salesforce §D4)."""
+
+
+class Failing(Retryable):
+    """An answer that the org itself failed with: a 5xx, or an UNKNOWN_EXCEPTION. It may be the record's fault."""
+
+
 class TokenRefused(Retryable):
     """The access token is no longer taken: renew it, then repeat."""
 
@@ -80,39 +140,76 @@ def from_response(response: httpx.Response, what: str) -> ConnectorError:
     details = _details(response)
     codes = {str(detail.get("errorCode")) for detail in details}
     message = f"{what}: HTTP {response.status_code} {_text(details, 'errorCode')}".rstrip()
-    status = response.status_code
-    if status == httpx.codes.UNAUTHORIZED:
+    if response.status_code == httpx.codes.UNAUTHORIZED:
         return TokenRefused(message)
+    return _passing(response, details, codes, message) or _refusal(response, details, codes, message)
+
+
+def _passing(
+    response: httpx.Response, details: Sequence[Mapping[str, Any]], codes: set[str], message: str
+) -> Retryable | None:
+    status, after = response.status_code, _retry_after(response)
     if codes & _EXHAUSTED:
-        pause = _SECONDS if "concurrent" in message.lower() else _LONG
-        return Retryable(message, retry_after=_retry_after(response) or pause)
-    if status in {408, 429} or status >= 500 or codes & _BUSY:
-        return Retryable(message, retry_after=_retry_after(response))
-    if status in {400, 413} and not (response.request.method == "GET" and codes & _MISNAMED):
+        return Retryable(message, retry_after=after or (_SECONDS if "concurrent" in message.lower() else _LONG))
+    if status in {408, 429, 502, 503, 504} or codes & _BUSY or any(map(_is_lock, details)):
+        return Retryable(message, retry_after=after)
+    if status >= 500 or "UNKNOWN_EXCEPTION" in codes:
+        return Failing(message, retry_after=after)
+    if 300 <= status < 400:
+        return Retryable(f"{message}, a redirect: maintenance, or salesforce.login_url is not the org's My Domain")
+    return None
+
+
+def _refusal(
+    response: httpx.Response, details: Sequence[Mapping[str, Any]], codes: set[str], message: str
+) -> Rejected | Fatal:
+    if any(map(_is_governor_limit, details)):
+        return BatchTooLarge(message, code="governor_limit")
+    is_of_all = codes & _MISNAMED or any(code.startswith(_FORBIDDEN) for code in codes)
+    if response.status_code in {400, 413} and not is_of_all:
         return Rejected(message, code=next(iter(sorted(codes)), None))
-    return Fatal(f"{message}. Check salesforce.login_url and rest_version, the configured names and the user's rights.")
+    return Fatal(f"{message}. {_WHAT_TO_CHANGE}")
 
 
-def from_record(problems: Sequence[Mapping[str, Any]], what: str) -> Retryable | Rejected:
-    """One record's errors in a collections answer that is a 200 as a whole."""
+def from_record(problems: Sequence[Mapping[str, Any]], what: str) -> Retryable | Rejected | Fatal:
+    """One record's errors in a collections answer that is a 200 as a whole. Fatal: all with its fields will fail."""
     message = f"{what}: {_text(problems, 'statusCode') or 'refused without a reason'}"
     codes = [str(problem.get("statusCode")) for problem in problems]
-    if set(codes) & _EXHAUSTED:
-        return Retryable(message, retry_after=_LONG)
-    if problems and all(_is_passing(problem) for problem in problems):
-        return Retryable(message)
+    if passing := _passing_record(problems, codes, message):
+        return passing
+    if any(map(_is_governor_limit, problems)):
+        return BatchTooLarge(message, code="governor_limit")
+    if set(codes) & _HIDDEN:
+        return Fatal(f"{message}. {_WHAT_TO_CHANGE}")
     return Rejected(message, code=next(iter(codes), None))
 
 
+def _passing_record(problems: Sequence[Mapping[str, Any]], codes: Sequence[str], message: str) -> Retryable | None:
+    if set(codes) & _EXHAUSTED:
+        return Retryable(message, retry_after=_LONG)
+    if codes and all(_is_lock(problem) or code in _BUSY for problem, code in zip(problems, codes, strict=True)):
+        return Retryable(message)
+    if codes == ["ENTITY_IS_LOCKED"]:
+        return Retryable(message, retry_after=_LOCKED_FOR)
+    return Failing(message) if codes == ["UNKNOWN_EXCEPTION"] else None
+
+
 def from_token_response(response: httpx.Response) -> ConnectorError:
-    """An answer of the token endpoint other than 200."""
+    """An answer of the token endpoint other than 200. Only what is known to be permanent is Fatal."""
     message = f"Salesforce gave no access token: HTTP {response.status_code}"
     if response.status_code in {408, 429} or response.status_code >= 500:
         return Retryable(message, retry_after=_retry_after(response))
     detail = next(iter(_details(response)), {})
-    reason = f" {detail.get('error', '')}: {detail.get('error_description', '')}" if detail else ""
-    return Fatal(
-        f"{message}{reason}. Check salesforce.login_url (a My Domain), salesforce.auth and the app's policies."
+    error, description = str(detail.get("error", "")), str(detail.get("error_description", ""))
+    said = f"{message} {error}: {description}" if detail else message
+    is_passing = any(word in description.lower() for word in _LOGIN_PASSING_WORDS)
+    if error in _LOGIN_PERMANENT and not is_passing:
+        return Fatal(
+            f"{said}. Check salesforce.login_url (a My Domain), salesforce.auth and the app's policies.", whole=True
+        )
+    return Retryable(
+        f"{said}. It is tried again; if it lasts, check salesforce.login_url (a My Domain)",
+        retry_after=_retry_after(response) or (None if is_passing else _SECONDS),
     )
 
 
@@ -137,10 +234,14 @@ def from_rpc(error: grpc.aio.AioRpcError, what: str) -> ConnectorError:
     return Retryable(message)
 
 
-def _is_passing(problem: Mapping[str, Any]) -> bool:
-    """A lock that a trigger of theirs ran into hides inside a general code (salesforce §D4)."""
-    code, text = problem.get("statusCode"), str(problem.get("message")).lower()
-    return code in _BUSY or (code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and "unable_to_lock_row" in text)
+def _is_lock(problem: Mapping[str, Any]) -> bool:
+    code, text = problem.get("statusCode") or problem.get("errorCode"), str(problem.get("message")).lower()
+    return code == "UNABLE_TO_LOCK_ROW" or any(word in text for word in _LOCK_WORDS)
+
+
+def _is_governor_limit(problem: Mapping[str, Any]) -> bool:
+    text = str(problem.get("message")).lower()
+    return any(word in text for word in _GOVERNOR_WORDS)
 
 
 def _details(response: httpx.Response) -> list[dict[str, Any]]:

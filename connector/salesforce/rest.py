@@ -23,7 +23,7 @@ class Result:
     success: bool
     id: str | None = None
     created: bool | None = None
-    error: Retryable | Rejected | None = None
+    error: Retryable | Rejected | Fatal | None = None
 
 
 class RestClient:

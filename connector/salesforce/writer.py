@@ -1,47 +1,32 @@
-"""Writes many records through the collections: up to 200 a call, in order per record, repeating only what failed."""
+"""Writes many records through the collections: up to 200 a call, in order per record, repeating only what failed.
+
+Who is at fault, evidence tells. A call that fails while a smaller one passes failed for its size or for one of its
+records. A record that fails again and again while Salesforce answers is itself at fault. A field that is missing fails
+every record that has it. Everything else is an outage, and holds the object that it hits and no other.
+"""
 
 import asyncio
-import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Literal, Protocol
+from typing import Protocol
 
-from connector.errors import Fatal, Rejected, Retryable
-from connector.records import Scalar
-from connector.retry import until_it_works
+import structlog
+
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
+from connector.retry import PATIENCE, Lasts
+from connector.salesforce._pauses import FAILURES, may_pass, pause
+from connector.salesforce.errors import BatchTooLarge, Failing
+from connector.salesforce.record_write import RecordWrite
 from connector.salesforce.rest import Result
 
-_FIRST_PAUSE = 0.2  # seconds; a locked row is free again as soon as somebody's save has ended
-_LONGEST_PAUSE = 30.0  # seconds; past it a person looks
-_DOUBLINGS = 8  # of the first pause; more lead beyond the longest
+log = structlog.get_logger(__name__)
+
+_GROWS_AFTER = 20  # full calls that pass before a call may be twice as large again: limits change with the org's load
 
 Sleep = Callable[[float], Awaitable[None]]
 Sure = Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class RecordWrite:
-    """One record to upsert by an external id field, or to update by Id (`key_field` is then Id)."""
-
-    operation: Literal["upsert", "update"]
-    object: str
-    key_field: str
-    key: str
-    fields: dict[str, Scalar | None] = field(repr=False)
-
-    @property
-    def target(self) -> tuple[str, str, str]:
-        """What writes must share to travel in one call."""
-        return self.operation, self.object, self.key_field
-
-    @property
-    def record(self) -> tuple[str, str]:
-        """What writes share that must keep their order, and must not travel in one call.
-
-        An Id has 15 or 18 characters, and an external id is the same in capitals unless the field was made otherwise.
-        """
-        return self.object, self.key[:15] if self.key_field == "Id" else self.key.casefold()
 
 
 class Collections(Protocol):
@@ -52,6 +37,9 @@ class Collections(Protocol):
 
     async def update(self, object_name: str, records: Sequence[dict[str, object]]) -> list[Result]:
         """Per-record results in order."""
+
+    async def limits(self) -> object:
+        """The org's allowances; that they come shows that the org answers."""
 
 
 @dataclass(eq=False)
@@ -64,109 +52,210 @@ async def at_once() -> None:
     """For a writer that nobody else writes beside."""
 
 
+@dataclass(eq=False)
+class _Target:
+    """What is known of one object's calls. `size` is how many records may travel in one."""
+
+    size: int
+    runner: asyncio.Task[None] | None = None
+    full_calls: int = 0
+    failures: int = 0
+    failing_since: float | None = None
+
+
 class CollectionWriter:
     """`write` returns a record's result. Callers bound how many writes wait by how many they have under way.
 
-    `sure` returns when a call may be made; a write whose caller was cancelled until then is left out.
+    `sure` returns when a call may be made; a write whose caller was cancelled until then is left out. `patience` is how
+    many seconds an outage is waited out here; `clock` is in seconds.
     """
 
     def __init__(
-        self, rest: Collections, *, batch: int = 200, sure: Sure = at_once, sleep: Sleep = asyncio.sleep
+        self,
+        rest: Collections,
+        *,
+        batch: int = 200,
+        sure: Sure = at_once,
+        sleep: Sleep = asyncio.sleep,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rest = rest
         self._batch = batch
         self._sure = sure
         self._sleep = sleep
+        self._patience = patience
+        self._clock = clock
         self._waiting: list[_Entry] = []  # in the order of `write`; one that pauses keeps its place
-        self._runner: asyncio.Task[None] | None = None
+        self._targets: dict[tuple[str, str, str], _Target] = {}
 
     async def write(self, write: RecordWrite) -> Result:
         """The result once it is final: a success or a rejection. What may work later is repeated until it does.
 
         Raises:
-            Fatal: Salesforce takes nothing from us until a person changes something.
+            Fatal: Salesforce does not take these fields of this object until a person changes something.
+            Lasts: Salesforce does not take writes of this object for longer than `patience`.
         """
         entry = _Entry(write)
         self._waiting.append(entry)
         try:
             for tries in count():
-                self._wake()
+                self._wake(write.target)
                 result = await entry.result
-                if not _may_pass(write, result, tries):
+                if not may_pass(write.operation, result, tries):
                     break
-                await self._sleep(_pause(result, tries))
+                await self._sleep(pause(result, tries))
                 entry.result = asyncio.get_running_loop().create_future()
         finally:
             self._waiting.remove(entry)
-            self._wake()  # for what stood behind it
+            for waiting in {other.write.target for other in self._waiting}:
+                self._wake(waiting)  # what stood behind it
         return result
 
-    def _wake(self) -> None:
-        if self._waiting and (self._runner is None or self._runner.done()):
-            self._runner = asyncio.create_task(self._run())
+    def _wake(self, name: tuple[str, str, str]) -> None:
+        target = self._targets.setdefault(name, _Target(self._batch))
+        if target.runner is None or target.runner.done():
+            target.runner = asyncio.create_task(self._run(name, target))
 
-    async def _run(self) -> None:
-        while batch := self._due():
-            await self._send(batch)
+    async def _run(self, name: tuple[str, str, str], target: _Target) -> None:
+        while self._due(name, target.size):
+            await self._sure()
+            await self._try(self._due(name, target.size), target)  # some may be another worker's by now
 
-    def _due(self) -> list[_Entry]:
-        """The oldest writes that may go now, of one target, and of each record only its oldest."""
+    def _due(self, name: tuple[str, str, str], most: int) -> list[_Entry]:
+        """The oldest writes of a target that may go now, and of each record only its oldest."""
         batch: list[_Entry] = []
         records: set[tuple[str, str]] = set()
         for entry in self._waiting:
-            if len(batch) == self._batch:
+            if len(batch) == most:
                 break
             first_of_its_record = entry.write.record not in records
             records.add(entry.write.record)
-            due = not entry.result.done()
-            if first_of_its_record and due and (not batch or entry.write.target == batch[0].write.target):
+            if first_of_its_record and not entry.result.done() and entry.write.target == name:
                 batch.append(entry)
         return batch
 
-    async def _send(self, batch: Sequence[_Entry]) -> None:
+    async def _try(self, batch: Sequence[_Entry], target: _Target) -> None:
+        """One call; its records that are not settled by it are due again."""
+        if not batch:
+            return
         try:
-            async for attempt in until_it_works():
-                with attempt:
-                    await self._sure()
-                    batch = [entry for entry in batch if not entry.result.done()]  # the others may be another worker's
-                    results = await self._call(batch)
+            results = await self._call(batch)
+        except Failing as error:
+            await self._failed(batch, target, error)
+        except Retryable as error:
+            await self._wait_out(batch, target, error)
+        except Rejected as error:
+            await self._refused(batch, target, error)
         except Exception as error:  # noqa: BLE001 - each waiting caller raises it in its own task
-            await self._send_by_halves(batch, error)
-            return
-        for entry, result in zip(batch, results, strict=True):
-            _settle(entry, result)
+            await self._not_taken(batch, target, error)
+        else:
+            self._passed(batch, target)
+            self._take(batch, results, target)
 
-    async def _send_by_halves(self, batch: Sequence[_Entry], error: Exception) -> None:
+    def _take(self, batch: Sequence[_Entry], results: Sequence[Result], target: _Target) -> None:
+        too_many = [isinstance(result.error, BatchTooLarge) and len(batch) > 1 for result in results]
+        if any(too_many):
+            self._shrink(batch, target)
+        for entry, result, again in zip(batch, results, too_many, strict=True):
+            if isinstance(result.error, Fatal):
+                self._settle_alike(entry, result.error)
+            elif not again:
+                _settle(entry, result)
+
+    def _passed(self, batch: Sequence[_Entry], target: _Target) -> None:
+        target.failures, target.failing_since = 0, None
+        if len(batch) >= target.size:
+            target.full_calls += 1
+        if target.full_calls >= _GROWS_AFTER and target.size < self._batch:
+            target.size, target.full_calls = min(self._batch, target.size * 2), 0
+
+    def _shrink(self, batch: Sequence[_Entry], target: _Target) -> None:
+        target.size, target.full_calls = max(1, len(batch) // 2), 0
+        log.warning(
+            "salesforce_takes_fewer_records",
+            object=batch[0].write.object,
+            records=len(batch),
+            tries_now_with=target.size,
+            reason="together they broke a governor limit of one transaction",
+        )
+
+    async def _refused(self, batch: Sequence[_Entry], target: _Target, error: Rejected) -> None:
         """After a call that was refused as a whole: one bad record must not sink the others."""
-        if len(batch) == 1 or isinstance(error, Fatal):
-            for entry in batch:
-                _settle(entry, Result(False, error=error) if isinstance(error, Rejected) else error)
-            return
+        if len(batch) == 1:
+            _settle(batch[0], Result(False, error=error))
+        elif isinstance(error, BatchTooLarge):
+            self._shrink(batch, target)
+        else:
+            await self._in_halves(batch, target)
+
+    async def _in_halves(self, batch: Sequence[_Entry], target: _Target) -> None:
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            await self._send(half)
+            await self._try([entry for entry in half if not entry.result.done()], target)
+
+    async def _failed(self, batch: Sequence[_Entry], target: _Target, error: Failing) -> None:
+        """After a 5xx of the org's own: an outage, or the fault of one record (a trigger that fails for it)."""
+        target.failures += 1
+        if target.failures < FAILURES:
+            await self._sleep(pause(Result(False, error=error), target.failures))
+        elif len(batch) > 1:
+            target.failures = FAILURES - 1  # each half is tried once
+            await self._in_halves(batch, target)
+        elif await self._answers():
+            target.failures = 0
+            code = "UNKNOWN_EXCEPTION"
+            _settle(batch[0], Result(False, error=Rejected(f"{error}, {FAILURES} times, while others pass", code=code)))
+        else:
+            await self._wait_out(batch, target, error)
+
+    async def _answers(self) -> bool:
+        """Whether the org answers another call: then it is no outage."""
+        try:
+            await self._rest.limits()
+        except ConnectorError:
+            return False
+        return True
+
+    async def _wait_out(self, batch: Sequence[_Entry], target: _Target, error: Retryable) -> None:
+        now = self._clock()
+        target.failing_since = now if target.failing_since is None else target.failing_since
+        target.failures += 1
+        if now - target.failing_since + (error.retry_after or 0.0) > self._patience:
+            target.failures, target.failing_since = 0, None
+            for entry in self._of(batch[0].write.target):  # all, so that none overtakes another of its record
+                _settle(entry, Lasts(error))
+        else:
+            await self._sleep(pause(Result(False, error=error), target.failures))
+
+    async def _not_taken(self, batch: Sequence[_Entry], target: _Target, error: Exception) -> None:
+        """After a call that nobody may make: it is tried for each set of fields, as one of them may be at fault."""
+        groups: dict[frozenset[str], list[_Entry]] = {}
+        for entry in batch:
+            groups.setdefault(frozenset(entry.write.fields), []).append(entry)
+        if isinstance(error, Fatal) and not error.whole and len(groups) > 1:
+            for group in groups.values():
+                await self._try([entry for entry in group if not entry.result.done()], target)
+        else:
+            self._settle_alike(batch[0], error)
+            for entry in batch:
+                _settle(entry, error)
+
+    def _settle_alike(self, failed: _Entry, error: Exception) -> None:
+        """Also those that wait and have the same fields: none may overtake an older one of its record."""
+        for entry in self._of(failed.write.target):
+            if entry.write.fields.keys() == failed.write.fields.keys():
+                _settle(entry, error)
+
+    def _of(self, name: tuple[str, str, str]) -> list[_Entry]:
+        return [entry for entry in self._waiting if entry.write.target == name]
 
     async def _call(self, batch: Sequence[_Entry]) -> list[Result]:
-        if not batch:
-            return []
         operation, object_name, key_field = batch[0].write.target
         records: list[dict[str, object]] = [{**e.write.fields, key_field: e.write.key} for e in batch]
         if operation == "upsert":
             return await self._rest.upsert(object_name, key_field, records)
         return await self._rest.update(object_name, records)
-
-
-def _may_pass(write: RecordWrite, result: Result, tries: int) -> bool:
-    """Whether the next try may end otherwise. Two upserts that both create are a race, which is over by then (§D4)."""
-    raced = isinstance(result.error, Rejected) and result.error.code == "DUPLICATE_VALUE"
-    return isinstance(result.error, Retryable) or (raced and write.operation == "upsert" and tries == 0)
-
-
-def _pause(result: Result, tries: int) -> float:
-    if isinstance(result.error, Retryable) and result.error.retry_after is not None:
-        return result.error.retry_after
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries, _DOUBLINGS))
-    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
 def _settle(entry: _Entry, result: Result | Exception) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connector.errors import Fatal, Rejected
-from connector.retry import until_it_works
+from connector.retry import patiently
 
 _MOST = 200  # records a call; more would outgrow the URI's 16 kB (salesforce §D3)
 
@@ -33,11 +33,12 @@ class Lookup:
         self._readers: dict[str, asyncio.Task[None]] = {}  # one for each object that somebody waits for
 
     async def read(self, object_name: str, record_id: str, fields: Iterable[str]) -> Row | None:
-        """The record's `fields`, or None when Salesforce has no such record that we may see. Waits out an outage.
+        """The record's `fields`, or None when Salesforce has no such record that we may see.
 
         Raises:
             Rejected: `record_id` is no record id; it must not reach a SOQL text, where it would fail for everyone.
-            Fatal: as the call raised it, to every reader that shared it; or Salesforce writes a field otherwise.
+            Lasts: Salesforce cannot be read for longer than we wait.
+            Fatal: These fields cannot be read; or Salesforce writes one of them otherwise.
         """
         if not (record_id.isascii() and record_id.isalnum() and len(record_id) in {15, 18}):
             raise Rejected(
@@ -61,19 +62,38 @@ class Lookup:
         fields = frozenset({"Id"}).union(*(request.fields for request in requests))
         ids = sorted({request.record_id for request in requests})
         try:
-            async for attempt in until_it_works():  # here, for else each reader would come again by itself
-                with attempt:
-                    rows = await self._select(object_name, sorted(fields), ids)
+            rows = await self._rows(object_name, sorted(fields), ids)
             _require(fields, rows, object_name)
             by_id = {row["Id"][:15]: row for row in rows}  # ids of 15 and of 18 characters name the same record
         except Rejected as error:
             await self._read_by_halves(object_name, requests, error)
         except Exception as error:  # noqa: BLE001 - each reader raises it in its own task
-            _fail(requests, error)
+            await self._read_by_fields(object_name, requests, error)
         else:
             for request in requests:
                 if not request.row.done():
                     request.row.set_result(by_id.get(request.record_id[:15]))
+
+    async def _rows(self, object_name: str, fields: list[str], ids: list[str]) -> list[dict[str, Any]]:
+        """Waits an outage out here, where all readers share it. Raises Lasts when it lasts too long."""
+        rows: list[dict[str, Any]] = []
+
+        async def select() -> None:
+            rows[:] = await self._select(object_name, fields, ids)
+
+        await patiently(select)
+        return rows
+
+    async def _read_by_fields(self, object_name: str, requests: list[_Request], error: Exception) -> None:
+        """After a call that nobody may make: one survey's field may be at fault, and the others' call would work."""
+        groups: dict[frozenset[str], list[_Request]] = {}
+        for request in requests:
+            groups.setdefault(request.fields, []).append(request)
+        if len(groups) == 1 or not isinstance(error, Fatal) or error.whole:
+            _fail(requests, error)
+            return
+        for group in groups.values():
+            await self._read_together(object_name, group)
 
     async def _read_by_halves(self, object_name: str, requests: list[_Request], error: Rejected) -> None:
         """After a call that was refused: one id that looks like one and is none must not fail the others' call."""

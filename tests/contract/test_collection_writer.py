@@ -158,7 +158,7 @@ async def test_a_locked_record_waits_longer_and_longer_and_nobody_waits_with_it(
         assert longest / 2 <= pause <= longest
 
 
-@pytest.mark.parametrize("bad", [{"Score__c": "nine"}, {"No_Such_Field__c": 1}, {"Score__c": 10**30}])
+@pytest.mark.parametrize("bad", [{"Score__c": "nine"}, {"Score__c": 10**30}])
 async def test_one_record_that_fails_the_whole_call_sinks_no_other(
     bad: dict[str, Any], sf: SalesforceDouble, rest: RestClient
 ) -> None:
@@ -171,6 +171,21 @@ async def test_one_record_that_fails_the_whole_call_sinks_no_other(
     assert [number for number, result in enumerate(results) if not result.success] == [77]
     assert isinstance(results[77].error, Rejected)
     assert calls(sf) <= 20
+
+
+async def test_a_field_that_is_gone_fails_whoever_writes_it_and_nobody_else(
+    sf: SalesforceDouble, rest: RestClient
+) -> None:
+    """Two rules share the object: the one whose field was deleted is told what to change, the other one goes on."""
+    sf.configure(bad_field="call")
+    writer = CollectionWriter(rest)
+    gone = [response(f"gone-{number}", No_Such_Field__c=number) for number in range(5)]
+    good = [response(f"good-{number}", Score__c=number) for number in range(50)]
+    async with asyncio.timeout(PATIENCE):
+        results = await asyncio.gather(*map(writer.write, [*gone, *good]), return_exceptions=True)
+    assert all(isinstance(result, Fatal) and "No_Such_Field__c" in str(result) for result in results[:5])
+    assert all(isinstance(result, Result) and result.success for result in results[5:])
+    assert calls(sf) <= 3, "no halves: the fault is not a record's"
 
 
 async def test_an_upsert_that_lost_a_race_is_made_once_more_and_a_duplicate_is_refused(

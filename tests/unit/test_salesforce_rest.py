@@ -180,7 +180,7 @@ def write(client: RestClient) -> Any:
         (write, httpx.ConnectError("refused"), Retryable, None),
         (query, problem(400, "QUERY_TIMEOUT"), Retryable, None),
         (write, problem(400, "JSON_PARSER_ERROR"), Rejected, None),
-        (write, problem(400, "INVALID_FIELD"), Rejected, None),
+        (write, problem(400, "INVALID_FIELD"), Fatal, None),
         (write, httpx.Response(413, text="too large"), Rejected, None),
         (query, httpx.Response(503, headers=[(b"Retry-After", b"\xb2")]), Retryable, None),
         (query, problem(400, "INVALID_FIELD"), Fatal, None),

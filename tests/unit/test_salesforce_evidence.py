@@ -1,0 +1,280 @@
+"""An outage of Salesforce, a record at fault, a batch that is too large and a field that is gone are told apart."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from helpers.simulated_loop import simulate
+
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
+from connector.retry import Lasts
+from connector.salesforce import CollectionWriter, RecordWrite, Result, errors
+from connector.surveys.lookup import Lookup
+
+
+def problem(status_code: str, message: str = "m") -> list[dict[str, Any]]:
+    return [{"statusCode": status_code, "message": message, "fields": []}]
+
+
+class Org:
+    """Takes every record but those that `meets(key, size of the call)` gives an error for; `down` fails every call."""
+
+    def __init__(self, meets: Callable[[str, int], Exception | None] = lambda *_: None) -> None:
+        self.meets = meets
+        self.down: Exception | None = None
+        self.calls: list[tuple[str, int]] = []
+        self.stored: list[str] = []
+
+    async def upsert(self, object_name: str, field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        await asyncio.sleep(0.1)
+        self.calls.append((object_name, len(records)))
+        if self.down:
+            raise self.down
+        keys = [str(record[field]) for record in records]
+        found = {key: self.meets(key, len(records)) for key in keys}
+        for error in found.values():
+            if isinstance(error, errors.Failing | Fatal):  # these fail the whole call
+                raise error
+        self.stored += [key for key in keys if not found[key]]
+        return [Result(not found[key], error=found[key]) for key in keys]  # type: ignore[arg-type]
+
+    async def update(self, object_name: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        return await self.upsert(object_name, "Id", records)
+
+    async def limits(self) -> object:
+        if self.down:
+            raise self.down
+        return {}
+
+
+def response(key: str, object_name: str = "Response__c", **fields: Any) -> RecordWrite:
+    return RecordWrite("upsert", object_name, "Key__c", key, fields or {"Score__c": 1})
+
+
+async def all_of(org: Org, writes: list[RecordWrite]) -> list[Any]:
+    loop = asyncio.get_running_loop()
+    writer = CollectionWriter(org, clock=loop.time)
+    return await asyncio.gather(*map(writer.write, writes), return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ResponseTrigger: System.LimitException: Too many SOQL queries: 101",
+        "System.LimitException: Apex CPU time limit exceeded",
+        "Too many future calls: 51",
+        "System.LimitException: Too many DML rows: 10001",
+    ],
+)
+def test_a_limit_of_the_whole_call_halves_it_and_the_size_that_passed_is_kept(message: str) -> None:
+    """Report 3, and three of its kind: in calls of 50 all pass, so nothing is refused."""
+    limit = errors.from_record(problem("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message), "upsert")
+    org = Org(lambda _, size: limit if size > 50 else None)
+    results = simulate(all_of(org, [response(str(number)) for number in range(400)]))
+    assert all(result.success for result in results)
+    assert [size for _, size in org.calls] == [200, 100, *[50] * 8]
+
+
+def test_a_record_that_breaks_a_limit_by_itself_is_refused() -> None:
+    limit = errors.from_record(problem("UNKNOWN", "System.LimitException: Too many SOQL queries: 101"), "upsert")
+    org = Org(lambda key, _: limit if key == "7" else None)
+    results = simulate(all_of(org, [response(str(number)) for number in range(20)]))
+    assert [number for number, result in enumerate(results) if not result.success] == [7]
+    assert isinstance(results[7].error, Rejected)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": "unknown_error", "error_description": "retry your request"}),
+        (400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
+        (400, {"error": "server_error", "error_description": "x"}),
+        (400, {"error": "temporarily_unavailable"}),
+        (400, {"error": "nobody_has_seen_this"}),
+        (403, {"error": "slow_down"}),
+        (302, {}),
+    ],
+)
+def test_a_login_that_may_work_later_is_tried_again(status: int, body: dict[str, str]) -> None:
+    """Report 7, and others: only what is known to be permanent waits for a person."""
+    assert type(errors.from_token_response(httpx.Response(status, json=body))) is Retryable
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "invalid_client_id", "invalid_grant", "inactive_user"])
+def test_a_login_that_is_refused_for_good_concerns_all_that_uses_it(error: str) -> None:
+    answer = httpx.Response(400, json={"error": error, "error_description": "user hasn't approved this consumer"})
+    refusal = errors.from_token_response(answer)
+    assert isinstance(refusal, Fatal)
+    assert refusal.whole
+
+
+def test_a_login_page_that_is_no_json_is_tried_again() -> None:
+    assert type(errors.from_token_response(httpx.Response(400, text="<html>maintenance</html>"))) is Retryable
+
+
+def failing(status: int = 500, code: str = "UNKNOWN_EXCEPTION") -> ConnectorError:
+    request = httpx.Request("PATCH", "https://org")
+    body = [{"errorCode": code, "message": "ErrorId: 1-2 (-3)"}]
+    return errors.from_response(httpx.Response(status, json=body, request=request), "upsert Response__c")
+
+
+def test_one_record_that_is_always_a_500_stops_nobody() -> None:
+    """Report 8: found by halves while the others pass, and given up after a few tries."""
+    org = Org(lambda key, _: failing() if key == "bad" else None)
+    others = [response(str(number)) for number in range(50)]
+    results = simulate(all_of(org, [others[0], response("bad"), *others[1:], response("1", "Other__c")]))
+    assert results[1].error.code == "UNKNOWN_EXCEPTION"
+    assert Counter(org.stored) == Counter([str(number) for number in range(50)] + ["1"])
+    assert len(org.calls) < 40
+
+
+def test_the_only_record_that_waits_is_given_up_too_where_the_org_answers() -> None:
+    org = Org(lambda *_: failing())
+    [result] = simulate(all_of(org, [response("bad")]))
+    assert isinstance(result.error, Rejected)
+
+
+@pytest.mark.parametrize(
+    "outage", [failing(503, "SERVER_UNAVAILABLE"), failing(), Retryable("no answer from Salesforce: ConnectError")]
+)
+def test_an_outage_refuses_nobody_and_holds_the_object_that_it_hits(outage: ConnectorError) -> None:
+    """Rule 4: whoever waits is told that it lasts, and none of them is written behind another one's back."""
+    org = Org()
+    org.down = outage
+    results = simulate(all_of(org, [response(str(number)) for number in range(30)]))
+    assert {type(result) for result in results} == {Lasts}
+    assert org.stored == []
+
+
+def test_an_outage_of_one_object_costs_another_nothing() -> None:
+    """Each object has calls of its own, so one that is slow or away does not delay the others."""
+
+    async def play() -> tuple[list[Any], float]:
+        org, loop = Org(), asyncio.get_running_loop()
+        taken = org.upsert
+
+        async def upsert(object_name: str, field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+            if object_name == "Slow__c":
+                await asyncio.sleep(25)
+                raise Retryable("no answer from Salesforce: ReadTimeout")
+            return await taken(object_name, field, records)
+
+        org.upsert = upsert  # type: ignore[method-assign]
+        writer = CollectionWriter(org, clock=loop.time)
+        slow = asyncio.create_task(writer.write(response("1", "Slow__c")))
+        await asyncio.sleep(1)
+        results = await asyncio.gather(*(writer.write(response(str(number))) for number in range(500)))
+        took = loop.time() - 1
+        slow.cancel()
+        return results, took
+
+    results, took = simulate(play())
+    assert all(result.success for result in results)
+    assert took < 1
+
+
+def test_an_unknown_exception_of_one_record_is_tried_again_and_often_passes() -> None:
+    seen: Counter[str] = Counter()
+
+    def meets(key: str, _: int) -> Any:
+        seen[key] += 1
+        passing = key == "7" and seen[key] < 3
+        return errors.from_record(problem("UNKNOWN_EXCEPTION"), "upsert") if passing or key == "8" else None
+
+    org = Org()
+    org.meets = meets
+
+    async def upsert(object_name: str, field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        await asyncio.sleep(0.1)
+        found = [meets(str(record[field]), len(records)) for record in records]
+        return [Result(not error, error=error) for error in found]
+
+    org.upsert = upsert  # type: ignore[method-assign]
+    results = simulate(all_of(org, [response(str(number)) for number in range(10)]))
+    assert [number for number, result in enumerate(results) if not result.success] == [8]
+    assert seen["8"] < 10
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record"),
+        ("CANNOT_EXECUTE_FLOW_TRIGGER", "We can't save this record. UNABLE_TO_LOCK_ROW: unable to obtain exclusive"),
+        ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "Record Currently Unavailable: The record you are attempting to edit"),
+        ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "the record is being modified by another user"),
+        ("DML_OPERATION_FAILED", "common.exception.SqlException: row lock"),
+    ],
+)
+def test_a_lock_is_a_lock_in_whatever_code_and_wording(code: str, message: str) -> None:
+    """Report 10, and others."""
+    assert type(errors.from_record(problem(code, message), "update Case")) is Retryable
+
+
+def test_a_record_in_approval_is_tried_again_after_minutes() -> None:
+    locked = errors.from_record(problem("ENTITY_IS_LOCKED"), "update Case")
+    assert isinstance(locked, Retryable)
+    assert (locked.retry_after or 0) >= 60
+
+
+@pytest.mark.parametrize("code", ["INVALID_FIELD_FOR_INSERT_UPDATE", "INVALID_FIELD", "INVALID_TYPE"])
+def test_a_field_that_is_hidden_is_the_rules_fault_and_no_records(code: str) -> None:
+    """Report 9, for a write: the error tells where to look, and whoever has the field waits with it."""
+    hidden = errors.from_record(problem(code, "Unable to create/update fields: Branch__c"), "update Case")
+    assert isinstance(hidden, Fatal)
+    assert "field-level security" in str(hidden)
+
+    async def play() -> list[Any]:
+        org = Org()
+
+        async def upsert(_: str, __: str, records: Sequence[dict[str, object]]) -> list[Result]:
+            return [Result("Branch__c" not in r, error=hidden if "Branch__c" in r else None) for r in records]
+
+        org.upsert = upsert  # type: ignore[method-assign]
+        writes = [response("1", Branch__c="x"), response("2", Score__c=1), response("3", Branch__c="y")]
+        return await all_of(org, writes)
+            org, [response("1", Branch__c="x"), response("2", Score__c=1), response("3", Branch__c="y")]
+        )
+
+    first, second, third = simulate(play())
+    assert isinstance(first, Fatal)
+    assert isinstance(third, Fatal)
+    assert second.success
+
+
+def test_a_survey_whose_field_is_hidden_fails_no_other_survey_that_shares_its_call() -> None:
+    """Report 9, for a lookup."""
+
+    async def play() -> list[Any]:
+        async def select(_: str, fields: Any, ids: list[str]) -> list[dict[str, Any]]:
+            await asyncio.sleep(0.1)
+            if "Branch__c" in fields:
+                raise Fatal("No such column Branch__c")
+            return [{field: id_ if field == "Id" else "x" for field in fields} for id_ in ids]
+
+        lookup = Lookup(select)
+        wanted = [["Branch__c"], ["Status"], ["Branch__c", "Status"], ["Status"]]
+        reads = (lookup.read("Case", f"50000000000000{n}", fields) for n, fields in enumerate(wanted))
+        return await asyncio.gather(*reads, return_exceptions=True)
+
+    results = simulate(play())
+    assert [isinstance(result, Fatal) for result in results] == [True, False, True, False]
+
+
+def test_an_outage_that_lasts_is_told_to_whoever_reads_that_object() -> None:
+    async def play() -> tuple[Any, Any]:
+        async def select(object_name: str, fields: Any, ids: list[str]) -> list[dict[str, Any]]:
+            if object_name == "Case":
+                raise Retryable("no answer from Salesforce")
+            return [{field: id_ if field == "Id" else "x" for field in fields} for id_ in ids]
+
+        lookup = Lookup(select)
+        reads = (lookup.read(name, "500000000000001", ["Name"]) for name in ("Case", "Contact"))
+        case, contact = await asyncio.gather(*reads, return_exceptions=True)
+        return case, contact
+
+    case, contact = simulate(play())
+    assert isinstance(case, Lasts)
+    assert contact["Name"] == "x"
