@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import httpx
@@ -24,6 +25,7 @@ from connector.observe.health import Server
 from connector.observe.metrics import Metrics
 from connector.records import Write, read
 from connector.salesforce import CollectionWriter, PubSubClient, RestClient, TokenSource, client_of
+from connector.spool import Spool
 from connector.stages.capture import Capture
 from connector.stages.receive import Receive
 from connector.stages.send import Send
@@ -131,7 +133,7 @@ class App:
             calls_per_second=settings.calls_per_second,
             timeout=settings.timeout,
         )
-        receive = self._receive()
+        receive = await self._receive() if "receive" in self._stages else None
         build: dict[str, Callable[[], Runner]] = {
             "capture": lambda: self._capture(tokens),
             "trigger": lambda: self._trigger(rest),
@@ -144,7 +146,7 @@ class App:
         await asyncio.gather(*(runner.start() for runner in self._runners.values()))
         self._server = Server(
             config.service,
-            receive.routes() if "receive" in self._stages else [],
+            receive.routes() if receive else [],
             ready=self.ready,
             metrics=self.metrics,
         )
@@ -202,14 +204,28 @@ class App:
         )
         return self._worker("send", [self._prefix + "pisano.invitations"], send.handle, send.settle, drains=False)
 
-    def _receive(self) -> Receive:
-        letters = DeadLetters(self._config.kafka, "receive", self._count_dead_letter)
+    async def _receive(self) -> Receive:
+        config = self._config
+        letters = DeadLetters(config.kafka, "receive", self._count_dead_letter)
+        publisher = Publisher(config.kafka)  # its own: no other stage's records hold a webhook up
+        await publisher.start()
+        self._resources.push_async_callback(publisher.stop)
+        spool = Spool(
+            Path(config.service.spool.folder),
+            config.service.spool.max_bytes,
+            publisher.send,
+            refused=lambda record, error: letters.of_body("spool", record.value or b"", "too_large", error),
+            metrics=self.metrics,
+        )
+        await spool.start()
+        self._resources.push_async_callback(spool.stop)
         return Receive(
-            self._config.pisano,
-            self._publisher.send,
+            config.pisano,
+            publisher.send,
             self._prefix + "pisano.feedback",
             dead_letter=letters.of_body,
             metrics=self.metrics,
+            spool=spool,
         )
 
     def _write(self, rest: RestClient) -> Runner:

@@ -52,6 +52,16 @@ class Metrics:
             registry=self.registry,
         )
         self.window_used = gauge("limiter_window_used", "Calls counted in a window now.", "account", "window")
+        self.answers = counter("answers", "Answers of customers that were taken, repeats included.", "account")
+        self.answers_missing = gauge(
+            "answers_missing", "1 when e-mails go out and answers, of which there were some, have stopped.", "account"
+        )
+        self.spooled = gauge("spooled", "Webhooks that wait on this machine's disk for Kafka.")
+        self.spool_bytes = gauge("spool_bytes", "Bytes of the webhooks that wait on this machine's disk.")
+        self.spool_max_bytes = gauge("spool_max_bytes", "The bound of connector_spool_bytes.")
+        self.spool_taken = counter("spool_taken", "Webhooks that went to this machine's disk as Kafka was away.")
+        self.spool_drained = counter("spool_drained", "Webhooks that went from this machine's disk to Kafka.")
+        self.held = gauge("held", "Whether a cell is held back, and why: 1 while it is.", "cell", "reason")
         self.webhooks = counter("webhooks", "Webhooks by what was answered.", "account", "answer")
         self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
