@@ -206,6 +206,8 @@ class App:
 
     async def _receive(self) -> Receive:
         config = self._config
+        answering = [name for name, account in config.pisano.items() if account.webhook]
+        self.metrics.watch_answers(answering, config.service.answers_missing_after)
         letters = DeadLetters(config.kafka, "receive", self._count_dead_letter)
         publisher = Publisher(config.kafka)  # its own: no other stage's records hold a webhook up
         await publisher.start()

@@ -175,7 +175,9 @@ class Spool:
                 effect=_EFFECT,
                 advice="repair it or move it away, then restart; what it holds is not in Kafka yet",
             )
-        self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            self._thread.submit(file.close)  # and so another process may drain
 
 
 _EFFECT = "a webhook that comes while Kafka is away is answered with 503"

@@ -58,8 +58,6 @@ class Receive:
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._spool = spool
-        for name in self._accounts:
-            metrics.answers.labels(name)  # a rate needs to see the zero before the first
         self._arrived_within = arrived_within
         self._durable_within = durable_within
 

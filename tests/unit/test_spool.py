@@ -115,7 +115,7 @@ async def test_of_two_on_one_folder_one_drains_and_the_other_takes_over(tmp_path
     other_kafka = Kafka()
     one, other = spool(tmp_path, kafka), spool(tmp_path, other_kafka)
     await one.start()
-    await until(lambda: (tmp_path / "spool.lock").exists())
+    await until((tmp_path / "spool.lock").exists)
     await other.start()
     other_kafka.error = None
     await other.add(record(1))
