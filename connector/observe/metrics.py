@@ -83,7 +83,7 @@ class Metrics:
         missing_after: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Whenever the metrics are read, each account's e-mails and answers are compared; `missing_after` in seconds."""
+        """Whenever the metrics are read, each account's e-mails and answers are compared. `missing_after`: seconds."""
         for account in accounts:
             self.answers.labels(account)  # an increase needs to see the zero before the first
             balance = Balance(missing_after)

@@ -92,8 +92,13 @@ class Spool:
         """Returns when the record is on the disk. Raises Retryable when it is not: off, full, or too slow."""
         if (file := self._file) is None:
             raise Retryable("there is no spool")
+
+        def add() -> None:
+            file.add(record)
+            self._show(file)
+
         try:
-            await self._guarded(lambda: (file.add(record), self._show(file)))
+            await self._guarded(add)
         except Full as error:
             raise Retryable(f"the spool is full: {error}") from error
         self._metrics.spool_taken.inc()
