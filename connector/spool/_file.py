@@ -18,7 +18,7 @@ import orjson
 from connector.kafka.cloud_events import OutRecord
 
 _VERSION = 1  # of the tables; another one is of another release, and is not touched
-_BUSY_WITHIN = 2.0  # seconds that SQLite waits for another process's write; one takes milliseconds
+_BUSY_WITHIN = 1.0  # seconds that SQLite waits for another process's write, which takes milliseconds
 _OVERHEAD = 100  # bytes that a row takes beside its parts
 
 _TABLES = """

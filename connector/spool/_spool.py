@@ -20,7 +20,7 @@ _LOOK = 1.0  # seconds between looks at an idle file: another process's records 
 _FIRST_PAUSE = 1.0  # seconds; Kafka has just failed
 _LONGEST_PAUSE = 15.0  # seconds: the end of an outage is noticed soon, and a Kafka that starts is not pressed
 _TAKEN_WITHIN = 30.0  # seconds: above the 20 s of Kafka's client, so that no record is sent while it is under way
-_DISK_WITHIN = 4.0  # seconds for a commit, which takes milliseconds; with Kafka's 5 s, a webhook's answer takes 9
+_DISK_WITHIN = 2.0  # seconds for a commit, which takes milliseconds; a look, Kafka's 5 s and a commit make 9
 
 Publish = Callable[[OutRecord], Awaitable[None]]
 Refused = Callable[[OutRecord, Rejected], OutRecord]
@@ -56,6 +56,7 @@ class Spool:
         metrics.spool_max_bytes.set(max_bytes)
         self._thread = ThreadPoolExecutor(1, "spool")
         self._drainer: asyncio.Task[None] | None = None
+        self._letter: tuple[int, OutRecord] | None = None
 
     async def start(self) -> None:
         """Opens the file and drains what an earlier process left there. Never raises for a file that is of no use."""
@@ -132,17 +133,19 @@ class Spool:
             await self._publish_in_time(record)
         except Rejected as error:
             reason = str(error)
-            if not await self._bury(record, error):
+            if not await self._bury(number, record, error):
                 await self._guarded(lambda: file.set_aside(number, reason))
                 return True
         await self._guarded(lambda: file.remove(number))
         self._metrics.spool_drained.inc()
         return True
 
-    async def _bury(self, record: OutRecord, error: Rejected) -> bool:
+    async def _bury(self, number: int, record: OutRecord, error: Rejected) -> bool:
         """Whether the record's dead letter is in Kafka."""
         try:
-            await self._publish_in_time(self._refused(record, error))
+            if self._letter is None or self._letter[0] != number:  # made once: making it counts it
+                self._letter = number, self._refused(record, error)
+            await self._publish_in_time(self._letter[1])
         except Rejected as again:
             log.warning("spool_record_set_aside", topic=record.topic, reason=str(again), folder=str(self._folder))
             return False

@@ -14,6 +14,7 @@ from connector.kafka.cloud_events import OutRecord
 from connector.observe.metrics import Metrics
 from connector.spool import Spool
 from connector.spool._file import SpoolFile
+from connector.stages.receive import Receive
 
 MANY = 1 << 20  # bytes
 
@@ -136,6 +137,40 @@ async def test_a_full_spool_refuses_and_takes_again_when_there_is_room(tmp_path:
     kafka.error = None
     await until(waiting.is_empty)
     await waiting.add(record(3, 500))
+    await waiting.stop()
+
+
+async def test_a_full_disk_refuses_and_does_not_end_the_spool(tmp_path: Path, kafka: Kafka) -> None:
+    waiting = spool(tmp_path, kafka)
+    await waiting.start()
+    await waiting.add(record(1))
+    file = waiting._file
+    assert file is not None
+
+    def pages(most: int) -> Callable[[], object]:
+        return lambda: file._db.execute(f"PRAGMA max_page_count = {most}").fetchone()
+
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(waiting._thread, pages(1))  # SQLite then answers as on a full disk
+    with pytest.raises(Retryable, match="the disk is full"):
+        await waiting.add(record(2, 100_000))
+    await loop.run_in_executor(waiting._thread, pages(10_000))
+    await waiting.add(record(3))
+    kafka.error = None
+    await until(lambda: kafka.taken == [record(1), record(3)])
+    await waiting.stop()
+
+
+async def test_what_is_too_large_for_kafka_is_refused_at_once_and_never_kept(tmp_path: Path, kafka: Kafka) -> None:
+    kafka.error = Rejected("too large")
+    metrics = Metrics()
+    waiting = spool(tmp_path, kafka, metrics=metrics)
+    await waiting.start()
+    receive = Receive({}, kafka.publish, "t", dead_letter=lambda *_: record(0), metrics=metrics, spool=waiting)
+    with pytest.raises(Rejected):
+        await receive._publish_or_spool(record(1))
+    assert await waiting.is_empty()
+    assert metrics.registry.get_sample_value("connector_spool_taken_total") == 0
     await waiting.stop()
 
 
