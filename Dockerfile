@@ -12,7 +12,9 @@ COPY connector connector
 RUN /opt/connector/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM python:3.11-slim-bookworm
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin connector
+# /var/lib/connector is where webhooks wait while Kafka is away (service.spool); mount a disk there that stays.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin connector \
+    && install --directory --owner 10001 --mode 0700 /var/lib/connector
 COPY --from=build /opt/connector /opt/connector
 COPY examples /etc/connector/examples
 ENV PATH=/opt/connector/bin:$PATH PYTHONUNBUFFERED=1 SERVICE_HOST=0.0.0.0 SERVICE_PORT=8080

@@ -10,7 +10,7 @@ from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
 from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
 from connector.config.surveys import Lookup, Protect, Survey
 from connector.config.types import SendHours
-from connector.config.whole import Config, Service, not_yet_supported
+from connector.config.whole import Config, Service, Spool, not_yet_supported
 
 __all__ = [
     "Account",
@@ -26,6 +26,7 @@ __all__ = [
     "Salesforce",
     "SendHours",
     "Service",
+    "Spool",
     "StaticToken",
     "Survey",
     "TopicSettings",

@@ -29,6 +29,18 @@ class DeadLetterBreaker(Model):
         return Breaker(self.run, self.share)
 
 
+class Spool(Model):
+    """Where webhooks wait while Kafka is away: a file that is synced before Pisano gets its 2xx."""
+
+    folder: Text = "/var/lib/connector"
+    """A folder on a disk of this machine that outlives the process, never a network share; one for each Kafka. It is
+    not made: where it is missing, as with a read-only root and no volume, the service runs without a spool, says so
+    once, and answers 503 while Kafka is away."""  # made by us, a forgotten volume would be a container's own layer
+
+    max_bytes: Annotated[Whole, Field(ge=0, le=1 << 40)] = 256 * 1024 * 1024
+    """Bytes that may wait; past it webhooks get a 503. 0 is no spool. The default is some 100,000 answers."""
+
+
 class Service(Model):
     """The port for webhooks, `/healthz`, `/readyz` and `/metrics`, and how the service ends."""
 
@@ -37,6 +49,13 @@ class Service(Model):
 
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8080
     """0 picks a free one and prints it."""
+
+    spool: Spool = Spool()
+    """Where webhooks wait while Kafka is away."""
+
+    answers_missing_after: Timeout = 2 * 86400.0
+    """How long no answer may come, while e-mails go out, before `connector_answers_missing` is 1. Most answers come
+    within a day; two let a quiet day pass."""
 
     drain: Timeout = 25.0
     """How long SIGTERM lets what is under way be finished: below the 30 s that orchestrators commonly grant."""

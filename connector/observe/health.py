@@ -15,7 +15,7 @@ from connector.observe.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _HEADERS_WITHIN = 15.0  # seconds that a client may take to say what it wants
-_ANSWERED_WITHIN = 10.0  # seconds at the end for what has come in: as long as Kafka may take to store a webhook
+_ANSWERED_WITHIN = 10.0  # seconds at the end for what has come in: longer than Kafka and the spool take together
 
 _unheard = logging.getLogger("connector.http")  # aiohttp would log a request that is no HTTP with all that it holds,
 _unheard.disabled = True  # secrets too; the client gets a 400

@@ -1,11 +1,14 @@
 """What the service counts, in a registry of its own (rule 6). Labels never hold an address or a record id."""
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from connector.limits import Window
+from connector.observe.balance import Balance
+from connector.records import Outcome
 
 _WAITS = (0.01, 0.05, 0.25, 1, 5, 25, 125, 625)  # seconds; the limiter's windows are the steps that matter
 
@@ -52,6 +55,15 @@ class Metrics:
             registry=self.registry,
         )
         self.window_used = gauge("limiter_window_used", "Calls counted in a window now.", "account", "window")
+        self.answers = counter("answers", "Answers of customers that were taken, repeats included.", "account")
+        self.answers_missing = gauge(
+            "answers_missing", "1 when e-mails go out and answers, of which there were some, have stopped.", "account"
+        )
+        self.spooled = gauge("spooled", "Webhooks that wait on this machine's disk for Kafka.")
+        self.spool_bytes = gauge("spool_bytes", "Bytes of the webhooks that wait on this machine's disk.")
+        self.spool_max_bytes = gauge("spool_max_bytes", "The bound of connector_spool_bytes.")
+        self.spool_taken = counter("spool_taken", "Webhooks that went to this machine's disk as Kafka was away.")
+        self.spool_drained = counter("spool_drained", "Webhooks that went from this machine's disk to Kafka.")
         self.webhooks = counter("webhooks", "Webhooks by what was answered.", "account", "answer")
         self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
@@ -72,6 +84,29 @@ class Metrics:
         """Whenever the metrics are read, `used()` tells how many calls each window of the account's limiter holds."""
         for window, _ in used():
             self.window_used.labels(account, str(window)).set_function(partial(_calls_in, window, used))
+
+    def watch_answers(
+        self,
+        accounts: Iterable[str],
+        missing_after: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Whenever the metrics are read, each account's e-mails and answers are compared. `missing_after`: seconds."""
+        for account in accounts:
+            self.answers.labels(account)  # an increase needs to see the zero before the first
+            balance = Balance(missing_after)
+            self.answers_missing.labels(account).set_function(partial(self._missing, account, balance, now))
+
+    def _missing(self, account: str, balance: Balance, now: Callable[[], datetime]) -> float:
+        emails = self._total(self.outcomes, account, outcome=Outcome.SENT)
+        balance.saw(emails, self._total(self.answers, account), now())
+        return float(balance.missing(now()))
+
+    @staticmethod
+    def _total(counter: Counter, account: str, **labels: str) -> float:
+        wanted = {"account": account, **labels}.items()
+        samples = (sample for metric in counter.collect() for sample in metric.samples)
+        return sum(one.value for one in samples if one.name.endswith("_total") and wanted <= one.labels.items())
 
 
 def _calls_in(window: Window, used: Callable[[], Iterable[tuple[Window, int]]]) -> float:

@@ -1,7 +1,8 @@
 """receive: Pisano's webhooks → pisano.feedback.
 
-A 2xx means that the feedback, or the dead letter of a body that cannot be read, is durable in Kafka (acks=all). What
-would fail again is not refused: Pisano may or may not send it again, and the answer would be lost (pisano §4).
+A 2xx means that the feedback, or the dead letter of a body that cannot be read, is durable: in Kafka (acks=all), or
+synced to the spool while Kafka is away. What would fail again is not refused: Pisano may or may not send it again, and
+the answer would be lost (pisano §4). While records wait in the spool, new ones go behind them: their order stays.
 """
 
 import asyncio
@@ -12,16 +13,20 @@ import structlog
 from aiohttp import web
 
 from connector.config import Account, Webhook
-from connector.errors import ConnectorError, Rejected
+from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.observe.metrics import Metrics
 from connector.pisano import authentic, feedback_id, parse
 from connector.records import Feedback
+from connector.spool import Spool
 
 log = structlog.get_logger(__name__)
 
 _ARRIVED_WITHIN = 10.0  # seconds for a body of kilobytes; a slower client holds a connection of ours for nothing
-_DURABLE_WITHIN = 10.0  # seconds until a 503; Pisano's own time-out is not documented and hardly shorter
+# Seconds until a record goes to the spool. Pisano's own time-out is not documented and hardly below 10 s; and at the
+# end of the process, what has come in has 10 s for Kafka and the spool together.
+_DURABLE_WITHIN = 5.0
+_RETRY_AFTER = 30  # seconds that a refused sender is asked to wait: a broker that restarts is back by then
 
 Publish = Callable[[OutRecord], Awaitable[object]]
 DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
@@ -30,8 +35,9 @@ DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
 class Receive:
     """The stage: one route for each account that has a webhook.
 
-    `dead_letter(source, body, reason, error)` makes the record for a body that nobody can read. The two times are in
-    seconds: how long a body may take to come, and Kafka to store it.
+    `dead_letter(source, body, reason, error)` makes the record for a body that nobody can read. Without a `spool`,
+    what Kafka does not take is answered with 503. The two times are in seconds: how long a body may take to come, and
+    Kafka to store it.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Receive:
         *,
         dead_letter: DeadLetter,
         metrics: Metrics,
+        spool: Spool | None = None,
         arrived_within: float = _ARRIVED_WITHIN,
         durable_within: float = _DURABLE_WITHIN,
     ) -> None:
@@ -50,6 +57,7 @@ class Receive:
         self._topic = topic
         self._dead_letter = dead_letter
         self._metrics = metrics
+        self._spool = spool
         self._arrived_within = arrived_within
         self._durable_within = durable_within
 
@@ -64,7 +72,8 @@ class Receive:
         async def handle(request: web.Request) -> web.Response:
             status, text = await self._receive(account, webhook, request)
             self._metrics.webhooks.labels(account, str(status)).inc()
-            return web.Response(status=status, text=text + "\n")
+            headers = {"Retry-After": str(_RETRY_AFTER)} if status == 503 else None
+            return web.Response(status=status, text=text + "\n", headers=headers)
 
         return handle
 
@@ -86,15 +95,35 @@ class Receive:
     async def _store(self, account: str, webhook: Webhook, body: bytes) -> tuple[int, str]:
         record, said = self._record(account, webhook, body)
         try:
-            async with asyncio.timeout(self._durable_within):
-                await self._publish(record)
+            await self._publish_or_spool(record)
         except Rejected as error:
             log.warning("webhook_too_large", account=account, error=str(error))
             return 413, "Kafka takes no record of this size"
-        except (ConnectorError, TimeoutError) as error:
-            log.warning("webhook_not_durable", account=account, error=str(error) or "Kafka did not answer in time")
+        except ConnectorError as error:
+            log.warning("webhook_not_durable", account=account, error=str(error))
             return 503, "not stored; send it again"
+        if record.topic == self._topic:
+            self._metrics.answers.labels(account).inc()
         return 202, said
+
+    async def _publish_or_spool(self, record: OutRecord) -> None:
+        """Raises Rejected for a record that Kafka never takes, and another ConnectorError when it is nowhere."""
+        if self._spool is not None and not await self._spool.is_empty():
+            await self._spool.add(record)
+            return
+        try:
+            async with asyncio.timeout(self._durable_within):
+                await self._publish(record)
+        except Rejected:
+            raise
+        except (ConnectorError, TimeoutError) as error:
+            why = error if isinstance(error, ConnectorError) else Retryable("Kafka did not answer in time")
+            if self._spool is None:
+                raise why from error
+            try:
+                await self._spool.add(record)
+            except ConnectorError as full:
+                raise Retryable(f"{why}; {full}") from error
 
     def _record(self, account: str, webhook: Webhook, body: bytes) -> tuple[OutRecord, str]:
         try:

@@ -12,7 +12,8 @@ from connector.kafka import topics
 from connector.kafka.connection import client_settings
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
-from connector.wiring import capture, receive, send, trigger, write
+from connector.wiring import capture, send, trigger, write
+from connector.wiring.receive import Receiving
 from connector.wiring.shared import Shared
 from connector.wiring.supervisor import Runner, Supervisor
 
@@ -48,6 +49,7 @@ class App:
             for name in stages
             if name in _BUILD
         ]
+        self._receiving = Receiving(self._shared) if "receive" in stages else None
         self._server: Server | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -71,10 +73,12 @@ class App:
         return self._server.address if self._server else ""
 
     async def ready(self) -> dict[str, bool]:
-        """Whether each stage can work as far as Kafka goes: Kafka answers, and the stage is a member of its group."""
-        answers = await self._shared.publisher.answers()
-        supervised = {supervisor.name: answers and supervisor.ready for supervisor in self._supervisors}
-        return {name: supervised.get(name, answers) for name in self._stages}
+        """Whether each stage can work as far as Kafka goes. Receive can also without Kafka, while it has a spool."""
+        answers = bool(self._supervisors) and await self._shared.publisher.answers()
+        ready = {supervisor.name: answers and supervisor.ready for supervisor in self._supervisors}
+        if self._receiving:
+            ready["receive"] = await self._receiving.ready()
+        return {name: ready[name] for name in self._stages}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set.
@@ -95,7 +99,9 @@ class App:
 
     async def _open_port(self) -> None:
         shared = self._shared
-        routes = receive.build(shared).routes() if "receive" in self._stages else []
+        routes = self._receiving.routes() if self._receiving else []
+        if self._receiving:
+            await self._receiving.start()
         self._server = Server(
             self._config.service, routes, ready=self.ready, held=shared.cells.held, metrics=shared.metrics
         )
@@ -140,4 +146,6 @@ class App:
                 await asyncio.gather(*ending, return_exceptions=True)
         except TimeoutError:
             log.warning("not_drained_in_time", seconds=drain + _LEAVE)
+        if self._receiving:
+            await self._receiving.stop()
         await self._shared.__aexit__()

@@ -1,15 +1,68 @@
 """Builds receive from the configuration."""
 
+import asyncio
+from pathlib import Path
+
+from aiohttp import web
+
+from connector.kafka.connection import Publisher
+from connector.retry import until_it_works
+from connector.spool import Spool
 from connector.stages.receive import Receive
 from connector.wiring.shared import Shared
 
 
-def build(shared: Shared) -> Receive:
-    """Its routes are served by the process's one port."""
-    return Receive(
-        shared.config.pisano,
-        shared.publisher.send,
-        shared.topic("pisano.feedback"),
-        dead_letter=shared.letters("receive").of_body,
-        metrics=shared.metrics,
-    )
+class Receiving:
+    """The stage and what only it uses: the spool, and a publisher, so that no other stage holds a webhook up.
+
+    It takes webhooks from `start` on, whether Kafka is there or not.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        config = shared.config
+        answering = [name for name, account in config.pisano.items() if account.webhook]
+        shared.metrics.watch_answers(answering, config.service.answers_missing_after)
+        letters = shared.letters("receive")
+        self._publisher = Publisher(config.kafka)
+        self._spool = Spool(
+            Path(config.service.spool.folder),
+            config.service.spool.max_bytes,
+            self._publisher.send,
+            refused=lambda record, error: letters.of_body("spool", record.value or b"", "too_large", error),
+            metrics=shared.metrics,
+        )
+        self._receive = Receive(
+            config.pisano,
+            self._publisher.send,
+            shared.topic("pisano.feedback"),
+            dead_letter=letters.of_body,
+            metrics=shared.metrics,
+            spool=self._spool,
+        )
+        self._connecting: asyncio.Task[None] | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        """One for each webhook."""
+        return self._receive.routes()
+
+    async def ready(self) -> bool:
+        """Whether a webhook would be taken: by Kafka, or by the spool."""
+        return self._spool.is_on or await self._publisher.answers()
+
+    async def start(self) -> None:
+        """Opens the spool, and begins to connect to Kafka."""
+        await self._spool.start()
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def stop(self) -> None:
+        """After the last webhook was answered."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        await self._spool.stop()
+        await self._publisher.stop()
+
+    async def _connect(self) -> None:
+        async for attempt in until_it_works():
+            with attempt:
+                await self._publisher.start()

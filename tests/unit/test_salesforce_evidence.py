@@ -235,8 +235,6 @@ def test_a_field_that_is_hidden_is_the_rules_fault_and_no_records(code: str) -> 
         org.upsert = upsert  # type: ignore[method-assign]
         writes = [response("1", Branch__c="x"), response("2", Score__c=1), response("3", Branch__c="y")]
         return await all_of(org, writes)
-            org, [response("1", Branch__c="x"), response("2", Score__c=1), response("3", Branch__c="y")]
-        )
 
     first, second, third = simulate(play())
     assert isinstance(first, Fatal)

@@ -1,0 +1,55 @@
+"""E-mails sent and answers seen per day and account, and whether the answers have stopped though e-mails go out.
+
+It counts in this process only, and from its start: the rule in deploy/alerts.yaml also works over restarts, and where
+`send` and `receive` are processes of their own.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+_KEPT = timedelta(days=8)  # the same day of last week is among them
+
+
+@dataclass(frozen=True)
+class Day:
+    """What one day brought, in UTC."""
+
+    day: date
+    emails: int
+    answers: int
+
+
+class Balance:
+    """Of one account. `missing_after`: seconds without any answer before they count as missing."""
+
+    def __init__(self, missing_after: float) -> None:
+        self._missing_after = timedelta(seconds=missing_after)
+        self._emails = Counter[date]()
+        self._answers = Counter[date]()
+        self._total_emails = 0.0
+        self._total_answers = 0.0
+        self._last_answer: datetime | None = None
+
+    def saw(self, emails: float, answers: float, at: datetime) -> None:
+        """The totals since the start of the process, as they were `at` this moment."""
+        day = at.astimezone(UTC).date()
+        self._emails[day] += int(emails - self._total_emails)
+        self._answers[day] += int(answers - self._total_answers)
+        if answers > self._total_answers:
+            self._last_answer = at
+        self._total_emails, self._total_answers = emails, answers
+        for counts in (self._emails, self._answers):
+            for old in [kept for kept in counts if kept <= day - _KEPT]:
+                del counts[old]
+
+    def days(self) -> list[Day]:
+        """The last eight days of which something was seen, the oldest first."""
+        return [Day(day, self._emails[day], self._answers[day]) for day in sorted({*self._emails, *self._answers})]
+
+    def missing(self, at: datetime) -> bool:
+        """Whether there were answers once, none for `missing_after`, and e-mails on a day before this one."""
+        if self._last_answer is None or at - self._last_answer < self._missing_after:
+            return False
+        since, today = self._last_answer.astimezone(UTC).date(), at.astimezone(UTC).date()
+        return any(day.emails for day in self.days() if since <= day.day < today)

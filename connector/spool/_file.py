@@ -1,0 +1,167 @@
+"""The spool's file: records in their order in an SQLite database, each committed and synced before `add` returns.
+
+All calls block, and one thread at a time makes them. Several processes may share one file: SQLite keeps their writes
+apart, and only the one that holds the lock drains. The file lies on a disk of this machine: SQLite's WAL needs shared
+memory, which a network share does not have.
+"""
+
+import base64
+import fcntl
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from connector.kafka.cloud_events import OutRecord
+
+_VERSION = 1  # of the tables; another one is of another release, and is not touched
+_BUSY_WITHIN = 1.0  # seconds that SQLite waits for another process's write, which takes milliseconds
+_OVERHEAD = 100  # bytes that a row takes beside its parts
+
+_TABLES = """
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL, bytes INTEGER NOT NULL, refused TEXT
+);
+CREATE TABLE total (records INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT INTO total VALUES (0, 0);
+CREATE TRIGGER added AFTER INSERT ON records BEGIN
+    UPDATE total SET records = records + 1, bytes = bytes + new.bytes;
+END;
+CREATE TRIGGER removed AFTER DELETE ON records BEGIN
+    UPDATE total SET records = records - 1, bytes = bytes - old.bytes;
+END;
+"""
+
+
+class Full(Exception):
+    """The bound, or the disk, has no room for this record."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """What the file holds, also what other processes put there."""
+
+    records: int
+    bytes: int
+
+
+class SpoolFile:
+    """An open spool. `max_bytes` bounds the records in it, all processes together.
+
+    Raises:
+        OSError, sqlite3.Error: The file cannot be opened, is damaged, or is of another release.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.path = folder / "spool.db"
+        self._max_bytes = max_bytes
+        self._lock: IO[bytes] | None = None
+        self._lock_path = folder / "spool.lock"
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # answers are nobody else's to read
+        self._db = sqlite3.connect(self.path, timeout=_BUSY_WITHIN, isolation_level=None, check_same_thread=False)
+        try:
+            self._set_up()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _set_up(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not only with the kernel
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged: {found}")
+        self._db.execute("BEGIN IMMEDIATE")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _statements(_TABLES):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        self._db.execute("COMMIT")
+        if version not in {0, _VERSION}:
+            raise sqlite3.DatabaseError(f"its version is {version}, and this release knows {_VERSION}")
+
+    def add(self, record: OutRecord) -> None:
+        """Returns once the record is on the disk. Raises Full."""
+        row = _to_row(record)
+        size = len(row) + _OVERHEAD
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                if self.total().bytes + size > self._max_bytes:
+                    raise Full(f"it holds {self._max_bytes} bytes at most")
+                self._db.execute("INSERT INTO records (record, bytes) VALUES (?, ?)", (row, size))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise Full("the disk is full") from error
+            raise
+
+    def first(self) -> tuple[int, OutRecord] | None:
+        """The oldest record that Kafka did not refuse, with its number."""
+        found = self._db.execute("SELECT id, record FROM records WHERE refused IS NULL ORDER BY id LIMIT 1").fetchone()
+        return None if found is None else (found[0], _from_row(found[1]))
+
+    def remove(self, number: int) -> None:
+        """It is in Kafka."""
+        self._db.execute("DELETE FROM records WHERE id = ?", (number,))
+
+    def set_aside(self, number: int, reason: str) -> None:
+        """Kafka takes it nowhere: it stays in the file for a person, and those behind it go on."""
+        self._db.execute("UPDATE records SET refused = ? WHERE id = ?", (reason, number))
+
+    def is_empty(self) -> bool:
+        return self._db.execute("SELECT 1 FROM records WHERE refused IS NULL LIMIT 1").fetchone() is None
+
+    def total(self) -> Total:
+        return Total(*self._db.execute("SELECT records, bytes FROM total").fetchone())
+
+    def may_drain(self) -> bool:
+        """Whether this process is the one that drains: it is until it ends, however it ends."""
+        if self._lock is None:
+            lock = self._lock_path.open("ab")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+            else:
+                self._lock = lock
+        return self._lock is not None
+
+    def close(self) -> None:
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _statements(script: str) -> list[str]:
+    """One by one: `executescript` would commit what is open."""
+    found, rest = [], ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest)
+            rest = ""
+    return found
+
+
+def _to_row(record: OutRecord) -> bytes:
+    headers = [(name, _text(value)) for name, value in record.headers]
+    return orjson.dumps([record.topic, _text(record.key), _text(record.value), headers, record.partition])
+
+
+def _from_row(row: bytes) -> OutRecord:
+    topic, key, value, headers, partition = orjson.loads(row)
+    return OutRecord(
+        topic, _bytes(key), _bytes(value), [(name, _bytes(text) or b"") for name, text in headers], partition
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

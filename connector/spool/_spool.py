@@ -1,0 +1,196 @@
+"""The spool beside the loop: what Kafka does not take now waits on the disk, and goes to Kafka in its order."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from connector.errors import ConnectorError, Rejected, Retryable
+from connector.kafka.cloud_events import OutRecord
+from connector.observe.metrics import Metrics
+from connector.spool._file import Full, SpoolFile
+
+log = structlog.get_logger(__name__)
+
+_LOOK = 1.0  # seconds between looks at an idle file: another process's records may lie there
+_FIRST_PAUSE = 1.0  # seconds; Kafka has just failed
+_LONGEST_PAUSE = 15.0  # seconds: the end of an outage is noticed soon, and a Kafka that starts is not pressed
+_TAKEN_WITHIN = 30.0  # seconds: above the 20 s of Kafka's client, so that no record is sent while it is under way
+_DISK_WITHIN = 2.0  # seconds for a commit, which takes milliseconds; a look, Kafka's 5 s and a commit make 9
+
+Publish = Callable[[OutRecord], Awaitable[object]]
+Refused = Callable[[OutRecord, Rejected], OutRecord]
+T = TypeVar("T")
+
+
+class Spool:
+    """`start`, then `add` and `is_empty`, and `stop` at the end. Without a usable file it is off, and says so once.
+
+    One thread makes all calls to the file, in their order. `refused(record, error)` makes the dead letter of a record
+    that Kafka refuses when it is drained. `taken_within`: seconds that Kafka has for a record that is drained.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        publish: Publish,
+        *,
+        refused: Refused,
+        metrics: Metrics,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        taken_within: float = _TAKEN_WITHIN,
+    ) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._publish = publish
+        self._refused = refused
+        self._metrics = metrics
+        self._sleep = sleep
+        self._taken_within = taken_within
+        self._file: SpoolFile | None = None
+        metrics.spool_max_bytes.set(max_bytes)
+        self._thread = ThreadPoolExecutor(1, "spool")
+        self._drainer: asyncio.Task[None] | None = None
+        self._letter: tuple[int, OutRecord] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a file that takes records."""
+        return self._file is not None
+
+    async def start(self) -> None:
+        """Opens the file and drains what an earlier process left there. Never raises for a file that is of no use."""
+        if self._max_bytes == 0:
+            return
+        if not self._folder.is_dir():
+            log.warning("spool_off", reason=f"there is no folder {self._folder}", effect=_EFFECT)
+            return
+        try:
+            self._file = await self._call(lambda: SpoolFile(self._folder, self._max_bytes))
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+            return
+        self._drainer = asyncio.create_task(self._drain(), name="spool")
+
+    async def stop(self) -> None:
+        """What waits stays in the file for the next start."""
+        if self._drainer is not None:
+            self._drainer.cancel()
+            await asyncio.gather(self._drainer, return_exceptions=True)
+        file, self._file = self._file, None
+        if file is not None:
+            await self._call(file.close)
+        self._thread.shutdown(wait=False)
+
+    async def is_empty(self) -> bool:
+        """Whether a new record may go to Kafka directly. True when the spool is off."""
+        try:
+            return self._file is None or await self._guarded(self._file.is_empty)
+        except Retryable:
+            return True  # the disk is slow or busy: Kafka may still answer
+
+    async def add(self, record: OutRecord) -> None:
+        """Returns when the record is on the disk. Raises Retryable when it is not: off, full, or too slow."""
+        if (file := self._file) is None:
+            raise Retryable("there is no spool")
+
+        def add() -> None:
+            file.add(record)
+            self._show(file)
+
+        try:
+            await self._guarded(add)
+        except Full as error:
+            raise Retryable(f"the spool is full: {error}") from error
+        self._metrics.spool_taken.inc()
+
+    async def _drain(self) -> None:
+        pause = _FIRST_PAUSE
+        while (file := self._file) is not None:
+            try:
+                went_on = await self._drain_one(file)
+            except (ConnectorError, TimeoutError) as error:
+                log.warning("spool_waits", reason=str(error) or "Kafka did not answer in time", next_try_in=pause)
+                await self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            except Exception:  # a mistake of ours: those that wait must not wait for the next start
+                log.exception("spool_drain_failed")
+                await self._sleep(_LONGEST_PAUSE)
+                continue
+            pause = _FIRST_PAUSE
+            if not went_on:
+                await self._sleep(_LOOK)
+
+    async def _drain_one(self, file: SpoolFile) -> bool:
+        """One at a time keeps the order, and a kill repeats one record at most. False when there is nothing to do."""
+        await self._guarded(lambda: self._show(file))
+        found = await self._guarded(file.first) if await self._guarded(file.may_drain) else None
+        if found is None:
+            return False
+        number, record = found
+        try:
+            await self._publish_in_time(record)
+        except Rejected as error:
+            reason = str(error)
+            if not await self._bury(number, record, error):
+                await self._guarded(lambda: file.set_aside(number, reason))
+                return True
+        await self._guarded(lambda: file.remove(number))
+        self._metrics.spool_drained.inc()
+        return True
+
+    async def _bury(self, number: int, record: OutRecord, error: Rejected) -> bool:
+        """Whether the record's dead letter is in Kafka."""
+        try:
+            if self._letter is None or self._letter[0] != number:  # made once: making it counts it
+                self._letter = number, self._refused(record, error)
+            await self._publish_in_time(self._letter[1])
+        except Rejected as again:
+            log.warning("spool_record_set_aside", topic=record.topic, reason=str(again), folder=str(self._folder))
+            return False
+        return True
+
+    async def _publish_in_time(self, record: OutRecord) -> None:
+        async with asyncio.timeout(self._taken_within):
+            await self._publish(record)
+
+    def _show(self, file: SpoolFile) -> None:
+        total = file.total()
+        self._metrics.spooled.set(total.records)
+        self._metrics.spool_bytes.set(total.bytes)
+
+    async def _guarded(self, work: Callable[[], T]) -> T:
+        """A call to the file. Whatever is wrong with the file is a Retryable; what stays wrong ends its use."""
+        try:
+            async with asyncio.timeout(_DISK_WITHIN):
+                return await self._call(work)
+        except TimeoutError as error:
+            raise Retryable(f"the spool's disk did not answer within {_DISK_WITHIN:g} s") from error
+        except (OSError, sqlite3.Error, ValueError) as error:
+            if getattr(error, "sqlite_errorcode", 0) not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL}:
+                self._give_up(error)
+            raise Retryable(f"the spool cannot be used: {error}") from error
+
+    def _call(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _give_up(self, error: Exception) -> None:
+        if self._file is not None or self._drainer is None:
+            log.error(
+                "spool_off",
+                reason=f"{self._folder / 'spool.db'} cannot be used: {error}",
+                effect=_EFFECT,
+                advice="repair it or move it away, then restart; what it holds is not in Kafka yet",
+            )
+        file, self._file = self._file, None
+        if file is not None:
+            self._thread.submit(file.close)  # and so another process may drain
+
+
+_EFFECT = "a webhook that comes while Kafka is away is answered with 503"
