@@ -141,6 +141,10 @@ class Account(Model):
     """What becomes of an invitation whose call got no answer, so that the customer may have been e-mailed: it is held
     as a dead letter for a person to decide, sent again (perhaps twice), or given up."""
 
+    outage_after: Annotated[Whole, Field(ge=1, le=1000)] = 3
+    """After so many calls in a row without a clear answer Pisano counts as away: one call at a time is then made, for
+    one invitation, at growing intervals. One may be chance; each costs a customer whose outcome is unknown."""
+
     connect_timeout: Timeout = 10.0
     """Until a connection stands; past it nothing was sent, and it is tried again."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from connector.config.model import Allowed, Model, NotYet
-from connector.config.types import CampaignId, FieldName, Hours, NotBlank, Seconds, Share, Text, VariableName
+from connector.config.types import CampaignId, FieldName, Hours, NotBlank, Seconds, Share, Text, VariableName, Whole
 from connector.templates import Condition, Template
 
 
@@ -67,6 +67,9 @@ class Survey(Model):
     built_in_responses: dict[Text, Template] = {}
     """What Pisano is told about the occasion: a key is a question key of the campaign's flow. What renders empty is
     left out."""
+
+    priority: Annotated[Whole, Field(ge=-100, le=100)] = 0
+    """Among the surveys of an account that wait for a call, those of the highest go first; equal ones take turns."""
 
     delay: Annotated[Seconds, NotYet()] = 0.0
     """How long after the change the invitation is sent."""

@@ -24,7 +24,8 @@ class CellWork:
 
     What a piece of work raises decides (rule 3): Retryable is repeated, and holds the cell when it lasts; Fatal holds
     the cell, or its parent if it is `whole`; Rejected and any unexpected error go to `dead_letter(record, reason,
-    error)`, unless so many did that the cell is held instead.
+    error)`, unless so many did that the cell is held instead. Where the stage `keeps_order`, a held cell is probed with
+    its oldest work; else each probe is made with another one's, so that one at fault does not hold the others for good.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class CellWork:
         dead_letter: DeadLetter,
         cells: Cells,
         *,
+        keeps_order: bool = True,
         breaker: Callable[[], Breaker] = Breaker,
         patience: float = PATIENCE,
     ) -> None:
@@ -41,6 +43,7 @@ class CellWork:
         self._plan = plan
         self._dead_letter = dead_letter
         self._cells = cells
+        self._keeps_order = keeps_order
         self._new_breaker = breaker
         self._patience = patience
         self._breakers: dict[str, Breaker] = {}
@@ -65,7 +68,7 @@ class CellWork:
         """Returns when the work is done or the record is a dead letter, however long the cell is held until then."""
         done, ticket = False, next_ticket()
         while not done:
-            async with self.cell(cell).turn(ticket):
+            async with self.cell(cell).turn(ticket if self._keeps_order else next_ticket()):
                 done = await self._try(record, cell, work)
 
     async def tried(self, record: InRecord, cell: str, work: Work) -> bool:

@@ -2,13 +2,14 @@
 
 from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
 from connector.pisano.email_sharings import EmailSharings, Recipient, normalise_email
-from connector.pisano.errors import Throttled, TokenRenewed
+from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
 from connector.pisano.webhooks import authentic, feedback_id, parse
 
 __all__ = [
     "Auth",
     "AuthorizedApp",
     "EmailSharings",
+    "Forbidden",
     "Recipient",
     "StaticToken",
     "Throttled",

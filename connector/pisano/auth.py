@@ -35,6 +35,9 @@ class Auth(Protocol):
     def invalidate(self, header: str) -> bool:
         """Pisano refused this header. True if another can be had."""
 
+    async def prove(self) -> None:
+        """Makes sure that Pisano answers, by a call that e-mails nobody, where there is one."""
+
 
 class StaticToken:
     """The token of a dedicated API user."""
@@ -50,6 +53,9 @@ class StaticToken:
 
     def invalidate(self, header: str) -> bool:  # noqa: ARG002 - there is only one
         return False
+
+    async def prove(self) -> None:
+        """There is no such call."""
 
 
 class AuthorizedApp:
@@ -109,6 +115,11 @@ class AuthorizedApp:
             self._header = None
         return True
 
+    async def prove(self) -> None:
+        """Raises as `header`, from a new token call."""
+        self._header = None
+        await self.header()
+
     async def _fetch(self) -> tuple[str, float]:
         call = "fetching a token"
         try:
@@ -120,7 +131,7 @@ class AuthorizedApp:
         if not 200 <= answer.status < 300:
             refusal = from_answer(answer, call, repeatable=True, hide=(self._secret,), clock=self._clock)
             if isinstance(refusal, Rejected):
-                raise Fatal(f"{refusal} Check base_url, client_id, client_secret, id_key and secret_key.")
+                raise Fatal(f"{refusal} Check base_url, client_id, client_secret, id_key and secret_key.", whole=True)
             raise refusal
         if not answer.complete:
             raise Retryable(f"{call}: the answer broke off.")
@@ -156,7 +167,8 @@ def read_token(body: bytes, *, now: float, lifetime: float) -> tuple[str, float]
                 expires = _expiry({**answer, **part}, now)
                 return token, expires if expires is not None and expires > now else now + lifetime
     raise Fatal(
-        "The answer of Pisano's token endpoint holds no token, access_token or data.token: ask Pisano for its shape."
+        "The answer of Pisano's token endpoint holds no token, access_token or data.token: ask Pisano for its shape.",
+        whole=True,
     )
 
 

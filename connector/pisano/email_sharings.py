@@ -9,6 +9,7 @@ import httpx
 import orjson
 from email_validator import EmailNotValidError, validate_email
 
+from connector.errors import Fatal
 from connector.masking import mask_emails
 from connector.pisano._http import Answer, post_json
 from connector.pisano.auth import Auth, token_of
@@ -80,17 +81,22 @@ class EmailSharings:
             )
         except (httpx.HTTPError, TimeoutError) as error:
             raise from_transport(error, call, repeatable=False) from error
-        self._check(answer, call, header)
+        self._check(answer, call, header, campaign)
         return mask_emails(answer.body.decode(errors="replace")) or None
 
-    def _check(self, answer: Answer, call: str, header: str) -> None:
-        if answer.status in {401, 403}:
+    def _check(self, answer: Answer, call: str, header: str, campaign: str) -> None:
+        if answer.status == 401:
             renewed = self._refused not in {None, header}
             self._refused = header
             if self._auth.invalidate(header) and not renewed:
                 raise TokenRenewed(f"{call}: Pisano answered {answer.status} to the token.", retry_after=0.0)
         else:
             self._refused = None
+        if answer.status == 404:
+            raise Fatal(
+                f"{call}: Pisano answered 404. Check that there is an e-mail campaign {campaign} in this account, that"
+                " the account's user may see it, and base_url; else change the survey's campaign."
+            )
         if not 200 <= answer.status < 300:
             raise from_answer(
                 answer,

@@ -4,8 +4,9 @@ Retryable            no e-mail can have left: no connection, 503 and whatever el
 ├── Throttled        429: someone spent the budget of calls, so everyone waits
 └── TokenRenewed     the token had to be renewed: repeat at once, with a permit of its own
 Rejected             a 4xx for this very body
+└── Forbidden        a 403: a firewall that dislikes this body, or missing rights; whoever calls finds out which
 Unknown              the request left and no answer tells: the customer may have been e-mailed (pisano §3)
-Fatal                credentials or base_url are wrong
+Fatal                the credentials are refused (whole), or there is no such campaign
 """
 
 import time
@@ -26,6 +27,17 @@ _MISUSE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 class Throttled(Retryable):
     """A 429. Its `retry_after` may be too short, as a longer window may still block, or None (pisano §6)."""
+
+
+class Forbidden(Rejected):
+    """A 403. `is_page`: it is a page of HTML, which a firewall answers and no API.
+
+    Firewalls refuse a body for a name with a quote or a piece of code in it (public reports of three products).
+    """
+
+    def __init__(self, message: str, *, is_page: bool) -> None:
+        super().__init__(message, code="403")
+        self.is_page = is_page
 
 
 class TokenRenewed(Retryable):
@@ -64,11 +76,20 @@ def from_answer(
         return Retryable(f"{said} ({body}).", retry_after=retry_after(answer.headers, clock()))
     if unsettled:
         return Unknown(f"{said} ({body}). The e-mail may have been sent.")
-    if status in {401, 403}:
-        return Fatal(f"{said} ({body}). Check the credentials of this account and the rights of its user.")
+    if status == 401 or (status == 403 and repeatable):
+        return Fatal(f"{said} ({body}). Check the credentials of this account and the rights of its user.", whole=True)
     if status < 400:
-        return Fatal(f"{said}, a redirect. Check base_url: a call carries credentials, so it is never redirected.")
-    return Rejected(f"{said} ({body}).", code=str(status))
+        return Retryable(
+            f"{said}, a redirect: maintenance, or a wrong base_url. A call carries credentials, so it is not followed."
+        )
+    return _refusal(answer, f"{said} ({body}).")
+
+
+def _refusal(answer: Answer, said: str) -> Rejected:
+    if answer.status == 403:
+        is_page = answer.body.lstrip()[:1] == b"<"
+        return Forbidden(f"{said} Check the rights of this account's user.", is_page=is_page)
+    return Rejected(said, code=str(answer.status))
 
 
 def excerpt(body: bytes, hide: Sequence[str] = ()) -> str:

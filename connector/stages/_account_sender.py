@@ -6,38 +6,40 @@ in which Pisano counts them is ours.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import structlog
 
+from connector.cells import Breaker, Cell
 from connector.config import Account
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable, Unknown
-from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth, EmailSharings, Throttled
+from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_it_works
-from connector.stages._batches import Entry, next_batch, recipient
-from connector.stages._endings import Ending, Result, begun, settled, settlement
+from connector.stages._batches import Entry, Queue, Turns, recipient
+from connector.stages._book import Book, DeadLetter, Now
+from connector.stages._endings import Ending, begun
+from connector.stages._evidence import Evidence, Outage
 
 log = structlog.get_logger(__name__)
 
 _STALE = 5.0  # seconds from an attempt's beginning to its call: past it a frozen worker's account may be another's
 _TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
 
-DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
-Now = Callable[[], datetime]
-
 
 class AccountSender:
     """Sends one account's invitations for as long as this worker owns the account.
 
-    When the ledger is lost it is of no use any more, and `unwritten` holds the ending, if there is one, that could not
+    A call that only a person can make work fails whoever waits for it, and the next delivery is tried afresh. `turns`
+    chooses who shares a call; `calls` is the cell that is held, for people to see, while Pisano is away. When the
+    ledger is lost it is of no use any more, and `unwritten` holds the ending, if there is one, that could not
     be written: it is for whoever opens the ledger next in this process.
     """
 
@@ -47,23 +49,32 @@ class AccountSender:
         ledger: Ledger,
         limiter: StackedLimiter,
         *,
+        turns: Turns,
+        calls: Cell,
+        breaker: Callable[[], Breaker] = Breaker,
         dead_letter: DeadLetter,
         metrics: Metrics,
         now: Now = lambda: datetime.now(UTC),
     ) -> None:
-        self.unwritten: Ending | None = None
         self._account = account
         self._ledger = ledger
         self._limiter = limiter
-        self._dead_letter = dead_letter
         self._metrics = metrics
         self._now = now
-        self._waiting: list[Entry] = []  # bounded by what the stage's worker keeps in flight
-        self._entries: dict[str, Entry] = {}
-        self._wake = asyncio.Event()
+        self._outage = Outage(calls)
+        self._evidence = Evidence(account.outage_after)
+        self._breakers: defaultdict[str, Breaker] = defaultdict(breaker)  # by campaign
+        self._queue = Queue(turns)
+        self._book = Book(ledger, self._queue, dead_letter, metrics, now)
         self._one_call = asyncio.Lock()
         self._failure: Exception | None = None
+        self._campaign = ""  # of the last call
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def unwritten(self) -> Ending | None:
+        """The ending of the last call, where it could not be written down."""
+        return self._book.unwritten
 
     def start(self, pisano: EmailSharings, auth: Auth) -> None:
         """Begins to make calls. `auth` counts its own by `counted_token_call`."""
@@ -74,20 +85,23 @@ class AccountSender:
 
         Raises:
             LedgerLost: Open the ledger anew, and deliver again.
-            Fatal: Nothing will be sent until a person changes something.
+            Fatal: Nothing of the account, or where it is not `whole` of the campaign, will be sent until a person
+                changes something. No e-mail has left for this invitation; it may be delivered again.
         """
         if invitation.id in self._ledger.outcomes:
             self._metrics.repeated_invitations.labels(invitation.account).inc()
             return
         if self._failure is not None:
             raise self._failure
-        entry = self._entries.get(invitation.id)
+        entry = self._queue.entries.get(invitation.id)
         if entry is None:
-            entry = self._entries[invitation.id] = Entry(invitation, record, self._account.max_recipients_per_call)
+            entry = Entry(invitation, record, self._account.max_recipients_per_call)
+            self._queue.entries[invitation.id] = entry
             try:
                 await self._admit(entry)
             except ConnectorError as error:
-                self._fail(error)
+                self._failure = error
+                self._queue.fail(error)
         await asyncio.shield(entry.settled)
 
     async def close(self, grace: float) -> None:
@@ -107,66 +121,80 @@ class AccountSender:
         attempt = begun(self._ledger.account, "token", self._now())
         await self._ledger.begin(attempt)
         if self._is_stale(attempt):
-            await self._end(attempt, "refused", _TOO_LATE)
+            await self._book.end(attempt, "refused", _TOO_LATE)
             raise Retryable(f"a token call was {_TOO_LATE}", retry_after=0.0)
         try:
             yield
         except ConnectorError as error:
-            await self._end(attempt, "refused", str(error))
+            await self._book.end(attempt, "refused", str(error))
             raise
         finally:
             self._limiter.count_now()
-        await self._end(attempt, "accepted")
+        await self._book.end(attempt, "accepted")
 
     async def _admit(self, entry: Entry) -> None:
         suppressed = entry.invitation.suppressed
         if suppressed is not None:
-            await self._end(None, "accepted", suppressed, [entry], Outcome.SUPPRESSED)
+            await self._book.end(None, "accepted", suppressed, [entry], Outcome.SUPPRESSED)
             return
         if attempt := self._ledger.unsettled(entry.invitation.id):
             known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
             await self._unknown(None, [entry], Unknown(known))
         if not entry.settled.done():
-            self._waiting.append(entry)
-            self._wake.set()
+            self._queue.add(entry)
 
     async def _run(self, pisano: EmailSharings, auth: Auth) -> None:
         try:
             while True:
-                await self._wake.wait()
-                async for attempt in until_it_works():
-                    with attempt:
-                        await self._send_next(pisano, auth)
-                if not self._waiting:
-                    self._wake.clear()
-        except Fatal as error:
-            self._fail(Fatal(f"Pisano account {self._ledger.account}: {error}"))
+                await self._queue.not_empty()
+                await self._send_some(pisano, auth)
         except ConnectorError as error:
-            self._fail(error)
+            self._failure = error
+            self._queue.fail(error)
+
+    async def _send_some(self, pisano: EmailSharings, auth: Auth) -> None:
+        """One call. What only a person can mend fails those who wait for it, and nobody else."""
+        try:
+            async for attempt in until_it_works():
+                with attempt:
+                    await self._send_next(pisano, auth)
+        except Fatal as error:
+            said = Fatal(f"Pisano account {self._ledger.account}: {error}", whole=error.whole)
+            self._queue.turn_away(self._queue.waiting if error.whole else self._queue.of_campaign(self._campaign), said)
+        except ConnectorError:
+            raise
         except Exception as error:
             log.exception("sender_failed_unexpectedly", account=self._ledger.account)
-            self._fail(
-                Fatal(f"the sender of the account {self._ledger.account} failed: {type(error).__name__}: {error}")
-            )
-
-    def _fail(self, error: Exception) -> None:
-        self._failure = error
-        for entry in self._entries.values():
-            if not entry.settled.done():
-                entry.settled.set_exception(error)
-                entry.settled.exception()  # whoever waited for it may have been cancelled
+            what = f"the sender of the account {self._ledger.account} failed: {type(error).__name__}: {error}"
+            self._queue.turn_away(self._queue.waiting, Fatal(what, whole=True))
 
     async def _send_next(self, pisano: EmailSharings, auth: Auth) -> None:
+        if not self._queue.waiting:
+            return
         try:
+            if self._evidence.in_outage:
+                await asyncio.sleep(self._evidence.pause)
+                await auth.prove()  # where there is a call that e-mails nobody, it comes first
             await auth.header()  # a token call takes a permit of its own, so it comes first
             await self._permit()
             async with self._one_call:
-                await self._call(next_batch(self._waiting), pisano)
+                if self._queue.waiting:
+                    await self._call(self._next_batch(), pisano)
         except Throttled as error:
             self._limiter.close_after_429(error.retry_after)
             self._metrics.throttled.labels(self._ledger.account).inc()
             said = f"Pisano account {self._ledger.account}: {error}"
             raise Throttled(said, retry_after=self._limiter.wait()) from error
+        except TokenRenewed:
+            raise
+        except Retryable as error:
+            self._outage.shows(error, at_once=self._evidence.in_outage)
+            raise
+
+    def _next_batch(self) -> list[Entry]:
+        batch = self._queue.next_batch(at_most=1 if self._evidence.in_outage else None)
+        self._campaign = batch[0].invitation.campaign
+        return batch
 
     async def _permit(self) -> None:
         self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())
@@ -174,28 +202,36 @@ class AccountSender:
     async def _call(self, batch: Sequence[Entry], pisano: EmailSharings) -> None:
         campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
         attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, invitations=invitations)
-        not_made = "not made: its beginning could not be written down"
-        self.unwritten = Ending(settled(attempt, "refused", not_made, self._now()))
-        await self._ledger.begin(attempt)
-        self.unwritten = None
+        await self._book.begin(attempt)
         if self._is_stale(attempt):
-            await self._end(attempt, "refused", _TOO_LATE)
+            await self._book.end(attempt, "refused", _TOO_LATE)
             return
         try:
             answer = await pisano.send(campaign, [recipient(invitation) for invitation in invitations])
         except Rejected as error:
+            self._evidence.answered()
+            self._outage.ends()
             await self._rejected(attempt, batch, error)
         except Unknown as error:
+            self._evidence.unknown()
+            if self._evidence.in_outage:
+                self._outage.shows(error, at_once=self._evidence.in_outage)
             await self._unknown(attempt, batch, error)
         except ConnectorError as error:  # Retryable or Fatal: no e-mail has left
-            await self._end(attempt, "refused", str(error))
+            if isinstance(error, Fatal):
+                self._evidence.answered()
+                self._outage.ends()
+            await self._book.end(attempt, "refused", str(error))
             raise
         except Exception as error:  # whatever it is, it must not be sent again for it
             log.exception("call_failed_unexpectedly", account=attempt.account, attempt=attempt.id)
-            await self._end(attempt, "unknown", f"{type(error).__name__}: {error}", batch, Outcome.UNKNOWN, error)
+            await self._book.end(attempt, "unknown", f"{type(error).__name__}: {error}", batch, Outcome.UNKNOWN, error)
         else:
             self._limiter.note_success()
-            await self._end(attempt, "accepted", answer, batch, Outcome.SENT)
+            self._evidence.passed()
+            self._breakers[campaign].passed()
+            self._outage.ends()
+            await self._book.end(attempt, "accepted", answer, batch, Outcome.SENT)
         finally:
             self._limiter.count_now()  # Pisano counted the call when it arrived, which is not after this
 
@@ -203,49 +239,23 @@ class AccountSender:
         return (self._now() - attempt.begun_at).total_seconds() > _STALE
 
     async def _rejected(self, attempt: Attempt, batch: Sequence[Entry], error: Rejected) -> None:
-        if len(batch) == 1:
-            await self._end(attempt, "rejected", str(error), batch, Outcome.REJECTED, error)
-            return
-        for entry in batch:
-            entry.at_most = len(batch) // 2
-        await self._end(attempt, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
+        if len(batch) > 1:
+            for entry in batch:
+                entry.at_most = len(batch) // 2
+            await self._book.end(attempt, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
+        elif isinstance(error, Forbidden) and not self._evidence.is_the_body(batch[0], self._queue.waiting, error):
+            await self._book.end(attempt, "refused", f"{error}; others are tried first, to see who is at fault")
+            self._evidence.raise_if_it_is_the_credential(self._queue.waiting, error)
+        elif self._breakers[batch[0].invitation.campaign].refused():
+            await self._book.end(attempt, "refused", f"{error}; too many were refused like this")
+            raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
+        else:
+            await self._book.end(attempt, "rejected", str(error), batch, Outcome.REJECTED, error)
 
     async def _unknown(self, attempt: Attempt | None, batch: Sequence[Entry], error: Unknown) -> None:
         policy = self._account.unknown_outcome
         if policy == "resend":
-            await self._end(attempt, "unknown", str(error))
+            await self._book.end(attempt, "unknown", str(error))
         else:
-            await self._end(attempt, "unknown", str(error), batch, Outcome.UNKNOWN, error if policy == "hold" else None)
-
-    async def _end(
-        self,
-        attempt: Attempt | None,
-        result: Result,
-        detail: str | None = None,
-        batch: Sequence[Entry] = (),
-        outcome: Outcome = Outcome.SENT,
-        buried_for: Exception | None = None,
-    ) -> None:
-        """Writes down how a call ended and, where that decides them, the outcomes of its invitations."""
-        now = self._now()
-        ending = Ending(
-            attempt and settled(attempt, result, detail, now),
-            tuple(settlement(entry.invitation, outcome, now, reason=detail, attempt=attempt) for entry in batch),
-            tuple(self._dead_letter(entry.record, outcome, buried_for) for entry in batch if buried_for),
-        )
-        if attempt:  # what was decided without a call is decided again
-            self.unwritten = ending
-        await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
-        if attempt:
-            self.unwritten = None
-            self._metrics.calls.labels(attempt.account, result).inc()
-        for entry in batch:
-            self._settled(entry, outcome)
-
-    def _settled(self, entry: Entry, outcome: Outcome) -> None:
-        self._metrics.outcomes.labels(self._ledger.account, entry.invitation.survey, outcome).inc()
-        if entry in self._waiting:
-            self._waiting.remove(entry)
-        self._entries.pop(entry.invitation.id, None)
-        if not entry.settled.done():
-            entry.settled.set_result(None)
+            buried_for = error if policy == "hold" else None
+            await self._book.end(attempt, "unknown", str(error), batch, Outcome.UNKNOWN, buried_for)

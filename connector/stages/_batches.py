@@ -1,8 +1,9 @@
-"""Which of an account's waiting invitations share a call to Pisano."""
+"""The invitations of an account that wait for a call to Pisano, and which of them share the next one."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from connector.kafka.inbound import InRecord
 from connector.pisano import Recipient
@@ -16,25 +17,106 @@ class Entry:
     invitation: Invitation
     record: InRecord
     at_most: int  # how many recipients its call may carry; halved whenever Pisano rejects its batch
+    is_suspect: bool = False  # Pisano answered 403 to it alone, so others are tried first
     settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def survey(self) -> str:
+        return self.invitation.survey
 
     @property
     def address(self) -> str:
         return (self.invitation.email or "").lower()  # whether Pisano tells capitals apart is not documented
 
+    def fail(self, error: Exception) -> None:
+        """Tells whoever waits for the outcome that there is none."""
+        if not self.settled.done():
+            self.settled.set_exception(error)
+            self.settled.exception()  # whoever waited for it may have been cancelled
 
-def next_batch(waiting: Iterable[Entry]) -> list[Entry]:
-    """The oldest waiting invitation and those behind it that may share its call: same campaign, other addresses."""
-    batch: list[Entry] = []
-    for entry in waiting:
-        if len(batch) >= min(e.at_most for e in [*batch, entry]):
-            break
-        if not batch or (
-            entry.invitation.campaign == batch[0].invitation.campaign
-            and entry.address not in {other.address for other in batch}
-        ):
-            batch.append(entry)
-    return batch
+
+class Turns:
+    """Whose turn it is: surveys of the highest priority first, and among those each in its turn."""
+
+    def __init__(self, priorities: Mapping[str, int]) -> None:
+        self._priorities = priorities
+        self._served: dict[str, int] = {}  # by survey: the number of the call that it led last
+        self._calls = count(1)
+
+    def next_batch(self, waiting: Sequence[Entry], *, at_most: int | None = None) -> list[Entry]:
+        """The invitations of the next call: they share a campaign, and no address stands twice.
+
+        The oldest invitation of the survey whose turn it is leads; its own survey's are taken before others.
+        """
+        lead = min(waiting, key=self._place)
+        self._served[lead.invitation.survey] = next(self._calls)
+        batch: list[Entry] = []
+        for entry in sorted(waiting, key=lambda entry: (entry is not lead, entry.survey != lead.survey)):
+            if len(batch) >= min(at_most or e.at_most for e in [*batch, entry]):
+                break
+            if not batch or (
+                entry.invitation.campaign == lead.invitation.campaign
+                and entry.address not in {other.address for other in batch}
+            ):
+                batch.append(entry)
+        return batch
+
+    def _place(self, entry: Entry) -> tuple[bool, int, int]:
+        return entry.is_suspect, -self._priorities.get(entry.survey, 0), self._served.get(entry.survey, 0)
+
+
+class Queue:
+    """The invitations of an account that have no outcome yet: `entries` all of them, `waiting` those for a call.
+
+    What the stage's worker keeps in flight is its bound.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        self.waiting: list[Entry] = []
+        self.entries: dict[str, Entry] = {}
+        self._turns = turns
+        self._changed = asyncio.Event()
+
+    async def not_empty(self) -> None:
+        """Returns when one waits."""
+        while not self.waiting:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def add(self, entry: Entry) -> None:
+        """It waits for a call from now on."""
+        self.waiting.append(entry)
+        self._changed.set()
+
+    def next_batch(self, *, at_most: int | None) -> list[Entry]:
+        """The invitations of the next call; see `Turns`."""
+        return self._turns.next_batch(self.waiting, at_most=at_most)
+
+    def of_campaign(self, campaign: str) -> list[Entry]:
+        """Those who wait for this campaign."""
+        return [entry for entry in self.waiting if entry.invitation.campaign == campaign]
+
+    def settled(self, entry: Entry) -> None:
+        """Its outcome is written down."""
+        self._remove(entry)
+        if not entry.settled.done():
+            entry.settled.set_result(None)
+
+    def turn_away(self, entries: Sequence[Entry], error: Exception) -> None:
+        """They cannot be sent for now; each may be delivered again."""
+        for entry in list(entries):
+            self._remove(entry)
+            entry.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more comes of any of them here."""
+        for entry in self.entries.values():
+            entry.fail(error)
+
+    def _remove(self, entry: Entry) -> None:
+        if entry in self.waiting:
+            self.waiting.remove(entry)
+        self.entries.pop(entry.invitation.id, None)
 
 
 def recipient(invitation: Invitation) -> Recipient:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from connector import pisano
+from connector.cells import Breaker, Cells
 from connector.config import Account, AuthorizedApp
 from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.awake import TOLD_WITHIN
@@ -25,7 +26,9 @@ from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Auth
 from connector.records import Invitation, read
-from connector.stages._account_sender import AccountSender, DeadLetter
+from connector.stages._account_sender import AccountSender
+from connector.stages._batches import Turns
+from connector.stages._book import DeadLetter
 from connector.stages._endings import Ending
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -36,7 +39,7 @@ class Send:
     """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
 
     `open_ledger(account, partition, calls_since)` is `Ledger.open`; `grace` are the seconds for the call under way when
-    a partition is given away.
+    a partition is given away; `priorities` are by survey.
     """
 
     def __init__(
@@ -48,8 +51,14 @@ class Send:
         grace: float,
         dead_letter: DeadLetter,
         metrics: Metrics,
+        cells: Cells,
+        breaker: Callable[[], Breaker] = Breaker,
+        priorities: Mapping[str, int] | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._cells = cells
+        self._breaker = breaker
+        self._priorities = priorities or {}
         self._accounts = accounts
         self._open_ledger = open_ledger
         self._http = http
@@ -140,7 +149,16 @@ class Send:
         ages = {call: (now - at).total_seconds() for call, at in ledger.earlier_calls.items()}
         limiter.seed([clock if call in ledger.begun else clock - age for call, age in ages.items()])
         self._metrics.watch_windows(name, limiter.used)
-        sender = AccountSender(account, ledger, limiter, dead_letter=self._dead_letter, metrics=self._metrics)
+        sender = AccountSender(
+            account,
+            ledger,
+            limiter,
+            turns=Turns(self._priorities),
+            calls=self._cells.at(f"send/{name}/(calls)"),
+            breaker=self._breaker,
+            dead_letter=self._dead_letter,
+            metrics=self._metrics,
+        )
         auth = self._auth(account, sender)
         sharings = pisano.EmailSharings(
             self._http,

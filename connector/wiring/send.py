@@ -19,6 +19,9 @@ def build(shared: Shared) -> StageWorker:
         grace=shared.config.service.drain,
         dead_letter=shared.letters("send").of_record,
         metrics=shared.metrics,
+        cells=shared.cells,
+        breaker=shared.config.service.breaker.make,
+        priorities={name: survey.priority for name, survey in shared.config.surveys.items()},
     )
     return shared.worker(
         "send",

@@ -78,7 +78,7 @@ class Shared:
             await self.publisher.send(letters.of_record(record, reason, error))
 
         lots = Lots(Parking(self.config.kafka, name, self.publisher.send), in_flight, keeps_order=keeps_order)
-        work = CellWork(name, plan, bury, self.cells, breaker=self.config.service.breaker.make)
+        work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, breaker=self.config.service.breaker.make)
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
         worker = StageWorker(name, self.config.kafka, topics, work, **options)
         self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)

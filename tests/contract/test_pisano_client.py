@@ -11,7 +11,7 @@ from helpers.clock import Clock
 from connector.errors import Fatal, Rejected, Retryable, Unknown
 from connector.pisano.auth import AuthorizedApp, StaticToken
 from connector.pisano.email_sharings import EmailSharings, Recipient
-from connector.pisano.errors import Throttled, TokenRenewed
+from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 
 JANE = Recipient("jane@example.com", {"name": "Jane", "external_id": None}, {"sf_ref_id": "5", "branch_id": ""})
@@ -89,7 +89,9 @@ async def test_an_address_stands_once_in_a_call(sharings: EmailSharings) -> None
         (Fault(status=503, headers={"Retry-After": "7"}), Retryable, 0),
         (Fault(status=429, body="Retry later\n", headers={"Retry-After": "3"}), Throttled, 0),
         (Fault(status=422, body='{"errors":["jane.doe@example.com is bad"]}'), Rejected, 0),
-        (Fault(status=307, headers={"Location": "/elsewhere"}), Fatal, 0),
+        (Fault(status=307, headers={"Location": "/elsewhere"}), Retryable, 0),
+        (Fault(status=403, body="<html>blocked"), Forbidden, 0),
+        (Fault(status=404), Fatal, 0),
         (Fault(status=401), Fatal, 0),
     ],
 )
@@ -104,7 +106,8 @@ async def test_an_error_says_what_the_caller_can_do(
     assert len(pisano.emails()) == emailed
     assert len(pisano.calls) == 1
     if isinstance(caught.value, Retryable):
-        assert caught.value.retry_after == float(fault.headers["Retry-After"])
+        named = fault.headers.get("Retry-After")
+        assert caught.value.retry_after == (named and float(named))
     assert "jane.doe" not in str(caught.value)
     assert pisano.static_token not in str(caught.value)
 

@@ -101,12 +101,13 @@ class Worker:
                 grace=GRACE,
                 dead_letter=letters.of_record,
                 metrics=Metrics(),
+                cells=(cells := Cells()),
             )
             worker = StageWorker(
                 "send",
                 KAFKA,
                 [TOPIC.topic],
-                CellWork("send", stage.plan, world.bury, Cells()),
+                CellWork("send", stage.plan, world.bury, cells, keeps_order=False),
                 in_flight=world.scenario.in_flight,
                 settle=stage.settle,
                 drains=False,

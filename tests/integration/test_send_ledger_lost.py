@@ -14,6 +14,7 @@ from helpers.plans import carry_out
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE, until
 
+from connector.cells import Cells
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
@@ -65,6 +66,7 @@ class Stage:
             dead_letter=DeadLetters(setup.kafka, "send", lambda *_: None).of_record,
             metrics=Metrics(),
             sleep=self._sleep,
+            cells=Cells(),
         )
 
     async def _open(self, account: str, partition: int, calls_since: datetime) -> Ledger:

@@ -1,0 +1,228 @@
+"""Whom a refusal of Pisano concerns: one invitation, a campaign, the account, or nobody, as Pisano is away."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from helpers.invitations import invitation
+from helpers.simulated_loop import simulate
+
+from connector.cells import Breaker, Cells
+from connector.config import Account
+from connector.errors import Fatal, Rejected, Unknown
+from connector.kafka.inbound import InRecord
+from connector.limits import StackedLimiter
+from connector.observe.metrics import Metrics
+from connector.pisano import Forbidden, Recipient, StaticToken
+from connector.records import Attempt, Invitation, Outcome, Settlement
+from connector.stages._account_sender import AccountSender
+from connector.stages._batches import Turns
+
+RECORD = InRecord("pisano.invitations", 0, 0, b"main", b"", (), 0.0)
+
+
+class Ledger:
+    """Kept in memory; every write takes 30 ms."""
+
+    account = "main"
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.attempts: list[Attempt] = []
+
+    def unsettled(self, _: str) -> None:
+        return None
+
+    async def begin(self, _: Attempt) -> None:
+        await asyncio.sleep(0.03)
+
+    async def settle(
+        self, _: Attempt | None, settlements: Sequence[Settlement] = (), __: Sequence[object] = ()
+    ) -> None:
+        await asyncio.sleep(0.03)
+        assert not {settlement.invitation for settlement in settlements} & self.outcomes.keys()
+        self.outcomes |= {settlement.invitation: settlement.outcome for settlement in settlements}
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+class Pisano:
+    """`meets(address)` gives what a call with it ends in. `calls` are the addresses of each call and when it was."""
+
+    def __init__(self, meets: Callable[[str], Exception | None] = lambda _: None) -> None:
+        self.meets = meets
+        self.calls: list[tuple[float, list[str]]] = []
+        self.e_mailed: Counter[str] = Counter()
+        self.campaigns: Counter[str] = Counter()
+
+    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> str | None:
+        await asyncio.sleep(0.1)
+        addresses = [recipient.email for recipient in recipients]
+        self.calls.append((asyncio.get_running_loop().time(), addresses))
+        self.campaigns[campaign] += 1
+        for address in addresses:
+            if error := self.meets(campaign if self.meets.__name__ == "by_campaign" else address):
+                raise error
+        self.e_mailed.update(addresses)
+        return None
+
+
+class World:
+    def __init__(self, pisano: Pisano, **options: Any) -> None:
+        loop = asyncio.get_running_loop()
+        account = {"base_url": "https://pisano", "auth": {"method": "static_token", "token": "t"}}
+        recipients = options.pop("at_once", 1)
+        self.ledger, self.cells, self.pisano = Ledger(), Cells(), pisano
+        self.sender = AccountSender(
+            Account.model_validate({**account, "max_recipients_per_call": recipients}),
+            self.ledger,  # type: ignore[arg-type]
+            StackedLimiter(options.pop("limits", Account.model_validate(account).limits), clock=loop.time),
+            turns=Turns(options.pop("priorities", {})),
+            calls=self.cells.at("send/main/(calls)"),
+            dead_letter=lambda *_: None,  # type: ignore[arg-type, return-value]
+            metrics=Metrics(),
+            now=lambda: datetime.fromtimestamp(loop.time(), UTC),
+            **options,
+        )
+        self.sender.start(pisano, StaticToken("t"))  # type: ignore[arg-type]
+
+    async def deliver(self, *invitations: Invitation) -> list[Any]:
+        deliveries = (self.sender.deliver(one, RECORD) for one in invitations)
+        return await asyncio.gather(*deliveries, return_exceptions=True)
+
+    def outcomes(self) -> Counter[str]:
+        return Counter(self.ledger.outcomes.values())
+
+
+def play(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    simulate(scenario(), tick=1e-6)
+
+
+def address(number: int) -> str:
+    return f"customer-{number}@example.com"
+
+
+@pytest.mark.parametrize("at_once", [1, 10])
+@pytest.mark.parametrize("is_page", [True, False])
+def test_a_body_that_a_firewall_dislikes_is_set_aside_and_everybody_else_is_asked(at_once: int, is_page: bool) -> None:
+    """Report 2: the same token works for all others, wherever in the line the bad one stands."""
+    bad = {address(0), address(7)}
+
+    async def scenario() -> None:
+        pisano = Pisano(lambda to: Forbidden("403", is_page=is_page) if to in bad else None)
+        world = World(pisano, at_once=at_once)
+        assert await world.deliver(*map(invitation, range(12))) == [None] * 12
+        assert world.outcomes() == {Outcome.SENT: 10, Outcome.REJECTED: 2}
+        assert set(pisano.e_mailed.values()) == {1}
+        assert world.cells.held() == {}
+
+    play(scenario)
+
+
+def test_a_credential_without_rights_burns_nobody() -> None:
+    """Every body is refused, so it is none of them; once a person has mended it, all are asked."""
+
+    async def scenario() -> None:
+        pisano = Pisano(lambda _: Forbidden("403 no rights", is_page=False))
+        world = World(pisano)
+        results = await world.deliver(*map(invitation, range(12)))
+        assert all(isinstance(result, Fatal) and result.whole for result in results)
+        assert world.ledger.outcomes == {}
+        assert len(pisano.calls) <= 3
+        pisano.meets = lambda _: None
+        assert await world.deliver(*map(invitation, range(12))) == [None] * 12
+        assert world.outcomes() == {Outcome.SENT: 12}
+
+    play(scenario)
+
+
+def test_a_campaign_that_is_gone_holds_its_own_invitations_and_no_others() -> None:
+    async def scenario() -> None:
+        def by_campaign(campaign: str) -> Exception | None:
+            return Fatal("no campaign 9999") if campaign == "9999" else None
+
+        pisano = Pisano(by_campaign)
+        world = World(pisano)
+        gone = [invitation(number, campaign="9999", survey="gone") for number in range(5)]
+        good = [invitation(number) for number in range(5, 10)]
+        results = await world.deliver(*gone, *good)
+        assert all(isinstance(result, Fatal) and not result.whole for result in results[:5])
+        assert results[5:] == [None] * 5
+        assert pisano.campaigns["9999"] == 1
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("minutes", [10, 60])
+def test_an_outage_is_probed_with_one_customer_at_growing_intervals(minutes: int) -> None:
+    """Report 6: of all that wait only those of a few calls are left in doubt, and the others are asked afterwards."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + minutes * 60
+        pisano = Pisano(lambda _: Unknown("502") if loop.time() < ends else None)
+        world = World(pisano, at_once=10)
+        deliveries = asyncio.create_task(world.deliver(*map(invitation, range(200))))
+        await asyncio.sleep(120)
+        assert list(world.cells.held()) == ["send/main/(calls)"]
+        await deliveries
+        assert world.cells.held() == {}
+        doubt = world.outcomes()[Outcome.UNKNOWN]
+        assert doubt <= 3 * 10 + 6 + minutes / 5
+        assert world.outcomes()[Outcome.SENT] == 200 - doubt
+        in_outage = [addresses for at, addresses in pisano.calls if at < ends][3:]
+        assert {len(addresses) for addresses in in_outage} == {1}
+
+    play(scenario)
+
+
+def test_one_call_without_an_answer_closes_nothing() -> None:
+    async def scenario() -> None:
+        lost = {address(3), address(9)}
+        pisano = Pisano(lambda to: Unknown("timeout") if to in lost else None)
+        world = World(pisano)
+        began = asyncio.get_running_loop().time()
+        await world.deliver(*map(invitation, range(15)))
+        assert world.outcomes() == {Outcome.SENT: 13, Outcome.UNKNOWN: 2}
+        assert asyncio.get_running_loop().time() - began < 10
+
+    play(scenario)
+
+
+def test_many_refusals_alike_hold_the_campaign_instead_of_burning_its_invitations() -> None:
+    async def scenario() -> None:
+        pisano = Pisano(lambda _: Rejected("422 question_key unknown", code="422"))
+        world = World(pisano, breaker=lambda: Breaker(run=10))
+        results = await world.deliver(*map(invitation, range(40)))
+        assert world.outcomes() == {Outcome.REJECTED: 10}
+        assert sum(isinstance(result, Fatal) for result in results) == 30
+        pisano.meets = lambda _: None
+        rest = [invitation(n) for n in range(40) if invitation(n).id not in world.ledger.outcomes]
+        await world.deliver(*rest)
+        assert world.outcomes() == {Outcome.REJECTED: 10, Outcome.SENT: 30}
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("priorities", [{}, {"urgent": 5}])
+def test_a_mass_survey_does_not_starve_an_urgent_one(priorities: dict[str, int]) -> None:
+    """Report 15: its first call is at the latest the second one after it came, and with a priority so are all."""
+
+    async def scenario() -> None:
+        pisano = Pisano()
+        world = World(pisano, priorities=priorities)
+        mass = asyncio.create_task(world.deliver(*(invitation(n, survey="mass") for n in range(5_000))))
+        await asyncio.sleep(60)
+        before = len(pisano.calls)
+        await world.deliver(*(invitation(n, survey="urgent") for n in range(6_000, 6_010)))
+        calls = len(pisano.calls) - before
+        assert calls <= (11 if priorities else 21)
+        mass.cancel()
+        await asyncio.gather(mass, return_exceptions=True)
+        await world.sender.close(1)
+
+    play(scenario)
