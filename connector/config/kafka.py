@@ -62,6 +62,10 @@ class Kafka(Model):
     replication_factor: Annotated[Whole, Field(ge=-1, le=32767)] = -1
     """Copies of each topic that `connector topics apply` creates; -1 is the brokers' own default.replication.factor."""
 
+    on_deleted_records: Literal["go_on", "stop"] = "go_on"
+    """What a stage does where Kafka deleted records before it had read them. Each time that is an error line and counts
+    in `connector_records_deleted_total`. `stop` holds the stage until a person has set the group's offset."""
+
     topics: dict[_InCatalogue, TopicSettings] = {}
     """What is to be different about topics: `{salesforce.cdc: {retention: 30d, partitions: 12}}`."""
 

@@ -10,6 +10,7 @@ from aiokafka.partitioner import murmur2
 
 from connector.config import Kafka
 from connector.errors import Retryable
+from connector.kafka import preflight
 from connector.kafka.connection import client_settings
 from connector.kafka.errors import Fenced, translated
 from connector.kafka.watch import Consumption, Watch
@@ -61,7 +62,12 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Begins to join the group; work begins when partitions are assigned, and from then on it is `ready`."""
+        """Begins to join the group; work begins when partitions are assigned, and from then on it is `ready`.
+
+        Raises:
+            Fatal, Retryable: As `preflight.require` says.
+        """
+        await preflight.require(self._kafka, self._group, [self._topic])
         self._member = asyncio.create_task(self._take_part_for_good())
         watch = Watch(self._kafka, self._group, self._topic, self._consumption)  # a share that never comes is no error
         self._watching = asyncio.create_task(watch.run(self._fail))

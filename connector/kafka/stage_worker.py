@@ -16,8 +16,11 @@ import structlog
 from faust.types import TP
 
 from connector.config import Kafka
+from connector.errors import Retryable
+from connector.kafka import preflight
 from connector.kafka.cell_work import CellWork, Work
 from connector.kafka.faust_app import faust_app, fetch_positions
+from connector.kafka.holes import Hole, holes
 from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.ordered import OrderedAcks
@@ -30,6 +33,7 @@ _ROOM_WITHIN = 1.0  # seconds that a full room is waited for: a stage that works
 _UNCOMMITTED = 100_000  # records of a partition behind one that takes long: the most that a crash repeats; 10 MB
 
 Tasks = defaultdict[TP, set[asyncio.Task[None]]]
+OnHole = Callable[[Hole], None]
 Settle = Callable[[set[tuple[str, int]]], Awaitable[None]]
 
 
@@ -43,7 +47,8 @@ class StageWorker:
     The work of a cell begins in the order of delivery per partition. `work` says what a failure means. `lots` keeps
     what waits for a cell; without it everything waits in memory. `settle(partitions)` may use the time before
     partitions are given away to settle what is under way. A stage that `drains` is given time to finish all that is in
-    flight when it is stopped; another one only settles.
+    flight when it is stopped; another one only settles. `on_hole` is told of records that Kafka deleted unread; what it
+    raises ends the worker.
     """
 
     def __init__(
@@ -57,9 +62,12 @@ class StageWorker:
         lots: Lots | None = None,
         settle: Settle = nothing,
         drains: bool = True,
+        on_hole: OnHole = lambda _: None,
     ) -> None:
         self.name = name
+        self._on_hole = on_hole
         self._kafka = kafka
+        self._group = kafka.topic_prefix + name
         self._topics = topics
         self._work = work
         self._settle = settle
@@ -74,12 +82,17 @@ class StageWorker:
         self._held_back = False
         self._draining = False
         self._app: Any = None
-        self._watch = Watch(kafka, kafka.topic_prefix + name, topics[0], self.consumption)
+        self._watch = Watch(kafka, self._group, topics[0], self.consumption)
         self._watching: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Joins the consumer group and begins to work."""
+        """Joins the consumer group and begins to work.
+
+        Raises:
+            Fatal, Retryable: As `preflight.require` says.
+        """
+        await preflight.require(self._kafka, self._group, self._topics)
         self._app = faust_app(self._kafka, self.name, self)
         topic = self._app.topic(
             *self._topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -258,9 +271,19 @@ class StageWorker:
 
     async def assigned(self, partitions: set[TP]) -> None:
         """See `Offsets`. What is parked of them is worked off, also where no new record comes."""
+        await self._look_for_holes(partitions)
         if self._lots:
             for partition in partitions:
                 self._spawn(partition, self._work_off_lots(self._lots, partition), self._background)
+
+    async def _look_for_holes(self, partitions: set[TP]) -> None:
+        try:
+            for hole in await holes(self._kafka, self._group, partitions):
+                self._on_hole(hole)
+        except Retryable as error:
+            log.warning("not_looked_for_deleted_records", stage=self.name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a rebalance of Faust's must not end with it
+            self._fail(error)
 
     async def _work_off_lots(self, lots: Lots, partition: TP) -> None:
         for lot in await lots.open(partition):

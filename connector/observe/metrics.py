@@ -69,6 +69,9 @@ class Metrics:
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
         self.lag = gauge("lag", "Records of a stage's topics that this worker has not finished.", "stage")
+        self.records_deleted = counter(
+            "records_deleted", "Records that Kafka deleted before a stage had read them.", "stage"
+        )
         self.parked = gauge("parked", "Records that wait on connector.parked for a held cell of a stage.", "stage")
         self.held = gauge("held", "Whether a cell is held back, and why: 1 while it is.", "cell", "reason")
         self.ready = gauge("ready", "Whether a stage is ready to work.", "stage")

@@ -5,20 +5,25 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 import httpx
+import structlog
 
 from connector import salesforce
 from connector.cells import Cells
 from connector.config import ClientCredentials, Config
+from connector.errors import Fatal
 from connector.kafka.awake import Awake
 from connector.kafka.cell_work import CellWork, Plan
 from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.holes import Hole
 from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import Settle, StageWorker, nothing
 from connector.observe.metrics import Metrics
 from connector.salesforce import RestClient, TokenSource
+
+log = structlog.get_logger(__name__)
 
 
 class Shared:
@@ -77,9 +82,16 @@ class Shared:
         async def bury(record: InRecord, reason: str, error: Exception) -> None:
             await self.publisher.send(letters.of_record(record, reason, error))
 
+        def say(hole: Hole) -> None:
+            log.error("records_deleted_unread", stage=name, what=str(hole))
+            self.metrics.records_deleted.labels(name).inc(max(1, hole.records))
+            if self.config.kafka.on_deleted_records == "stop":
+                raise Fatal(f"{hole}. Set the offset of the group {self.topic(name)}, or kafka.on_deleted_records.")
+
         lots = Lots(Parking(self.config.kafka, name, self.publisher.send), in_flight, keeps_order=keeps_order)
         work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, breaker=self.config.service.breaker.make)
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
+        options["on_hole"] = say
         worker = StageWorker(name, self.config.kafka, topics, work, **options)
         self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
         self.metrics.lag.labels(name).set_function(lambda: worker.lag)

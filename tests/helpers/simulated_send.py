@@ -245,6 +245,14 @@ def _invitation(number: int) -> Invitation:
     return invitation(number, account="app" if number % 3 == 1 else "main", suppressed=suppressed)
 
 
+async def _nothing(*_: object) -> None:
+    """Kafka has what a stage needs."""
+
+
+async def _no_holes(*_: object) -> list[Any]:
+    return []
+
+
 def run(world: World) -> None:
     """Plays its scenario to the end."""
     with _simulated(world), asyncio.Runner(loop_factory=ProcessLoop) as runner:
@@ -261,6 +269,8 @@ def _simulated(world: World) -> Iterator[None]:
         patch.setattr(connection, "AIOKafkaProducer", world.producer)
         patch.setattr(ledger, "read_back", world.kafka.read_back)
         patch.setattr(stage_worker, "faust_app", world.group.faust_app)
+        patch.setattr(stage_worker, "preflight", SimpleNamespace(require=_nothing))
+        patch.setattr(stage_worker, "holes", _no_holes)
         patch.setattr(stage_worker, "Watch", lambda *_: SimpleNamespace(run=lambda _: asyncio.Event().wait(), lag=None))
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)

@@ -1,0 +1,68 @@
+"""Whether Kafka gives a stage what it needs, asked before the stage starts.
+
+Faust and aiokafka ask for a missing coordinator for ever and without a word, and end with tracebacks where a right is
+missing (tried on Kafka 4.1). So this is asked first, in bounded time, and said in one sentence.
+"""
+
+import asyncio
+from collections.abc import Collection
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+
+from connector.config import Kafka
+from connector.errors import Fatal, Retryable
+from connector.kafka.connection import client_settings
+from connector.kafka.errors import translated
+
+_WITHIN = 15.0  # seconds; a coordinator that is being elected takes a few
+_FETCH = 300  # milliseconds that a broker has to refuse a fetch
+
+
+async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
+    """Returns when the group can be joined and the topics be read. `group` and `topics` are full names.
+
+    Raises:
+        Fatal: A right is missing; the message says which.
+        Retryable: There is no coordinator for the group, or Kafka is away.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_settings(kafka), group_id=group, enable_auto_commit=False, auto_offset_reset="latest"
+    )
+    try:
+        with translated():
+            async with asyncio.timeout(_WITHIN):
+                await consumer.start()
+                await _ask(consumer, topics)
+    except Retryable as error:
+        if not isinstance(error.__cause__, TimeoutError):
+            raise
+        raise Retryable(
+            f"Kafka gives no coordinator to the consumer group {group} within {_WITHIN:g} s. If Kafka is up, its"
+            " offsets.topic.replication.factor may ask for more brokers than there are."
+        ) from error
+    except Fatal as error:
+        if isinstance(error.__cause__, GroupAuthorizationFailedError):
+            raise Fatal(f"Kafka: the user needs the right READ on Group {group} ({error.__cause__!r})") from error
+        if isinstance(error.__cause__, TopicAuthorizationFailedError):
+            names = ", ".join(topics)
+            raise Fatal(f"Kafka: the user needs the right READ on Topic {names} ({error.__cause__!r})") from error
+        raise
+    finally:
+        await consumer.stop()
+
+
+async def _ask(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
+    """The next record of each partition, as the stage would ask for it, and how far the group is."""
+    partitions = [
+        TopicPartition(topic, partition) for topic in topics for partition in await _partitions(consumer, topic)
+    ]
+    consumer.assign(partitions)
+    for partition in partitions[:1]:
+        await consumer.committed(partition)
+    await consumer.getmany(timeout_ms=_FETCH)
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> Collection[int]:
+    await consumer._client.add_topic(topic)
+    return consumer.partitions_for_topic(topic) or {0}

@@ -1,0 +1,130 @@
+"""A Kafka that does not give what a stage needs: said in a sentence, with the port open, and SIGTERM heeded."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from helpers import topics
+from helpers.plain_http import plain_http
+from helpers.service import Process, Setup, set_up
+from helpers.waiting import until
+
+from connector.config import Kafka
+from connector.errors import Retryable
+from connector.kafka import preflight
+from connector.kafka.connection import admin_client
+from connector.kafka.holes import holes
+from connector.sandbox.broker import LocalBroker, _local, kafka_broker
+
+
+@asynccontextmanager
+async def broker_with(monkeypatch: pytest.MonkeyPatch, **settings: str) -> AsyncIterator[LocalBroker]:
+    changed = {name.replace("_", "."): value for name, value in settings.items()}
+    monkeypatch.setattr(_local, "SETTINGS", {**_local.SETTINGS, **changed})
+    async with kafka_broker("local", say=print) as broker:
+        assert isinstance(broker, LocalBroker)
+        yield broker
+
+
+def lines(process: Process) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in process.said().splitlines() if line.startswith("{")]
+
+
+def held(process: Process) -> dict[str, str]:
+    return {line["cell"]: line["reason"] for line in lines(process) if line["event"] == "cell_held"}
+
+
+async def started(setup: Setup, folder: Path, stages: str = "capture,trigger,send,receive,write") -> Process:
+    return Process(setup, stages, folder / "log")
+
+
+async def test_without_a_group_coordinator_the_port_is_open_and_every_stage_says_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """clients.md A1: a single broker whose offsets topic wants three; the service hung mute and ignored SIGTERM."""
+    monkeypatch.setattr(preflight, "_WITHIN", 5.0)
+    async with broker_with(monkeypatch, offsets_topic_replication_factor="3") as broker:
+        setup = await set_up(tmp_path, broker.bootstrap_servers, "lacks.")
+        process = await started(setup, tmp_path)
+        try:
+            await until(lambda: {"kafka/trigger", "kafka/send", "kafka/write", "kafka/capture"} <= held(process).keys())
+            assert all("offsets.topic.replication.factor" in reason for reason in held(process).values())
+            (address,) = (line["address"] for line in lines(process) if line["event"] == "started")
+            async with plain_http() as http:
+                ready = await http.get(f"{address}/readyz")
+            assert ready.status_code == 503
+            assert {name for name, is_ready in ready.json().items() if is_ready is True} == {"receive"}
+            began = time.monotonic()
+            assert await process.drain() == 0
+            assert time.monotonic() - began < 20
+            for unwanted in ("Traceback", "never retrieved", "was destroyed"):
+                assert unwanted not in process.said()
+        finally:
+            process.kill()
+
+
+async def test_without_transactions_the_account_says_so_and_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """clients.md A2: everything was ready, nothing was logged, and nothing happened."""
+    settings = {"transaction_state_log_replication_factor": "3", "transaction_state_log_min_isr": "2"}
+    async with broker_with(monkeypatch, **settings) as broker:
+        setup = await set_up(tmp_path, broker.bootstrap_servers, "lacks.")
+        process = await started(setup, tmp_path, "capture")
+        try:
+            await until(lambda: held(process), within=120)
+            ((cell, reason),) = held(process).items()
+            assert cell == "capture/data.CaseChangeEvent"
+            assert "transaction.state.log.replication.factor" in reason
+            assert await process.drain() == 0
+        finally:
+            process.kill()
+
+
+async def test_records_that_kafka_deleted_before_they_were_read_are_told(bootstrap_servers: str, unique: str) -> None:
+    """Report 27: deleted by time, and a topic that was created anew; a group that has read all is no hole."""
+    kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
+    topic = await topics.create(kafka, "in")
+    await topics.produce(kafka, topic, [b"%d" % number for number in range(100)])
+    place = TopicPartition(topic, 0)
+    await commit(kafka, place, 40)
+    assert await holes(kafka, unique + "stage", [place]) == []
+    async with admin_client(kafka) as admin:
+        from aiokafka.admin import RecordsToDelete  # noqa: PLC0415 - only here
+
+        await admin.delete_records({place: RecordsToDelete(before_offset=70)})
+    [hole] = await holes(kafka, unique + "stage", [place])
+    assert (hole.committed, hole.begins, hole.records) == (40, 70, 30)
+    assert f"deleted 30 records of {topic}/0 before they were read: 40 to 69" in str(hole)
+    await commit(kafka, place, 500)
+    [hole] = await holes(kafka, unique + "stage", [place])
+    assert "was created anew" in str(hole)
+
+
+async def commit(kafka: Kafka, place: TopicPartition, offset: int) -> None:
+    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415 - only here
+
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.topic_prefix + "stage")
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        await consumer.commit({place: offset})
+    finally:
+        await consumer.stop()
+
+
+async def test_a_coordinator_that_is_away_is_a_passing_fault(bootstrap_servers: str, unique: str) -> None:
+    with pytest.raises(Retryable):
+        await preflight.require(Kafka(bootstrap_servers="127.0.0.1:1"), "g", ["t"])
+    await preflight.require(
+        Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique),
+        unique + "g",
+        [await topics.create(Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique), "t")],
+    )
+    await asyncio.sleep(0)
