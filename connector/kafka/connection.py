@@ -28,6 +28,7 @@ _LOOK_TIMEOUT = 3_000  # milliseconds to find out why a broker does not answer
 _TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, and aiokafka itself repeats for as long as Kafka is away
 _ANSWERS_WITHIN = 2.0  # seconds; whoever asks whether we are ready does not wait much longer
 _STARTED_WITHIN = 25.0  # seconds for a producer to start: above the 20 s of one request
+_STORED_WITHIN = 60.0  # seconds for a record; a new leader is there within 30
 _FAILS_FOR = 60.0  # seconds without a stored record after which we do not count as connected, though Kafka answers
 _CLOSE_WITHIN = 5.0  # seconds; a broken connection has nothing to say
 _TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts what a killed worker left open and others can read on
@@ -164,7 +165,8 @@ class Publisher:
             raise Retryable("Kafka is not connected yet")
         try:
             with translated():
-                offset = int((await producer.send_and_wait(**record.arguments())).offset)
+                async with asyncio.timeout(_STORED_WITHIN):  # aiokafka itself repeats for as long as Kafka is away
+                    offset = int((await producer.send_and_wait(**record.arguments())).offset)
         except asyncio.CancelledError:
             raise
         except BaseException as error:

@@ -64,7 +64,7 @@ async def test_closed_case(bootstrap_servers: str, unique: str) -> None:
             return len(await topics.read(config.kafka, "salesforce.writes")) == 2
 
         await until(complete)
-    await topics_are_as_documented(config, empty={"connector.deadletters"})
+    await topics_are_as_documented(config, empty={"connector.deadletters", "connector.parked"})
 
 
 async def test_store_visit(bootstrap_servers: str, unique: str) -> None:
@@ -83,7 +83,9 @@ async def test_store_visit(bootstrap_servers: str, unique: str) -> None:
             return any(key.decode().startswith("retail/") and b"/call/" not in key for key in await ledger_keys(config))
 
         await until(settled)
-    await topics_are_as_documented(config, empty={"connector.deadletters", "pisano.feedback", "salesforce.writes"})
+    await topics_are_as_documented(
+        config, empty={"connector.deadletters", "connector.parked", "pisano.feedback", "salesforce.writes"}
+    )
 
 
 async def ledger_keys(config: Config) -> list[bytes]:

@@ -53,6 +53,7 @@ async def test_a_broker_that_was_away_longer_than_a_record_waits_gets_the_later_
 ) -> None:
     """Report 1: the record that ran out of time left a gap; `send` is what its callers repeat until it works."""
     monkeypatch.setattr(connection, "_REQUEST_TIMEOUT", 2_000)
+    monkeypatch.setattr(connection, "_STORED_WITHIN", 3.0)
     kafka = Kafka(bootstrap_servers=own_broker.bootstrap_servers, topic_prefix="heals.")
     topic = await topics.create(kafka, "in")
     publisher = Publisher(kafka)
