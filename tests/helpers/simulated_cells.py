@@ -1,0 +1,277 @@
+"""Workers of a stage with cells, in simulated time, and what befalls them, for tests/unit/test_cells_simulated.py.
+
+The group and the topics are in memory; `StageWorker`, `CellWork`, `Lots` and `Lot` are the real ones.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+import stamina
+from faust.types import TP
+
+from connector.cells import Cells
+from connector.config import Kafka
+from connector.errors import Fatal, Rejected, Retryable
+from connector.kafka import parking, stage_worker
+from connector.kafka.cell_work import CellWork, Work
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.inbound import InRecord
+from connector.kafka.lots import Lots
+from connector.kafka.parking import Lot, Parking
+from connector.kafka.stage_worker import StageWorker
+from helpers.processes import Process, ProcessLoop, outside
+from helpers.simulated_group import TOPIC, Group
+
+KAFKA = Kafka(bootstrap_servers="nowhere:9092")
+CELLS = ("a", "b", "c")
+HEALTHY = "c"  # nothing ever befalls it
+LONGEST = 45.0  # seconds that a worker is frozen
+ENDS_WITHIN = 2_000.0  # seconds after the last trouble: a held cell is probed every 300 s
+PROMPT = 5.0  # seconds within which the healthy cell's work is done while a worker is there
+
+What = Literal["records", "start", "stop", "rebalance", "kill", "freeze", "fatal", "outage", "mend"]
+
+
+@dataclass(frozen=True)
+class Happening:
+    after: float
+    what: What
+    whom: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scenario:
+    seed: int
+    keeps_order: bool
+    in_flight: int
+    bad: float  # share of the records of the cells a and b that are at fault themselves
+    happenings: list[Happening]
+
+    def is_calm(self) -> bool:
+        """Whether no worker is ever lost, so that nothing has to be done twice or late."""
+        return not {"start", "stop", "rebalance", "kill", "freeze"} & {each.what for each in self.happenings}
+
+
+def clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class _Record:
+    """As aiokafka's ConsumerRecord, of a parked record."""
+
+    def __init__(self, offset: int, record: OutRecord) -> None:
+        self.offset, self.key, self.value, self.headers = offset, record.key, record.value, tuple(record.headers)
+
+
+class _Lot(Lot):
+    world: "World"
+
+    async def _read(self, start: int) -> AsyncIterator[Any]:
+        offset = start
+        while self.todo is not None:
+            await asyncio.sleep(self.world.random.uniform(0, 0.05))
+            records = self.world.parked[offset : offset + 50]
+            for number, record in enumerate(records, offset):
+                if record.key == self.place.key and record.value is not None:
+                    yield _Record(number, record)
+            offset += len(records)
+
+
+class Worker:
+    def __init__(self, world: "World", name: str) -> None:
+        self.name = name
+        self.process = Process(name)
+        self.stopping = asyncio.Event()
+        self._world = world
+        self.ended = self.process.start(self._run())
+        self.ended.add_done_callback(self.exit)
+
+    def exit(self, _: object) -> None:
+        self.process.running = False
+
+    async def _run(self) -> None:
+        world, order = self._world, self._world.scenario.keeps_order
+        work = CellWork("stage", world.plan, world.bury, Cells(), keeps_order=order)
+        lots = Lots(Parking(KAFKA, "stage", world.park), world.scenario.in_flight, keeps_order=order)
+        in_flight = world.scenario.in_flight
+        worker = StageWorker("stage", KAFKA, [TOPIC.topic], work, in_flight=in_flight, lots=lots)
+        await worker.start()
+        stopping = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait({stopping, worker.failure}, return_when=asyncio.FIRST_COMPLETED)
+        if worker.failure.done():
+            worker.failure.result()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(15):
+                await worker.stop(5)
+
+
+class World:
+    """Plays a scenario. `done` is what each cell stored, by record, in order; `letters` are the dead letters."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.random = Random(scenario.seed)
+        self.history: list[str] = []
+        self.group = Group(self.random, self.say)
+        self.parked: list[OutRecord] = []
+        self.done: defaultdict[str, list[int]] = defaultdict(list)
+        self.letters: defaultdict[str, set[int]] = defaultdict(set)
+        self.late: Counter[str] = Counter()
+        self.tries: Counter[str] = Counter()
+        self.troubles: dict[str, Exception] = {}
+        self.written_at: list[float] = []
+        self.workers: list[Worker] = []
+        self.ever: list[Worker] = []
+
+    def say(self, what: str) -> None:
+        self.history.append(f"{clock():8.3f} {what}")
+
+    def plan(self, record: InRecord) -> Mapping[str, Work]:
+        number = int(record.value or b"")
+        return {cell: partial(self.work, cell, number) for cell in CELLS}
+
+    async def work(self, cell: str, number: int) -> None:
+        self.tries[cell] += 1
+        await outside(self._carry_out, cell, number)
+
+    async def _carry_out(self, cell: str, number: int) -> None:
+        await asyncio.sleep(self.random.uniform(0, 0.1))
+        if error := self.troubles.get(cell):
+            raise error
+        if cell != HEALTHY and Random(f"{self.scenario.seed} {number}").random() < self.scenario.bad:
+            raise Rejected("at fault")
+        self.done[cell].append(number)
+        self.late[cell] = max(self.late[cell], int(clock() - self.written_at[number]))
+
+    async def bury(self, record: InRecord, _: str, error: Exception) -> None:
+        assert isinstance(error, Rejected), repr(error)
+        for cell in CELLS:  # which one it was, its text would say
+            self.letters[cell].add(int(record.value or b""))
+
+    async def park(self, record: OutRecord) -> int:
+        return await outside(self._park, record)
+
+    async def _park(self, record: OutRecord) -> int:
+        await asyncio.sleep(self.random.uniform(0, 0.02))
+        self.parked.append(record)
+        return len(self.parked) - 1
+
+    async def read_back(self, *_: object) -> AsyncIterator[Any]:
+        await asyncio.sleep(self.random.uniform(0, 0.5))
+        for offset, record in enumerate(list(self.parked)):
+            yield _Record(offset, record)
+
+    async def play(self) -> None:
+        group = asyncio.create_task(self.group.run())
+        try:
+            await self._play()
+        finally:
+            group.cancel()
+            for worker in self.ever:
+                worker.ended.remove_done_callback(worker.exit)
+                worker.process.wake(self.random)
+
+    async def _play(self) -> None:
+        self.start()
+        self.records()
+        for happening in self.scenario.happenings:
+            await asyncio.sleep(happening.after)
+            self.say(f"{happening.what} {happening.whom}")
+            self.make_happen(happening)
+        await asyncio.sleep(LONGEST)
+        self.troubles.clear()
+        self.say("all is well from here on")
+        if all(worker.stopping.is_set() for worker in self.workers):
+            self.start()
+        async with asyncio.timeout(ENDS_WITHIN):
+            while not self.all_done():
+                await asyncio.sleep(1)
+                for worker in self.workers:
+                    if worker.ended.done():
+                        worker.ended.result()
+
+    def all_done(self) -> bool:
+        wanted = set(range(len(self.written_at)))
+        return all({*self.done[cell], *self.letters[cell]} >= wanted for cell in CELLS)
+
+    def make_happen(self, happening: Happening) -> None:
+        self.workers = [worker for worker in self.workers if not worker.ended.done() or worker.ended.exception()]
+        cell = "ab"[happening.whom % 2]
+        simple = {"records": self.records, "start": self.start, "rebalance": self.group.rebalance}
+        if happening.what in simple:
+            simple[happening.what]()
+        elif happening.what == "fatal":
+            self.troubles[cell] = Fatal("no rights")
+        elif happening.what == "outage":
+            self.troubles[cell] = Retryable("503")
+        elif happening.what == "mend":
+            self.troubles.pop(cell, None)
+        elif happening.whom < len(self.workers):
+            self.befall(self.workers[happening.whom], happening.what, happening.seconds)
+
+    def befall(self, worker: Worker, what: What, seconds: float) -> None:
+        if what == "stop":
+            worker.stopping.set()
+        elif what == "kill":
+            worker.process.running = False
+            self.workers.remove(worker)
+        elif what == "freeze" and worker.process.running:
+            worker.process.running = False
+            asyncio.get_running_loop().call_later(seconds, self.wake, worker)
+
+    def wake(self, worker: Worker) -> None:
+        if worker in self.workers:
+            worker.process.wake(self.random)
+
+    def start(self) -> None:
+        if len([worker for worker in self.workers if not worker.stopping.is_set()]) < 3:
+            self.ever.append(Worker(self, f"worker-{len(self.ever) + 1}"))
+            self.workers.append(self.ever[-1])
+
+    def records(self) -> None:
+        """Ten more."""
+        for _ in range(10):
+            value = b"%d" % len(self.written_at)
+            self.written_at.append(clock())
+            self.group.records.append(OutRecord(TOPIC.topic, b"key", value, [], 0))
+
+
+def run(world: World) -> None:
+    """Plays its scenario to the end."""
+    with _simulated(world), asyncio.Runner(loop_factory=ProcessLoop) as runner:
+        runner.run(world.play())
+
+
+@contextmanager
+def _simulated(world: World) -> Iterator[None]:
+    hooks = stamina.instrumentation.get_on_retry_hooks()
+    stamina.instrumentation.set_on_retry_hooks([])
+
+    async def nothing(*_: object) -> list[Any]:
+        return []
+
+    async def one(*_: object) -> int:
+        return 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage_worker, "faust_app", world.group.faust_app)
+        patch.setattr(stage_worker, "preflight", SimpleNamespace(require=nothing))
+        patch.setattr(stage_worker, "holes", nothing)
+        patch.setattr(stage_worker, "Watch", lambda *_: SimpleNamespace(run=lambda _: asyncio.Event().wait(), lag=None))
+        patch.setattr(parking, "read_back", world.read_back)
+        patch.setattr(parking, "_partitions", one)
+        patch.setattr(parking, "Lot", type("SimulatedLot", (_Lot,), {"world": world}))
+        yield
+    stamina.instrumentation.set_on_retry_hooks(hooks)
+
+
+__all__ = ["CELLS", "HEALTHY", "LONGEST", "PROMPT", "TP", "Happening", "Scenario", "What", "World", "run"]
