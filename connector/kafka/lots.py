@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 from faust.types import TP
 
@@ -36,20 +38,28 @@ class Lots:
         """How many records are parked, as far as this worker knows."""
         return sum(lot.count for lots in self._lots.values() for lot in lots.values())
 
-    async def open(self, partition: TP) -> list[Lot]:
-        """Reads back what is parked of a partition that has been assigned."""
+    def open(self, partition: TP) -> Coroutine[Any, Any, list[Lot]]:
+        """Begins at once to read back what is parked of a partition that has been assigned."""
         opening = self._opening[partition] = asyncio.ensure_future(self._parking.lots([partition]))
+        return self._opened(partition, opening)
+
+    async def _opened(self, partition: TP, opening: asyncio.Future[dict[TP, dict[str, Lot]]]) -> list[Lot]:
         self._lots[partition] = (await opening)[partition]
         return list(self._lots[partition].values())
 
-    async def known(self, partition: TP) -> None:
-        """Returns when it is known what is parked of the partition, and not too much is on its way there."""
-        while partition not in self._lots:
-            if opening := self._opening.get(partition):
-                await asyncio.wait({opening})
+    async def known(self, partition: TP) -> bool:
+        """Returns when it is known what is parked of the partition, and not too much is on its way there.
+
+        False when the partition has been given away meanwhile.
+        """
+        while (opening := self._opening.get(partition)) and partition not in self._lots:
+            if opening.done() and (opening.cancelled() or opening.exception()):
+                return False
+            await asyncio.wait({opening})
+            await asyncio.sleep(0)  # so that `_opened` takes what was found
+        while sum(lot.coming for lot in self._lots.get(partition, {}).values()) > _COMING:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        while sum(lot.coming for lot in self._lots[partition].values()) > _COMING:  # noqa: ASYNC110 - of many lots
-            await asyncio.sleep(0.01)
+        return partition in self._lots
 
     def waits(self, partition: TP, cell: str) -> bool:
         """Whether there are parked records, behind which new ones have to queue up."""

@@ -168,8 +168,8 @@ class StageWorker:
         self._held_back = True
         try:
             await self._wait_for_commits(message.tp)
-            if self._lots:
-                await self._lots.known(message.tp)
+            if self._lots and not await self._lots.known(message.tp):
+                return
             record = _record(message)
             parts = self._work.parts(record)
             has_room = {cell: await self._has_room(message.tp, cell) for cell in parts}
@@ -274,7 +274,7 @@ class StageWorker:
         await self._look_for_holes(partitions)
         if self._lots:
             for partition in partitions:
-                self._spawn(partition, self._work_off_lots(self._lots, partition), self._background)
+                self._spawn(partition, self._work_off_lots(self._lots, self._lots.open(partition)), self._background)
 
     async def _look_for_holes(self, partitions: set[TP]) -> None:
         try:
@@ -285,9 +285,9 @@ class StageWorker:
         except Exception as error:  # noqa: BLE001 - a rebalance of Faust's must not end with it
             self._fail(error)
 
-    async def _work_off_lots(self, lots: Lots, partition: TP) -> None:
-        for lot in await lots.open(partition):
-            self._spawn(partition, lots.work_off(lot, self._work), self._background)
+    async def _work_off_lots(self, lots: Lots, opening: Awaitable[list[Lot]]) -> None:
+        for lot in await opening:
+            self._spawn(lot.place.source, lots.work_off(lot, self._work), self._background)
 
     async def settle(self, partitions: set[TP]) -> None:
         """See `Offsets`."""

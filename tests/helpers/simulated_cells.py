@@ -161,7 +161,7 @@ class World:
         return await outside(self._park, record)
 
     async def _park(self, record: OutRecord) -> int:
-        await asyncio.sleep(self.random.uniform(0, 0.02))
+        await asyncio.sleep(self.random.choice((0.01, 0.1, 3.0)))  # slow at times, so that a kill comes before it
         self.parked.append(record)
         return len(self.parked) - 1
 
