@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -17,3 +18,17 @@ class InRecord:
     value: bytes | None
     headers: Headers
     timestamp: float
+
+
+def in_record(message: Any) -> InRecord:
+    """What Faust hands out; it types its messages loosely."""
+    headers = message.headers
+    return InRecord(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple(headers.items() if isinstance(headers, dict) else headers or ()),
+        timestamp=message.timestamp,
+    )

@@ -9,7 +9,7 @@ by pausing partitions. What is in flight is dropped when partitions are revoked:
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -21,18 +21,18 @@ from connector.kafka import preflight
 from connector.kafka.cell_work import CellWork, Work
 from connector.kafka.faust_app import faust_app, fetch_positions
 from connector.kafka.holes import Hole, holes
-from connector.kafka.inbound import InRecord
+from connector.kafka.inbound import InRecord, in_record
 from connector.kafka.lots import Lots
 from connector.kafka.ordered import OrderedAcks
 from connector.kafka.parking import Lot
+from connector.kafka.partition_tasks import PartitionTasks
+from connector.kafka.rooms import Rooms
 from connector.kafka.watch import Consumption, StandsStill, Watch
 
 log = structlog.get_logger(__name__)
 
-_ROOM_WITHIN = 1.0  # seconds that a full room is waited for: a stage that works frees a place within milliseconds
 _UNCOMMITTED = 100_000  # records of a partition behind one that takes long: the most that a crash repeats; 10 MB
 
-Tasks = defaultdict[TP, set[asyncio.Task[None]]]
 OnHole = Callable[[Hole], None]
 Settle = Callable[[set[tuple[str, int]]], Awaitable[None]]
 
@@ -73,10 +73,9 @@ class StageWorker:
         self._settle = settle
         self._drains = drains
         self._lots = lots
-        self._rooms: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(in_flight))
+        self._rooms = Rooms(in_flight, work, lots)
         self._acks: defaultdict[TP, OrderedAcks] = defaultdict(OrderedAcks)
-        self._tasks: Tasks = defaultdict(set)
-        self._background: Tasks = defaultdict(set)  # what works off lots, for as long as their cells may be held
+        self._tasks = PartitionTasks(self._fail)
         self._given_away: int | None = None  # the generation whose partitions are gone
         self._committable = asyncio.Event()  # set whenever the position of a partition may have moved
         self._held_back = False
@@ -145,12 +144,11 @@ class StageWorker:
         self._draining = True
         if self._watching is not None:
             self._watching.cancel()
-        pending = [task for tasks in self._tasks.values() for task in tasks]
-        if pending and self._drains:
-            await asyncio.wait(pending, timeout=drain)
-        partitions = list({*self._tasks, *self._background})
+        if self._drains:
+            await self._tasks.ended(drain)
+        partitions = self._tasks.partitions
         await self._settle({(tp.topic, tp.partition) for tp in partitions})
-        await self._cancel(partitions)
+        await self._tasks.cancel(partitions)
         if self._app is not None:
             await self._app.stop()
 
@@ -170,14 +168,14 @@ class StageWorker:
             await self._wait_for_commits(message.tp)
             if self._lots and not await self._lots.known(message.tp):
                 return
-            record = _record(message)
+            record = in_record(message)
             parts = self._work.parts(record)
-            has_room = {cell: await self._has_room(message.tp, cell) for cell in parts}
+            has_room = {cell: await self._rooms.take(message.tp, cell) for cell in parts}
         finally:
             self._held_back = False
         if self._draining or message.generation_id == self._given_away:
             for cell in (cell for cell, has in has_room.items() if has):
-                self._rooms[cell].release()
+                self._rooms.leave(cell)
             return
         event.ack()  # frees Faust's own book-keeping; what is committed is ours to say
         self._begin(message.tp, record, parts, has_room)
@@ -187,20 +185,6 @@ class StageWorker:
         while self._acks[partition].in_flight >= _UNCOMMITTED and not self._draining:
             self._committable.clear()
             await self._committable.wait()
-
-    async def _has_room(self, partition: TP, cell: str) -> bool:
-        """Takes a place in the cell's room. False when the work is to be parked."""
-        room = self._rooms[cell]
-        if self._lots is None:
-            await room.acquire()
-            return True
-        if self._lots.waits(partition, cell) or self._work.cell(cell).holder:
-            return False
-        try:
-            async with asyncio.timeout(_ROOM_WITHIN if room.locked() else None):
-                return await room.acquire()
-        except TimeoutError:
-            return False
 
     def _begin(self, partition: TP, record: InRecord, parts: Mapping[str, Work], has_room: Mapping[str, bool]) -> None:
         acks = self._acks[partition]
@@ -219,9 +203,9 @@ class StageWorker:
             if has_room[cell]:
                 if self._lots:
                     self._lots.begins(partition, cell, record.offset)
-                self._spawn(partition, self._work_off(record, cell, work, done), self._tasks)
+                self._tasks.spawn(partition, self._work_off(record, cell, work, done))
             elif self._lots:
-                self._spawn(partition, self._park(self._lots, partition, record, cell, done), self._tasks)
+                self._tasks.spawn(partition, self._park(self._lots, partition, record, cell, done))
 
     async def _work_off(self, record: InRecord, cell: str, work: Work, done: Callable[[str], None]) -> None:
         partition = TP(record.topic, record.partition)
@@ -234,7 +218,7 @@ class StageWorker:
                 self._lots.ends(partition, cell, record.offset)
             done(cell)
         finally:
-            self._rooms[cell].release()
+            self._rooms.leave(cell)
 
     async def _park(self, lots: Lots, partition: TP, record: InRecord, cell: str, done: Callable[[str], None]) -> None:
         await lots.park(self._lot(lots, partition, cell), record)
@@ -243,22 +227,8 @@ class StageWorker:
     def _lot(self, lots: Lots, partition: TP, cell: str) -> Lot:
         lot, is_new = lots.lot(partition, cell)
         if is_new:
-            self._spawn(partition, lots.work_off(lot, self._work), self._background)
+            self._tasks.spawn(partition, lots.work_off(lot, self._work), in_background=True)
         return lot
-
-    def _spawn(self, partition: TP, work: Coroutine[Any, Any, None], kept: Tasks) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(work))
-        tasks = kept[partition]
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it must end the worker rather than vanish
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failure.done():
@@ -274,7 +244,9 @@ class StageWorker:
         await self._look_for_holes(partitions)
         if self._lots:
             for partition in partitions:
-                self._spawn(partition, self._work_off_lots(self._lots, self._lots.open(partition)), self._background)
+                self._tasks.spawn(
+                    partition, self._work_off_lots(self._lots, self._lots.open(partition)), in_background=True
+                )
 
     async def _look_for_holes(self, partitions: set[TP]) -> None:
         try:
@@ -287,13 +259,13 @@ class StageWorker:
 
     async def _work_off_lots(self, lots: Lots, opening: Awaitable[list[Lot]]) -> None:
         for lot in await opening:
-            self._spawn(lot.place.source, lots.work_off(lot, self._work), self._background)
+            self._tasks.spawn(lot.place.source, lots.work_off(lot, self._work), in_background=True)
 
     async def settle(self, partitions: set[TP]) -> None:
         """See `Offsets`."""
         self._given_away = self._app.consumer_generation_id
         await self._settle({(tp.topic, tp.partition) for tp in partitions})
-        await self._cancel(partitions)
+        await self._tasks.cancel(partitions)
 
     def forget(self, partitions: set[TP]) -> None:
         """See `Offsets`."""
@@ -302,23 +274,3 @@ class StageWorker:
             if self._lots:
                 self._lots.forget(partition)
         self._committable.set()
-
-    async def _cancel(self, partitions: Iterable[TP]) -> None:
-        kept = (self._tasks, self._background)
-        tasks = [task for partition in partitions for each in kept for task in each.pop(partition, ())]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _record(message: Any) -> InRecord:
-    headers = message.headers
-    return InRecord(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        key=message.key,
-        value=message.value,
-        headers=tuple(headers.items() if isinstance(headers, dict) else headers or ()),
-        timestamp=message.timestamp,
-    )

@@ -15,7 +15,8 @@ from connector.kafka.connection import admin_client
 from connector.kafka.errors import translated
 
 _TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
-_LOOK = 0.05  # seconds between two looks whether a topic is known
+_FENCED = "fenced"  # of a broker that has just started, or that the controller has not heard for a while: it passes
+_LOOK = 0.05  # seconds between two looks whether a topic is known, or a broker is back
 
 
 class Difference(BaseModel):
@@ -99,17 +100,33 @@ def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> list[str]:
     """The names of those that were created; one that is there by now is not among them."""
+    created: list[str] = []
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _TIMEOUT / 1000
+    while topics:
+        refused = await _create_once(admin, topics, kafka)
+        created += [topic.name for topic in topics if topic.name not in refused]
+        said = {name: reason for name, reason in refused.items() if reason is not None}
+        if said and (loop.time() > until or not any(_FENCED in reason for reason in said.values())):
+            lines = [f"  {name}: {reason}" for name, reason in said.items()]
+            raise Fatal("\n".join(["Kafka refuses to create these topics:", *lines]))
+        topics = [topic for topic in topics if topic.name in said]
+        await asyncio.sleep(_LOOK if topics else 0)
+    return created
+
+
+async def _create_once(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> dict[str, str | None]:
+    """Why those were not created that were not, by name; None when the topic is there by now."""
     with translated():
         answer = await admin.create_topics([_new(topic, kafka) for topic in topics], timeout_ms=_TIMEOUT)
-    errors = {row["topic"]: (for_code(row["error_code"]), row) for row in answer.to_object()["topic_errors"]}
-    refused = [
-        f"  {name}: {row.get('error_message') or error.__name__}"
-        for name, (error, row) in errors.items()
-        if error not in {NoError, TopicAlreadyExistsError}
-    ]
-    if refused:
-        raise Fatal("\n".join(["Kafka refuses to create these topics:", *refused]))
-    return [topic.name for topic in topics if errors[topic.name][0] is NoError]
+    refused: dict[str, str | None] = {}
+    for row in answer.to_object()["topic_errors"]:
+        error = for_code(row["error_code"])
+        if error is TopicAlreadyExistsError:
+            refused[row["topic"]] = None
+        elif error is not NoError:
+            refused[row["topic"]] = row.get("error_message") or error.__name__
+    return refused
 
 
 async def _until_known(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:

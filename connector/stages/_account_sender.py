@@ -24,14 +24,11 @@ from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRen
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_it_works
 from connector.stages._batches import Entry, Queue, Turns, recipient
-from connector.stages._book import Book, DeadLetter, Now
+from connector.stages._book import TOO_LATE, Book, DeadLetter, Now
 from connector.stages._endings import Ending, begun
 from connector.stages._evidence import Evidence, Outage
 
 log = structlog.get_logger(__name__)
-
-_STALE = 5.0  # seconds from an attempt's beginning to its call: past it a frozen worker's account may be another's
-_TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
 
 
 class AccountSender:
@@ -119,10 +116,8 @@ class AccountSender:
         """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
         await self._permit()
         attempt = begun(self._ledger.account, "token", self._now())
-        await self._ledger.begin(attempt)
-        if self._is_stale(attempt):
-            await self._book.end(attempt, "refused", _TOO_LATE)
-            raise Retryable(f"a token call was {_TOO_LATE}", retry_after=0.0)
+        if not await self._book.begin(attempt):
+            raise Retryable(f"a token call was {TOO_LATE}", retry_after=0.0)
         try:
             yield
         except ConnectorError as error:
@@ -202,9 +197,7 @@ class AccountSender:
     async def _call(self, batch: Sequence[Entry], pisano: EmailSharings) -> None:
         campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
         attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, invitations=invitations)
-        await self._book.begin(attempt)
-        if self._is_stale(attempt):
-            await self._book.end(attempt, "refused", _TOO_LATE)
+        if not await self._book.begin(attempt):
             return
         try:
             answer = await pisano.send(campaign, [recipient(invitation) for invitation in invitations])
@@ -234,9 +227,6 @@ class AccountSender:
             await self._book.end(attempt, "accepted", answer, batch, Outcome.SENT)
         finally:
             self._limiter.count_now()  # Pisano counted the call when it arrived, which is not after this
-
-    def _is_stale(self, attempt: Attempt) -> bool:
-        return (self._now() - attempt.begun_at).total_seconds() > _STALE
 
     async def _rejected(self, attempt: Attempt, batch: Sequence[Entry], error: Rejected) -> None:
         if len(batch) > 1:

@@ -11,6 +11,9 @@ from connector.records import Attempt, Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._endings import Ending, Result, settled, settlement
 
+_STALE = 5.0  # seconds from an attempt's beginning to its call: past it a frozen worker's account may be another's
+TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
+
 DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
 Now = Callable[[], datetime]
 
@@ -26,12 +29,16 @@ class Book:
         self._metrics = metrics
         self._now = now
 
-    async def begin(self, attempt: Attempt) -> None:
-        """Writes down that a call is about to be made."""
+    async def begin(self, attempt: Attempt) -> bool:
+        """Writes down that a call is about to be made. False when that took so long that it must not be made."""
         not_made = "not made: its beginning could not be written down"
         self.unwritten = Ending(settled(attempt, "refused", not_made, self._now()))
         await self._ledger.begin(attempt)
         self.unwritten = None
+        if (self._now() - attempt.begun_at).total_seconds() > _STALE:
+            await self.end(attempt, "refused", TOO_LATE)
+            return False
+        return True
 
     async def end(
         self,
