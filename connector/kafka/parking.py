@@ -58,6 +58,7 @@ class Lot:
         self.in_order = asyncio.Lock()  # for those who put records here one after the other
         self._pending = 0  # records that were announced and are not durable here yet
         self._last = -1
+        self._position = 0  # everything before it is worked off
         self._read_to = -1  # the offset behind the last record that `records` gave
         self._topic = topic
         self._kafka = kafka
@@ -89,9 +90,10 @@ class Lot:
         return stored
 
     def found(self, offset: int) -> None:
-        """A record of this lot lies at `offset`."""
-        self.todo = offset if self.todo is None else self.todo
+        """A record of this lot lies at `offset`. It may have been read and worked off before we hear of it."""
         self._last = max(self._last, offset)
+        if offset >= self._position:
+            self.todo = offset if self.todo is None else min(self.todo, offset)
 
     async def records(self) -> AsyncIterator[tuple[int, InRecord]]:
         """Each parked record and its offset, in order, until the lot is empty: see `done`."""
@@ -108,6 +110,7 @@ class Lot:
 
     async def done(self, position: int) -> None:
         """Everything before `position` is worked off. Says so on the topic now and then."""
+        self._position = max(self._position, position)
         self.todo = position if position <= self._last else None
         self._unmarked += 1
         if self.todo is None or self._unmarked >= _MARK_EVERY:

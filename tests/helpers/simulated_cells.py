@@ -27,7 +27,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Lot, Parking
 from connector.kafka.stage_worker import StageWorker
-from helpers.processes import Process, ProcessLoop, outside
+from helpers.processes import Process, ProcessLoop, name_of_this, outside
 from helpers.simulated_group import TOPIC, Group
 
 KAFKA = Kafka(bootstrap_servers="nowhere:9092")
@@ -123,6 +123,7 @@ class World:
         self.history: list[str] = []
         self.group = Group(self.random, self.say)
         self.parked: list[OutRecord] = []
+        self._parks_at: defaultdict[str, float] = defaultdict(float)  # by process, when its last record is there
         self.done: defaultdict[str, list[int]] = defaultdict(list)
         self.letters: defaultdict[str, set[int]] = defaultdict(set)
         self.late: Counter[str] = Counter()
@@ -158,10 +159,13 @@ class World:
             self.letters[cell].add(int(record.value or b""))
 
     async def park(self, record: OutRecord) -> int:
-        return await outside(self._park, record)
+        delay = self.random.choice((0.01, 0.1, 3.0))  # slow at times, so that a kill comes before it
+        name = name_of_this()
+        self._parks_at[name] = max(self._parks_at[name] + 1e-6, clock() + delay)  # a producer keeps its order
+        return await outside(self._park, record, self._parks_at[name])
 
-    async def _park(self, record: OutRecord) -> int:
-        await asyncio.sleep(self.random.choice((0.01, 0.1, 3.0)))  # slow at times, so that a kill comes before it
+    async def _park(self, record: OutRecord, at: float) -> int:
+        await asyncio.sleep(at - clock())
         self.parked.append(record)
         return len(self.parked) - 1
 
