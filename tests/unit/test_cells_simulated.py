@@ -33,9 +33,46 @@ SCENARIOS = st.builds(
 )
 
 
+def lost_while_parking() -> st.SearchStrategy[list[Happening]]:
+    """A cell is held, and workers are lost soon after records have come."""
+    held = st.just([Happening(0.5, "fatal", 0, 1.0)])
+    come = st.builds(Happening, after=st.floats(0, 3), what=st.just("records"), whom=st.just(0), seconds=st.just(1.0))
+    lose = st.builds(
+        Happening,
+        after=st.floats(0, 8),
+        what=st.sampled_from(["kill", "kill", "stop", "freeze"]),
+        whom=st.just(0),
+        seconds=st.just(30.0),
+    )
+    again = st.builds(Happening, after=st.floats(0, 3), what=st.just("start"), whom=st.just(0), seconds=st.just(1.0))
+    round_ = st.tuples(st.lists(come, min_size=1, max_size=2), lose, again).map(lambda r: [*r[0], r[1], r[2]])
+    rounds = st.lists(round_, min_size=1, max_size=3).map(lambda each: [one for part in each for one in part])
+    return st.tuples(held, rounds).map(lambda parts: parts[0] + parts[1])
+
+
+LOSING = st.builds(
+    Scenario,
+    seed=st.integers(0, 2**32),
+    keeps_order=st.booleans(),
+    in_flight=st.sampled_from([2, 5, 100]),
+    bad=st.just(0.0),
+    happenings=lost_while_parking(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOSING)
+def test_no_record_is_lost_when_its_worker_is_lost_while_it_is_parked(scenario: Scenario) -> None:
+    play(scenario)
+
+
 @settings(max_examples=120, deadline=None)
 @given(SCENARIOS)
 def test_no_record_is_lost_and_the_healthy_cell_is_never_late_or_doubled(scenario: Scenario) -> None:
+    play(scenario)
+
+
+def play(scenario: Scenario) -> None:
     world = World(scenario)
     try:
         run(world)
