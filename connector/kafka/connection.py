@@ -261,6 +261,13 @@ async def _sent(producer: AIOKafkaProducer, record: OutRecord) -> asyncio.Future
 
 async def close(producer: AIOKafkaProducer) -> None:
     """Stops a producer, in 5 s at most. A transaction that it leaves open, the next one of its name aborts."""
-    with suppress(TimeoutError, KafkaError, AssertionError):  # the last: of a sender that a failed batch has ended
+    try:
         async with asyncio.timeout(_CLOSE_WITHIN):
             await producer.stop()
+    except (TimeoutError, KafkaError, AssertionError):  # the last: of a sender that a failed batch has ended
+        if task := producer._sender.sender_task:  # `stop` ends it and its connections only when all is flushed
+            task.cancel()
+            await asyncio.wait([task], timeout=_LOOK)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK):
+                await producer.client.close()
