@@ -34,6 +34,16 @@ def test_the_limiter_fills_every_window_and_none_too_full_where_a_stack_of_aioli
     assert found["paced"]["first_minute"] == 16
 
 
+def test_what_a_held_third_costs_is_measured_for_each_stage(tmp_path: Path, bootstrap_servers: str) -> None:
+    """Whether it costs too much, the benchmark says when it runs in full; here it has too few records to tell."""
+    ended = run(tmp_path, "bulkheads.py", KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    for stage in ("trigger", "send", "write"):
+        assert found[stage]["per_second"] > 0
+        assert found[stage]["throughput_ratio"] == found[stage]["per_second_beside"] / found[stage]["per_second"]
+
+
 def test_a_benchmark_that_finds_no_broker_says_so(tmp_path: Path) -> None:
     ended = run(tmp_path, "latency.py", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert ended.returncode == 2

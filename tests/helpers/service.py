@@ -49,20 +49,22 @@ async def set_up(
     pisano: PisanoDouble | None = None,
     salesforce: SalesforceDouble | None = None,
     account: Mapping[str, Any] | None = None,
+    accounts: Mapping[str, Any] | None = None,
     channels: Collection[str] | None = None,
     pubsub: Mapping[str, Any] | None = None,
     **sections: Mapping[str, Any],
 ) -> Setup:
     """The example configuration with these doubles, on topics of its own, which are made here.
 
-    `account` replaces settings of the Pisano account `main`, `channels` and `pubsub` those of Salesforce; `sections`
-    are the file's own, such as `surveys` or `feedback`, and replace the example's.
+    `account` replaces settings of the Pisano account `main`, `accounts` all of them, `channels` and `pubsub` those of
+    Salesforce; `sections` are the file's own, such as `surveys` or `feedback`, and replace the example's.
     """
     content = yaml.safe_load(EXAMPLE.read_text())
     for survey in content["surveys"].values():
         survey["on"] = survey.pop(True)  # which is how YAML 1.1 reads the key `on`
     content["kafka"]["topic_prefix"] = prefix
     content["pisano"]["main"].update(account or {})
+    content["pisano"] = accounts or content["pisano"]
     if channels:
         content["salesforce"]["channels"] = list(channels)
     content["salesforce"]["pubsub"].update(pubsub or {})
