@@ -15,7 +15,7 @@ def run(
         Literal["debug", "info", "warning", "error"], typer.Option(help="What is worth a line.")
     ] = "info",
 ) -> None:
-    """Run the service until SIGTERM or Ctrl-C, which drain it. Exit code 2 when a person has to change something."""
+    """Run the service until SIGTERM or Ctrl-C, which drain it. Exit code 2: this file cannot be run as it is."""
     import asyncio
     import signal
 
