@@ -35,8 +35,6 @@ from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.wiring import App
 
 LEAST_THROUGHPUT, LONGEST_P99 = 0.95, 1.2
-RATE = 40.0  # records a second in the gentle part
-
 Made = tuple[OutRecord, list[str]]  # a record, and the names of the healthy work that it causes
 
 
@@ -49,7 +47,8 @@ class Stage:
     output: str
     done: Callable[[bytes], str | None]
     burst: int  # numbers that come at once
-    gentle: int  # and one by one
+    gentle: int  # and one by one,
+    rate: float  # so many a second: well below what the stage can do
 
 
 def _to_trigger(kafka: Kafka, number: int, contact: str) -> list[Made]:
@@ -87,9 +86,9 @@ def _written(value: bytes) -> str:
 
 
 STAGES = (
-    Stage("trigger", _to_trigger, "pisano.invitations", _invited, burst=3000, gentle=800),
-    Stage("send", _to_send, "pisano.attempts", _sent, burst=1000, gentle=400),
-    Stage("write", _to_write, "salesforce.writes", _written, burst=3000, gentle=800),
+    Stage("trigger", _to_trigger, "pisano.invitations", _invited, burst=3000, gentle=400, rate=40.0),
+    Stage("send", _to_send, "pisano.attempts", _sent, burst=400, gentle=150, rate=10.0),
+    Stage("write", _to_write, "salesforce.writes", _written, burst=3000, gentle=400, rate=40.0),
 )
 
 
@@ -137,7 +136,9 @@ async def one_round(stage: Stage, bootstrap_servers: str, share: float, *, at_fa
             await until(lambda: _is_held(app, HELD[stage.name]))
         names = await _feed(publisher, burst, seen)
         took = max(seen.done[name] for name in names) - min(seen.began[name] for name in names)
-        waits = [seen.done[name] - seen.began[name] for name in await _feed(publisher, gentle, seen, pause=1 / RATE)]
+        waits = [
+            seen.done[name] - seen.began[name] for name in await _feed(publisher, gentle, seen, pause=1 / stage.rate)
+        ]
         return Figures(len(names) / took, quantiles(waits, n=100, method="inclusive")[98] * 1e3)
 
 

@@ -102,7 +102,9 @@ async def test_records_that_kafka_deleted_before_they_were_read_are_told(bootstr
 async def commit(kafka: Kafka, place: TopicPartition, offset: int) -> None:
     from aiokafka import AIOKafkaConsumer  # noqa: PLC0415 - only here
 
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.topic_prefix + "stage")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.topic_prefix + "stage", enable_auto_commit=False
+    )
     await consumer.start()
     try:
         consumer.assign([place])
