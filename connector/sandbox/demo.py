@@ -142,7 +142,7 @@ def table(played: Played) -> Table:
         "waited",
         "answer",
         "written to Salesforce",
-        title="What became of each customer",
+        title="What happened to each customer",
         caption=(
             f"{len(pisano.calls)} calls to Pisano, {len(pisano.violations())} over its limits, "
             f"{len(pisano.emails())} e-mails, {len(pisano.second_emails())} second ones; {played.seconds:.1f} s"
