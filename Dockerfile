@@ -1,10 +1,10 @@
-# The connector as an image: `connector run /etc/connector/connector.yaml`, with the configuration mounted there.
+# The connector's image. It runs `connector run /etc/connector/connector.yaml`; mount your configuration there.
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 RUN python -m venv /opt/connector
 COPY pyproject.toml README.md LICENSE ./
-# The dependencies change less often than the code, so they are a layer of their own, under a package that is empty.
+# The dependencies change less often than the code, so they get their own layer, installed with an empty package.
 RUN mkdir connector topics examples && touch connector/__init__.py && /opt/connector/bin/pip install --no-cache-dir .
 COPY topics topics
 COPY examples examples
@@ -12,7 +12,7 @@ COPY connector connector
 RUN /opt/connector/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM python:3.11-slim-bookworm
-# /var/lib/connector is where webhooks wait while Kafka is away (service.spool); mount a disk there that stays.
+# Webhooks wait in /var/lib/connector while Kafka is down (service.spool); mount a persistent disk there.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin connector \
     && install --directory --owner 10001 --mode 0700 /var/lib/connector
 COPY --from=build /opt/connector /opt/connector

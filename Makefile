@@ -1,5 +1,5 @@
-# A machine needs Python 3.11 or later, and Docker or Java 17 with Maven. Everything else goes into .venv.
-# `make PYTHON=python3.12 …` chooses the Python that .venv is made with.
+# You need Python 3.11 or later, and Docker or Java 17 with Maven. Everything else goes into .venv.
+# `make PYTHON=python3.12 …` chooses the Python for .venv.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format schemas clean
@@ -13,13 +13,13 @@ READY := .venv/ready
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## take made-up customers all the way round, and show what became of each
+demo: $(READY) ## run made-up customers through all stages, and show what happened to each
 	@$(BIN)/connector demo
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
 	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
-check: $(READY) ## what must hold before a change is taken: style, types, imports, generated files
+check: $(READY) ## check a change before it is merged: style, types, imports, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,19 +28,19 @@ check: $(READY) ## what must hold before a change is taken: style, types, import
 	$(BIN)/python -m connector.config.reference --check
 	$(BIN)/python -m connector.salesforce.proto.generate --check
 
-format: $(READY) ## put the code into shape
+format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY) ## write the generated files: schemas, the pages on topics and settings, the Pub/Sub stubs
+schemas: $(READY) ## write the generated files: schemas, the topics and settings pages, the Pub/Sub stubs
 	$(BIN)/connector topics docs
 	$(BIN)/python -m connector.config.reference
 	$(BIN)/python -m connector.salesforce.proto.generate
 
-clean: ## remove .venv and what the tools leave behind
+clean: ## remove .venv and the tools' caches and builds
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
-# Written last, so that an installation that was broken off is taken up again.
+# Written last, so that `make` repeats an interrupted installation.
 $(READY): pyproject.toml
 	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c '$(IS_NEW_ENOUGH)'; then \
 		echo "Python 3.11 or later is needed. Install it, or name it: make PYTHON=/path/to/python3.11 …" >&2; exit 2; fi

@@ -1,6 +1,6 @@
-"""What every test may use: a real broker, shared by the session, and names of its own on it.
+"""Fixtures for every test: a real broker for the whole session, and a prefix of its own for each test.
 
-`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses how the broker is had: connector/sandbox/broker.
+`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses the kind of broker: connector/sandbox/broker.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from connector.sandbox.broker._common import NotHere
 
 _SAID = pytest.StashKey[list[str]]()
 
-# Hypothesis' limits of time are in real seconds: they would fail tests for what else the machine does.
+# Hypothesis' time limits are in real seconds, so a busy machine would fail tests.
 settings.register_profile("default", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
@@ -36,7 +36,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):  # one of several processes: the one that reports is told
+    if hasattr(session.config, "workeroutput"):  # one of several processes: tell the one that reports
         session.config.workeroutput["said"] = session.config.stash[_SAID]
 
 
@@ -57,7 +57,7 @@ def _seeded(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """One real broker for all tests. It needs no loop of ours to run, so each test uses it from its own."""
+    """One real broker for all tests. It does not need our event loop, so each test uses it from its own loop."""
     way = cast(Way, os.environ.get("BROKER", "auto"))
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         context = kafka_broker(way, say=request.config.stash[_SAID].append)
@@ -75,7 +75,7 @@ def bootstrap_servers(broker: Broker) -> str:
 
 @pytest.fixture(scope="session")
 def docker_engine() -> str:
-    """The DOCKER_HOST of an engine that answers; skips where there is none."""
+    """The DOCKER_HOST of an engine that answers; skips the test when there is none."""
     try:
         with closing(_container.docker_engine(os.environ)):
             return _container.docker_host(os.environ)

@@ -1,6 +1,7 @@
 """The command line: one file per command.
 
-Each command imports what it needs when it is called, so that --help is quick. To add one: an import and a line below.
+Each command imports what it needs when it is called, so that --help is quick. To add one, add an import and a line
+below.
 """
 
 import sys
@@ -25,7 +26,7 @@ def connector() -> None:
     """Streams Salesforce changes into Pisano surveys and the answers back, over Kafka."""
     from connector.observe import logs
 
-    logs.set_up("error")  # a command speaks for itself; `run` sets its own level
+    logs.set_up("error")  # a command prints its own messages; `run` sets its own level
 
 
 app.command("check")(check.check)
@@ -36,9 +37,9 @@ app.add_typer(topics.app, name="topics")
 
 
 def main() -> None:
-    """The entry point `connector`: what a person has to mend is one message and exit code 2, never a traceback.
+    """The entry point `connector`. An error that a person must fix prints one message and exits with 2, no traceback.
 
-    What may work later without anybody doing anything is a message too, and exit code 1.
+    An error that may go away by itself also prints one message, and exits with 1.
     """
     try:
         app()

@@ -1,4 +1,4 @@
-"""How a command reaches the person at the terminal."""
+"""How commands print errors and tables."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -8,16 +8,16 @@ from connector.errors import ConnectorError
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WIDTH = 132  # columns of a table where no terminal says how many there are
+_WIDTH = 132  # columns of a table when there is no terminal to give the width
 
 
 def report(error: ConnectorError) -> None:
-    """To stderr. Messages are plain text: rich would read `[…]` in a value as markup."""
+    """Prints the error to stderr as plain text: rich would read `[…]` in a value as markup."""
     print(f"connector: {error}", file=sys.stderr)
 
 
 def console() -> "Console":
-    """For tables, on stdout."""
+    """The rich console for tables, on stdout."""
     from rich.console import Console
 
     on_terminal = Console(highlight=False)

@@ -1,4 +1,4 @@
-"""`connector check`: is the file right, and what does it mean?"""
+"""`connector check`: validates a configuration file and describes what it does."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`connector demo`: made-up customers all the way round, on a real broker, and a table of what happened to each."""
+"""`connector demo`: runs made-up customers through all stages on a real broker and prints what happened to each."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ def demo(
         Path | None, typer.Argument(help="The configuration to run.", show_default="examples/closed-case.yaml")
     ] = None,
 ) -> None:
-    """Run a configuration against the doubles, on a broker of its own. Exit code 1 if anything went wrong."""
+    """Run a configuration against the doubles, on its own broker. Exit code 1 if anything went wrong."""
     import asyncio
 
     from connector.cli._output import console

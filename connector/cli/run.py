@@ -12,10 +12,10 @@ def run(
         str, typer.Option(help="Which stages to run, separated by commas: capture,trigger,send,receive,write.")
     ] = "capture,trigger,send,receive,write",
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="What is worth a line.")
+        Literal["debug", "info", "warning", "error"], typer.Option(help="The lowest level to log.")
     ] = "info",
 ) -> None:
-    """Run the service until SIGTERM or Ctrl-C, which drain it. Exit code 2: this file cannot be run as it is."""
+    """Run the service. SIGTERM or Ctrl-C drains and stops it. Exit code 2 means that nobody can run this file."""
     import asyncio
     import signal
 

@@ -1,4 +1,4 @@
-"""`connector sandbox`: the doubles alone, on fixed ports, for trying a configuration."""
+"""`connector sandbox`: runs only the doubles, on fixed ports, for trying a configuration."""
 
 from typing import Annotated
 
@@ -32,7 +32,7 @@ def sandbox(
             print(f"# the customers have {len(cases)} open cases; to close one as an agent would:")
             salesforce, pisano = environment["SF_LOGIN_URL"], environment["PISANO_BASE_URL"]
             print(f"# curl {salesforce}/_control/update -d '{json.dumps(close)}'")
-            print("# and all else that the two can do, remember and suffer:")
+            print("# to list everything else that the two doubles offer:")
             for address in (salesforce, pisano):
                 print(f"# curl {address}/_control/", flush=True)
             await stop.wait()

@@ -1,4 +1,4 @@
-"""`connector topics`: the catalogue, in Kafka and on paper."""
+"""`connector topics`: lists, creates and documents the topics of the catalogue."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,14 +12,14 @@ ConfigFile = Annotated[Path, typer.Argument(help="The configuration, a YAML file
 
 @app.command("list")
 def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
-    """The topics that a configuration needs, and what lies on them."""
+    """List the topics that a configuration needs, and what they hold."""
     from rich.table import Column, Table
 
     from connector.cli._output import console
     from connector.config import catalogue
     from connector.config.file import load
 
-    table = Table(Column("topic", no_wrap=True), "partitions", "kept", "written by", "personal data", "what lies on it")
+    table = Table(Column("topic", no_wrap=True), "partitions", "kept", "written by", "personal data", "what it holds")
     for topic in catalogue.topics_for(load(file)):
         personal = "yes" if topic.personal_data else "no"
         table.add_row(topic.name, str(topic.partitions), topic.kept, topic.owner, personal, topic.summary)
@@ -28,7 +28,7 @@ def list_topics(file: ConfigFile = Path("connector.yaml")) -> None:
 
 @app.command("apply")
 def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
-    """Create what is missing and report what differs. Never deletes, shrinks or changes a topic."""
+    """Create missing topics and report differences. Never deletes, shrinks or changes a topic."""
     import asyncio
 
     from connector.config import catalogue
@@ -51,7 +51,7 @@ def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
 def write_docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if something is stale.")] = False,
 ) -> None:
-    """Write the JSON Schemas of the records and the topics' reference page."""
+    """Write the JSON Schemas of the records and the reference page of the topics."""
     from connector.kafka import reference
 
     stale = reference.stale()

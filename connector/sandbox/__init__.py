@@ -1,4 +1,4 @@
-"""The sandbox: both doubles, set up as an org and an account that know each other, and made-up customers."""
+"""The sandbox: both doubles, set up as an org and an account that fit together, and made-up customers."""
 
 from connector.sandbox.company import Sandbox, sandbox
 

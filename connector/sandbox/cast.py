@@ -1,13 +1,13 @@
-"""The made-up customers of the demo: what happens to each, and what must come of it."""
+"""The made-up customers of the demo: what happens to each, and the result that we expect."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Customer:
-    """One customer with one case. `outcome` and what follows is how the demo must end for them.
+    """One customer with one case. `outcome` and the fields after it say how the demo must end for them.
 
-    `score` is the answer, None for somebody who does not answer; `times` is how often Pisano sends its webhook.
+    `score` is the answer, or None for a customer who does not answer; `times` is how often Pisano sends its webhook.
     """
 
     first_name: str
@@ -18,7 +18,7 @@ class Customer:
     score: int | None = None
     comment: str = ""
     times: int = 1
-    status: str = "Closed"  # what the case is set to
+    status: str = "Closed"  # the status that the case gets
     opted_out: bool = False
     reopened: bool = field(init=False)
 
@@ -40,7 +40,7 @@ _ACTORS = [
 ]
 _NAMES = ["Kaan", "Lale", "Mert", "Nil", "Onur", "Pelin", "Rana", "Sarp", "Tuna", "Umut", "Vera", "Yaman", "Zeki"]
 _NAMES += ["Aslı", "Burak", "Ceren", "Doruk", "Esra"]
-# More cases closed at the same moment than Pisano takes calls in five seconds.
+# More cases close at the same moment than Pisano accepts calls in five seconds.
 _BURST = [
     Customer(name, "Burst", f"customer{number}@example.org", score=8) for number, name in enumerate(_NAMES, start=1)
 ]

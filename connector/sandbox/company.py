@@ -1,4 +1,4 @@
-"""The two doubles as one made-up company has them, and the environment that points a configuration at them."""
+"""The two doubles of one made-up company, and the environment variables that point a configuration at them."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,7 +10,7 @@ from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 REST_PORT, PUBSUB_PORT, PISANO_PORT = 8601, 8602, 8603  # of `connector sandbox`; nothing common listens there
 
-# Made up, and the same in every sandbox, so that a configuration can be tried again and again.
+# Made up, and the same in every sandbox, so that a configuration keeps working.
 _CLIENT_ID, _CLIENT_SECRET = "sandbox-client", "sandbox-client-secret"
 _APP_ID, _APP_SECRET = "sandbox-app", "sandbox-app-secret"
 _WEBHOOK_SECRET = "sandbox-webhook-secret"  # noqa: S105
@@ -20,13 +20,13 @@ CASE_KEYS = ("branch_id", "agent_name", "transaction_type", "sf_ref_id")
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Running doubles. The Pisano double posts answers to `webhook`'s address once `expect_webhooks_at` was told it."""
+    """Running doubles. The Pisano double posts answers once `expect_webhooks_at` has told it the address."""
 
     salesforce: SalesforceDouble
     pisano: PisanoDouble
 
     def environment(self) -> dict[str, str]:
-        """The variables that `examples/*.yaml` need, but for the broker's."""
+        """The variables that `examples/*.yaml` need, except the broker's."""
         return {
             "SF_LOGIN_URL": _reachable(self.salesforce.login_url),
             "SF_CLIENT_ID": _CLIENT_ID,
@@ -53,7 +53,7 @@ async def sandbox(
     """Doubles on these ports (0 picks free ones) with the campaigns of `examples/closed-case.yaml`.
 
     Raises:
-        Fatal: A port cannot be had.
+        Fatal: A double cannot listen on its port.
     """
     salesforce = SalesforceDouble(host, rest_port, pubsub_port, client_id=_CLIENT_ID, client_secret=_CLIENT_SECRET)
     pisano = PisanoDouble(host, pisano_port, app_id=_APP_ID, app_secret=_APP_SECRET)
@@ -69,10 +69,10 @@ async def sandbox(
         pisano.add_campaign("4711", [Question(key=key) for key in CASE_KEYS])
         pisano.add_campaign(
             "4712", [Question(key="case_id"), Question(key="agent_name")]
-        )  # somebody renamed a question
+        )  # as if an administrator had renamed a question
         yield Sandbox(salesforce, pisano)
 
 
 def _reachable(address: str) -> str:
-    """Who listens everywhere is reached at the loopback address, the only one where plain text is allowed."""
+    """A double that listens on 0.0.0.0 is reached at 127.0.0.1, the only address that allows plain text."""
     return address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104

@@ -20,7 +20,7 @@ from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.sandbox.story import Fate, Story, close_cases, open_cases
 from connector.wiring import App
 
-_PATIENCE = 60.0  # seconds for the stages to be ready, and then without news; the limiter's pause is the longest
+_PATIENCE = 60.0  # seconds to wait for the stages, then for each new record; the limiter's pause is the longest wait
 _POLL = 0.05  # seconds
 _SAY = 0.5  # seconds between two lines of progress
 
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Played:
-    """How the demo went: each case's fate, what the doubles saw, and all that is not as it should be."""
+    """The result of the demo: each case's fate, what the doubles saw, and everything that went wrong."""
 
     story: Story
     sandbox: Sandbox
@@ -38,9 +38,9 @@ class Played:
 
 
 async def play(file: Path, say: Say, patience: float = _PATIENCE) -> Played:
-    """Runs `file` against the doubles, with a broker and topics of its own, until every customer's story has ended.
+    """Runs `file` against the doubles, with its own broker and topics, until every customer's story has ended.
 
-    Gives up when the topics told nothing for `patience` seconds.
+    Gives up when the topics bring no new record for `patience` seconds.
     """
     async with kafka_broker(say=say) as broker, sandbox() as doubles:
         config = _config(file, broker, doubles)
@@ -64,7 +64,7 @@ def _config(file: Path, broker: Broker, doubles: Sandbox) -> Config:
         "SERVICE_PORT": "0",
     }
     config = load(file, environment, for_running=True)
-    prefix = f"demo-{secrets.token_hex(3)}."  # on a broker that was there, the demo keeps to topics of its own
+    prefix = f"demo-{secrets.token_hex(3)}."  # so that the demo uses its own topics on an existing broker
     return config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
 
 
@@ -96,7 +96,7 @@ async def _round_trip(
 
 
 def _listens(org: SalesforceDouble, config: Config) -> bool:
-    """Whether each channel's stream is open: what happens before that, a channel without a position misses."""
+    """Whether each channel's stream is open. A channel without a position misses everything before that."""
     return {stream.topic for stream in org.streams} >= set(config.salesforce.channels)
 
 
@@ -122,7 +122,7 @@ def _problems(story: Story, doubles: Sandbox) -> list[str]:
             problems.append(f"{fate.customer.first_name}: the case is {status}, not {wanted}")
     answers = sorted(record["Case__c"] for record in org.records("Survey_Response__c"))
     if answers != sorted(case for case, fate in story.fates.items() if fate.customer.score is not None):
-        problems.append(f"{len(answers)} answers stand in Salesforce")
+        problems.append(f"{len(answers)} answers are in Salesforce, which do not match the customers who answered")
     if violations := pisano.violations():
         problems.append(f"Pisano counted {len(violations)} calls over its limits")
     if second := pisano.second_emails():
@@ -142,7 +142,7 @@ def table(played: Played) -> Table:
         "waited",
         "answer",
         "written to Salesforce",
-        title="What became of each customer",
+        title="What happened to each customer",
         caption=(
             f"{len(pisano.calls)} calls to Pisano, {len(pisano.violations())} over its limits, "
             f"{len(pisano.emails())} e-mails, {len(pisano.second_emails())} second ones; {played.seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""Plays the customers' part in the doubles, and reads from the topics what became of each."""
+"""Acts for the customers in the doubles, and reads from the topics what happened to each."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -15,12 +15,12 @@ from connector.sandbox.cast import CUSTOMERS, Customer
 from connector.sandbox.company import Sandbox
 from connector.sandbox.doubles import pisano
 
-_LOOK = 200  # milliseconds between two looks at the topics
-_ANSWERS_AFTER = 0.3  # seconds; long enough to see that an answer comes later than its e-mail
+_LOOK = 200  # milliseconds between two reads of the topics
+_ANSWERS_AFTER = 0.3  # seconds; so that an answer visibly comes later than its e-mail
 
 
 def open_cases(sandbox: Sandbox) -> dict[str, Customer]:
-    """Creates each customer's contact and open case; the customer by the case's id."""
+    """Creates each customer's contact and open case. Returns the customers by the id of their case."""
     org, cases = sandbox.salesforce, {}
     for customer in CUSTOMERS:
         contact = {
@@ -64,7 +64,7 @@ class Fate:
         return (self.attempt.begun_at - self.invitation.created_at).total_seconds()
 
     def wrong(self) -> str | None:
-        """What is not as it should be, or None."""
+        """What is wrong, or None."""
         customer, settlement = self.customer, self.settlement
         if settlement is None:
             return "no outcome yet"
@@ -80,20 +80,20 @@ class Fate:
 
 
 class Story:
-    """Follows the topics and keeps every case's fate."""
+    """Reads the topics and records the fate of every case."""
 
     def __init__(self, kafka: Kafka, cases: Mapping[str, Customer]) -> None:
         self.fates = {case: Fate(customer) for case, customer in cases.items()}
         self._kafka = kafka
         self._attempts: dict[str, Attempt] = {}
-        self._writes: defaultdict[str, list[Write]] = defaultdict(list)  # by feedback, which may be read after them
+        self._writes: defaultdict[str, list[Write]] = defaultdict(list)  # by feedback, which may come after its writes
 
     def wrong(self) -> dict[str, str]:
-        """What is not as it should be, by case."""
+        """What is wrong, by case."""
         return {case: wrong for case, fate in self.fates.items() if (wrong := fate.wrong())}
 
     async def follow(self) -> AsyncGenerator[int, None]:
-        """Yields at every look at the topics how many records they told, until it is closed."""
+        """Reads the topics until it is closed, and yields how many new records each read found."""
         names = {self._kafka.topic_prefix + name: tell for name, tell in self._tellers().items()}
         consumer = AIOKafkaConsumer(
             *names,

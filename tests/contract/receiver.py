@@ -1,4 +1,4 @@
-"""Somebody who takes webhooks, with plain aiohttp."""
+"""A receiver of webhooks, in plain aiohttp."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from aiohttp import web
 
 
 class Receiver:
-    """Takes webhooks at `url`, and answers with the next of `statuses`, then 200."""
+    """Takes webhooks at `url`. Answers with the next of `statuses`, then with 200."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Our Salesforce client, connected to a double of its own."""
+"""Our Salesforce client, connected to its own double."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ CASES = "/data/CaseChangeEvent"
 
 @dataclass
 class Client:
-    """Everything that the connector uses of our client, connected to one double."""
+    """All parts of our client that the connector uses, connected to one double."""
 
     sf: SalesforceDouble
     tokens: TokenSource
@@ -33,7 +33,7 @@ class Client:
     pubsub: PubSubClient
 
     async def batches(self, channel: str, *, replay_id: bytes | None = None, count: int = 1) -> list[Batch]:
-        """The first answers of a new stream, from the earliest event on, until they hold `count` events."""
+        """The first answers of a new stream from the earliest event, until they hold `count` events."""
         found: list[Batch] = []
         async with asyncio.timeout(PATIENCE):
             stream = self.pubsub.subscribe(channel, replay_id=replay_id, preset="earliest")

@@ -1,4 +1,4 @@
-"""Plain httpx and grpc.aio towards the Salesforce double: no client of ours is involved."""
+"""Calls the Salesforce double with plain httpx and grpc.aio, without our own client."""
 
 import asyncio
 import io
@@ -20,7 +20,7 @@ from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 API = "/services/data/v68.0"
 CASES = "/data/CaseChangeEvent"
-START = 1_795_500_000.25  # seconds; not a whole one
+START = 1_795_500_000.25  # seconds; not a whole number
 
 
 async def log_in(sf: SalesforceDouble) -> dict[str, str]:
@@ -84,7 +84,7 @@ class Feed:
         await self.call.write(pb.FetchRequest(topic_name=topic, num_requested=count))
 
     async def answer(self) -> Any:
-        """The next response with events; keep-alives may lie before it."""
+        """The next response with events; keep-alives may come before it."""
         while not (response := await self.read()).events:
             pass
         return response
@@ -119,7 +119,7 @@ async def pubsub(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
 
 
 async def refused(feed: Feed) -> grpc.aio.AioRpcError:
-    """How the stream ends, after whatever it still delivers."""
+    """The error that ends the stream, after its last events."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await feed.drain()
     return caught.value
@@ -131,7 +131,7 @@ def trailer(error: grpc.aio.AioRpcError) -> str:
 
 
 def named(schema: dict[str, Any], bitmaps: list[str]) -> set[str]:
-    """Our own reading of salesforce §B2, apart from the double's and the client's."""
+    """A third implementation of salesforce §B2, independent of the double and the client."""
     names = set()
     declared = {}
     for field in schema["fields"]:

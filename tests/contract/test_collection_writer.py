@@ -1,4 +1,4 @@
-"""The writer of many records against the double: few calls, each record's order, and only what failed is repeated."""
+"""The collection writer against the double: few calls, each record's order, and it repeats only failed records."""
 
 import asyncio
 import random
@@ -60,7 +60,7 @@ def update(case: str, **fields: Any) -> RecordWrite:
 
 
 def scores(sf: SalesforceDouble, record: str) -> list[Any]:
-    """What was written to a record's score, in order."""
+    """The scores written to a record, in order."""
     return [write.fields.get("Score__c", write.fields.get("NPS__c")) for write in sf.history(record) if write.success]
 
 
@@ -76,7 +76,7 @@ async def all_of(writer: CollectionWriter, writes: Iterable[RecordWrite]) -> lis
 async def test_450_records_of_two_objects_take_four_calls_under_our_name(
     sf: SalesforceDouble, rest: RestClient
 ) -> None:
-    """salesforce §D2: 200 records of one type a call; §0.9: the name that comes back in changeOrigin."""
+    """salesforce §D2: 200 records of one type per call; §0.9: our name comes back in changeOrigin."""
     case = sf.create("Case", {})
     writes = [response(f"key-{number}", Score__c=number) for number in range(449)]
     results = await all_of(CollectionWriter(rest), [*writes[:10], update(case, NPS__c=1), *writes[10:]])
@@ -89,7 +89,7 @@ async def test_450_records_of_two_objects_take_four_calls_under_our_name(
 async def test_writes_to_one_record_keep_their_order_whatever_is_locked_meanwhile(
     sf: SalesforceDouble, rest: RestClient
 ) -> None:
-    """salesforce §D2: the same record twice in a call would fail; here each waits for the one before it."""
+    """salesforce §D2: the same record twice in a call would fail, so each write waits for the one before it."""
     cases = [sf.create("Case", {}) for _ in range(5)]
     keys = [f"key-{number}" for number in range(5)]
     for record in [*cases, *keys]:
@@ -108,7 +108,7 @@ def _to_each(cases: list[str], keys: list[str], number: int) -> list[RecordWrite
 
 
 async def test_no_call_is_made_before_it_is_sure_whose_the_writes_are(sf: SalesforceDouble, rest: RestClient) -> None:
-    """What turns out to be another worker's, its caller has given up, and it is left out."""
+    """If a write turns out to belong to another worker, its caller gives up, and the writer leaves it out."""
     case, other = sf.create("Case", {}), sf.create("Case", {})
     is_sure, asked = asyncio.Event(), asyncio.Event()
 
@@ -129,7 +129,7 @@ async def test_no_call_is_made_before_it_is_sure_whose_the_writes_are(sf: Salesf
 
 
 async def test_both_forms_of_an_id_are_one_record(sf: SalesforceDouble, rest: RestClient) -> None:
-    """Salesforce refuses a call that names a record twice, be it once by 15 and once by 18 characters."""
+    """Salesforce refuses a call that names a record twice, even once by 15 and once by 18 characters."""
     case = sf.create("Case", {})
     results = await all_of(CollectionWriter(rest), [update(case, NPS__c=1), update(case[:15], NPS__c=2)])
     assert [result.error for result in results] == [None, None]
@@ -139,7 +139,7 @@ async def test_both_forms_of_an_id_are_one_record(sf: SalesforceDouble, rest: Re
 async def test_a_locked_record_waits_longer_and_longer_and_nobody_waits_with_it(
     sf: SalesforceDouble, rest: RestClient
 ) -> None:
-    """salesforce §D4: only the locked ones again. What comes while one of them pauses goes at once."""
+    """salesforce §D4: the writer repeats only locked records. Other writes go at once during their pause."""
     naps = Naps()
     writer = CollectionWriter(rest, sleep=naps.sleep)
     sf.lock("locked", times=12)
@@ -162,7 +162,7 @@ async def test_a_locked_record_waits_longer_and_longer_and_nobody_waits_with_it(
 async def test_one_record_that_fails_the_whole_call_sinks_no_other(
     bad: dict[str, Any], sf: SalesforceDouble, rest: RestClient
 ) -> None:
-    """salesforce §G: a wrong type or field may fail the call with a 400; a number may be too long even for JSON."""
+    """salesforce §G: a wrong type or field may fail the whole call with a 400; a number may be too long for JSON."""
     sf.configure(bad_field="call")
     writer = CollectionWriter(rest)
     writes = [response(f"key-{number}", Score__c=number) for number in range(200)]
@@ -176,7 +176,9 @@ async def test_one_record_that_fails_the_whole_call_sinks_no_other(
 async def test_a_field_that_is_gone_fails_whoever_writes_it_and_nobody_else(
     sf: SalesforceDouble, rest: RestClient
 ) -> None:
-    """Two rules share the object: the one whose field was deleted is told what to change, the other one goes on."""
+    """Two rules share the object. The rule whose field was deleted gets an error that says what to change; the other
+    one goes on.
+    """
     sf.configure(bad_field="call")
     writer = CollectionWriter(rest)
     gone = [response(f"gone-{number}", No_Such_Field__c=number) for number in range(5)]
@@ -185,7 +187,7 @@ async def test_a_field_that_is_gone_fails_whoever_writes_it_and_nobody_else(
         results = await asyncio.gather(*map(writer.write, [*gone, *good]), return_exceptions=True)
     assert all(isinstance(result, Fatal) and "No_Such_Field__c" in str(result) for result in results[:5])
     assert all(isinstance(result, Result) and result.success for result in results[5:])
-    assert calls(sf) <= 3, "no halves: the fault is not a record's"
+    assert calls(sf) <= 3, "the writer must not split the call: no record is at fault"
 
 
 async def test_an_upsert_that_lost_a_race_is_made_once_more_and_a_duplicate_is_refused(
@@ -203,7 +205,7 @@ async def test_an_upsert_that_lost_a_race_is_made_once_more_and_a_duplicate_is_r
 
 
 async def test_a_write_whose_caller_gave_up_is_not_made_when_salesforce_is_back() -> None:
-    """The caller's partition may be another worker's by then, and what it wrote must stand."""
+    """By then another worker may own the caller's partition, and what that worker wrote must stay."""
     async with SalesforceDouble() as sf, connected(sf) as rest:
         writer = CollectionWriter(rest)
         sf.fail(Fault(match=CALL, times=1, status=503, headers={"Retry-After": "2"}))
@@ -226,7 +228,7 @@ async def test_what_only_a_person_can_mend_is_raised_to_everybody(sf: Salesforce
 
 
 class Answers:
-    """Calls that are answered at once by `answer(key)`; it remembers the keys of each."""
+    """Answers each call at once with `answer(key)`, and remembers the keys of each call."""
 
     def __init__(self, answer: Callable[[object], Result]) -> None:
         self.keys: list[list[object]] = []
@@ -237,11 +239,11 @@ class Answers:
         return [self._answer(key) for key in self.keys[-1]]
 
     async def update(self, _: str, records: Sequence[dict[str, object]]) -> list[Result]:
-        raise AssertionError(f"{len(records)} updates, and nobody asked for one")
+        raise AssertionError(f"{len(records)} updates, but the test asked for none")
 
 
 async def test_an_external_id_in_other_capitals_does_not_travel_in_the_same_call() -> None:
-    """To Salesforce they are one record, unless the field was made to mind capitals. The double minds them."""
+    """To Salesforce they are one record, unless the field is case-sensitive. In the double it is."""
     rest = Answers(lambda _: Result(True))
     await all_of(CollectionWriter(rest), [response("ada@example.com"), response("ADA@example.com"), response("b")])
     assert rest.keys == [["ada@example.com", "b"], ["ADA@example.com"]]
@@ -249,7 +251,7 @@ async def test_an_external_id_in_other_capitals_does_not_travel_in_the_same_call
 
 @pytest.mark.parametrize(("retry_after", "longest"), [(None, 30.0), (300.0, 300.0)])
 async def test_full_storage_or_a_lock_is_waited_out_for_days(retry_after: float | None, longest: float) -> None:
-    """salesforce §D4: pause, no dead letter; also after more tries than a power of two has room for in a float."""
+    """salesforce §D4: a pause and no dead letter, even after so many tries that a power of two overflows a float."""
     full = Result(False, error=Retryable("full", retry_after=retry_after))
     rest = Answers(lambda _: full if len(rest.keys) <= 1100 else Result(True))
     naps = Naps()

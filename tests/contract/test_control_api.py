@@ -1,4 +1,4 @@
-"""The doubles over HTTP alone, as somebody else's connector and tests use them: their control APIs."""
+"""The control APIs of the doubles, over HTTP only, as another connector and its tests would use them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ async def account(pisano: PisanoDouble) -> AsyncIterator[Control]:
 
 
 async def test_a_get_lists_all_that_can_be_called(org: Control, account: Control) -> None:
-    """Every line of the list is a call that is there, with the arguments that it takes."""
+    """Every line of the list is an existing call, with its arguments."""
     for control, line in ((org, "POST /_control/fail  match, times=1, delay=0.0"), (account, "GET /_control/emails")):
         listed = (await control.http.get("/_control/")).text
         assert line in listed
@@ -100,7 +100,7 @@ async def test_what_users_and_administrators_do_in_salesforce(sf: SalesforceDoub
 
 
 async def test_several_changes_in_one_transaction_or_none(org: Control) -> None:
-    """salesforce §B1: they share a transactionKey; one that is refused takes the others with it."""
+    """salesforce §B1: the changes share a transactionKey; if one is refused, none is made."""
     one = {"operation": "create", "entity": "Case", "fields": {"Subject": "one"}}
     wrong = {"operation": "create", "entity": "Case", "fields": {"Nothing__c": 1}}
     refused = await org.http.post("/_control/transaction", json={"changes": [one, wrong]})
@@ -116,7 +116,7 @@ async def test_several_changes_in_one_transaction_or_none(org: Control) -> None:
 
 
 async def test_trouble_in_salesforce_and_its_memory(sf: SalesforceDouble, org: Control) -> None:
-    """A fault is met, a token is refused once it is old or revoked, and a reset forgets all of that."""
+    """A call meets a fault, an old or revoked token is refused, and a reset forgets all of that."""
     case = await org.do("create", entity="Case", fields={})
     await org.do("fail", match="limits", status=503, body="<html>", headers={"Content-Type": "text/html"})
     async with rest(sf) as http:
@@ -168,7 +168,7 @@ async def test_credentials_are_enough_to_log_in(sf: SalesforceDouble, org: Contr
 
 
 async def test_pisano_is_set_up_and_asked(pisano: PisanoDouble, account: Control) -> None:
-    """Nothing of it is counted, and a reset keeps what was set up."""
+    """Control calls do not count against the limits, and a reset keeps the set-up."""
     await account.do("set_flow", name="f", questions=[{"key": "sf_ref_id"}])
     await account.do("set_campaign", name="4711", flow="f")
     await account.do("set_customer", address="JANE@example.com", answers={"nps_score": 9})

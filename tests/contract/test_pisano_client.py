@@ -19,7 +19,7 @@ JOE = Recipient("joe@example.com")
 
 
 class Permits:
-    """Counts the token calls that were permitted."""
+    """Counts the permitted token calls."""
 
     taken = 0
 
@@ -64,7 +64,7 @@ def sharings(pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock) -> Ema
 
 
 async def test_s1_body_is_taken_and_the_answer_comes_back_raw(pisano: PisanoDouble, sharings: EmailSharings) -> None:
-    """pisano §3: maps keyed by address; §10: null and empty values are left out."""
+    """pisano §3: address is the key of the maps; §10: null and empty values are left out."""
     assert await sharings.send("4711", [JANE, JOE]) == '{"message":"accepted"}'
     jane, joe = pisano.emails()
     assert (jane.custom_attributes, jane.built_in_responses) == ({"name": "Jane"}, {"sf_ref_id": "5"})
@@ -98,7 +98,9 @@ async def test_an_address_stands_once_in_a_call(sharings: EmailSharings) -> None
 async def test_an_error_says_what_the_caller_can_do(
     pisano: PisanoDouble, sharings: EmailSharings, fault: Fault, error: type[Exception], emailed: int
 ) -> None:
-    """Rule 3; pisano §3: whatever leaves open whether the e-mail was sent is Unknown, and is not repeated in here."""
+    """Rule 3; pisano §3: if the error does not say whether the e-mail was sent, the call is Unknown and the client does
+    not repeat it.
+    """
     pisano.fail(fault)
     with pytest.raises(error) as caught:
         await sharings.send("4711", [JANE])
@@ -113,7 +115,7 @@ async def test_an_error_says_what_the_caller_can_do(
 
 
 async def test_unreachable_pisano_is_retryable(http: httpx.AsyncClient) -> None:
-    """No connection, no e-mail."""
+    """Without a connection there was no e-mail."""
     with pytest.raises(Retryable, match="not reached"):
         await EmailSharings(http, "http://127.0.0.1:1", StaticToken("t")).send("4711", [JANE])
 
@@ -122,7 +124,7 @@ async def test_unreachable_pisano_is_retryable(http: httpx.AsyncClient) -> None:
 async def test_after_a_2xx_no_broken_or_endless_body_makes_it_less_of_a_success(
     http: httpx.AsyncClient, dripping: bool
 ) -> None:
-    """The status tells; the body is only for a person to read, and the whole call is bounded in time."""
+    """Only the status decides. The body is just for a person to read, and the whole call has a time limit."""
 
     served = asyncio.Event()
 
@@ -151,7 +153,7 @@ async def test_after_a_2xx_no_broken_or_endless_body_makes_it_less_of_a_success(
 async def test_tokens_are_fetched_once_with_a_permit_and_renewed_before_they_expire(
     pisano: PisanoDouble, app: AuthorizedApp, permits: Permits, clock: Clock
 ) -> None:
-    """pisano §2.1: single-flight; the token call spends the budget as well."""
+    """pisano §2.1: only one token call at a time; it also counts against the limits."""
     headers = await asyncio.gather(*(app.header() for _ in range(5)))
     assert len(set(headers)) == 1
     assert permits.taken == len(pisano.calls) == 1
@@ -166,7 +168,7 @@ async def test_tokens_are_fetched_once_with_a_permit_and_renewed_before_they_exp
 async def test_no_request_is_made_on_a_permit_that_waited_behind_a_token_call(
     pisano: PisanoDouble, http: httpx.AsyncClient, app: AuthorizedApp, permits: Permits
 ) -> None:
-    """Each request has a permit of its own: without a token, send fetches one and asks to be called again."""
+    """Each request needs its own permit. Without a token, send fetches one and asks the caller to call again."""
     sharings = EmailSharings(http, pisano.base_url, app)
     with pytest.raises(TokenRenewed):
         await sharings.send("4711", [JANE])
@@ -178,7 +180,7 @@ async def test_no_request_is_made_on_a_permit_that_waited_behind_a_token_call(
 async def test_a_refused_token_is_renewed_once_and_then_fatal(
     pisano: PisanoDouble, http: httpx.AsyncClient, app: AuthorizedApp, permits: Permits
 ) -> None:
-    """pisano §2.1: renew on 401 once. A second renewal only after a call was taken in between."""
+    """pisano §2.1: renew once on 401. Renew a second time only if Pisano accepted a call in between."""
     sharings = EmailSharings(http, pisano.base_url, app)
     for _ in range(2):
         await app.header()
@@ -201,7 +203,7 @@ async def test_a_refused_token_is_renewed_once_and_then_fatal(
 async def test_every_candidate_shape_of_the_token_answer(
     pisano: PisanoDouble, app: AuthorizedApp, clock: Clock, token_key: str, expiry_key: str | None
 ) -> None:
-    """pisano §2.1: the names are unknown, so all candidates are read; without an expiry 600 s hold."""
+    """pisano §2.1: the names are unknown, so the client reads all candidates; without an expiry it assumes 600 s."""
     pisano.configure(token_key=token_key, expiry_key=expiry_key)
     header = await app.header()
     assert header.removeprefix("Bearer ") in pisano.tokens
@@ -225,7 +227,7 @@ async def test_every_candidate_shape_of_the_token_answer(
 async def test_a_failed_token_call_is_never_unknown(
     pisano: PisanoDouble, app: AuthorizedApp, fault: Fault, error: type[Exception]
 ) -> None:
-    """No e-mail can leave with a token call, so repeating it does no harm; a refusal of it is a matter of settings."""
+    """A token call sends no e-mail, so repeating it is harmless. If Pisano refuses it, the settings are wrong."""
     pisano.fail(fault)
     with pytest.raises(error) as caught:
         await app.header()

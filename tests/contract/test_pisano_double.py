@@ -1,4 +1,4 @@
-"""The Pisano double against what contracts/pisano.md states, with plain HTTP: no client of ours is involved."""
+"""Checks the Pisano double against contracts/pisano.md, with plain HTTP and without our own client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ def having(**changes: object) -> dict[str, object]:
 async def test_a_right_call_e_mails_at_once_with_and_without_trailing_slash(
     pisano: PisanoDouble, http: httpx.AsyncClient, path: str
 ) -> None:
-    """pisano §3: the two sources differ by a slash; the send happens when the call is made."""
+    """pisano §3: the two sources differ by a slash; Pisano sends the e-mail when the call is made."""
     assert (await http.post(path, json=SENT)).status_code == 201
     (email,) = pisano.emails(JANE)
     assert (email.campaign, email.built_in_responses) == ("4711", {"sf_ref_id": "5"})
@@ -81,7 +81,7 @@ async def test_a_right_call_e_mails_at_once_with_and_without_trailing_slash(
 async def test_a_wrong_body_is_refused_as_a_whole_and_e_mails_nobody(
     pisano: PisanoDouble, http: httpx.AsyncClient, body: object
 ) -> None:
-    """pisano §3, read strictly. The answer names no culprit unless it is set to."""
+    """pisano §3, read strictly. The answer names the culprit only if the double is set to do so."""
     answer = await http.post(SHARE, json=body)
     assert (answer.status_code, answer.json()) == (422, {"errors": ["unprocessable entity"]})
     assert not pisano.emails()
@@ -90,7 +90,7 @@ async def test_a_wrong_body_is_refused_as_a_whole_and_e_mails_nobody(
 async def test_one_bad_address_sinks_the_call_and_is_named_if_so_set(
     pisano: PisanoDouble, http: httpx.AsyncClient
 ) -> None:
-    """pisano §3 [U]: whole-call reject is the worst case for a batch."""
+    """pisano §3 [U]: rejecting the whole call is the worst case for a batch."""
     pisano.configure(names_culprit=True)
     answer = await http.post(SHARE, json={"emails": [JANE, "bad@"]})
     assert "bad@" in answer.text
@@ -119,7 +119,7 @@ async def test_suppressed_customers_are_accepted_and_not_e_mailed(
 
 @pytest.mark.parametrize("form", ["Bearer {}", 'Token token="{}"', "Token token={}"])
 async def test_both_authorization_schemes_and_expiry(pisano: PisanoDouble, clock: Clock, form: str) -> None:
-    """pisano §2: dynamic tokens expire; Rails takes both schemes."""
+    """pisano §2: dynamic tokens expire; Rails accepts both schemes."""
     secret = {"client_id": pisano.app_id, "client_secret": pisano.app_secret}
     async with plain_http(base_url=pisano.base_url) as http:
         token = (await http.post("/v1/authorized_apps/token", json=secret)).json()["token"]
@@ -136,7 +136,7 @@ async def test_both_authorization_schemes_and_expiry(pisano: PisanoDouble, clock
 async def test_a_token_says_when_it_ends_under_the_name_that_is_set(
     pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock, expiry_key: str | None, epoch: bool
 ) -> None:
-    """pisano §2.1: seconds, or a moment as ISO 8601 or since the epoch, or nothing; all names are unknown."""
+    """pisano §2.1: seconds, a time as ISO 8601 or since the epoch, or nothing; all names are unknown."""
     pisano.configure(expiry_key=expiry_key, expiry_epoch=epoch, token_key="data.token", id_key="id", secret_key="key")
     credentials = {"id": pisano.app_id, "key": pisano.app_secret}
     answer = (await http.post("/v1/authorized_apps/token", json=credentials)).json()["data"]
@@ -158,7 +158,7 @@ async def test_only_json_with_a_known_token_is_taken(pisano: PisanoDouble, http:
 async def test_a_second_e_mail_is_found_by_what_names_the_invitation(
     pisano: PisanoDouble, http: httpx.AsyncClient
 ) -> None:
-    """The memory that every test asks: by all responses together, or by the one that is set."""
+    """An invitation is identified by all responses together, or by the response that is set."""
     for branch, case in (("1", "5"), ("1", "6"), ("2", "5")):
         await http.post(SHARE, json=having(built_in_responses={JANE: {"branch_id": branch, "sf_ref_id": case}}))
     assert pisano.second_emails() == []
@@ -167,14 +167,14 @@ async def test_a_second_e_mail_is_found_by_what_names_the_invitation(
 
 
 async def test_flow_lists_questions_with_keys_and_options(pisano: PisanoDouble, http: httpx.AsyncClient) -> None:
-    """pisano §5: what a mapping is validated against."""
+    """pisano §5: mappings are validated against these questions."""
     pisano.add_campaign("nps", [Question(key="score", type="list", options=("0", "10"))])
     flow = (await http.get("/external/v1/flows/nps")).json()
     assert flow["questions"] == [{"key": "score", "type": "list", "options": [{"key": "0"}, {"key": "10"}]}]
 
 
 async def test_faults_before_and_after_the_e_mail(pisano: PisanoDouble, http: httpx.AsyncClient) -> None:
-    """pisano §3: after a time-out or a dropped connection the outcome is unknown; it may be either."""
+    """pisano §3: after a time-out or a dropped connection the outcome is unknown: sent or not sent."""
     pisano.fail(Fault(kind="drop"))
     with pytest.raises(httpx.TransportError):
         await http.post(SHARE, json=SENT)
@@ -191,7 +191,7 @@ async def test_faults_before_and_after_the_e_mail(pisano: PisanoDouble, http: ht
 
 
 async def test_a_call_can_be_late(clock: Clock) -> None:
-    """By the double's own sleep, and then as if nothing had been."""
+    """The double delays the call with its own sleep, then carries it out normally."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -216,7 +216,7 @@ async def test_after_an_outage_it_is_back_on_the_same_port_with_all_that_it_knew
 
 
 async def test_hanging_calls_do_not_outlive_the_double(clock: Clock) -> None:
-    """A hung call ends with its client or with the double, whichever is first."""
+    """A hung call ends when its client or the double ends, whichever is first."""
     async with PisanoDouble(clock=clock) as double:
         double.fail(Fault(kind="hang"))
         async with plain_http() as http:

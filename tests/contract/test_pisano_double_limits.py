@@ -1,4 +1,4 @@
-"""The Pisano double's four limits (pisano §6), with plain HTTP, and against counting by hand."""
+"""The Pisano double's four limits (pisano §6), with plain HTTP, compared with a simple count."""
 
 from collections.abc import AsyncIterator
 
@@ -38,7 +38,9 @@ async def http(pisano: PisanoDouble) -> AsyncIterator[httpx.AsyncClient]:
 async def test_each_limit_stops_the_call_after_it(
     pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock, calls: int, seconds: int
 ) -> None:
-    """pisano §6: evenly spent, each of the four limits breaks at one call more; the 429 looks as Rack::Attack's."""
+    """pisano §6: with evenly spread calls, one call more breaks each of the four limits; the 429 looks like
+    Rack::Attack's.
+    """
     for _ in range(calls):
         assert (await http.get("/external/v1/flows/4711")).status_code == 200
         clock.now += (seconds - 1) / calls
@@ -53,7 +55,7 @@ async def test_each_limit_stops_the_call_after_it(
 async def test_a_burst_over_the_edge_of_a_fixed_window_breaks_the_sliding_one(
     pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock
 ) -> None:
-    """pisano §6: a client with fixed windows can burst 2x at an edge; exactly a window later a call is fine."""
+    """pisano §6: a client with fixed windows can burst 2x at an edge; exactly one window later a call is accepted."""
     clock.now += 4
     for _ in range(20):
         await http.get("/external/v1/flows/4711")
@@ -67,20 +69,20 @@ async def test_a_burst_over_the_edge_of_a_fixed_window_breaks_the_sliding_one(
 async def test_token_calls_and_refused_calls_spend_the_budget(
     pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock
 ) -> None:
-    """pisano §2.1 and §10: token calls count, and so do calls that were refused."""
+    """pisano §2.1 and §10: token calls and refused calls count."""
     pisano.configure(retry_after=True)
     for _ in range(21):
         answer = await http.post("/v1/authorized_apps/token", json={})
     assert answer.status_code == 429
-    assert answer.headers["Retry-After"] == "6"  # the fixed window's end, rounded as Rack::Attack does
+    assert answer.headers["Retry-After"] == "6"  # the end of the fixed window, rounded like Rack::Attack
     clock.now += 4.9
     assert (await http.get("/external/v1/flows/4711")).status_code == 429
-    clock.now += 0.2  # the first 21 have slid out; in a new fixed window only the refused one is left
+    clock.now += 0.2  # the first 21 are outside; the new fixed window holds only the refused call
     assert (await http.get("/external/v1/flows/4711")).status_code == 200
 
 
 async def test_every_call_counts_whatever_it_asks_for(pisano: PisanoDouble, http: httpx.AsyncClient) -> None:
-    """pisano §6: whether all endpoints share the limits is unknown, so they do; the control API does not."""
+    """pisano §6: we do not know whether all endpoints share the limits, so here they do, except the control API."""
     for path in ("/external/v1/flows/4711", "/external/v1/flows/none", "/nothing", "/v1/authorized_apps/token") * 5:
         await http.get(path)
     for _ in range(30):
@@ -94,7 +96,7 @@ async def test_every_call_counts_whatever_it_asks_for(pisano: PisanoDouble, http
     st.lists(st.integers(min_value=0, max_value=16_000), min_size=1, max_size=400),
 )
 def test_windows_count_as_one_would_by_hand(start: float, gaps: list[int]) -> None:
-    """pisano §6: each call is one of the last N seconds, half open, and one of the aligned N seconds that it is in."""
+    """pisano §6: each call counts in the last N seconds, half open, and in its aligned window of N seconds."""
     windows, times = Windows(LIMITS), [1_000_000_000.0 + start]
     for gap in gaps:
         now = times[-1]

@@ -1,4 +1,4 @@
-"""The Pisano double's customers answer, and its webhooks are delivered (pisano §4)."""
+"""The Pisano double's customers answer, and it delivers the webhooks (pisano §4)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def test_an_answer_comes_as_webhook_from_the_template(
     pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
 ) -> None:
-    """pisano §4: the keys of S1; free text is URL-encoded, as Liquid has no json filter; sf_ref_id comes back."""
+    """pisano §4: the keys of S1; free text is URL-encoded, because Liquid has no json filter; sf_ref_id comes back."""
     pisano.webhook = Webhook(url=receiver.url, headers={"X-Webhook-Secret": "s3cret"})
     pisano.customers[JANE] = Customer(answers={"nps_score": 2, "comment": 'She said "no"\n'}, times=3)
     await http.post(SHARE, json=SENT)
@@ -67,7 +67,7 @@ async def test_an_answer_comes_as_webhook_from_the_template(
 
 
 async def test_a_customer_answers_when_it_is_time_and_a_re_send_waits_longer_each_time(receiver: Receiver) -> None:
-    """pisano §4: the answer `after` seconds from the e-mail, re-sends after 15 + n^4 times the pace."""
+    """pisano §4: the answer comes `after` seconds after the e-mail, re-sends after 15 + n^4 times the pace."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -88,7 +88,7 @@ async def test_a_customer_answers_when_it_is_time_and_a_re_send_waits_longer_eac
 async def test_a_template_that_fails_is_remembered_and_the_e_mail_was_sent_all_the_same(
     pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
 ) -> None:
-    """Nobody who calls email_sharings hears of what a webhook's template does much later; and none runs for ever."""
+    """The caller of email_sharings never learns that a webhook's template fails later. No template runs for ever."""
     pisano.customers[JANE] = Customer(answers={"nps_score": 2})
     for template in ("{{ nps_score | divided_by: 0 }}", "{% for n in (1..999999999) %}{% endfor %}"):
         pisano.webhook = Webhook(url=receiver.url, template=template)
@@ -101,7 +101,7 @@ async def test_a_template_that_fails_is_remembered_and_the_e_mail_was_sent_all_t
 async def test_a_template_without_encoding_yields_invalid_json(
     pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
 ) -> None:
-    """pisano §4: the admin types the template by hand, and Liquid escapes nothing."""
+    """pisano §4: the administrator writes the template by hand, and Liquid escapes nothing."""
     pisano.webhook = Webhook(url=receiver.url, template='{"comment": "{{ comment }}", "empty": "{{ nobody }}"}')
     pisano.customers[JANE] = Customer(answers={"comment": 'quote " here'})
     await http.post(SHARE, json=SENT)
@@ -110,7 +110,7 @@ async def test_a_template_without_encoding_yields_invalid_json(
 
 
 async def test_re_sent_up_to_20_times_and_4xx_never(pisano: PisanoDouble, receiver: Receiver) -> None:
-    """pisano §4: up to 20 automatic re-sends for connection issues; 5xx as set; content errors are not retried."""
+    """pisano §4: up to 20 automatic re-sends on connection errors; on 5xx as set; none on content errors."""
     nowhere = Webhook(url="http://127.0.0.1:1/hook")
     pisano.webhooks.send(nowhere, "{}")
     await pisano.webhooks.settled()

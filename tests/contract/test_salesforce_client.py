@@ -1,4 +1,4 @@
-"""Our Salesforce client's events against the double, over real sockets; each test names the fact that it holds."""
+"""Our Salesforce client's events against the double, over real sockets; each test names the fact that it checks."""
 
 from collections.abc import AsyncIterator
 
@@ -32,7 +32,7 @@ async def test_update_gives_rest_names_and_only_what_changed(client: Client) -> 
 
 
 async def test_every_field_of_a_create_is_what_soql_gives(client: Client) -> None:
-    """salesforce §B2: after flattening, an event and a query speak of the same names and values."""
+    """salesforce §B2: after flattening, an event and a query have the same names and values."""
     fields = {"Purchase_Date__c": "2026-11-01", "Order_Total__c": 12.5, "Branch_Location__Latitude__s": 41.0}
     case = client.sf.create("Case", {"Subject": "Broken", **fields})
     [change] = await client.changes(CASES)
@@ -41,7 +41,7 @@ async def test_every_field_of_a_create_is_what_soql_gives(client: Client) -> Non
 
 
 async def test_merged_event_is_exploded(client: Client) -> None:
-    """salesforce §0.5: one event for all records that the same thing happened to."""
+    """salesforce §0.5: one event for all records with the same change."""
     cases = [client.sf.create("Case", {"Subject": str(number)}) for number in range(3)]
     before = (await client.events(CASES, count=3))[-1].replay_id
     client.sf.update("Case", cases, {"Status": "Closed"})
@@ -63,7 +63,7 @@ async def test_long_text_arrives_as_a_diff_and_is_no_value(client: Client) -> No
 
 
 async def test_schema_that_changes_in_mid_stream_is_read_by_its_own_id(client: Client) -> None:
-    """salesforce §B5: field positions shift, so bitmaps count by each event's own schema."""
+    """salesforce §B5: field positions shift, so bitmaps use the positions of each event's own schema."""
     case = client.sf.create("Case", {})
     client.sf.update("Case", case, {"Priority": "High"})
     client.sf.add_field("Case", "Floor__c text(20)", 1)
@@ -83,7 +83,7 @@ async def test_gap_event_has_ids_and_no_fields(client: Client) -> None:
 
 
 async def test_platform_event_is_read(client: Client) -> None:
-    """salesforce §A5: the EventUuid tells duplicates."""
+    """salesforce §A5: the EventUuid identifies duplicates."""
     uuid = client.sf.publish("Store_Visit__e", {"Store__c": "17", "Visited_At__c": "2026-11-24T01:02:03.000+0000"})
     [event] = await client.events("/event/Store_Visit__e")
     visit = decode_platform_event(event.payload, await client.pubsub.schema(event.schema_id))
@@ -102,7 +102,7 @@ async def test_stream_resumes_strictly_after_the_replay_id(client: Client) -> No
 
 
 async def test_many_events_come_complete_in_order_and_within_the_window() -> None:
-    """salesforce §A2: with a server that refuses more than 100 events owed, in small answers."""
+    """salesforce §A2: with a server that sends small answers and refuses more than 100 requested events."""
     async with connected(clamp=False, batch=7) as client:
         cases = [client.sf.create("Case", {}) for _ in range(450)]
         changes = await client.changes(CASES, count=450)
@@ -110,7 +110,7 @@ async def test_many_events_come_complete_in_order_and_within_the_window() -> Non
 
 
 async def test_keepalive_carries_a_position_to_resume_from() -> None:
-    """salesforce §A2: an empty answer's latest_replay_id keeps a quiet channel inside the 72 h."""
+    """salesforce §A2: the latest_replay_id of an empty answer keeps a quiet channel within the 72 h."""
     async with connected(keepalive=0.1) as client:
         [keepalive] = await client.batches(CASES, count=0)
         assert keepalive.events == ()
@@ -120,7 +120,7 @@ async def test_keepalive_carries_a_position_to_resume_from() -> None:
 
 
 async def test_enriched_channel_shares_one_replay_id_among_several_events(client: Client) -> None:
-    """salesforce §0.7: enrichment takes merged events apart."""
+    """salesforce §0.7: enrichment splits merged events."""
     client.sf.add_channel("Closed__chn", Channel(entities=("Case",), enriched={"Case": ("Subject",)}))
     cases = [client.sf.create("Case", {"Subject": "Same"}) for _ in range(3)]
     client.sf.update("Case", cases, {"Status": "Closed"})
@@ -141,7 +141,7 @@ async def test_lost_position_is_told_from_other_refusals(client: Client) -> None
 
 
 async def test_silent_stream_is_given_up_and_the_next_one_goes_on() -> None:
-    """salesforce §0.3: a stream can die without a word."""
+    """salesforce §0.3: a stream can die without an error."""
     async with connected(keepalive=0.1) as client:
         impatient = PubSubClient(client.sf.pubsub_endpoint, False, client.tokens, idle_timeout=1.0)
         stream = impatient.subscribe(CASES, replay_id=None)
@@ -174,7 +174,7 @@ async def test_outage_of_the_stream_is_retryable(client: Client, status: str, co
 
 
 async def test_old_token_ends_neither_the_stream_nor_the_schemas(client: Client) -> None:
-    """salesforce §A2: an open stream outlives its token; new calls do not, so the token is renewed once."""
+    """salesforce §A2: an open stream outlives its token; new calls do not, so the client renews the token once."""
     client.sf.create("Case", {})
     stream = client.pubsub.subscribe(CASES, replay_id=None, preset="earliest")
     await anext(stream)

@@ -28,7 +28,7 @@ async def test_our_write_comes_back_with_our_name(client: Client) -> None:
 
 
 async def test_upsert_creates_once_and_updates_after(client: Client) -> None:
-    """salesforce §D2: results in order, one bad record leaves its neighbours alone."""
+    """salesforce §D2: results are in order, and one bad record does not affect the others."""
     records = [
         {"External_Key__c": "k1", "Subject": "one"},
         {"External_Key__c": "k2", "Status": "No such status"},
@@ -54,7 +54,7 @@ async def test_locked_record_alone_is_retryable(client: Client) -> None:
 
 
 async def test_query_reads_all_pages_of_many_ids() -> None:
-    """salesforce §D2, §D3: pages are followed, and hundreds of ids fit into the URIs."""
+    """salesforce §D2, §D3: the client follows pages, and hundreds of ids fit into the URIs."""
     async with connected(page=50) as client:
         cases = [client.sf.create("Case", {"Subject": str(number)}) for number in range(450)]
         rows = await client.rest.select("Case", ["Subject"], cases)
@@ -62,14 +62,14 @@ async def test_query_reads_all_pages_of_many_ids() -> None:
 
 
 async def test_text_in_a_query_stays_a_text(client: Client) -> None:
-    """An id that tries to widen the query is one wrong id, whole."""
+    """An id that tries to widen the query is treated as one wrong id."""
     client.sf.create("Case", {})
     with pytest.raises(Rejected, match="invalid ID field: x'"):
         await client.rest.select("Case", ["Id"], ["x') OR (Id != '"])
 
 
 async def test_query_for_a_field_that_is_not_there_is_fatal(client: Client) -> None:
-    """salesforce §D4: the configuration names it, no record does."""
+    """salesforce §D4: the configuration names the field, so no record is at fault."""
     with pytest.raises(Fatal, match="INVALID_FIELD"):
         await client.rest.select("Case", ["Nowhere__c"], ["500000000000000AAA"])
 
@@ -91,7 +91,7 @@ async def test_exhausted_org_asks_for_a_long_pause() -> None:
 
 
 async def test_answer_that_never_comes_is_retryable_and_the_repeat_is_harmless(client: Client) -> None:
-    """A write whose answer was lost is made again: upserts and updates are keyed."""
+    """If the answer of a write is lost, the client repeats the write: upserts and updates are keyed."""
     client.sf.fail(Fault(match="PATCH", kind="reset", done=True))
     record = {"External_Key__c": "k1", "Subject": "one"}
     with pytest.raises(Retryable):
@@ -114,7 +114,7 @@ async def test_wrong_secret_is_fatal_and_jwt_bearer_logs_in() -> None:
 
 @pytest.mark.parametrize("body", [{"message": "please log in"}, {"records": None}, ["no", "results"], [{"id": "x"}], 1])
 async def test_an_answer_of_another_shape_is_an_outage_and_no_fault_of_the_record(client: Client, body: object) -> None:
-    """A proxy's page with a 200 is the like of one without JSON (rule 4)."""
+    """A proxy's page with a 200 is treated like an answer without JSON (rule 4)."""
     case = client.sf.create("Case", {})
     client.sf.fail(Fault(match="query|composite", times=2, status=200, body=body))
     with pytest.raises(Retryable, match="proxy"):

@@ -1,4 +1,4 @@
-"""The Salesforce double's change events against contracts/salesforce.md §B, decoded with their own schemas."""
+"""Checks the Salesforce double's change events against contracts/salesforce.md §B, decoded with their own schemas."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -25,7 +25,9 @@ async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
 
 
 async def test_the_schema_looks_like_a_real_one(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §B1, §B3: header first, every other field a nullable union with its type in `doc`, no formulas."""
+    """salesforce §B1, §B3: the header is first, every other field is a nullable union with its type in `doc`, and there
+    are no formulas.
+    """
     sf.create("Case", {})
     (event,) = await api.subscribe().take(1)
     schema = await api.schema(event.event.schema_id)
@@ -51,7 +53,7 @@ async def test_a_compound_type_is_declared_once(sf: SalesforceDouble, api: PubSu
 
 
 async def test_create_carries_all_fields_and_empty_bitmaps(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §B1, §B3: dates are epoch milliseconds, commit times have whole seconds."""
+    """salesforce §B1, §B3: dates are epoch milliseconds; commit times are whole seconds."""
     case = sf.create("Case", {"Subject": "Late", "Purchase_Date__c": "2026-11-24", "NPS__c": 9})
     (event,) = await api.events()
     header = event["ChangeEventHeader"]
@@ -80,7 +82,7 @@ async def test_update_carries_only_what_changed(sf: SalesforceDouble, api: PubSu
 
 
 async def test_parts_of_compounds_have_bitmaps_of_their_own(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §B2: `N-0x…` for the parts that changed of the compound at position N."""
+    """salesforce §B2: `N-0x…` marks the changed parts of the compound at position N."""
     contact = sf.create("Contact", {"FirstName": "Jane", "LastName": "Doe", "MailingCity": "Izmir"})
     sf.update("Contact", contact, {"FirstName": "Janet", "MailingState": "Ege", "MailingCity": None})
     _, event = await api.subscribe(CONTACTS).take(2)
@@ -129,7 +131,7 @@ async def test_the_same_change_to_several_records_is_one_merged_event(sf: Salesf
 async def test_a_transaction_gives_each_record_one_event_with_its_final_state(
     sf: SalesforceDouble, api: PubSub
 ) -> None:
-    """salesforce §B1, §B3: one transactionKey, sequence numbers with gaps where an object is not captured."""
+    """salesforce §B1, §B3: one transactionKey; sequence numbers have gaps for objects that are not captured."""
     with sf.transaction() as changes:
         first = changes.create("Case", {"Subject": "one"})
         changes.create("User", {"LastName": "New", "Username": "new@example.com", "Email": "new@example.com"})
@@ -143,7 +145,7 @@ async def test_a_transaction_gives_each_record_one_event_with_its_final_state(
 
 
 async def test_a_long_text_arrives_as_a_diff(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §0.6, §B3: a unified diff that names the SHA-256 of the value before; not a value."""
+    """salesforce §0.6, §B3: the event holds no value but a unified diff, which names the SHA-256 of the old value."""
     before = "\n".join(f"line {number} of a long description" for number in range(60))
     case = sf.create("Case", {"Description": before})
     sf.update("Case", case, {"Description": before.replace("line 7 of", "line seven of")})
@@ -173,7 +175,7 @@ async def test_gap_wildcard_and_overflow_events_hold_no_fields(sf: SalesforceDou
 
 
 async def test_a_changed_object_has_a_new_schema_whose_positions_moved(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A2, §B5: old and new schema ids stand in one stream, each event decodes with its own."""
+    """salesforce §A2, §B5: one stream has old and new schema ids, and each event decodes with its own schema."""
     case = sf.create("Case", {})
     new = sf.add_field("Case", "Floor__c text(20)")
     sf.configure(interleave_schemas=True)
@@ -193,7 +195,7 @@ async def test_a_changed_object_has_a_new_schema_whose_positions_moved(sf: Sales
 async def test_an_enriched_channel_takes_merged_events_apart_under_one_replay_id(
     sf: SalesforceDouble, api: PubSub
 ) -> None:
-    """salesforce §0.7, §B5: enriched with the values at delivery."""
+    """salesforce §0.7, §B5: enriched fields have the values at the time of delivery."""
     sf.add_channel("Care__chn", Channel(entities=("Case",), enriched={"Case": ("Branch__c",)}))
     cases = [sf.create("Case", {"Branch__c": f"B{number}"}) for number in range(3)]
     sf.update("Case", cases, {"Priority": "High"})
@@ -215,7 +217,7 @@ async def test_a_channel_of_all_entities_and_the_name_of_a_custom_one(sf: Salesf
 
 
 async def test_a_platform_event(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A5: it is known by its EventUuid."""
+    """salesforce §A5: its EventUuid identifies it."""
     event_id = sf.publish("Store_Visit__e", {"Store__c": "Izmir", "Consent__c": True})
     (event,) = await api.subscribe("/event/Store_Visit__e").take(1)
     decoded = await api.decode(event)
@@ -225,7 +227,7 @@ async def test_a_platform_event(sf: SalesforceDouble, api: PubSub) -> None:
 
 
 async def test_a_geolocation_is_a_compound_with_parts_of_its_own(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §B2: Branch_Location__c holds what REST calls Branch_Location__Latitude__s and …__Longitude__s."""
+    """salesforce §B2: Branch_Location__c holds REST's Branch_Location__Latitude__s and …__Longitude__s."""
     case = sf.create("Case", {"Branch_Location__Latitude__s": 41.0, "Branch_Location__Longitude__s": 29.0})
     sf.update("Case", case, {"Branch_Location__Latitude__s": 38.4})
     _, event = await api.subscribe().take(2)

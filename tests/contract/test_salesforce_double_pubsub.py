@@ -1,4 +1,4 @@
-"""The Salesforce double's Pub/Sub API against contracts/salesforce.md §A, with grpc.aio alone."""
+"""Checks the Salesforce double's Pub/Sub API against contracts/salesforce.md §A, with only grpc.aio."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
 
 @pytest.mark.parametrize("missing", ["accesstoken", "instanceurl", "tenantid"])
 async def test_each_call_needs_three_headers(api: PubSub, missing: str) -> None:
-    """salesforce §A, §A4: without them UNAUTHENTICATED and the trailer `error-code`."""
+    """salesforce §A, §A4: without them a call gets UNAUTHENTICATED and the trailer `error-code`."""
     api.metadata = tuple(pair for pair in api.metadata if pair[0] != missing)
     error = await refused(api.subscribe())
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -59,7 +59,7 @@ async def test_a_token_that_ends_fails_new_calls_and_spares_the_open_stream(
 async def test_the_window_is_clamped_to_100_and_responses_are_smaller_than_requests(
     sf: SalesforceDouble, api: PubSub
 ) -> None:
-    """salesforce §0.2, §A2: requests add up to 100 at most; a response may hold fewer, the rest stays pending."""
+    """salesforce §0.2, §A2: requests add up to at most 100; a response may hold fewer, and the rest stays pending."""
     sf.configure(keepalive=0.05)
     feed = api.subscribe(requested=90)
     assert (await feed.read()).pending_num_requested == 90
@@ -100,7 +100,7 @@ async def test_num_requested_is_positive(api: PubSub, requested: int) -> None:
 
 
 async def test_the_topic_of_a_stream_does_not_change(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A2: a later topic_name may be empty, another one is INVALID_ARGUMENT."""
+    """salesforce §A2: a later topic_name may be empty; a different one is INVALID_ARGUMENT."""
     sf.create("Case", {})
     feed = api.subscribe(requested=1)
     await feed.take(1)
@@ -142,7 +142,7 @@ async def test_latest_sees_only_what_comes_after_it(sf: SalesforceDouble, api: P
 async def test_a_replay_id_that_nobody_may_resume_from(
     sf: SalesforceDouble, api: PubSub, clock: Clock, change: str
 ) -> None:
-    """salesforce §A4: invalid, older than 72 h, or from before a reset look the same."""
+    """salesforce §A4: ids that are invalid, older than 72 h, or from before a reset get the same error."""
     sf.configure(token_lifetime=10 * 86400)
     sf.create("Case", {})
     replay_id = (await api.subscribe().take(1))[0].replay_id
@@ -174,7 +174,7 @@ async def test_earliest_reaches_back_72_hours(sf: SalesforceDouble, clock: Clock
 
 
 async def test_a_keepalive_carries_a_newer_position_that_can_be_resumed_from(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A2: an empty response's latest_replay_id keeps a quiet topic's position inside 72 h."""
+    """salesforce §A2: the latest_replay_id of an empty response keeps a quiet topic's position within 72 h."""
     sf.configure(keepalive=0.05)
     sf.create("Case", {"Subject": "seen"})
     feed = api.subscribe()
@@ -199,7 +199,9 @@ async def test_a_stream_with_nothing_requested_is_closed_without_keepalives(sf: 
 
 
 async def test_topics(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A2, §B5: one entity has a schema id, a channel of several a blank one, others are NOT_FOUND."""
+    """salesforce §A2, §B5: a topic of one entity has a schema id, a channel of several a blank one; other topics are
+    NOT_FOUND.
+    """
     single = await api.stub.GetTopic(pb.TopicRequest(topic_name=CASES), metadata=api.metadata)
     assert len(single.schema_id) == 22
     assert (await api.schema(single.schema_id))["name"] == "CaseChangeEvent"
@@ -244,7 +246,7 @@ async def test_a_stream_can_fall_silent(sf: SalesforceDouble, api: PubSub) -> No
             return True
         return False
 
-    await until(is_silent)  # after the keep-alives that were on their way
+    await until(is_silent)  # after the keep-alives that were already sent
     assert sf.streams[0].hung
     assert sf.streams[0].delivered == 0
 

@@ -1,4 +1,4 @@
-"""The Salesforce double's OAuth and REST API against contracts/salesforce.md §D, with httpx alone."""
+"""Checks the Salesforce double's OAuth and REST API against contracts/salesforce.md §D, with only httpx."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -36,13 +36,13 @@ async def query(http: httpx.AsyncClient, text: str) -> httpx.Response:
 
 
 def test_the_checksum_of_an_id() -> None:
-    """18 characters name the same record as 15, whatever becomes of their case."""
+    """18 characters name the same record as 15, even if their case is lost."""
     assert ids.normal("001A0000006Vm9u") == "001A0000006Vm9uIAC"
     assert ids.normal("001a0000006vm9uIAC") is None
 
 
 async def test_a_token_and_the_org_in_its_id(sf: SalesforceDouble) -> None:
-    """salesforce §A, §D1: the org id is the last but one part of `id`; there is no expires_in."""
+    """salesforce §A, §D1: the org id is the second-last part of `id`; there is no expires_in."""
     token = await log_in(sf)
     assert token["id"].split("/")[-2] == sf.org_id
     assert token["instance_url"] == sf.login_url
@@ -163,7 +163,7 @@ async def test_a_wrong_query_is_a_400(http: httpx.AsyncClient, text: str, expect
 
 
 async def test_a_query_comes_in_pages_and_its_uri_is_bounded(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
-    """salesforce §D2, §D3: 2,000 rows a page, 16,384 bytes of URI."""
+    """salesforce §D2, §D3: at most 2,000 rows per page and 16,384 bytes of URI."""
     assert sf.settings.page == 2000
     sf.configure(page=3)
     for number in range(7):

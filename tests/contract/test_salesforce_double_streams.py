@@ -1,4 +1,4 @@
-"""The Salesforce double under load and in trouble: many streams, broken ones, an outage; with grpc.aio alone."""
+"""The Salesforce double under load and with faults: many streams, broken streams, an outage; with only grpc.aio."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from salesforce_wire import CASES, START, Feed, PubSub, pubsub, refused, request
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
-# salesforce §A4, the codes of Subscribe, GetSchema and GetTopic
+# salesforce §A4: the codes of Subscribe, GetSchema and GetTopic
 CODES = [
     "service.unavailable",
     "service.auth.error",
@@ -56,7 +56,7 @@ async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
 
 
 async def read(feed: Feed, count: int) -> list[bytes]:
-    """The replay ids of so many events, with as many requested again as come."""
+    """The replay ids of `count` events. Requests as many new events as arrive."""
     found: list[bytes] = []
     while len(found) < count:
         events = (await feed.read()).events
@@ -66,7 +66,7 @@ async def read(feed: Feed, count: int) -> list[bytes]:
 
 
 async def test_every_error_code_can_be_made_to_happen(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A4: the trailer tells apart what one status stands for."""
+    """salesforce §A4: one status has several causes, and the trailer says which."""
     for code in CODES:
         sf.fail(Fault(match="rpc", status="INVALID_ARGUMENT", error_code=code))
         error = await refused(api.subscribe())
@@ -74,7 +74,7 @@ async def test_every_error_code_can_be_made_to_happen(sf: SalesforceDouble, api:
 
 
 async def test_a_stream_is_reset_in_the_middle(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A4: as gRPC shows a RST_STREAM: UNAVAILABLE, without any error-code."""
+    """salesforce §A4: gRPC shows a RST_STREAM as UNAVAILABLE, without an error-code."""
     for _ in range(5):
         sf.create("Case", {})
     sf.fail(Fault(match="rpc Subscribe", kind="reset", after=3))
@@ -87,7 +87,7 @@ async def test_a_stream_is_reset_in_the_middle(sf: SalesforceDouble, api: PubSub
 
 
 async def test_an_http_fault_spares_the_streams_and_a_grpc_fault_the_rest(sf: SalesforceDouble, api: PubSub) -> None:
-    """A status belongs to one of the two protocols, whatever `match` says."""
+    """A status belongs to one of the two protocols, no matter what `match` says."""
     sf.create("Case", {})
     sf.fail(Fault(match=".", status=503))
     assert len(await api.subscribe().take(1)) == 1
@@ -111,7 +111,7 @@ async def test_every_call_checks_what_its_headers_say(api: PubSub, wrong: str) -
 
 
 async def test_the_calls_that_are_not_served_say_so(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A1: six calls are declared, three are served."""
+    """salesforce §A1: six calls are declared; the double serves three."""
     for name in ("PublishStream", "ManagedSubscribe"):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await getattr(api.stub, name)(metadata=api.metadata).read()
@@ -124,7 +124,7 @@ async def test_the_calls_that_are_not_served_say_so(sf: SalesforceDouble, api: P
 
 
 async def test_later_presets_are_ignored(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A2: the first request fixes where a stream begins."""
+    """salesforce §A2: the first request decides where a stream begins."""
     for _ in range(3):
         sf.create("Case", {})
     feed = api.subscribe(requested=1)
@@ -135,7 +135,7 @@ async def test_later_presets_are_ignored(sf: SalesforceDouble, api: PubSub) -> N
 
 
 async def test_a_response_stays_below_3_mb(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A2: whatever was requested, so that gRPC's default limit of 4 MB is never met."""
+    """salesforce §A2: this holds for any request, so that a response never reaches gRPC's default limit of 4 MB."""
     sf.configure(batch=100)
     for number in range(40):
         sf.create("Survey_Response__c", {"Pisano_Id__c": str(number), "Raw__c": "x" * 131_072})
@@ -145,7 +145,7 @@ async def test_a_response_stays_below_3_mb(sf: SalesforceDouble, api: PubSub) ->
 
 
 async def test_the_allocation_is_not_overdrawn_by_reconnecting(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A4, §A5: no event beyond it is delivered, however often somebody asks."""
+    """salesforce §A4, §A5: the org delivers no event beyond it, no matter how often a client asks."""
     sf.configure(delivery_limit=2)
     for _ in range(5):
         sf.create("Case", {})
@@ -157,12 +157,12 @@ async def test_the_allocation_is_not_overdrawn_by_reconnecting(sf: SalesforceDou
 
 
 def block(seconds: float) -> None:
-    """The whole loop stands still, so that two timers fall due at once."""
+    """Blocks the whole loop, so that two timers become due at once."""
     time.sleep(seconds)
 
 
 async def test_a_keepalive_never_passes_over_an_event(sf: SalesforceDouble, api: PubSub) -> None:
-    """The position that it names covers what was delivered before: here both fall due at the same moment."""
+    """The position in a keepalive covers only delivered events. Here an event and a keepalive are due at once."""
     sf.configure(keepalive=0.1)
     feed = api.subscribe(preset="LATEST")
     await feed.read()
@@ -179,7 +179,7 @@ async def test_a_keepalive_never_passes_over_an_event(sf: SalesforceDouble, api:
 async def test_thousands_of_events_reach_each_of_several_subscribers_in_order(
     sf: SalesforceDouble, api: PubSub
 ) -> None:
-    """While they are being made, on streams that begin before, and on one that comes late."""
+    """On streams that begin before the events, and on one that begins after them."""
     count = 2000
     early = [asyncio.create_task(read(api.subscribe(), count)) for _ in range(3)]
     await until(lambda: len(sf.streams) == 3)
@@ -193,7 +193,7 @@ async def test_thousands_of_events_reach_each_of_several_subscribers_in_order(
 
 
 async def test_streams_that_are_cancelled_leave_nothing_behind(sf: SalesforceDouble, api: PubSub) -> None:
-    """At any moment: before a request, with events on their way, while one is silent; the others go on."""
+    """A client may cancel at any time: before a request, during delivery, in silence. The other streams go on."""
     for _ in range(50):
         sf.create("Case", {})
     witness = api.subscribe(requested=20)
@@ -210,7 +210,7 @@ async def test_streams_that_are_cancelled_leave_nothing_behind(sf: SalesforceDou
 
 
 async def test_after_an_outage_it_is_back_on_the_same_ports_with_all_that_it_knew() -> None:
-    """Positions, records and tokens hold; streams break; between the two nobody listens."""
+    """Positions, records and tokens stay valid; streams break; during the outage nothing listens on the ports."""
     sf = SalesforceDouble()
     async with sf:
         addresses = sf.login_url, sf.pubsub_endpoint
@@ -228,7 +228,7 @@ async def test_after_an_outage_it_is_back_on_the_same_ports_with_all_that_it_kne
         async with pubsub(sf) as api:
             again = api.stub.Subscribe(
                 metadata=api.metadata, wait_for_ready=True
-            )  # gRPC waits a little between two tries
+            )  # gRPC waits a little between its tries
             (meanwhile,) = await Feed(again, request(CASES, 1, "CUSTOM", before.replay_id)).take(1)
             assert (await api.decode(meanwhile))["Subject"] == "meanwhile"
 

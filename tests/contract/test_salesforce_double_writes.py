@@ -1,4 +1,4 @@
-"""The Salesforce double's writes over REST against contracts/salesforce.md §D2 and §D4, with httpx alone."""
+"""Checks the Salesforce double's writes over REST against contracts/salesforce.md §D2 and §D4, with only httpx."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -84,7 +84,7 @@ async def test_upserts_have_results_in_order(sf: SalesforceDouble, http: httpx.A
 async def test_a_refused_record_leaves_its_neighbours_alone(
     sf: SalesforceDouble, http: httpx.AsyncClient, fields: dict[str, Any], expected: str
 ) -> None:
-    """salesforce §D2, §D4: the call is a 200, each record has its own statusCode."""
+    """salesforce §D2, §D4: the call gets a 200, and each record has its own statusCode."""
     results = await upsert(http, response("good"), {**response("bad"), **fields}, response("fine"))
     assert codes(results) == [None, expected, None]
     assert "id" not in results[1]
@@ -92,7 +92,7 @@ async def test_a_refused_record_leaves_its_neighbours_alone(
 
 
 async def test_a_wrong_field_may_fail_the_whole_call(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
-    """salesforce §G: not known, so the double can do both."""
+    """salesforce §G: we do not know what Salesforce does, so the double can do both."""
     sf.configure(bad_field="call")
     records = [response("a"), response("b", Nothing__c=1)]
     assert error(await http.patch(RESPONSES, json={"records": records})) == (400, "INVALID_FIELD")
@@ -107,7 +107,7 @@ async def test_an_external_id_twice_in_a_call_fails(sf: SalesforceDouble, http: 
 
 
 async def test_all_or_none(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
-    """salesforce §D2: innocents are rolled back, and nothing is heard of them."""
+    """salesforce §D2: the good records are rolled back too, and make no events."""
     results = await upsert(http, response("a"), response("b", Nothing__c=1), all_or_none=True)
     assert codes(results) == ["ALL_OR_NONE_OPERATION_ROLLED_BACK", "INVALID_FIELD"]
     assert sf.records("Survey_Response__c") == []
@@ -134,7 +134,7 @@ async def test_a_malformed_collection_is_a_400(http: httpx.AsyncClient, body: An
 
 
 async def test_updates_by_id(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
-    """salesforce §D4: unknown, deleted and malformed ids are the record's fault."""
+    """salesforce §D4: unknown, deleted and malformed ids fail only their own record."""
     good, gone = sf.create("Case", {}), sf.create("Case", {})
     sf.delete("Case", gone)
     ids = [good[:15], gone, "5005g0000000099AAA", good[:15] + "ZZZ", sf.agent_id]
@@ -157,7 +157,7 @@ async def test_create_and_delete_in_collections(sf: SalesforceDouble, http: http
 
 
 async def test_single_records(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
-    """salesforce §D2: 201 for a new record, 204 for a change, 404 for what is not there."""
+    """salesforce §D2: 201 for a new record, 204 for a change, 404 for a missing record."""
     created = await http.post(f"{API}/sobjects/Case", json={"Subject": "Late"})
     assert created.status_code == 201
     where = f"{API}/sobjects/Case/{created.json()['id']}"
@@ -192,7 +192,7 @@ async def test_a_locked_row_is_free_again_after_so_many_tries(sf: SalesforceDoub
 
 
 async def test_faults(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
-    """A call can be refused, or be lost before or after it was carried out."""
+    """The double can refuse a call, or lose it before or after carrying it out."""
     sf.fail(Fault(match="PATCH .*composite", status=503, error_code="SERVER_UNAVAILABLE"))
     assert error(await http.patch(RESPONSES, json={"records": [response("a")]})) == (503, "SERVER_UNAVAILABLE")
     for done, kept in ((False, 0), (True, 1)):

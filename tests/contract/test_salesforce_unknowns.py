@@ -1,4 +1,4 @@
-"""What nobody outside knows about Salesforce (salesforce §G): the double does either, and our client takes both."""
+"""Undocumented behaviour of Salesforce (salesforce §G): the double can do either, and our client handles both."""
 
 from collections.abc import AsyncIterator
 
@@ -36,7 +36,7 @@ async def client(sf: SalesforceDouble) -> AsyncIterator[PubSubClient]:
 
 @pytest.mark.parametrize("events", [True, False])
 async def test_an_update_that_changes_nothing(sf: SalesforceDouble, api: PubSub, events: bool) -> None:
-    """It is an event of its time stamp alone, or none."""
+    """Such an update makes an event with only its time stamp, or no event."""
     case = sf.create("Case", {"Subject": "Late"})
     sf.configure(noop_events=events)
     sf.update("Case", case, {"Subject": "Late"})

@@ -1,4 +1,4 @@
-"""The sandbox as a stranger meets it: both doubles, and nothing but HTTP."""
+"""The sandbox as an outside user sees it: both doubles, with only HTTP."""
 
 import re
 import socket
@@ -29,7 +29,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def environ(receiver: Receiver) -> AsyncIterator[Mapping[str, str]]:
-    """What `connector sandbox` prints, with the connector's place taken by a receiver of webhooks."""
+    """The environment that `connector sandbox` prints, with a receiver of webhooks in place of the connector."""
     async with sandbox() as both:
         both.expect_webhooks_at(receiver.url.removesuffix("/pisano/main"))
         yield both.environment()
@@ -61,7 +61,7 @@ async def see(http: httpx.AsyncClient, memory: str) -> list[dict[str, object]]:
 async def test_a_customer_goes_round_over_http_alone(
     environ: Mapping[str, str], salesforce: httpx.AsyncClient, pisano: httpx.AsyncClient, receiver: Receiver
 ) -> None:
-    """A case is closed, its event counted, Jane e-mailed and asked once; she answers, and the answer is written."""
+    """A case closes, its event arrives, Pisano e-mails Jane once, she answers, and the answer is written."""
     contact = await do(salesforce, "create", entity="Contact", fields={"LastName": "Doe", "Email": JANE})
     case = await do(salesforce, "create", entity="Case", fields={"ContactId": contact})
     await do(salesforce, "update", entity="Case", record_ids=case, fields={"Status": "Closed"})
@@ -97,7 +97,7 @@ async def test_a_customer_goes_round_over_http_alone(
 
 
 async def test_what_goes_wrong_is_ordered_remembered_and_forgotten(pisano: httpx.AsyncClient) -> None:
-    """The answer is lost after the e-mail went out, the caller sends again, and the double tells."""
+    """The double loses the answer after the e-mail went out, the caller sends again, and the double reports it."""
     await do(pisano, "fail", calls="email_sharings", kind="drop", sent=True)
     sent = {"emails": [JANE], "built_in_responses": {JANE: {"sf_ref_id": "5"}}}
     with pytest.raises(httpx.TransportError):
@@ -122,7 +122,7 @@ def test_connector_sandbox_on_taken_ports_ends_with_one_clear_message() -> None:
     host = "127.0.0.2"  # tests/end_to_end/test_compose.py may need the ports of 127.0.0.1 at the same moment
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # somebody has it already, which is as good
+        with suppress(OSError):  # another process has the port already, which is just as good
             taken.bind((host, REST_PORT))
             taken.listen()
         command = [sys.executable, "-c", "from connector.cli import main; main()", "sandbox", "--host", host]

@@ -1,7 +1,7 @@
-"""What a person has to mend is one clear message, never a traceback.
+"""An error that a person must fix gives one clear message, never a traceback.
 
-A file that nobody can run ends the process with exit code 2, before anything has started. Everything else holds what it
-concerns: the process lives, says what it waits for, and heeds SIGTERM.
+A configuration file that cannot run ends the process with exit code 2, before anything starts. Any other error holds
+only the affected parts: the process stays alive, says what it waits for, and obeys SIGTERM.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def refused(*arguments: str, environ: dict[str, str]) -> str:
-    """What the command says when it refuses, once it is clear that it says nothing else."""
+    """The message of a command that refuses. Checks that it prints nothing else."""
     command = [sys.executable, "-c", "from connector.cli import main; main()", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=PATIENCE)  # noqa: S603
     assert done.returncode == 2, done.stdout + done.stderr
@@ -61,7 +61,7 @@ def refused(*arguments: str, environ: dict[str, str]) -> str:
 
 @asynccontextmanager
 async def holding(file: Path, environ: dict[str, str], log: Path) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-    """`connector run`, and what it says once it holds something; at the end SIGTERM ends it at once and quietly."""
+    """Runs `connector run` and yields its message once it holds something. At the end SIGTERM stops it quietly."""
     process = _started(file, environ, log)
 
     async def says() -> str:
@@ -97,7 +97,7 @@ async def test_a_broker_that_does_not_answer_is_waited_for_with_the_port_open(tm
         assert f"no Kafka broker answers at {NOWHERE}" in said
         assert "Check kafka.bootstrap_servers" in said
         address = re.search(r"http://127.0.0.1:[0-9]+", said)
-        assert address, "the port is open, and said"
+        assert address, "the port must be open and logged"
         async with plain_http() as http:
             assert (await http.get(f"{address[0]}/healthz")).status_code == 200
             ready = await http.get(f"{address[0]}/readyz")
@@ -124,7 +124,7 @@ def test_topics_that_no_broker_takes() -> None:
 def test_a_listener_that_speaks_something_else(
     bootstrap_servers: str, unique: str, tmp_path: Path, settings: str, reason: str
 ) -> None:
-    """What the broker says is in the message: aiokafka itself would only say that it cannot connect."""
+    """The message contains the broker's answer: aiokafka itself would only say that it cannot connect."""
     file = _prefixed(tmp_path, unique, settings)
     said = refused("topics", "apply", str(file), environ=environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers))
     assert f"no Kafka broker answers at {bootstrap_servers}: " in said
@@ -133,7 +133,7 @@ def test_a_listener_that_speaks_something_else(
 
 
 def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(tmp_path: Path) -> None:
-    """A service that waits at a prompt would hang without a word."""
+    """A service that waits at a prompt would hang silently."""
     pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
     locked = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         *pem, serialization.BestAvailableEncryption(b"a passphrase")
@@ -147,7 +147,7 @@ def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(tmp_path: Path) ->
 
 
 async def test_topics_that_are_missing(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
-    """The service goes on by itself once they are there."""
+    """The service goes on by itself once the topics exist."""
     file, environ = _prefixed(tmp_path, unique), environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
     async with holding(file, environ, tmp_path / "log") as says:
         said = await says()
@@ -168,7 +168,7 @@ async def test_a_wrong_salesforce_secret(bootstrap_servers: str, unique: str, tm
 
 
 async def test_a_wrong_pisano_secret(bootstrap_servers: str, unique: str, tmp_path: Path) -> None:
-    """It shows at the first invitation, and then nothing is sent until a person has mended it."""
+    """The error appears at the first invitation; then the connector sends nothing until a person fixes the secret."""
     async with SalesforceDouble() as salesforce, PisanoDouble() as pisano:
         file, environ = _prefixed(tmp_path, unique), environment(KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
         environ |= {
@@ -241,7 +241,7 @@ def _apply(file: Path, environ: dict[str, str]) -> None:
 
 
 async def _refused_by(folder: Path, prefix: str, **changes: str) -> str:
-    """As `refused`, of `connector run` with its topics there, while the doubles go on in this process."""
+    """Like `refused`, for `connector run` with existing topics, while the doubles keep running in this process."""
     file, environ = _prefixed(folder, prefix), environment(**changes)
     _apply(file, environ)
     return await asyncio.to_thread(refused, "run", str(file), environ=environ)

@@ -1,4 +1,4 @@
-"""The benchmarks run, from any folder, and say what they found on the last line, or why they cannot run."""
+"""The benchmarks run from any folder. Their last line gives the result, or says why they cannot run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`docker-compose up` goes round: the image builds, every service becomes healthy, and an answer reaches Salesforce."""
+"""`docker-compose up` works: the image builds, every service becomes healthy, and an answer reaches Salesforce."""
 
 import os
 import shutil
@@ -22,9 +22,9 @@ _T = TypeVar("_T")
 
 @pytest.fixture
 def compose(docker_engine: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
-    """Runs compose on a project of this test's own, and takes the project away in the end."""
+    """Runs compose on the test's own project, and removes the project at the end."""
     command = _compose_command()
-    # 1.29 has no other way to build than the one without BuildKit; what builds there builds everywhere.
+    # 1.29 can build only without BuildKit; an image that builds there builds everywhere.
     environ = dict(os.environ, DOCKER_HOST=docker_engine, COMPOSE_PROJECT_NAME="connector-test", DOCKER_BUILDKIT="0")
 
     def run(*arguments: str, within: float = 60.0) -> str:
@@ -59,14 +59,14 @@ def test_compose_takes_a_customer_all_the_way_round(compose: Callable[..., str])
     _until(
         lambda: httpx.get("http://127.0.0.1:8080/readyz").status_code == 200, _HEALTHY_WITHIN, "the connector is ready"
     )
-    _until(lambda: httpx.get(f"{_SALESFORCE}/streams").json(), _HEALTHY_WITHIN, "capture listens to what comes")
+    _until(lambda: httpx.get(f"{_SALESFORCE}/streams").json(), _HEALTHY_WITHIN, "capture listens to its channel")
 
     contact = _do(_SALESFORCE, "create", entity="Contact", fields={"LastName": "Kaya", "Email": "bora@example.net"})
     case = _do(_SALESFORCE, "create", entity="Case", fields={"ContactId": contact, "Subject": "Where is my parcel?"})
     _do(_PISANO, "set_customer", address="bora@example.net", answers={"nps_score": 2})
     _do(_SALESFORCE, "update", entity="Case", record_ids=case, fields={"Status": "Closed"})
 
-    answer = _until(lambda: _answer_about(case), _ROUND_WITHIN, "the answer stands in Salesforce")
+    answer = _until(lambda: _answer_about(case), _ROUND_WITHIN, "the answer is in Salesforce")
     assert (answer["Score__c"], answer["Email__c"]) == (2, "bora@example.net")
     _until(lambda: _record("Case", case)["Status"] == "Reopened", _ROUND_WITHIN, "the detractor's case is open again")
     assert httpx.get(f"{_PISANO}/second_emails", timeout=_ROUND_WITHIN).json() == []
@@ -74,7 +74,7 @@ def test_compose_takes_a_customer_all_the_way_round(compose: Callable[..., str])
 
 
 def test_live_starts_without_the_doubles(compose: Callable[..., str]) -> None:
-    """What `up live` would start, as compose itself sees it."""
+    """Checks what `up live` would start, according to compose itself."""
     services = yaml.safe_load(compose("--profile", "live", "config"))["services"]
     reached, wanted = set[str](), ["live"]
     while wanted:
@@ -107,4 +107,4 @@ def _until(look: Callable[[], _T], within: float, what: str) -> _T:
         except httpx.HTTPError as error:
             seen = error
         time.sleep(0.3)
-    pytest.fail(f"within {within:.0f} s it did not come true that {what}; last seen: {seen!r}")
+    pytest.fail(f"within {within:.0f} s this did not happen: {what}; last seen: {seen!r}")

@@ -1,4 +1,4 @@
-"""The demo is the product's promise in small: these tests run what `make demo` runs."""
+"""The demo shows the whole product in small: these tests run the command behind `make demo`."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def _broker(bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_made_up_customer_goes_all_the_way_round(tmp_path: Path) -> None:
     """`connector demo` ends with exit code 0, a row for each customer, no call over the limits and no second e-mail.
 
-    It needs no file, and may be called from anywhere.
+    It needs no file, and works from any folder.
     """
     command = [sys.executable, "-c", "from connector.cli import main; main()", "demo"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5 * PATIENCE, cwd=tmp_path)  # noqa: S603
@@ -33,7 +33,7 @@ def test_every_made_up_customer_goes_all_the_way_round(tmp_path: Path) -> None:
 
 
 async def test_the_demo_says_what_is_not_as_it_should_be(tmp_path: Path) -> None:
-    """Without the rule that reopens an unhappy customer's case, their rows are wrong, and nobody else's."""
+    """Without the rule that reopens the case of an unhappy customer, only the rows of these customers are wrong."""
     text = (EXAMPLES / "closed-case.yaml").read_text()
     file = tmp_path / "no-detractor.yaml"
     file.write_text(text[: text.index("  detractor:")] + text[text.index("service:") :])

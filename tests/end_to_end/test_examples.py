@@ -1,4 +1,4 @@
-"""Each example, as it stands, against the doubles; and what then lies on the topics is what `topics/` says."""
+"""Runs each example unchanged against the doubles, and checks that the topics hold what `topics/` says."""
 
 import json
 from collections.abc import AsyncIterator
@@ -22,11 +22,11 @@ ROOT = Path(__file__).parents[2]
 
 @asynccontextmanager
 async def example(name: str, bootstrap_servers: str, prefix: str) -> AsyncIterator[tuple[Config, Sandbox]]:
-    """An example's five stages at work, on topics of its own, and the doubles that the same environment points at."""
+    """Runs the five stages of an example on its own topics, with the doubles that its environment points to."""
     async with sandbox() as both:
         environ = {**both.environment(), "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers}
         config = load(ROOT / "examples" / name, environ, for_running=True)
-        own = {"kafka": {"topic_prefix": prefix}, "service": {"port": 0}}  # 8080 may be somebody else's
+        own = {"kafka": {"topic_prefix": prefix}, "service": {"port": 0}}  # another process may use 8080
         config = config.model_copy(
             update={name: getattr(config, name).model_copy(update=changes) for name, changes in own.items()}
         )
@@ -38,7 +38,7 @@ async def example(name: str, bootstrap_servers: str, prefix: str) -> AsyncIterat
 
 
 def test_every_example_is_exercised() -> None:
-    """A new one needs a test below."""
+    """A new example needs a test below."""
     assert {file.name for file in (ROOT / "examples").iterdir()} == {"closed-case.yaml", "store-visit.yaml"}
 
 
@@ -93,7 +93,7 @@ async def ledger_keys(config: Config) -> list[bytes]:
 
 
 async def topics_are_as_documented(config: Config, empty: set[str]) -> None:
-    """Each record of each topic: its schema is one of the topic's, its value keeps to it, and its id is its own."""
+    """Checks each record of each topic: it has one of the topic's schemas, its value fits it, and its id is unique."""
     prefix = config.kafka.topic_prefix
     for topic in catalogue.topics_for(config):
         name = topic.name.removeprefix(prefix)
@@ -105,7 +105,7 @@ async def topics_are_as_documented(config: Config, empty: set[str]) -> None:
 
 
 def keeps_to_its_schema(record: ConsumerRecord) -> tuple[str, tuple[bytes, bytes]]:
-    """Its schema's name, and what CloudEvents identifies an event by."""
+    """Returns the name of the record's schema, and the event's identity in CloudEvents."""
     headers = dict(record.headers)
     assert headers["ce_specversion"] == b"1.0"
     assert headers["content-type"] == b"application/json"

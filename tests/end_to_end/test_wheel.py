@@ -1,4 +1,4 @@
-"""What `pip install` gives: the command works without the checkout, with the catalogue and the examples inside."""
+"""The installed package: the command works without the checkout, with the catalogue and the examples inside."""
 
 import os
 import subprocess
@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the wheel's content, and nothing else of ours."""
+    """A folder with the wheel's content, and nothing else of ours."""
     folder = tmp_path_factory.mktemp("installed")
     _run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site"), str(ROOT))
     return folder
 
 
 def _run(*command: str, **environ: str) -> str:
-    done = subprocess.run(  # noqa: S603 - this very interpreter
+    done = subprocess.run(  # noqa: S603 - this same interpreter
         command, capture_output=True, text=True, check=False, env={**os.environ, **environ}, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -27,14 +27,14 @@ def _run(*command: str, **environ: str) -> str:
 
 
 def _connector(installed: Path, *arguments: str, **environ: str) -> str:
-    """The command, run by the interpreter of the tests, whose own `connector` is the checkout's, from the wheel."""
+    """Runs the wheel's command with the tests' interpreter, whose own `connector` is the checkout."""
     code = "import connector, sys; assert sys.argv.pop(1) in connector.__file__; from connector.cli import main; main()"
     site = str(installed / "site")
     return _run(sys.executable, "-P", "-c", code, site, *arguments, PYTHONPATH=site, **environ)
 
 
 def test_the_catalogue_comes_along(installed: Path) -> None:
-    """Whole, and as the models have it."""
+    """The catalogue is complete and matches the models."""
     _connector(installed, "topics", "docs", "--check")
 
 

@@ -1,1 +1,1 @@
-"""What the tests on a real broker share: waiting, Kafka as any other client sees it, and the connector itself."""
+"""Helpers that the tests share: waiting, a plain Kafka client, made-up records, simulations and the connector."""

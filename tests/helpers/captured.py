@@ -1,4 +1,4 @@
-"""What capture has written, as any other client reads it."""
+"""Reads what capture has written, as any other client would."""
 
 from collections.abc import Iterable
 
@@ -18,13 +18,13 @@ async def events(kafka: Kafka, topic: str = CASE_TOPIC) -> list[ChangeEvent]:
 
 
 async def position(kafka: Kafka, channel: str = CASES) -> Position | None:
-    """Where a channel would resume now."""
+    """The position from which a channel would resume now."""
     records = [record for record in await topics.read(kafka, POSITIONS) if record.key == channel.encode()]
     return Position.model_validate_json(records[-1].value) if records else None
 
 
 async def captured(kafka: Kafka, count: int, topic: str = CASE_TOPIC) -> bool:
-    """Whether as many are there. More is a mistake that no more waiting mends."""
+    """Whether `count` events are there. Fails if there are more, because waiting does not help then."""
     found = len(await topics.read(kafka, topic))
     assert found <= count
     return found == count
@@ -36,14 +36,14 @@ def subjects(found: Iterable[ChangeEvent]) -> list[str]:
 
 
 async def failure(setup: Setup) -> str:
-    """What capture says of a channel that is held because a person has to change something."""
+    """The error that capture reports for a channel that is held until a person changes something."""
     ((cell, reason),) = (await why_held(setup.config, ["capture"])).items()
     assert cell.startswith("capture/")
     return reason
 
 
 class Garbage:
-    """In the place of a schema of the double: events of it are bytes that no schema fits."""
+    """Replaces a schema of the double: its events are bytes that fit no schema."""
 
     def __init__(self, schema_id: str) -> None:
         self.schema_id = schema_id

@@ -10,7 +10,7 @@ from connector.records import ChangeEvent
 
 
 def change(record_id: str, fields: Mapping[str, Any], **attributes: object) -> ChangeEvent:
-    """An UPDATE of a case that set `fields`. Its id is that of the record and the transaction, as capture makes it."""
+    """An UPDATE of a case that set `fields`. Its id comes from the record and the transaction, as in capture."""
     transaction = attributes.pop("transaction_key", "transaction-1")
     event = ChangeEvent(
         id=f"{transaction}-1-{record_id}",
@@ -28,7 +28,7 @@ def change(record_id: str, fields: Mapping[str, Any], **attributes: object) -> C
 
 
 def as_records(kafka: Kafka, events: Iterable[ChangeEvent]) -> list[OutRecord]:
-    """As capture writes them, for the topic of their entity."""
+    """The records that capture would write, for the topic of their entity."""
     return [
         to_record(
             f"{kafka.topic_prefix}salesforce.{'events' if event.change_type == 'EVENT' else 'cdc'}.{event.entity}",

@@ -2,7 +2,7 @@
 
 
 class Clock:
-    """Gives `now`, in seconds."""
+    """Returns `now`, in seconds."""
 
     def __init__(self, now: float) -> None:
         self.now = now

@@ -1,4 +1,4 @@
-"""A small configuration, and what is wrong with it once a test has damaged it."""
+"""A small configuration, and the mistakes that the connector finds in it after a test damages it."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def read(folder: Path, text: str, environ: dict[str, str] | None = None, **optio
 
 
 def mistakes(folder: Path, text: str, environ: dict[str, str] | None = None, **options: Any) -> list[str]:
-    """The lines of the error that reading raises, once it is clear that they hold no secret; the file is called c."""
+    """The lines of the error that reading raises. Checks that they hold no secret; the file is called c."""
     with pytest.raises(ConfigError) as caught:
         read(folder, text, environ, **options)
     assert "hunter2" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Made-up invitations, and what the ledger says became of them."""
+"""Made-up invitations, and their outcomes in the ledger."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def invitation(number: int, **changes: object) -> Invitation:
 
 
 def as_records(kafka: Kafka, invitations: Iterable[Invitation]) -> list[OutRecord]:
-    """As trigger writes them."""
+    """The records that trigger would write."""
     return [
         to_record(
             kafka.topic_prefix + "pisano.invitations",
@@ -47,7 +47,7 @@ def as_records(kafka: Kafka, invitations: Iterable[Invitation]) -> list[OutRecor
 
 
 async def outcomes(kafka: Kafka) -> dict[str, Counter[str]]:
-    """How often the ledger says what about each invitation; exactly one outcome, once, is as it should be."""
+    """How often the ledger holds each outcome of each invitation. Correct is exactly one outcome, once."""
     found: dict[str, Counter[str]] = {}
     for record in await topics.read(kafka, "pisano.attempts"):
         entry = read_entry(record.value)

@@ -1,4 +1,4 @@
-"""A stage without a worker: its plan, carried out for one record."""
+"""A stage without a worker: carries out its plan for one record."""
 
 import asyncio
 
@@ -7,5 +7,5 @@ from connector.kafka.inbound import InRecord
 
 
 async def carry_out(plan: Plan, record: InRecord) -> None:
-    """All of the record's work, as a worker begins it; raises what fails first."""
+    """Does all of the record's work in a worker's order; raises the first failure."""
     await asyncio.gather(*(work() for work in plan(record).values()))

@@ -1,4 +1,4 @@
-"""Processes on one simulated loop: each may freeze, wake and die by itself, while the world outside goes on."""
+"""Processes on one simulated loop: each can freeze, wake and die on its own while the outside world goes on."""
 
 import asyncio
 import itertools
@@ -12,11 +12,11 @@ from helpers.simulated_loop import SimulatedLoop
 T = TypeVar("T")
 
 _here: ContextVar["Process | None"] = ContextVar("here", default=None)
-_LATEST = 0.05  # seconds after a process woke that it hears of an answer which came while it was frozen
+_LATEST = 0.05  # seconds after waking within which a process gets the answers that came while it was frozen
 
 
 class Process:
-    """What runs in it, tasks and timers, stands still while it is not `running`. What is `outside` does not notice."""
+    """Its tasks and timers stand still while it is not `running`. Work that is `outside` goes on."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -29,7 +29,7 @@ class Process:
         return asyncio.get_running_loop().create_task(main, context=context)
 
     def wake(self, order: random.Random) -> None:
-        """What was due comes now: its own steps and timers in their order, answers before, between or after them."""
+        """Runs all that is due: its own steps and timers in order, and answers before, between or after them."""
         self.running, missed, self.missed = True, self.missed, []
         answers_first = order.random() < 0.5
         loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class _Step:
 
 
 class _Task(asyncio.Task[Any]):
-    """Sets of tasks have the same order in every run."""
+    """A task with a fixed hash, so that sets of tasks have the same order in every run."""
 
     _numbers = itertools.count()
 
@@ -74,7 +74,7 @@ class ProcessLoop(SimulatedLoop):
         super().__init__(tick=1e-6)
         _Task._numbers = itertools.count()
         self.set_task_factory(_new_task)
-        self.set_exception_handler(lambda *_: None)  # who is killed leaves tasks behind whose end nobody sees
+        self.set_exception_handler(lambda *_: None)  # a killed process leaves tasks behind that nothing awaits
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
         step = _step(callback, args, context)
@@ -92,7 +92,7 @@ class ProcessLoop(SimulatedLoop):
 
 
 def _step(callback: Any, args: Any, context: Context | None) -> _Step | None:
-    context = copy_context() if context is None else context  # an empty one is false
+    context = copy_context() if context is None else context  # an empty context is false
     process = context.get(_here)
     return process and _Step(process, callback, args, context, outer=_here.get() is not process)
 
@@ -102,12 +102,12 @@ def _new_task(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, Any] | 
 
 
 async def outside(work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-    """Has the world do it, which goes on though this process freezes, dies or does not wait for it any longer."""
+    """Runs this in the outside world, which goes on even if this process freezes, dies or stops waiting."""
     return await asyncio.shield(asyncio.get_running_loop().create_task(work(*args), context=Context()))
 
 
 def name_of_this() -> str:
-    """Of the process that asks."""
+    """The name of the calling process."""
     process = _here.get()
     assert process is not None
     return process.name

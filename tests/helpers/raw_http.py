@@ -1,4 +1,4 @@
-"""A client that writes to the connector what it likes, as slowly as it likes."""
+"""A client that writes any bytes to the connector, at any speed."""
 
 import asyncio
 import socket
@@ -26,19 +26,19 @@ class Connection:
             await self._writer.wait_closed()
 
     async def say(self, *lines: str, body: bytes = b"") -> None:
-        """Lines of a request's head, each with its end, and then bytes as they are."""
+        """Sends lines of a request's head, each with its line end, and then raw bytes."""
         self._writer.write("".join(f"{line}\r\n" for line in lines).encode("latin-1") + body)
         await self._writer.drain()
 
     async def status(self, within: float = PATIENCE) -> int:
-        """The status of the answer; 0 when the other side hangs up without one."""
+        """The status of the answer; 0 when the connector closes the connection without an answer."""
         async with asyncio.timeout(within):
             line = await self._reader.readline()
         return int(line.split()[1]) if line else 0
 
 
 def is_free(address: str) -> bool:
-    """Whether nobody listens there, found out without a connection."""
+    """Whether nothing listens on the address. Checks this without a connection."""
     place = urlsplit(address)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

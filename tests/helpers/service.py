@@ -1,4 +1,4 @@
-"""The connector against doubles: its configuration, in this process, and as a process of its own."""
+"""Runs the connector against doubles, in this process or as its own process, with a test configuration."""
 
 import asyncio
 import os
@@ -24,13 +24,13 @@ from helpers.waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
 WEBHOOK_SECRET = "made-up-webhook-secret"
-_NOBODY = "http://127.0.0.1:1"  # where a double that a test does not need would be
+_NOBODY = "http://127.0.0.1:1"  # the address of a double that a test does not need
 _RUN = "from connector.cli import main; main()"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A configuration file and the environment that it is read in."""
+    """A configuration file, and the environment to read it in."""
 
     file: Path
     environ: Mapping[str, str]
@@ -54,14 +54,15 @@ async def set_up(
     pubsub: Mapping[str, Any] | None = None,
     **sections: Mapping[str, Any],
 ) -> Setup:
-    """The example configuration with these doubles, on topics of its own, which are made here.
+    """The example configuration with these doubles, on its own topics, which this function creates.
 
-    `account` replaces settings of the Pisano account `main`, `accounts` all of them, `channels` and `pubsub` those of
-    Salesforce; `sections` are the file's own, such as `surveys` or `feedback`, and replace the example's.
+    `account` replaces settings of the Pisano account `main`, `accounts` replaces all accounts. `channels` and `pubsub`
+    replace settings of Salesforce. `sections` are sections of the file, such as `surveys` or `feedback`, and replace
+    the example's.
     """
     content = yaml.safe_load(EXAMPLE.read_text())
     for survey in content["surveys"].values():
-        survey["on"] = survey.pop(True)  # which is how YAML 1.1 reads the key `on`
+        survey["on"] = survey.pop(True)  # YAML 1.1 reads the key `on` as true
     content["kafka"]["topic_prefix"] = prefix
     content["pisano"]["main"].update(account or {})
     content["pisano"] = accounts or content["pisano"]
@@ -91,7 +92,7 @@ async def set_up(
 
 @asynccontextmanager
 async def running_app(config: Config, stages: Collection[str] = STAGES) -> AsyncIterator[App]:
-    """The stages in this process, ready to work; what they fail with is raised, and at the end they are drained."""
+    """Runs the stages in this process, ready to work. Raises their failures; at the end it drains them."""
     stop = asyncio.Event()
     async with App(config, stages) as app:
         running = asyncio.create_task(app.run(stop))
@@ -108,21 +109,21 @@ async def running_app(config: Config, stages: Collection[str] = STAGES) -> Async
 
 
 async def metric(app: App, name: str) -> float:
-    """The value of a metric, by its name and labels as /metrics writes them."""
+    """The value of a metric, by its name and labels as in /metrics."""
     async with plain_http() as http:
         page = (await http.get(f"{app.address}/metrics")).text
     return next(float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(f"{name} "))
 
 
 async def held(app: App) -> dict[str, str]:
-    """Which cells are held and why, as /readyz tells it."""
+    """Which cells are held and why, as /readyz reports it."""
     async with plain_http() as http:
         page = (await http.get(f"{app.address}/readyz")).json()
     return dict(page.get("held", {}))
 
 
 async def why_held(config: Config, stages: Collection[str]) -> dict[str, str]:
-    """Runs the stages until a cell of theirs is held; which and why."""
+    """Runs the stages until one of their cells is held. Returns which cell and why."""
     async with App(config, stages) as app:
 
         async def besides_kafka() -> dict[str, str]:
@@ -137,12 +138,12 @@ async def in_flight(app: App, stage: str) -> int:
 
 
 class Process:
-    """`connector run` as a process of its own. What it says goes to `log`."""
+    """`connector run` as its own process. Its output goes to `log`."""
 
     def __init__(self, setup: Setup, stages: str, log: Path) -> None:
         self._log = log
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
+            self._process = subprocess.Popen(  # noqa: S603 - this same interpreter
                 [sys.executable, "-c", _RUN, "run", str(setup.file), "--stages", stages],
                 env={**os.environ, **setup.environ},
                 stdin=subprocess.DEVNULL,
@@ -155,7 +156,7 @@ class Process:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """As by kill -9."""
+        """Kills the process as kill -9 does."""
         self._process.kill()
         self._process.wait()
 
@@ -166,7 +167,7 @@ class Process:
         self._process.send_signal(signal.SIGCONT)
 
     async def drain(self) -> int:
-        """Asks it to end, as an orchestrator does; its exit code."""
+        """Asks the process to end, as an orchestrator does. Returns its exit code."""
         self._process.send_signal(signal.SIGTERM)
         await until(lambda: not self.runs)
         return self._process.wait()
@@ -176,7 +177,7 @@ class Process:
 
 
 class Workers:
-    """Processes that run the same stages; whatever of them lives at the end is killed."""
+    """Processes that run the same stages. Kills those that still live at the end."""
 
     def __init__(self, setup: Setup, stages: str, log: Path) -> None:
         self._setup, self._stages, self._log = setup, stages, log

@@ -1,4 +1,4 @@
-"""Workers of a stage with cells, in simulated time, and what befalls them, for tests/unit/test_cells_simulated.py.
+"""Workers of a stage with cells, and their faults, in simulated time, for tests/unit/test_cells_simulated.py.
 
 The group and the topics are in memory; `StageWorker`, `CellWork`, `Lots` and `Lot` are the real ones.
 """
@@ -32,10 +32,10 @@ from helpers.simulated_group import TOPIC, Group
 
 KAFKA = Kafka(bootstrap_servers="nowhere:9092")
 CELLS = ("a", "b", "c")
-HEALTHY = "c"  # nothing ever befalls it
-LONGEST = 45.0  # seconds that a worker is frozen
-ENDS_WITHIN = 2_000.0  # seconds after the last trouble: a held cell is probed every 300 s
-PROMPT = 5.0  # seconds within which the healthy cell's work is done while a worker is there
+HEALTHY = "c"  # this cell never has a fault
+LONGEST = 45.0  # most seconds that a worker is frozen
+ENDS_WITHIN = 2_000.0  # seconds after the last fault: the worker probes a held cell every 300 s
+PROMPT = 5.0  # seconds within which the healthy cell's work is done while a worker runs
 
 What = Literal["records", "start", "stop", "rebalance", "kill", "freeze", "fatal", "outage", "mend"]
 
@@ -53,11 +53,11 @@ class Scenario:
     seed: int
     keeps_order: bool
     in_flight: int
-    bad: float  # share of the records of the cells a and b that are at fault themselves
+    bad: float  # share of bad records in cells a and b
     happenings: list[Happening]
 
     def is_calm(self) -> bool:
-        """Whether no worker is ever lost, so that nothing has to be done twice or late."""
+        """Whether no worker is ever lost, so that no work is repeated or late."""
         return not {"start", "stop", "rebalance", "kill", "freeze"} & {each.what for each in self.happenings}
 
 
@@ -66,7 +66,7 @@ def clock() -> float:
 
 
 class _Record:
-    """As aiokafka's ConsumerRecord, of a parked record."""
+    """Like aiokafka's ConsumerRecord, for a parked record."""
 
     def __init__(self, offset: int, record: OutRecord) -> None:
         self.offset, self.key, self.value, self.headers = offset, record.key, record.value, tuple(record.headers)
@@ -115,7 +115,7 @@ class Worker:
 
 
 class World:
-    """Plays a scenario. `done` is what each cell stored, by record, in order; `letters` are the dead letters."""
+    """Plays a scenario. `done` holds the records that each cell stored, in order; `letters` are the dead letters."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -123,7 +123,7 @@ class World:
         self.history: list[str] = []
         self.group = Group(self.random, self.say)
         self.parked: list[OutRecord] = []
-        self._parks_at: defaultdict[str, float] = defaultdict(float)  # by process, when its last record is there
+        self._parks_at: defaultdict[str, float] = defaultdict(float)  # by process: when its last record arrives
         self.done: defaultdict[str, list[int]] = defaultdict(list)
         self.letters: defaultdict[str, set[int]] = defaultdict(set)
         self.late: Counter[str] = Counter()
@@ -155,11 +155,11 @@ class World:
 
     async def bury(self, record: InRecord, _: str, error: Exception) -> None:
         assert isinstance(error, Rejected), repr(error)
-        for cell in CELLS:  # which one it was, its text would say
+        for cell in CELLS:  # only the error's text would say which cell
             self.letters[cell].add(int(record.value or b""))
 
     async def park(self, record: OutRecord) -> int:
-        delay = self.random.choice((0.01, 0.1, 3.0))  # slow at times, so that a kill comes before it
+        delay = self.random.choice((0.01, 0.1, 3.0))  # sometimes slow, so that a kill comes first
         name = name_of_this()
         self._parks_at[name] = max(self._parks_at[name] + 1e-6, clock() + delay)  # a producer keeps its order
         return await outside(self._park, record, self._parks_at[name])
@@ -242,7 +242,7 @@ class World:
             self.workers.append(self.ever[-1])
 
     def records(self) -> None:
-        """Ten more."""
+        """Adds ten records."""
         for _ in range(10):
             value = b"%d" % len(self.written_at)
             self.written_at.append(clock())
@@ -250,7 +250,7 @@ class World:
 
 
 def run(world: World) -> None:
-    """Plays its scenario to the end."""
+    """Plays the world's scenario to the end."""
     with _simulated(world), asyncio.Runner(loop_factory=ProcessLoop) as runner:
         runner.run(world.play())
 

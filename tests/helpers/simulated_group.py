@@ -1,7 +1,8 @@
 """A consumer group with one partition, in simulated time, and Faust as `StageWorker` uses it.
 
-A partition goes to another member when all have let go of theirs and joined again, or were not heard of for 10 s, or
-took too long. Who was expelled so is told when it asks the next time: until then it works on, beside the new owner.
+The partition gets a new owner when all members have let go and joined again. The group expels a member that sent no
+heartbeat for 10 s or took too long to join. It learns this at its next request; until then it works beside the new
+owner.
 """
 
 import asyncio
@@ -19,14 +20,14 @@ T = TypeVar("T")
 
 TOPIC = TP("pisano.invitations", 0)
 
-_SESSION = 10.0  # seconds; as in `connector.kafka.faust_app`, and so is the next
+_SESSION = 10.0  # seconds; as in `connector.kafka.faust_app`, like the next one
 _BEAT = 2.5
 _REJOIN_WITHIN = 60.0
-_LOOK = 0.25  # seconds between two looks at the members
+_LOOK = 0.25  # seconds between two checks of the members
 
 
 class Group:
-    """The group and its partition. `cut_off` tells which members are not heard, and until when."""
+    """The group and its partition. `cut_off` says which members the coordinator cannot hear, and until when."""
 
     def __init__(self, random: Random, say: Callable[[str], None]) -> None:
         self.records: list[OutRecord] = []
@@ -41,25 +42,25 @@ class Group:
         self._rebalancing_since: float | None = None
 
     def faust_app(self, _: object, __: str, offsets: Any) -> "_Member":
-        """As `connector.kafka.faust_app` makes one."""
+        """Stands in for `connector.kafka.faust_app`."""
         return _Member(self, offsets)
 
     async def request(self, carry_out: Callable[[], T]) -> T:
-        """The coordinator always answers; for one that is not reached there is `cut_off`."""
+        """The coordinator always answers; `cut_off` models one that a member cannot reach."""
         await asyncio.sleep(self._random.uniform(0, 0.03))
         return carry_out()
 
     async def join(self, member: "_Member") -> int:
-        """Gives the new generation when all members have joined."""
+        """Returns the new generation when all members have joined."""
         self._beat(member)
         joined = self._joined[member] = asyncio.get_running_loop().create_future()
         self.rebalance()
         return await joined
 
     def beat(self, member: "_Member") -> bool:
-        """Whether it may go on; otherwise it has to let go of its partition and join again."""
+        """Whether the member may go on; otherwise it must let go of its partition and join again."""
         if asyncio.get_running_loop().time() < self.cut_off.get(member.name, 0.0):
-            return True  # nothing is heard of it, and it hears nothing
+            return True  # the group does not hear the member, nor the member the group
         if member not in self._beats:
             return False
         self._beat(member)
@@ -113,7 +114,7 @@ class Group:
 
 
 class _Member:
-    """As `StageWorker` uses a Faust app, in the worker's process."""
+    """The part of a Faust app that `StageWorker` uses, in the worker's process."""
 
     started, crashed, should_stop, rebalancing = True, False, False, False
 
@@ -125,7 +126,7 @@ class _Member:
         self._tasks: list[asyncio.Task[None]] = []
 
     def topic(self, *_: str, **__: object) -> None:
-        """There is one."""
+        """Does nothing: the topic exists."""
 
     def agent(self, *_: None, **__: str) -> Callable[[Callable[["_Member"], Any]], None]:
         def take(body: Callable[[_Member], Any]) -> None:
@@ -134,7 +135,7 @@ class _Member:
         return take
 
     def finalize(self) -> None:
-        """Nothing more comes."""
+        """Does nothing: no more agents follow."""
 
     async def start(self) -> None:
         self._tasks = [asyncio.create_task(main) for main in (self._body(self), self._be_a_member(), self._commits())]

@@ -1,9 +1,9 @@
 """Kafka as `connector.kafka.connection` and `ledger` see it, in memory and in simulated time: one log, transactions.
 
-It stands in for aiokafka's producer and for `read_back`, and keeps to what they promise. A producer that is initialised
-fences the earlier ones of its name and aborts what they left open. A commit is all or nothing, and decided when it
-arrives, not when its answer does. A request that has left is carried out though its sender is gone. What lies behind
-somebody's open transaction is hidden from readers until Kafka aborts it. After any error a producer takes no more.
+It stands in for aiokafka's producer and for `read_back`, and keeps their promises. A producer that starts fences the
+earlier producers of its name and aborts their open transactions. A commit is all or nothing, and is decided when it
+arrives at Kafka, not when the answer arrives. Kafka carries out a request even if its sender is gone. Readers do not
+see records behind an open transaction until Kafka aborts it. After any error a producer accepts nothing more.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from helpers.processes import outside
 
 T = TypeVar("T")
 
-_ABORTED_AFTER = 60.0  # seconds; as `connector.kafka.connection` asks for
-_REPEATED_AFTER = 20.0  # seconds, for a request without an answer; the same
+_ABORTED_AFTER = 60.0  # seconds; as set in `connector.kafka.connection`
+_REPEATED_AFTER = 20.0  # seconds until a request without an answer is repeated; as set there
 _HIDDEN = 30.0  # seconds; as `connector.kafka.read_back` waits
-_SLOW = 45.0  # seconds at most; a transaction is given up after 40 s
+_SLOW = 45.0  # seconds at most; the connector gives up a transaction after 40 s
 _TROUBLES = ("refused", "slow", "answered late", "answer lost", "repeated")
 
 
@@ -36,7 +36,7 @@ class _Transaction:
 
 
 class SimulatedKafka:
-    """`trouble` is the share of requests that something happens to."""
+    """`trouble` is the share of requests that meet a fault."""
 
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
         self.trouble = trouble
@@ -50,7 +50,7 @@ class SimulatedKafka:
         return [record for transaction, record in self.log if transaction.state == "committed"]
 
     async def request(self, carry_out: Callable[[], T]) -> T:
-        """What it does is done when it arrives; whether that is to be known is another question."""
+        """Carries out the request when it arrives; the sender may still not learn the result."""
         while True:
             trouble = self.random.choice(_TROUBLES) if self.random.random() < self.trouble else ""
             await self._way(trouble == "slow")
@@ -92,13 +92,13 @@ class _Producer:
         self._kafka, self._name = kafka, name
         self._epoch = 0
         self._stopped = False
-        self._transaction: _Transaction | None = None  # until its end is known
+        self._transaction: _Transaction | None = None  # until the producer knows its end
 
     async def start(self) -> None:
         self._epoch = await outside(self._kafka.request, self._initialise)
 
     async def begin_transaction(self) -> None:
-        assert self._transaction is None, "Invalid state transition"  # as aiokafka, after any error
+        assert self._transaction is None, "Invalid state transition"  # like aiokafka, after any error
         self._transaction = _Transaction()
 
     async def send(self, **arguments: Any) -> asyncio.Future[None]:

@@ -1,4 +1,4 @@
-"""An event loop in simulated time: whenever every task waits, it is at once the moment at which the next one wakes."""
+"""An event loop in simulated time: when every task waits, time jumps to the moment when the next task wakes."""
 
 import asyncio
 import selectors
@@ -21,10 +21,10 @@ class _Selector(selectors.SelectSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """For tasks that wait for each other and for time, and for nothing outside. `time()` begins at `now` seconds.
+    """For tasks that wait only for each other and for time. `time()` begins at `now` seconds.
 
-    Each round of the loop takes `tick` seconds: code that waits for less than a rounding error, as aiolimiter may,
-    would spin for ever in a time that stands still while tasks work.
+    Each round of the loop takes `tick` seconds. Without this, code that waits for less than a rounding error, as
+    aiolimiter may, would spin for ever, because time would stand still while tasks work.
     """
 
     def __init__(self, now: float = 0.0, tick: float = 0.0) -> None:
@@ -36,6 +36,6 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 def simulate(main: Coroutine[Any, Any, T], now: float = 0.0, tick: float = 0.0) -> T:
-    """What `main` gives, on a loop of its own."""
+    """Runs `main` on its own loop and returns its result."""
     with asyncio.Runner(loop_factory=lambda: SimulatedLoop(now, tick)) as runner:
         return runner.run(main)

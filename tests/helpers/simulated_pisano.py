@@ -1,4 +1,4 @@
-"""Pisano in simulated time, with all that can become of a call: it counts them and remembers whom it e-mailed."""
+"""Pisano in simulated time, with every possible result of a call. It counts calls and remembers whom it e-mailed."""
 
 import asyncio
 import json
@@ -11,13 +11,13 @@ import httpx
 from connector.pisano.auth import TOKEN_PATH
 from helpers.processes import outside
 
-_USUAL = (0.2, 8.0)  # seconds at most that an answer takes
+_USUAL = (0.2, 8.0)  # most seconds that an answer takes
 _SLOW = 30.0
 _TROUBLES = ("429", "503", "no connection", "slow", "slow", "lost", "hung", "broken off", "502", "502 sent")
 
 
 class SimulatedPisano:
-    """Counts each call when it arrives, and remembers whom it e-mailed. Every eleventh customer it refuses."""
+    """Counts each call when it arrives, and remembers whom it e-mailed. It refuses every eleventh customer."""
 
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
         self.calls: defaultdict[str, list[float]] = defaultdict(list)

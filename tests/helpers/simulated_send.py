@@ -1,4 +1,4 @@
-"""Workers that send invitations, in simulated time, and what befalls them, for tests/unit/test_send_simulated.py."""
+"""Workers that send invitations, and their faults, in simulated time, for tests/unit/test_send_simulated.py."""
 
 import asyncio
 from collections.abc import Iterator
@@ -37,8 +37,8 @@ KAFKA = Kafka(bootstrap_servers="nowhere:9092")
 LIMITS = (Window(4, 5.0), Window(8, 30.0))
 GRACE = 25.0  # seconds
 STARTS = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-LONGEST = 45.0  # seconds that a worker is frozen or cut off
-ENDS_WITHIN = 900.0  # seconds after the last trouble
+LONGEST = 45.0  # most seconds that a worker is frozen or cut off
+ENDS_WITHIN = 900.0  # seconds after the last fault
 
 What = Literal["invite", "start", "stop", "rebalance", "kill", "freeze", "cut off"]
 ORDERLY: tuple[What, ...] = ("invite", "start", "stop", "rebalance")
@@ -46,7 +46,7 @@ ORDERLY: tuple[What, ...] = ("invite", "start", "stop", "rebalance")
 
 @dataclass(frozen=True)
 class Happening:
-    after: float  # seconds behind the one before
+    after: float  # seconds after the previous one
     what: What
     whom: int  # of the workers
     seconds: float
@@ -56,13 +56,13 @@ class Happening:
 class Scenario:
     seed: int
     policy: Literal["hold", "resend", "drop"]
-    trouble: tuple[float, float]  # share of the requests to Kafka, and to Pisano
-    at_once: int  # recipients of a call
+    trouble: tuple[float, float]  # share of the requests to Kafka and to Pisano that meet a fault
+    at_once: int  # recipients in one call
     in_flight: int
     happenings: list[Happening]
 
     def leaves_doubt(self) -> bool:
-        """Whether anybody may be left who does not know how a call ended."""
+        """Whether some worker may not know how its call ended."""
         what = {happening.what for happening in self.happenings}
         orderly = what <= {"invite"} or (self.trouble[0] == 0 and what <= set(ORDERLY))
         return self.trouble[1] > 0 or not orderly
@@ -117,13 +117,13 @@ class Worker:
             await asyncio.wait({stopping, worker.failure}, return_when=asyncio.FIRST_COMPLETED)
             if worker.failure.done():
                 worker.failure.result()
-            with suppress(TimeoutError):  # as App does
+            with suppress(TimeoutError):  # like App
                 async with asyncio.timeout(GRACE + 10):
                     await worker.stop(GRACE)
 
 
 class World:
-    """Plays a scenario. `history` is what happened, to be read when it ended badly."""
+    """Plays a scenario. `history` lists what happened, for reading after a failure."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -134,12 +134,12 @@ class World:
         self.pisano = SimulatedPisano(self.random, scenario.trouble[1], self.say)
         self.accounts = {name: _account(name, scenario) for name in ("main", "app")}
         self.workers: list[Worker] = []
-        self.ever: list[Worker] = []  # the dead ones too
+        self.ever: list[Worker] = []  # with the dead ones
         self.invited: dict[str, Invitation] = {}
         self.mistakes: list[str] = []
 
     def producer(self, **arguments: Any) -> Any:
-        """Opens somebody's ledger, which fences whoever has it: never for a partition that goes to somebody else."""
+        """Opens a worker's ledger, which fences the earlier owner. A worker that lets go must not do this."""
         if name_of_this() in self.group.letting_go:
             self.mistakes.append(f"{name_of_this()} opens a ledger while it lets go of the partition")
         return self.kafka.producer(**arguments)
@@ -168,7 +168,7 @@ class World:
             await asyncio.sleep(happening.after)
             self.make_happen(happening)
         self.kafka.trouble = self.pisano.trouble = 0.0
-        await asyncio.sleep(LONGEST)  # by then nobody is frozen or cut off
+        await asyncio.sleep(LONGEST)  # after this no worker is frozen or cut off
         self.say("all is well from here on")
         if all(worker.stopping.is_set() for worker in self.workers):
             self.start()
@@ -217,7 +217,7 @@ class World:
             self.workers.append(self.ever[-1])
 
     def invite(self) -> None:
-        """Six more, and one of the earlier ones once more."""
+        """Adds six invitations, and repeats one of the earlier ones."""
         first = len(self.invited)
         new = [_invitation(number) for number in range(first, first + 6)]
         self.invited |= {each.id: each for each in new}
@@ -246,7 +246,7 @@ def _invitation(number: int) -> Invitation:
 
 
 async def _nothing(*_: object) -> None:
-    """Kafka has what a stage needs."""
+    """A check that finds that Kafka has everything that a stage needs."""
 
 
 async def _no_holes(*_: object) -> list[Any]:
@@ -254,14 +254,14 @@ async def _no_holes(*_: object) -> list[Any]:
 
 
 def run(world: World) -> None:
-    """Plays its scenario to the end."""
+    """Plays the world's scenario to the end."""
     with _simulated(world), asyncio.Runner(loop_factory=ProcessLoop) as runner:
         runner.run(world.play())
 
 
 @contextmanager
 def _simulated(world: World) -> Iterator[None]:
-    """Stands in for the world outside, and for the time that the stage does not take as an argument."""
+    """Replaces the outside world, and the clock where the stage does not take it as an argument."""
     wall = SimpleNamespace(now=lambda zone: datetime.fromtimestamp(now(), zone))
     hooks = stamina.instrumentation.get_on_retry_hooks()
     stamina.instrumentation.set_on_retry_hooks([])

@@ -1,4 +1,4 @@
-"""Kafka as any other client sees it: plain aiokafka, so that a mistake in `connector.kafka` cannot hide itself."""
+"""Kafka through plain aiokafka, like any other client, so that a mistake in `connector.kafka` cannot hide itself."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from helpers.waiting import until
 
 
 async def create(kafka: Kafka, topic: str, partitions: int = 1, **settings: str) -> str:
-    """A topic behind the prefix, with Kafka's `settings` of it, dots as underscores; its full name."""
+    """Creates a topic under the prefix, with Kafka `settings` (underscores for dots). Returns its full name."""
     name = kafka.topic_prefix + topic
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
@@ -38,7 +38,7 @@ async def produce(kafka: Kafka, topic: str, values: Iterable[bytes], partition: 
 
 
 async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:
-    """Our own records, as the stages write them."""
+    """Writes our own records, as the stages write them."""
     publisher = Publisher(kafka)
     await publisher.start()
     try:
@@ -49,7 +49,7 @@ async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:
 
 
 async def write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
-    """Writes `0` to `count` - 1 to partition 0, each in a transaction of its own, some with an aborted one behind."""
+    """Writes `0` to `count` - 1 to partition 0, each in its own transaction; an aborted one follows some of them."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=topic)
     await producer.start()
     try:
@@ -65,9 +65,9 @@ async def write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
 
 
 async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
-    """Every committed record of all partitions of `topic` behind the prefix, each partition in order.
+    """Every committed record of all partitions of `topic` under the prefix, in order in each partition.
 
-    Waits until what lies there is committed or aborted: the partitions of one transaction show it one after the other.
+    Waits until all records there are committed or aborted: a transaction ends in its partitions one after the other.
     """
     name = kafka.topic_prefix + topic
     consumer = AIOKafkaConsumer(
@@ -82,7 +82,7 @@ async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
         places = [TopicPartition(name, number) for number in await _partitions(kafka, name)]
         consumer.assign(places)
         found: list[ConsumerRecord] = []
-        ends = dict[TopicPartition, int]()  # as they were at the first look; those of `end_offsets` are the committed
+        ends = dict[TopicPartition, int]()  # the ends at the first read; `end_offsets` gives the committed ends
         while [place for place in places if place not in ends or await consumer.position(place) < ends[place]]:
             for records in (await consumer.getmany(timeout_ms=100)).values():
                 found += records
@@ -95,7 +95,7 @@ async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
 
 
 async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
-    """What a consumer group has committed, by full topic name and partition."""
+    """The committed offsets of a consumer group, by full topic name and partition."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     try:
@@ -106,7 +106,7 @@ async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
 
 
 async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
-    """Once the broker knows the topic, which it hears of a moment after its creation."""
+    """Waits until the broker knows the topic, which happens a moment after its creation."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
 

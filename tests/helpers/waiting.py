@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline, and never for time to pass."""
+"""Waits for a condition to become true, with a deadline; never just for time to pass."""
 
 import asyncio
 import inspect
@@ -7,12 +7,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds; whoever waits in vain fails later, and nobody fails for a machine that is busy
-_LOOK = 0.05  # seconds between two looks
+PATIENCE = 60.0  # seconds; long, so that no test fails on a busy machine
+_LOOK = 0.05  # seconds between two checks
 
 
 async def until(condition: Callable[[], T | Awaitable[T]], within: float = PATIENCE) -> T:
-    """What `condition` gives, once that is true; an AssertionError with what it gave last after `within` seconds."""
+    """Waits until `condition` is true and returns its value; AssertionError with the last value after `within` s."""
     last: T | None = None
     try:
         async with asyncio.timeout(within) as limit:
@@ -23,7 +23,7 @@ async def until(condition: Callable[[], T | Awaitable[T]], within: float = PATIE
                     return last
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
-        if not limit.expired():  # it is the condition's own
+        if not limit.expired():  # the condition itself raised it
             raise
         raise AssertionError(f"not within {within:g} s: {_source(condition)} was {last!r}") from None
 
@@ -31,5 +31,5 @@ async def until(condition: Callable[[], T | Awaitable[T]], within: float = PATIE
 def _source(condition: Callable[[], object]) -> str:
     try:
         return inspect.getsource(condition).strip()
-    except (OSError, TypeError):  # a bound method of a C class has none
+    except (OSError, TypeError):  # a bound method of a C class has no source
         return repr(condition)

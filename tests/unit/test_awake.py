@@ -1,4 +1,4 @@
-"""A process that stood still waits until it knows what is still its own, and any other waits for nothing."""
+"""A process that stood still waits until Kafka tells it what it still owns; other processes do not wait."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from connector.kafka.awake import Awake
 
 
 class Time(Clock):
-    """Moves by what is slept; `slept` is all of it."""
+    """A clock that moves when the test sleeps; `slept` is the total, in seconds."""
 
     slept = 0.0
 
@@ -31,7 +31,7 @@ def awake(time: Time) -> Awake:
 
 @pytest.mark.parametrize("gap", [0.0, 1.0, 4.9, -3600.0])
 async def test_who_was_not_frozen_is_sure_at_once(gap: float, awake: Awake, time: Time) -> None:
-    """Nor is a clock that was set back a freeze."""
+    """A clock that was set back is not a freeze either."""
     time.now += gap
     await awake.sure()
     assert time.slept == 0
@@ -48,7 +48,7 @@ async def test_after_a_freeze_everybody_waits_for_kafka_to_tell(gap: float, awak
 
 
 async def test_the_freeze_is_known_too_when_the_look_comes_first_after_it(awake: Awake, time: Time) -> None:
-    """Which of its tasks an awoken process runs first is anybody's guess."""
+    """We cannot know which task a process runs first when it wakes."""
     time.now += 60
     looking = asyncio.create_task(awake.run())
     await asyncio.sleep(0)

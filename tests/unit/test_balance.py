@@ -1,4 +1,4 @@
-"""E-mails and answers per day, and the alarm for answers that stop; the rules for Prometheus name what is exported."""
+"""E-mails and answers per day, and the alarm for answers that stop. The Prometheus rules name only exported metrics."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -31,7 +31,7 @@ def test_answers_are_missing_when_they_stop_while_emails_go_out() -> None:
     assert not balance.missing(MONDAY + DAY)
     balance.saw(30, 2, MONDAY + 2 * DAY)
     assert balance.missing(MONDAY + 2 * DAY)
-    for number in range(3, 20):  # and it stays so for as long as they stay away
+    for number in range(3, 20):  # the alarm stays as long as no answers come
         balance.saw(10 * number + 10, 2, MONDAY + number * DAY)
         assert balance.missing(MONDAY + number * DAY)
     balance.saw(210, 3, MONDAY + 20 * DAY)

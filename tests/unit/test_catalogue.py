@@ -1,4 +1,4 @@
-"""The topic catalogue on paper: complete, in step with the models, and with what a configuration needs."""
+"""The topic catalogue: complete, consistent with the models, and with all topics that a configuration needs."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def by_name() -> dict[str, Topic]:
 
 
 def test_the_catalogue_says_of_each_topic_what_its_readers_need() -> None:
-    """Each file by itself, so that a default cannot stand in for a decision; only a dead letter has no schema."""
+    """Reads each file itself, so that a default cannot replace a decision. Only a dead letter has no schema."""
     for file in (ROOT / "topics").glob("*.yaml"):
         said = yaml.safe_load(file.read_text(encoding="utf-8"))
         wanted = {"name", "summary", "owner", "key", "partitions", "cleanup", "personal_data"}
@@ -47,7 +47,7 @@ def test_every_record_has_a_topic_and_every_schema_a_record() -> None:
 
 
 def test_what_a_stage_reads_back_outlives_what_can_be_replayed() -> None:
-    """Else a replay would e-mail a customer again, or write an answer again, or a channel would forget its position."""
+    """Otherwise a replay would e-mail a customer or write an answer again, or a channel would forget its position."""
     topics = by_name()
     assert topics["salesforce.positions"].settings()["cleanup.policy"] == "compact"
     for replayed, memory in MEMORY_OF.items():
@@ -57,7 +57,7 @@ def test_what_a_stage_reads_back_outlives_what_can_be_replayed() -> None:
         assert kept + REMEMBERED_LONGER <= remembered
         assert topics[replayed].partitions == topics[memory].partitions
     for topic in catalogue():
-        assert topic.settings()["retention.bytes"] == "-1"  # a broker's own default may be to delete by size
+        assert topic.settings()["retention.bytes"] == "-1"  # the broker's default may be to delete by size
 
 
 def test_a_configuration_needs_a_topic_for_each_entity_and_those_that_all_need(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_configuration_needs_a_topic_for_each_entity_and_those_that_all_need(t
 
 
 def test_a_configuration_may_want_other_retention_and_partitions(tmp_path: Path) -> None:
-    """Of the topics of all entities by one name; what it does not mention stays as it is."""
+    """One name sets the topics of all entities. Settings that it does not mention stay as they are."""
     changes = "topics: {salesforce.cdc: {retention: 30d, partitions: 12}, salesforce.writes: {retention: 90d}}"
     text = MINIMAL.replace('"}\n', f'", topic_prefix: acme-, {changes}}}\n', 1)
     config = read(tmp_path, text.replace("[/data/CaseChangeEvent]", "[/data/CaseChangeEvent, /data/LeadChangeEvent]"))
@@ -93,7 +93,7 @@ def test_a_configuration_may_want_other_retention_and_partitions(tmp_path: Path)
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The package and its catalogue as a folder of their own, which a test may damage."""
+    """A copy of the package and its catalogue, which a test may damage."""
     shutil.copytree(ROOT / "connector", tmp_path / "connector", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "topics", tmp_path / "topics")
     return tmp_path
@@ -124,7 +124,7 @@ def test_the_reference_is_written_and_a_stale_one_is_found(copy: Path) -> None:
 
 
 def test_the_largest_event_that_capture_writes_fits_into_its_topics_and_a_dead_letter_around_it() -> None:
-    """With room for key and headers; one that did not fit would stop its channel."""
+    """There is room for key and headers. An event that did not fit would stop its channel."""
     room = 64 * 1024  # bytes; Salesforce's ids and our headers take hundreds
     topics = by_name()
     for name in ("salesforce.cdc.{entity}", "salesforce.events.{entity}"):

@@ -1,4 +1,4 @@
-"""Cells: a failure holds one cell, which is probed at growing intervals and goes on by itself."""
+"""Cells: a failure holds one cell. The worker probes it at growing intervals, and it goes on by itself."""
 
 import asyncio
 from itertools import pairwise
@@ -14,7 +14,7 @@ def now() -> float:
 
 
 def test_a_held_cell_is_probed_at_growing_intervals_and_released_by_what_works() -> None:
-    """Only one probe at a time, in the order of those who wait; the others go on at once when it works."""
+    """One probe at a time, in the order of the waiting work; the rest goes on at once when a probe works."""
 
     async def play() -> tuple[list[tuple[int, float]], float]:
         cell = Cells().at("write/detractor")
@@ -35,7 +35,7 @@ def test_a_held_cell_is_probed_at_growing_intervals_and_released_by_what_works()
 
     tries, ended = simulate(play())
     assert [at for _, at in tries][:5] == [5, 15, 35, 75, 155]
-    assert ended == 155, "who waited goes on as soon as a probe worked"
+    assert ended == 155, "waiting work goes on as soon as a probe works"
     assert len(tries) == 7
 
 
@@ -54,7 +54,7 @@ def test_probes_come_every_five_minutes_in_the_long_run() -> None:
 
 
 def test_a_held_parent_holds_its_children_and_no_other_cell() -> None:
-    """One probe for all children; what works for one of them releases the parent."""
+    """One probe serves all children; if it works for one child, the parent is released."""
 
     async def play() -> tuple[list[str], dict[str, str]]:
         cells, done = Cells(), []
@@ -108,7 +108,7 @@ def test_the_breaker_tells_a_flood_from_single_refusals() -> None:
     assert [breaker.refused() for _ in range(4)] == [False, False, False, True]
     breaker.reset()
     told = []
-    for _ in range(6):  # two of three are refused, never more than two in a row
+    for _ in range(6):  # two of three fail, but never more than two in a row
         told += [breaker.refused(), breaker.refused()]
         breaker.passed()
     assert any(told)

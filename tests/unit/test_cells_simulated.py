@@ -1,6 +1,6 @@
-"""A stage with cells in simulated time: nothing is lost, and no cell costs another anything.
+"""A stage with cells in simulated time: no record is lost, and no cell delays another.
 
-Cells meet outages, faults that a person must mend, and records at fault; workers are killed, frozen, stopped and lose
+Cells meet outages, faults that a person must fix, and bad records. Workers are killed, frozen and stopped, and lose
 their partition. The stage worker, the parking and the cells are the real ones.
 """
 
@@ -34,7 +34,7 @@ SCENARIOS = st.builds(
 
 
 def lost_while_parking() -> st.SearchStrategy[list[Happening]]:
-    """A cell is held, and workers are lost soon after records have come."""
+    """A cell is held, and workers are lost soon after records arrive."""
     held = st.just([Happening(0.5, "fatal", 0, 1.0)])
     come = st.builds(Happening, after=st.floats(0, 3), what=st.just("records"), whom=st.just(0), seconds=st.just(1.0))
     lose = st.builds(
@@ -83,7 +83,7 @@ def play(scenario: Scenario) -> None:
 
 
 def check(world: World) -> None:
-    """All is done, each cell's in order where that is to be kept, and the healthy cell's at once and once."""
+    """All work is done, in order if the stage keeps order; the healthy cell's work is done at once and only once."""
     everything = range(len(world.written_at))
     for cell in CELLS:
         assert {*world.done[cell], *world.letters[cell]} >= {*everything}

@@ -126,13 +126,13 @@ def test_bitmap_sample_of_the_contract_sets_bits_16_and_22() -> None:
 
 
 def test_compound_bitmap_names_the_parts_as_rest_does() -> None:
-    """salesforce §B2: `4-0x06` is City and State of the compound field at position 4, and nothing at the top level."""
+    """salesforce §B2: `4-0x06` means City and State of the compound at position 4, and no top-level field."""
     [change] = event(header={"changedFields": ["4-0x06"]}, BillingAddress={"City": "Izmir"})
     assert change.fields == {"BillingCity": "Izmir", "BillingState": None}
 
 
 def test_create_is_flattened_to_rest_names_with_all_fields() -> None:
-    """salesforce §B1, §B2: named types are declared once; addresses, locations and dates become what REST gives."""
+    """salesforce §B1, §B2: named types are declared once; addresses, locations and dates become REST's values."""
     [change] = event(
         change_type="CREATE",
         Name="Umbrella",
@@ -193,7 +193,7 @@ def test_merged_event_is_one_change_for_each_record() -> None:
 
 @pytest.mark.parametrize("change_type", ["DELETE", "GAP_UPDATE", "GAP_OVERFLOW"])
 def test_delete_and_gap_hold_no_fields(change_type: str) -> None:
-    """salesforce §B3, §B4: every field is null there without being null."""
+    """salesforce §B3, §B4: every field in such an event is null, but the record's fields are not."""
     [change] = event(change_type=change_type)
     assert (change.fields, change.changed_fields, change.change_type) == ({}, (), change_type)
 
@@ -211,7 +211,7 @@ def test_header_is_passed_on() -> None:
 def test_any_set_of_fields_survives_its_bitmaps(
     changed: set[int], nulled: set[int], text: str, data: st.DataObject
 ) -> None:
-    """salesforce §B2: what the bitmaps name comes out again, whether or not nulled fields stand among the changed."""
+    """salesforce §B2: decoding returns all fields in the bitmaps, whether or not changedFields names nulled fields."""
     also_marked = data.draw(st.sets(st.sampled_from(sorted(nulled)))) if nulled else set()
     [change] = event(
         PLAIN,
@@ -226,7 +226,7 @@ def test_any_set_of_fields_survives_its_bitmaps(
 
 @given(st.binary(max_size=120))
 def test_no_bytes_can_do_worse_than_be_rejected(payload: bytes) -> None:
-    """What cannot be read is Rejected, so that it becomes a dead letter; nothing else escapes."""
+    """Unreadable bytes raise Rejected, so that the event becomes a dead letter; no other error escapes."""
     try:
         decode(payload, parsed(ACCOUNT))
     except Rejected as error:

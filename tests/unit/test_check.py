@@ -1,4 +1,4 @@
-"""`connector check`: the plan in words, or one clear message and exit code 2."""
+"""`connector check` prints the plan in words, or one clear message with exit code 2."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Headers as CloudEvents' Kafka protocol binding has them in binary mode, and the trace that goes along."""
+"""Headers of CloudEvents' Kafka protocol binding in binary mode, and the trace headers."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -85,5 +85,5 @@ def test_the_trace_goes_on_and_each_record_is_a_span_of_its_own() -> None:
     ],
 )
 def test_a_trace_that_is_none_begins_a_new_one(header: bytes | None) -> None:
-    """The topics are public: whoever else writes to them may put anything there, and a header may have no value."""
+    """Other programs may write to the topics too, so a header may hold anything or have no value."""
     assert trace([("traceparent", header)])[0] not in {TRACE, "0" * 32}

@@ -1,4 +1,4 @@
-"""Reading a configuration: every mistake at once, each with its place, what is allowed, and never a secret."""
+"""Reading a configuration reports all mistakes at once, each with its place and the allowed values, never a secret."""
 
 from datetime import time
 from pathlib import Path
@@ -214,5 +214,5 @@ def test_any_damage_to_a_file_is_a_config_error_or_none(tmp_path: Path, data: st
     try:
         read(tmp_path, EXAMPLE[:start] + scrap + EXAMPLE[end:], ENVIRON)
     except ConfigError as error:
-        assert error.problems  # noqa: PT017 - most damage is an error, some is none
+        assert error.problems  # noqa: PT017 - most damage is an error, but some is not
         assert "hunter2" not in str(error)  # noqa: PT017

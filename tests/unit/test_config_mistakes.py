@@ -1,4 +1,4 @@
-"""Each way to get a configuration wrong is one plain message with its place, and never a traceback or a secret."""
+"""Each mistake in a configuration gives one plain message with its place, never a traceback or a secret."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ from connector.config.file import ConfigError, load
             "    limits: [20/5s, 10/25s]\n    webhook:",
             "limits grow: 10/25s is not longer and larger than 20/5s",
         ),
-        # What YAML makes of things
+        # How YAML reads values
         ("on: Case", "on: true", "c:13:5: surveys.closed-case.on: a text is wanted here"),
         ("on: Case", "on: case", "no channel brings case: /data/CaseChangeEvent spells it otherwise"),
         ("on: Case", "ON: Case", "surveys.closed-case.ON: this key is not known; did you mean on?"),
@@ -218,7 +218,7 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 
 def test_one_mistake_is_one_message(tmp_path: Path) -> None:
-    """What a bad item does to the list that holds it, or a null to what should stand there, is not said as well."""
+    """A bad item in a list gives no second message for the list, and a null none for the missing value."""
     damaged = MINIMAL.replace("    webhook:", "    limits: [20/5]\n    webhook:").replace("account: main", "account:")
     assert [line.split(":")[3] for line in mistakes(tmp_path, damaged)] == [
         " pisano.main.limits[0]",

@@ -1,4 +1,4 @@
-"""The page of settings: as it would be written now, complete, and with the defaults that hold."""
+"""The page of settings: up to date, complete, and with the real defaults."""
 
 import re
 from pathlib import Path

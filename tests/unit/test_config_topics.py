@@ -1,4 +1,4 @@
-"""What a configuration may say about topics: nothing that makes a stage forget what it did."""
+"""A configuration cannot set topics in a way that makes a stage forget what it did."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ from helpers.config_files import MINIMAL, mistakes, read
     ],
 )
 def test_topics_keep_what_the_stages_remember(tmp_path: Path, topics: str, message: str) -> None:
-    """Else a replay would e-mail a customer again, or write an answer again, or a channel would lose its position."""
+    """Otherwise a replay would e-mail a customer or write an answer again, or a channel would lose its position."""
     assert mistakes(tmp_path, MINIMAL.replace('"}\n', f'", topics: {topics}}}\n', 1)) == [message]
 
 

@@ -1,4 +1,4 @@
-"""What is left to be written of how a call ended, once another owner has decided about a part of it."""
+"""Which outcomes of a call still need to be written after another owner has decided some of them."""
 
 from datetime import UTC, datetime
 

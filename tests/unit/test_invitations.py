@@ -1,4 +1,4 @@
-"""From a change event to an invitation: who is asked, what is read for it, and why somebody is not asked."""
+"""From a change event to an invitation: who is invited, which fields are read, and why a customer is not invited."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ SURVEY: dict[str, Any] = {
 
 
 class Decision:
-    """One survey decides about one event. `read` are the fields that it asked Salesforce for, by object."""
+    """One survey decides about one event. `read` are the fields that it read from Salesforce, by object."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Decision:
 
 
 async def test_the_events_values_win_over_those_that_salesforce_has_by_now() -> None:
-    """Design §5: `record` is the event's own values over the record's; only what is named and lacking is read."""
+    """Design §5: in `record` the event's values win. Only named fields that the event lacks are read."""
     decision = Decision()
     invitation = await decision.about(change(CASE, {**CLOSED, "Branch__c": "Ankara"}))
     assert invitation is not None
@@ -156,7 +156,9 @@ async def test_a_record_that_is_gone_has_nobody_to_ask(kind: str) -> None:
     ("record_id", "kind"), [("001*", "GAP_UPDATE"), ("000000000000000AAA", "GAP_OVERFLOW"), (CASE, "GAP_UPDATE")]
 )
 async def test_an_event_that_tells_too_little_to_decide_is_rejected(record_id: str, kind: str) -> None:
-    """salesforce §B4: no fields, and perhaps no record. Somebody may have had to be asked, so it must not vanish."""
+    """salesforce §B4: it has no fields and maybe no record. It must not vanish, because a customer may need an
+    invitation.
+    """
     with pytest.raises(Rejected) as caught:
         await Decision().about(change(record_id, {}, change_type=kind))
     assert caught.value.code == "gap"

@@ -1,4 +1,4 @@
-"""What each kind of Kafka's errors asks of the caller (rule 3)."""
+"""What each kind of Kafka error tells the caller to do (rule 3)."""
 
 import pytest
 from aiokafka import errors as kafka

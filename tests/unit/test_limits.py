@@ -1,4 +1,4 @@
-"""StackedLimiter: every window holds wherever it lies, first come first served, and nobody waits longer than needed."""
+"""StackedLimiter: no window of time breaks a limit, calls are served in order, and no call waits longer than needed."""
 
 import asyncio
 import math
@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 
 from connector.limits import StackedLimiter, Window
 
-Visit = tuple[float, float | None]  # seconds after the last one, and until it is cancelled
+Visit = tuple[float, float | None]  # seconds after the previous visit, and until it is cancelled
 
 SECONDS = st.sampled_from([0.7, 1.0, 2.5, 3.3, 5.0]) | st.floats(0.01, 10)
 WINDOWS = st.lists(st.builds(Window, st.integers(1, 4), SECONDS), min_size=1, max_size=3)
 VISITS = st.lists(
     st.tuples(st.just(0.0) | SECONDS, st.none() | st.none() | st.just(0.0) | SECONDS), min_size=1, max_size=15
 )
-ORIGIN = st.sampled_from([0.0, 1e5 / 3])  # of the clock: sums are rounded more coarsely the larger it is
+ORIGIN = st.sampled_from([0.0, 1e5 / 3])  # start of the clock: larger values are rounded more coarsely
 SOONER = st.lists(st.floats(0.7, 1.0), min_size=1, max_size=3)
 LATER = st.lists(st.floats(0.7, 2.0), min_size=1, max_size=5)
 
 
 def limiter(windows: Iterable[Window], stretch: Iterable[float] = (1.0,)) -> StackedLimiter:
-    """One in the running loop's time, whose sleeps take `stretch` times as long as they should."""
+    """A limiter in the running loop's time. Its sleeps take `stretch` times as long as they should."""
     stretches = cycle(stretch)
 
     async def sleep(seconds: float) -> None:
@@ -40,7 +40,7 @@ def limiter(windows: Iterable[Window], stretch: Iterable[float] = (1.0,)) -> Sta
 
 @dataclass
 class Caller:
-    """When it came, whether it was let through, and when it left the line."""
+    """When the caller came, whether it got a permit, and when it left the line."""
 
     came: float
     permitted: bool = False
@@ -55,7 +55,7 @@ class Caller:
 
 
 async def play(windows: Sequence[Window], visits: Iterable[Visit], stretch: Iterable[float]) -> list[Caller]:
-    """What became of each caller, in the order in which they came."""
+    """Returns what happened to each caller, in the order of arrival."""
     loop, gate = asyncio.get_running_loop(), limiter(windows, stretch)
     callers, tasks = list[Caller](), list[asyncio.Task[None]]()
     for gap, patience in visits:
@@ -73,13 +73,15 @@ async def play(windows: Sequence[Window], visits: Iterable[Visit], stretch: Iter
 
 
 def holds(window: Window, calls: Sequence[float]) -> bool:
-    """Whether no half-open span of that length holds too many, in exact arithmetic: it may as well begin at a call."""
+    """Whether no half-open span of that length holds too many calls, in exact arithmetic. Testing spans that begin at a
+    call is enough.
+    """
     pairs = zip(calls, calls[window.limit :], strict=False)
     return all(Fraction(later) - Fraction(first) >= Fraction(window.seconds) for first, later in pairs)
 
 
 def earliest(calls: Sequence[float], since: float, windows: Iterable[Window]) -> float:
-    """The slow and certain way: tries each moment at which some call leaves some window, in exact arithmetic."""
+    """The slow but sure way: tries each moment at which a call leaves a window, in exact arithmetic."""
     ends = {Fraction(call) + Fraction(window.seconds) for call in calls for window in windows}
     return next(
         moment
@@ -97,9 +99,9 @@ def first_float(moment: Fraction) -> float:
 def test_each_is_let_through_in_turn_at_the_earliest_moment_there_is(
     windows: list[Window], visits: list[Visit], sooner: list[float], origin: float
 ) -> None:
-    """Whoever comes when and is cancelled when, were it as their turn comes; and sleeps may end too soon.
+    """Callers come and are cancelled at any time, even when their turn comes; and sleeps may end too soon.
 
-    The expected moments come from the permitted calls alone: who is cancelled takes nothing and gives nothing away.
+    The expected moments depend only on the permitted calls: a cancelled caller uses no permit and passes none on.
     """
     calls, first_in_line = list[float](), 0.0
     for caller in simulate(play(windows, visits, sooner), origin):
@@ -134,7 +136,7 @@ def test_a_greedy_caller_gets_all_that_pisano_allows_and_no_call_more() -> None:
 
 @given(WINDOWS, st.lists(st.floats(-20, 20), max_size=20), st.integers(1, 12))
 async def test_a_clock_that_jumps_breaks_no_window(windows: list[Window], jumps: list[float], count: int) -> None:
-    """Forward or back, between two calls or while one sleeps; the windows are those of the clock as it reads."""
+    """It jumps forward or back, between two calls or while one sleeps; the windows follow the clock's reading."""
     now, pending = 100.0, iter(jumps)
 
     async def sleep(seconds: float) -> None:
@@ -154,7 +156,7 @@ async def test_a_clock_that_jumps_breaks_no_window(windows: list[Window], jumps:
 async def test_calls_made_before_count_in_whatever_order_they_are_told(
     windows: list[Window], starts: list[float]
 ) -> None:
-    """One that by another worker's clock is yet to come was made by now: it closes the gate for no longer than that."""
+    """A call that lies in the future by another worker's clock counts as made now, so it closes the gate no longer."""
     gate = StackedLimiter(windows, clock=lambda: 0.0)
     gate.seed(starts)
     assert gate.wait() == earliest([min(start, 0.0) for start in starts], 0.0, windows)
@@ -173,14 +175,14 @@ def test_thousands_of_callers_are_served_in_order_though_a_third_of_them_go_away
         for task in tasks[200::3]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert asyncio.get_running_loop().time() == 80.0  # 4,066 are left, and a thousand are let through in 20 s
+        assert asyncio.get_running_loop().time() == 80.0  # 4,066 are left, and 1,000 get a permit every 20 s
         return served
 
     assert simulate(crowd()) == [number for number in range(6000) if number < 200 or (number - 200) % 3]
 
 
 async def _first_is_cancelled_at(moment: float) -> tuple[bool, float]:
-    """Whether the first of two in the line was served all the same, and when the second was."""
+    """Whether the first of two callers was served despite the cancellation, and when the second was served."""
     loop, gate = asyncio.get_running_loop(), limiter([Window(1, 5.0)])
     await gate.acquire()
     first, second = asyncio.create_task(gate.acquire()), asyncio.create_task(gate.acquire())
@@ -220,7 +222,7 @@ def test_there_is_no_capacity_for_somebody_new_while_others_wait() -> None:
             await gate.acquire()
             answers.append(gate.has_capacity())
 
-        await asyncio.gather(call(), call())  # at the first answer one permit is left, and the second caller's
+        await asyncio.gather(call(), call())  # at the first answer one permit is left, for the second caller
         await asyncio.sleep(5)
         return [*answers, gate.has_capacity()]
 

@@ -1,4 +1,4 @@
-"""What windows may be, what is left of them for us, and how 429s close the gate."""
+"""Which windows are allowed, how much of them is left for us, and how 429s close the gate."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ def limiter(windows: list[Window], **more: Any) -> StackedLimiter:
 
 
 def waits(*before_each: Callable[[StackedLimiter], None]) -> list[float]:
-    """How many seconds each call of a new limiter with Pisano's windows waits, where these happen before it."""
+    """How many seconds each call of a new limiter with Pisano's windows waits, after these events before it."""
 
     async def call() -> list[float]:
         gate, waited = limiter(PISANO), list[float]()
@@ -42,7 +42,7 @@ def test_429s_in_a_row_close_the_gate_up_the_ladder_and_a_success_begins_it_anew
 
 
 def test_retry_after_is_believed_once_for_each_window_and_then_the_longest_is_waited_out() -> None:
-    """It may name the end of the first window that is full, with a longer one behind it, but no fifth (pisano §6)."""
+    """It may name the end of the first full window while a longer window is full too, but no fifth (pisano §6)."""
     assert waits(*map(refused, (2.0, 0.0, 700.0, 2.0))) == [2.0, 0.0, 700.0, 2.0]
     assert waits(*map(refused, (2.0, 2.0, 2.0, 2.0, 2.0, 700.0))) == [2.0, 2.0, 2.0, 2.0, 625.0, 700.0]
 
@@ -129,7 +129,7 @@ def test_settings_that_no_limiter_can_have_are_refused(windows: list[Window], wr
 
 
 def test_a_budget_that_is_reserved_whole_is_refused_when_the_configuration_is_read() -> None:
-    """Later, at the first invitation, nobody would be there to mend it (rule 8)."""
+    """Later, at the first invitation, no person may be there to fix it (rule 8)."""
     settings = {"base_url": "https://example.com", "auth": {"method": "static_token", "token": "made-up"}}
     assert Account.model_validate({**settings, "limit_reserved": "99%"}).limit_reserved == 0.99
     with pytest.raises(ValidationError, match="less than 1"):

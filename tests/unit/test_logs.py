@@ -1,4 +1,4 @@
-"""What an operator reads of an outage."""
+"""What the log tells an operator about an outage."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from connector.observe import logs
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    """`set_up` is for a whole process."""
+    """Restores the log settings, because `set_up` changes them for the whole process."""
     hooks, root = stamina.instrumentation.get_on_retry_hooks(), logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -24,7 +24,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 def said(*pauses: float) -> list[float]:
-    """The pauses, in seconds, of which something was said, when one outage is tried again after each of these."""
+    """The pauses, in seconds, that get a log line when one outage is retried after each of `pauses`."""
     logs.set_up()
     (hook,) = stamina.instrumentation.get_on_retry_hooks()
     with structlog.testing.capture_logs() as logged:
@@ -51,5 +51,5 @@ def test_an_outage_is_one_line_however_often_it_is_tried_again() -> None:
 
 
 def test_a_long_pause_that_the_other_side_asked_for_is_said_at_once() -> None:
-    """As when a day's events are spent: the second try comes after minutes."""
+    """For example when the day's events are used up: the second try comes after minutes."""
     assert said(300.0) == [300.0]

@@ -1,4 +1,4 @@
-"""Lookup: many readers share a call, each gets its own row, and what is wrong with one is no other's trouble."""
+"""Lookup: many readers share a call, each gets its own row, and a failure of one does not affect the others."""
 
 import asyncio
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Org:
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], list[str]]] = []
-        self.refuse: dict[str, ConnectorError] = {}  # by the id that a call asks for
+        self.refuse: dict[str, ConnectorError] = {}  # by the id that a call contains
 
     async def select(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[Row]:
         assert object_name == "Case"
@@ -77,7 +77,7 @@ async def test_what_is_no_id_reaches_no_query(text: str, org: Org, lookup: Looku
 
 
 async def test_an_id_that_only_salesforce_knows_to_be_none_fails_its_own_reader_only(org: Org, lookup: Lookup) -> None:
-    """Salesforce refuses a query as a whole for one such id."""
+    """Salesforce refuses the whole query because of one such id."""
     org.refuse[case_id(7)] = Rejected("invalid ID field", code="INVALID_QUERY_FILTER_OPERATOR")
     reads = [lookup.read("Case", case_id(number), ["Subject"]) for number in range(200)]
     rows = await asyncio.gather(*reads, return_exceptions=True)
@@ -114,6 +114,6 @@ async def test_a_reader_that_gives_up_takes_nothing_from_the_others(org: Org, lo
 
 
 async def test_a_field_written_in_other_capitals_stops_instead_of_being_taken_for_empty(lookup: Lookup) -> None:
-    """SOQL does not mind the case of a name, and answers with its own."""
+    """SOQL ignores the case of a field's name, and answers with its own spelling."""
     with pytest.raises(Fatal, match="does not write subject like this"):
         await lookup.read("Case", case_id(1), ["subject"])

@@ -1,4 +1,4 @@
-"""What logs and messages show of an e-mail address (rule 9)."""
+"""How logs and messages mask an e-mail address (rule 9)."""
 
 import time
 
@@ -51,7 +51,7 @@ def test_no_local_part_is_left_whatever_stands_around_it(local: str, before: str
 
 
 def test_a_long_answer_without_any_address_takes_no_time() -> None:
-    """Pisano's answers of up to 64 kB are masked on the event loop, which stands still meanwhile."""
+    """The connector masks Pisano's answers of up to 64 kB on the event loop, which stands still during that."""
     began = time.process_time()
     assert mask_emails("x" * 64_000) == "x" * 64_000
     assert time.process_time() - began < 1.0

@@ -9,7 +9,7 @@ from connector.kafka.ordered import OrderedAcks
 
 @given(st.data(), st.lists(st.integers(1, 4), min_size=1, max_size=40))
 def test_position_is_behind_the_longest_finished_head_whatever_the_order(data: st.DataObject, steps: list[int]) -> None:
-    """Offsets with holes, finished in any order: after each step the position is exact."""
+    """The position is exact after each step, with holes in the offsets and any order of finishing."""
     offsets = [sum(steps[: i + 1]) for i in range(len(steps))]
     acks = OrderedAcks()
     for offset in offsets:

@@ -1,4 +1,4 @@
-"""Pure parts of our Pisano client: webhooks, addresses, Retry-After, and what may stand in a message."""
+"""Pure functions of our Pisano client: webhooks, addresses, Retry-After, and what a message may contain."""
 
 from contextlib import suppress
 
@@ -20,7 +20,7 @@ SECRET = "a-secret-of-a-webhook"
 
 
 def test_a_webhook_is_authentic_by_header_or_by_path() -> None:
-    """pisano §4: no signature exists, so a shared secret stands in a header or in the path."""
+    """pisano §4: there is no signature, so a header or the path holds a shared secret."""
     headers = CIMultiDict({"x-webhook-secret": SECRET})
     assert authentic(headers, None, SECRET)
     assert authentic({}, SECRET, SECRET)
@@ -34,7 +34,7 @@ def test_anything_else_is_not_authentic(given_: str | None) -> None:
 
 
 def test_typed_fields_are_converted_empty_is_null_and_the_rest_is_as_it_came() -> None:
-    """pisano §4: numbers inside quotes arrive as strings, an empty variable as an empty string."""
+    """pisano §4: numbers in quotes arrive as strings, and an empty variable as an empty string."""
     body = b'{"score": "9", "ratio": "0.5", "again": "true", "branch": 12, "zip": "007", "none": "", "x": [1], "n": ""}'
     types = {"score": "integer", "ratio": "number", "again": "boolean", "branch": "string", "n": "integer"}
     parsed = parse(body, types)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_typed_fields_are_converted_empty_is_null_and_the_rest_is_as_it_came() -
 
 
 def test_a_byte_order_mark_is_no_part_of_the_body() -> None:
-    """Whoever types the template by hand may paste one along."""
+    """An administrator who writes the template by hand may paste one."""
     assert parse(b'\xef\xbb\xbf{"score": "9"}', {"score": "integer"}) == {"score": 9}
 
 
@@ -88,13 +88,13 @@ def test_any_bytes_parse_to_an_object_or_a_value_error(body: bytes) -> None:
 
 
 def test_feedback_id_is_the_same_for_a_re_send_only() -> None:
-    """pisano §4: no event id, so the bytes and the account are the identity."""
+    """pisano §4: there is no event id, so the bytes and the account identify the feedback."""
     assert feedback_id("main", b"{}") == feedback_id("main", b"{}")
     assert len({feedback_id("main", b"{}"), feedback_id("main", b"{ }"), feedback_id("other", b"{}")}) == 3
 
 
 def test_an_address_is_trimmed_and_its_domain_lowered() -> None:
-    """pisano §3: normalise consistently; the local part may be case-sensitive and stays."""
+    """pisano §3: normalise consistently; the local part may be case-sensitive, so it stays."""
     assert normalise_email(" Jane.Doe@EXAMPLE.com\n") == "Jane.Doe@example.com"
 
 
@@ -138,7 +138,7 @@ def test_retry_after_in_both_forms(value: str, seconds: float | None) -> None:
     ],
 )
 def test_an_expiry_is_read_in_every_form_and_a_senseless_one_is_none(expiry: str, expires: float) -> None:
-    """pisano §2.1: ISO or epoch; with none the configured lifetime."""
+    """pisano §2.1: ISO or epoch; without an expiry the configured lifetime applies."""
     body = f'{{"data": {{"token": "t", {expiry}}}}}'.encode()
     assert read_token(body, now=1000.0, lifetime=600.0) == ("t", expires)
 

@@ -1,4 +1,4 @@
-"""Access tokens: one call for many callers, one renewal for one refusal, and no hammering."""
+"""Access tokens: one call for many callers, one renewal per refusal, and no rapid repeats."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def source(endpoint: Endpoint, **options: Any) -> ClientCredentials:
 
 
 async def test_token_comes_with_instance_and_org() -> None:
-    """salesforce §A, §D1: the org id is the last but one segment of the `id` address."""
+    """salesforce §A, §D1: the org id is the second-last segment of the `id` address."""
     endpoint = Endpoint()
     token = await source(endpoint).token()
     assert token == Token("token-1", "https://acme.my.salesforce.com", "00D000000000001EAA")
@@ -85,7 +85,7 @@ async def test_token_is_renewed_at_its_greatest_age() -> None:
 
 
 async def test_refusal_is_fatal_names_the_reason_and_is_not_repeated_for_a_minute() -> None:
-    """salesforce §D1: a 400 is the configuration; repeated failures lock the login."""
+    """salesforce §D1: a 400 means a wrong configuration; repeated failures lock the login."""
     endpoint, clock = Endpoint(), Clock(1000.0)
     tokens = source(endpoint, clock=clock)
     endpoint.answer = lambda: httpx.Response(

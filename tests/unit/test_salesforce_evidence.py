@@ -1,4 +1,4 @@
-"""An outage of Salesforce, a record at fault, a batch that is too large and a field that is gone are told apart."""
+"""The connector tells apart an outage of Salesforce, a bad record, a batch that is too large and a missing field."""
 
 import asyncio
 from collections import Counter
@@ -20,7 +20,7 @@ def problem(status_code: str, message: str = "m") -> list[dict[str, Any]]:
 
 
 class Org:
-    """Takes every record but those that `meets(key, size of the call)` gives an error for; `down` fails every call."""
+    """Takes every record unless `meets(key, size of the call)` returns an error for it; `down` fails every call."""
 
     def __init__(self, meets: Callable[[str, int], Exception | None] = lambda *_: None) -> None:
         self.meets = meets
@@ -70,7 +70,7 @@ async def all_of(org: Org, writes: list[RecordWrite]) -> list[Any]:
     ],
 )
 def test_a_limit_of_the_whole_call_halves_it_and_the_size_that_passed_is_kept(message: str) -> None:
-    """Report 3, and three of its kind: in calls of 50 all pass, so nothing is refused."""
+    """Report 3, and three similar messages: calls of 50 records pass, so no record is refused."""
     limit = errors.from_record(problem("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message), "upsert")
     org = Org(lambda _, size: limit if size > 50 else None)
     results = simulate(all_of(org, [response(str(number)) for number in range(400)]))
@@ -99,7 +99,7 @@ def test_a_record_that_breaks_a_limit_by_itself_is_refused() -> None:
     ],
 )
 def test_a_login_that_may_work_later_is_tried_again(status: int, body: dict[str, str]) -> None:
-    """Report 7, and others: only what is known to be permanent waits for a person."""
+    """Report 7, and others: only a known permanent error waits for a person."""
     assert type(errors.from_token_response(httpx.Response(status, json=body))) is Retryable
 
 
@@ -122,7 +122,7 @@ def failing(status: int = 500, code: str = "UNKNOWN_EXCEPTION") -> ConnectorErro
 
 
 def test_one_record_that_is_always_a_500_stops_nobody() -> None:
-    """Report 8: found by halves while the others pass, and given up after a few tries."""
+    """Report 8: the writer finds it by halving calls while the others pass, and gives up on it after a few tries."""
     org = Org(lambda key, _: failing() if key == "bad" else None)
     others = [response(str(number)) for number in range(50)]
     results = simulate(all_of(org, [others[0], response("bad"), *others[1:], response("1", "Other__c")]))
@@ -141,7 +141,7 @@ def test_the_only_record_that_waits_is_given_up_too_where_the_org_answers() -> N
     "outage", [failing(503, "SERVER_UNAVAILABLE"), failing(), Retryable("no answer from Salesforce: ConnectError")]
 )
 def test_an_outage_refuses_nobody_and_holds_the_object_that_it_hits(outage: ConnectorError) -> None:
-    """Rule 4: whoever waits is told that it lasts, and none of them is written behind another one's back."""
+    """Rule 4: every waiting caller learns that the outage lasts, and no record is written after that."""
     org = Org()
     org.down = outage
     results = simulate(all_of(org, [response(str(number)) for number in range(30)]))
@@ -150,7 +150,7 @@ def test_an_outage_refuses_nobody_and_holds_the_object_that_it_hits(outage: Conn
 
 
 def test_an_outage_of_one_object_costs_another_nothing() -> None:
-    """Each object has calls of its own, so one that is slow or away does not delay the others."""
+    """Each object has its own calls, so a slow or unavailable object does not delay the others."""
 
     async def play() -> tuple[list[Any], float]:
         org, loop = Org(), asyncio.get_running_loop()
@@ -221,7 +221,7 @@ def test_a_record_in_approval_is_tried_again_after_minutes() -> None:
 
 @pytest.mark.parametrize("code", ["INVALID_FIELD_FOR_INSERT_UPDATE", "INVALID_FIELD", "INVALID_TYPE"])
 def test_a_field_that_is_hidden_is_the_rules_fault_and_no_records(code: str) -> None:
-    """Report 9, for a write: the error tells where to look, and whoever has the field waits with it."""
+    """Report 9, for a write: the error says where to look, and all writes with that field wait together."""
     hidden = errors.from_record(problem(code, "Unable to create/update fields: Branch__c"), "update Case")
     assert isinstance(hidden, Fatal)
     assert "field-level security" in str(hidden)

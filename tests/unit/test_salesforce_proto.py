@@ -1,4 +1,4 @@
-"""The Pub/Sub API's wire types: what is committed is what the proto says, and the proto is what Salesforce speaks."""
+"""The Pub/Sub API's wire types: the committed code matches the proto, and the proto matches Salesforce's API."""
 
 from connector.salesforce.proto import pubsub_api_pb2
 from connector.salesforce.proto.generate import main
@@ -22,7 +22,7 @@ def test_all_six_calls_are_declared_under_their_wire_names() -> None:
 
 
 def test_field_numbers_are_those_on_the_wire() -> None:
-    """salesforce §A1: protos with other numbers are about."""
+    """salesforce §A1: protos with other numbers exist."""
     numbers = {
         message: {field.name: field.number for field in pubsub_api_pb2.DESCRIPTOR.message_types_by_name[message].fields}
         for message in ("FetchRequest", "FetchResponse", "ConsumerEvent", "ProducerEvent", "SchemaInfo")

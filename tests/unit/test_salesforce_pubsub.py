@@ -20,7 +20,7 @@ Script = Callable[["Server", Any], Awaitable[None]]
 
 
 class Tokens:
-    """Numbers its tokens; the current one ends when it is invalidated."""
+    """Numbers its tokens; the current token ends when it is invalidated."""
 
     def __init__(self) -> None:
         self.number = 1
@@ -34,7 +34,7 @@ class Tokens:
 
 
 class Server(pb_grpc.PubSubServicer):
-    """Runs `script` for every stream; counts what is owed as Salesforce does, and remembers the worst."""
+    """Runs `script` for every stream. Counts owed events like Salesforce, and remembers the most."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -62,7 +62,7 @@ class Server(pb_grpc.PubSubServicer):
             self.asked.set()
 
     async def send(self, context: Any, count: int) -> None:
-        """One answer of up to `count` events, once any are owed."""
+        """Sends one answer of up to `count` events, as soon as events are owed."""
         while not self.owed:
             self.asked.clear()
             await self.asked.wait()
@@ -110,7 +110,7 @@ async def in_uneven_parts(server: Server, context: Any) -> None:
 
 
 async def test_stream_is_topped_up_and_never_owed_more_than_a_hundred() -> None:
-    """salesforce §0.2, §A2: at most 100 events are owed, however the answers are cut."""
+    """salesforce §0.2, §A2: at most 100 events are owed, whatever the size of the answers."""
     async with connected(in_uneven_parts) as (server, client):
         numbers: list[int] = []
         async with aclosing(client.subscribe(TOPIC, replay_id=None)) as stream:
@@ -123,7 +123,7 @@ async def test_stream_is_topped_up_and_never_owed_more_than_a_hundred() -> None:
 
 
 async def test_slow_reader_holds_the_stream_back() -> None:
-    """While a batch is being worked on, at most one more window is on its way."""
+    """While the reader works on a batch, at most one more window is on its way."""
     async with connected(in_uneven_parts) as (server, client):
         stream = client.subscribe(TOPIC, replay_id=None)
         first = await anext(stream)
@@ -133,7 +133,7 @@ async def test_slow_reader_holds_the_stream_back() -> None:
 
 
 async def test_stream_that_fell_behind_catches_up_in_large_answers() -> None:
-    """A window's worth of single events came one by one; whoever then asked for one at a time would be sent one."""
+    """After 100 answers of one event each, a client that requested one event at a time would go on getting one."""
 
     async def backlog(server: Server, context: Any) -> None:
         for _ in range(100):
@@ -152,7 +152,7 @@ async def test_stream_that_fell_behind_catches_up_in_large_answers() -> None:
 
 
 async def test_batch_always_names_a_position() -> None:
-    """A keep-alive without one would be stored as a position that says nothing, and lose the last one."""
+    """A keep-alive without a position would be stored as an empty position, and the last one would be lost."""
 
     async def blank_keepalive(server: Server, context: Any) -> None:
         await context.write(pb.FetchResponse(pending_num_requested=100))
@@ -181,7 +181,7 @@ async def test_first_request_says_where_to_begin_and_who_asks() -> None:
 
 
 async def test_silent_stream_is_given_up() -> None:
-    """salesforce §0.3: streams die silently; a healthy one says something at least every 270 s."""
+    """salesforce §0.3: streams die silently; a healthy stream sends something at least every 270 s."""
     async with connected(for_ever, idle_timeout=1.0) as (server, client):
         with pytest.raises(Retryable, match="nothing came"):
             await anext(client.subscribe(TOPIC, replay_id=None))
@@ -190,7 +190,7 @@ async def test_silent_stream_is_given_up() -> None:
 
 
 async def test_stream_that_ends_without_an_error_is_retryable() -> None:
-    """Also when it ends before its reader could ask for more: what came is handed out first."""
+    """Also when it ends before the reader could request more: the reader first gets the events that came."""
 
     async def one_and_out(server: Server, context: Any) -> None:
         await server.send(context, 1)

@@ -18,7 +18,7 @@ BASE = "/services/data/v66.0"
 
 
 class Org:
-    """An org behind httpx's mock transport: `answers` are given in turn, `requests` are remembered, tokens numbered."""
+    """An org behind httpx's mock transport. It gives `answers` in turn, remembers `requests` and numbers tokens."""
 
     def __init__(self, *answers: httpx.Response | Exception) -> None:
         self.answers = list(answers)
@@ -56,7 +56,7 @@ def failure(code: str, message: str = "m") -> dict[str, Any]:
 
 
 async def test_query_follows_every_page_and_names_the_client() -> None:
-    """salesforce §0.9: the client name that comes back in changeOrigin; §D2: pages of 2,000."""
+    """salesforce §0.9: the client name comes back in changeOrigin; §D2: pages of 2,000."""
     first = {"records": [{"attributes": {"type": "Case"}, "Id": "1"}], "nextRecordsUrl": f"{BASE}/query/01g-2000"}
     org = Org(httpx.Response(200, json=first), httpx.Response(200, json={"records": [{"Id": "2"}], "done": True}))
     assert await org.client.query("SELECT Id FROM Case") == [{"Id": "1"}, {"Id": "2"}]
@@ -67,7 +67,7 @@ async def test_query_follows_every_page_and_names_the_client() -> None:
 
 @given(st.lists(st.text(max_size=30), max_size=450), st.integers(1, 300))
 def test_queries_fit_into_a_uri_and_ask_for_every_id_once(ids: list[str], columns: int) -> None:
-    """salesforce §D3: URI and headers have 16,384 bytes together."""
+    """salesforce §D3: URI and headers together have at most 16,384 bytes."""
     queries = list(select_by_ids("Case", [f"Field_{number}__c" for number in range(columns)], ids))
     assert all(len(quote(query, safe="")) <= 12_000 and query.startswith("SELECT Id,Field_0__c") for query in queries)
     asked = [query.split(" IN (", 1)[1] for query in queries]
@@ -219,6 +219,6 @@ async def test_each_failure_of_a_call_says_what_to_do(
 async def test_each_failure_of_a_record_says_what_to_do(
     errors: list[dict[str, Any]], expected: type[ConnectorError]
 ) -> None:
-    """salesforce §D4: an outage pauses, only a record that is itself at fault is given up."""
+    """salesforce §D4: an outage causes a pause; only a bad record is given up."""
     [result] = await Org(httpx.Response(200, json=errors)).client.upsert("Case", "Key__c", [{"Key__c": "1"}])
     assert type(result.error) is expected

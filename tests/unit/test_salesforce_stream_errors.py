@@ -1,4 +1,4 @@
-"""What each error of the Pub/Sub API asks of the caller."""
+"""What each error of the Pub/Sub API tells the caller to do."""
 
 import grpc
 import pytest
@@ -40,7 +40,7 @@ TOPIC = "/data/CaseChangeEvent"
 def test_error_code_decides_and_the_status_only_without_one(
     status: str, code: str | None, expected: type[ConnectorError]
 ) -> None:
-    """salesforce §A4: one status has several causes; a stale replay id is not every INVALID_ARGUMENT."""
+    """salesforce §A4: one status has several causes; not every INVALID_ARGUMENT is a stale replay id."""
     trailer = grpc.aio.Metadata(*([("error-code", f"sfdc.platform.eventbus.grpc.{code}")] if code else []))
     error = grpc.aio.AioRpcError(grpc.StatusCode[status], grpc.aio.Metadata(), trailer, details="rpcId: 1")
     assert type(from_rpc(error, f"subscribe {TOPIC}")) is expected

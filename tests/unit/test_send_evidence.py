@@ -1,4 +1,4 @@
-"""Whom a refusal of Pisano concerns: one invitation, a campaign, the account, or nobody, as Pisano is away."""
+"""What a refusal by Pisano affects: one invitation, a campaign, the account, or none of them if Pisano is down."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,7 @@ RECORD = InRecord("pisano.invitations", 0, 0, b"main", b"", (), 0.0)
 
 
 class Ledger:
-    """Kept in memory; every write takes 30 ms."""
+    """A ledger in memory; every write takes 30 ms."""
 
     account = "main"
 
@@ -51,7 +51,7 @@ class Ledger:
 
 
 class Pisano:
-    """`meets(address)` gives what a call with it ends in. `calls` are the addresses of each call and when it was."""
+    """`meets(address)` returns the error of a call with that address. `calls` holds each call's time and addresses."""
 
     def __init__(self, meets: Callable[[str], Exception | None] = lambda _: None) -> None:
         self.meets = meets
@@ -109,7 +109,7 @@ def address(number: int) -> str:
 @pytest.mark.parametrize("at_once", [1, 10])
 @pytest.mark.parametrize("is_page", [True, False])
 def test_a_body_that_a_firewall_dislikes_is_set_aside_and_everybody_else_is_asked(at_once: int, is_page: bool) -> None:
-    """Report 2: the same token works for all others, wherever in the line the bad one stands."""
+    """Report 2: the same token works for all others, wherever the bad one is in the line."""
     bad = {address(0), address(7)}
 
     async def scenario() -> None:
@@ -124,7 +124,7 @@ def test_a_body_that_a_firewall_dislikes_is_set_aside_and_everybody_else_is_aske
 
 
 def test_a_credential_without_rights_burns_nobody() -> None:
-    """Every body is refused, so it is none of them; once a person has mended it, all are asked."""
+    """Pisano refuses every body, so no body is at fault; after a person fixes the rights, all get their e-mail."""
 
     async def scenario() -> None:
         pisano = Pisano(lambda _: Forbidden("403 no rights", is_page=False))
@@ -159,7 +159,7 @@ def test_a_campaign_that_is_gone_holds_its_own_invitations_and_no_others() -> No
 
 @pytest.mark.parametrize("minutes", [10, 60])
 def test_an_outage_is_probed_with_one_customer_at_growing_intervals(minutes: int) -> None:
-    """Report 6: of all that wait only those of a few calls are left in doubt, and the others are asked afterwards."""
+    """Report 6: only the invitations of a few calls are left in doubt; the others get their e-mail afterwards."""
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
@@ -210,7 +210,7 @@ def test_many_refusals_alike_hold_the_campaign_instead_of_burning_its_invitation
 
 @pytest.mark.parametrize("priorities", [{}, {"urgent": 5}])
 def test_a_mass_survey_does_not_starve_an_urgent_one(priorities: dict[str, int]) -> None:
-    """Report 15: its first call is at the latest the second one after it came, and with a priority so are all."""
+    """Report 15: an urgent invitation gets at least every second call; with a priority it gets every call."""
 
     async def scenario() -> None:
         pisano = Pisano()

@@ -1,7 +1,7 @@
-"""send in simulated time, several workers and everything that can befall them: nobody is lost, nobody e-mailed twice.
+"""send in simulated time, with several workers and all their faults: no invitation is lost, no customer e-mailed twice.
 
-Workers freeze, die, are stopped and are cut off from their group; Kafka and Pisano are slow, refuse, or do what they
-were asked and do not say so. The stage, its worker, the ledger, the limiter and Pisano's client are the real ones.
+Workers freeze, die, stop and are cut off from their group. Kafka and Pisano are slow, refuse, or carry out a request
+but do not answer. The stage, its worker, the ledger, the limiter and Pisano's client are the real ones.
 """
 
 from collections import Counter, defaultdict
@@ -41,9 +41,9 @@ SCENARIOS = st.builds(
 @settings(max_examples=150, deadline=None)
 @given(SCENARIOS)
 def test_no_invitation_is_lost_and_nobody_e_mailed_twice_whatever_befalls_the_workers(scenario: Scenario) -> None:
-    """Once all is well again, everything ends: one outcome each, its dead letter where it is held, no limit broken.
+    """After the last fault every invitation gets one outcome, and a dead letter if it is held. No limit is broken.
 
-    Where a worker ended in an orderly way or only Kafka had trouble, nobody is left in doubt either.
+    If workers stopped cleanly or only Kafka had faults, no invitation is left in doubt either.
     """
     world = World(scenario)
     try:
@@ -55,7 +55,7 @@ def test_no_invitation_is_lost_and_nobody_e_mailed_twice_whatever_befalls_the_wo
 
 
 def check(world: World) -> None:
-    """Each invitation has one outcome, with the e-mails and the dead letter that go with it; every window holds."""
+    """Each invitation has one outcome, with the matching e-mails and dead letter; no window is broken."""
     assert world.mistakes == []
     outcomes: defaultdict[str, list[Outcome]] = defaultdict(list)
     letters: Counter[str] = Counter()
@@ -81,7 +81,7 @@ def check(world: World) -> None:
 
 
 def may_be_sent(outcome: Outcome, policy: str) -> range:
-    """How many e-mails."""
+    """How many e-mails this outcome allows."""
     most = 1_000 if policy == "resend" else 1
     return {Outcome.SENT: range(1, most + 1), Outcome.UNKNOWN: range(most + 1)}.get(outcome, range(1))
 

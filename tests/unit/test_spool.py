@@ -1,4 +1,4 @@
-"""The spool without Kafka: in order, bounded, shared by processes, and off rather than a crash."""
+"""The spool without Kafka: keeps order, has a size limit, is shared by processes, turns off instead of crashing."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def record(number: int, size: int = 1) -> OutRecord:
 
 
 class Kafka:
-    """Takes records while `error` is None, and never answers while it is not `answers`."""
+    """Takes records while `error` is None; does not answer while `answers` is false."""
 
     def __init__(self) -> None:
         self.taken: list[OutRecord] = []
@@ -72,7 +72,7 @@ async def test_what_waits_goes_to_kafka_in_its_order_as_it_was_and_pauses_grow_m
     for number in range(20):
         await waiting.add(record(number))
     assert metrics.registry.get_sample_value("connector_spooled") == 20
-    kafka.error = Fatal("no rights")  # a person's work, and it is waited for all the same
+    kafka.error = Fatal("no rights")  # a person must fix it, and the spool waits for that too
     await until(lambda: 15.0 in pauses)
     growing = [pause for pause in pauses[pauses.index(2.0) :] if pause > 1]
     assert growing[:3] == [2.0, 4.0, 8.0]
@@ -151,7 +151,7 @@ async def test_a_full_disk_refuses_and_does_not_end_the_spool(tmp_path: Path, ka
         return lambda: file._db.execute(f"PRAGMA max_page_count = {most}").fetchone()
 
     loop = asyncio.get_running_loop()
-    await loop.run_in_executor(waiting._thread, pages(1))  # SQLite then answers as on a full disk
+    await loop.run_in_executor(waiting._thread, pages(1))  # SQLite then fails as on a full disk
     with pytest.raises(Retryable, match="the disk is full"):
         await waiting.add(record(2, 100_000))
     await loop.run_in_executor(waiting._thread, pages(10_000))
@@ -175,7 +175,7 @@ async def test_what_is_too_large_for_kafka_is_refused_at_once_and_never_kept(tmp
 
 
 async def test_what_kafka_refuses_becomes_a_dead_letter_and_those_behind_go_on(tmp_path: Path, kafka: Kafka) -> None:
-    """A dead letter that is refused too stays in the file for a person."""
+    """If Kafka refuses the dead letter too, the record stays in the file for a person."""
     metrics = Metrics()
     waiting = spool(tmp_path, kafka, metrics=metrics)
     await waiting.start()

@@ -1,4 +1,4 @@
-"""Templates and conditions: one scalar, strict names, decided from left to right."""
+"""Templates and conditions: a result is one scalar, names are strict, conditions are evaluated from left to right."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from connector.templates import Condition, RenderError, Template, TemplateError,
 
 
 class Lazy(Mapping[str, Any]):
-    """A record of which only some fields are known."""
+    """A record with only some known fields."""
 
     def __init__(self, **known: Any) -> None:
         self.known = known
@@ -245,4 +245,4 @@ def test_any_text_compiles_or_is_a_template_error(source: str) -> None:
         try:
             kind(source)
         except TemplateError as error:
-            assert min(error.line, error.column) >= 1  # noqa: PT017 - most texts are an error, some are none
+            assert min(error.line, error.column) >= 1  # noqa: PT017 - most texts are an error, but some are not

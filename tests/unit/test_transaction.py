@@ -13,7 +13,7 @@ from connector.kafka.connection import transaction
 
 
 class _Failing:
-    """aiokafka's producer while Kafka goes away: the first record is under way, and the second is not taken."""
+    """aiokafka's producer while Kafka goes down: the first record is on its way, and the second is not accepted."""
 
     def __init__(self) -> None:
         self._sent = 0
@@ -30,7 +30,7 @@ class _Failing:
 
 
 async def test_an_error_that_nobody_asks_for_is_not_logged() -> None:
-    """Each would be an error with a traceback in the operator's log, some time after Kafka was away."""
+    """asyncio would log each one as an error with a traceback, some time after the outage of Kafka."""
     logged: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
     with pytest.raises(Retryable):

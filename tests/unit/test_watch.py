@@ -1,4 +1,4 @@
-"""When a consumer stands still, and when it only looks so: told from two looks at it."""
+"""Whether a consumer really stands still or only seems to, judged from two looks at it."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ OTHER = TopicPartition("in", 1)
 
 
 def a_look(*, end: int = 10, committed: int = 4, fetched: int = 4, finished: int | None = 4, **own: object) -> Look:
-    """A member that has finished what it was handed, and could be handed six records more."""
+    """A member that has finished all its records and could get six more."""
     consumption = Consumption(
         is_member=True, fetched={PLACE: fetched}, finished={} if finished is None else {PLACE: finished}
     )
@@ -62,6 +62,6 @@ def test_whoever_takes_a_step_or_has_none_to_take_is_well(before: Look, now: Loo
 
 
 def test_the_lag_counts_from_what_is_committed_while_records_are_in_flight() -> None:
-    """And from what was fetched when none is: behind a transaction's marker there is nothing left to finish."""
+    """With no record in flight, it counts from the fetched position: nothing is left after a transaction's marker."""
     assert a_look(end=10, committed=4, fetched=9, in_flight=5).lag == 6
     assert a_look(end=10, committed=9, fetched=10).lag == 0

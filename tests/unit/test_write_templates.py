@@ -1,4 +1,4 @@
-"""What a feedback rule's templates make of a webhook's body, before Salesforce hears of it."""
+"""What a feedback rule's templates make from a webhook's body, before any call to Salesforce."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from connector.stages.write import WriteBack
 
 
 class Org:
-    """Takes every write; `fields` are those of the last one."""
+    """Takes every write; `fields` are the fields of the last one."""
 
     fields: dict[str, object] | None = None
 
@@ -30,7 +30,7 @@ class Org:
 
 
 async def stored(template: str, body: dict[str, Any]) -> object:
-    """What the template gives for a body, as Salesforce is asked to store it."""
+    """The value that the template gives for a body, as the connector would write it to Salesforce."""
     rule = {"upsert": "Answer__c", "by": {"Key__c": "{{ feedback.id }}"}, "fields": {"Text__c": template}}
     org = Org()
 
@@ -75,6 +75,6 @@ async def test_a_template_finds_its_way_through_the_body(template: str, comment:
 )
 @pytest.mark.parametrize("comment", [{"text": "good"}, [{"text": "good"}], {"texts": ["good"]}])
 async def test_what_is_no_text_is_not_stored_as_one(template: str, comment: object) -> None:
-    """As {'text': 'good'}, which is Python's and of no use to anybody."""
+    """Such as {'text': 'good'}, which is Python's notation and useless in Salesforce."""
     with pytest.raises(Rejected, match=r"cannot be rendered: |gives a (mapping|list);"):
         await stored(template, {"comment": comment})

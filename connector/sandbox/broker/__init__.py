@@ -1,9 +1,9 @@
-"""A Kafka broker for the sandbox, the demo and the tests: one that is there, one in Docker, or one of our own.
+"""A Kafka broker for the sandbox, the demo and the tests: an existing one, one in Docker, or a local process.
 
     async with kafka_broker(say=print) as broker:
         print(broker.bootstrap_servers)
 
-It is always Apache Kafka, never a stand-in: those fail on transactions and on rebalances.
+It is always Apache Kafka, because stand-ins fail on transactions and on rebalances.
 """
 
 import os
@@ -23,7 +23,7 @@ Way = Literal["auto", "environment", "docker", "local"]
 _VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 
 _HELP = f"""Any one of these helps:
-  a broker that is there   set {_VARIABLE} to its host:port
+  an existing broker       set {_VARIABLE} to its host:port
   Docker                   install it from https://docs.docker.com/get-docker/ and start it
   Java 17 and Maven        apt-get install openjdk-17-jre-headless maven, or brew install openjdk maven"""
 
@@ -64,12 +64,13 @@ def _say_nothing(_: str) -> None: ...
 async def kafka_broker(
     way: Way = "auto", *, environ: Mapping[str, str] = os.environ, say: Callable[[str], None] = _say_nothing
 ) -> AsyncIterator[Broker]:
-    """A broker until the block ends; "auto" takes the first way that can be gone. `say` gets lines of progress.
+    """Provides a broker until the block ends; "auto" uses the first way that works. `say` gets lines of progress.
 
-    A broker that we started ends with this process, even with kill -9. One that the environment names is not looked at.
+    A broker that we started ends with this process, even with kill -9. A broker that the environment names is not
+    checked.
 
     Raises:
-        Fatal: no way can be gone; the message says why for each, and what would help.
+        Fatal: no way works; the message says why for each, and what would help.
     """
     reasons = []
     async with AsyncExitStack() as stack:
@@ -83,4 +84,4 @@ async def kafka_broker(
             else:
                 yield broker
                 return
-    raise Fatal("\n".join(["there is no Kafka broker to be had.", *reasons, _HELP]))
+    raise Fatal("\n".join(["no Kafka broker is available.", *reasons, _HELP]))

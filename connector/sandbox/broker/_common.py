@@ -1,4 +1,4 @@
-"""What the container and the local process have in common: the version, the settings, and how to tell that it is up."""
+"""What the container and the local process share: the version, the settings, and the check that the broker is up."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from aiokafka.errors import KafkaError
 VERSION = "4.1.0"
 IMAGE = f"apache/kafka:{VERSION}"
 
-BOOT_WITHIN = 90.0  # seconds; a boot takes 3, on a machine that does much else it has taken 30
-_LOOK = 0.1  # seconds between two looks at a booting broker
-_REQUEST_MS = 3000  # one look may take this long; then it is taken again
+BOOT_WITHIN = 90.0  # seconds; a boot takes 3, on a busy machine it has taken 30
+_LOOK = 0.1  # seconds between two checks of a booting broker
+_REQUEST_MS = 3000  # timeout of one check; then we check again
 
-# One node that is the whole cluster, for tests and the sandbox.
+# A cluster of one node, for tests and the sandbox.
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -25,24 +25,24 @@ SETTINGS = {
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    "offsets.topic.num.partitions": "4",  # the default of 50 costs a second of start-up and buys one node nothing
+    "offsets.topic.num.partitions": "4",  # the default of 50 adds a second of start-up and does not help one node
     "transaction.state.log.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",  # the default waits 3 s for a second member
     "broker.heartbeat.interval.ms": "500",
-    "broker.session.timeout.ms": "3000",  # a killed broker is let in again only after this; the default is 9 s
-    "auto.create.topics.enable": "false",  # a misspelt topic is an error, as it is where the connector is deployed
+    "broker.session.timeout.ms": "3000",  # a killed broker can rejoin only after this; the default is 9 s
+    "auto.create.topics.enable": "false",  # a misspelt topic is an error, as in production
 }
 
 
 class NotHere(Exception):
-    """A broker cannot be had in this way; the message says why and what would help."""
+    """This way cannot provide a broker; the message says why and what would help."""
 
 
 async def until_it_answers(bootstrap_servers: str, *, runs: Callable[[], bool], within: float = BOOT_WITHIN) -> None:
-    """Returns when a client is told of the broker's cluster.
+    """Returns when the broker tells a client about its cluster.
 
     Raises:
-        NotHere: `runs()` turned false, or `within` seconds passed.
+        NotHere: `runs()` returned false, or `within` seconds passed.
     """
     try:
         async with asyncio.timeout(within):

@@ -1,4 +1,4 @@
-"""A Kafka broker in a container that lives no longer than this process."""
+"""A Kafka broker in a container that ends with this process."""
 
 import asyncio
 import socket
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _PORT = 9092
 _ENGINE_WITHIN = 10  # seconds; an engine that answers does so in milliseconds
 
-# The address that clients shall use is known only when Docker has chosen the port, so it comes by standard input. That
-# input ends with whoever opened it, even by kill -9, and the container with it: it needs no helper that cleans up.
+# Docker chooses the port, so we learn the address for clients only after the container starts. We send it by standard
+# input. When this process ends, even by kill -9, the input closes and the container stops: we need no clean-up helper.
 _COMMAND = """
 exec 3<&0
 read -r KAFKA_ADVERTISED_LISTENERS && export KAFKA_ADVERTISED_LISTENERS || exit
@@ -34,7 +34,7 @@ _SETTINGS = SETTINGS | {
 
 
 class ContainerBroker:
-    """`bootstrap_servers` is host:port as seen from this process."""
+    """`bootstrap_servers` is the host:port that this process connects to."""
 
     way = "docker"
 
@@ -44,11 +44,11 @@ class ContainerBroker:
 
 @asynccontextmanager
 async def container_broker(environ: Mapping[str, str], say: Callable[[str], None]) -> AsyncIterator[ContainerBroker]:
-    """Raises NotHere: no engine answers, the image cannot be had, or the broker in it does not come up."""
+    """Raises NotHere when no engine answers, the image cannot be pulled, or the broker does not come up."""
     running = await asyncio.to_thread(_Running, environ, say)
     try:
         try:
-            # The container waits for its input to end even when Kafka in it has ended: its log goes with it.
+            # The container waits for its input to close even after Kafka in it has ended: its log would go with it.
             await until_it_answers(running.address, runs=lambda: True)
         except NotHere as error:
             log = await asyncio.to_thread(running.keep_log)
@@ -60,7 +60,7 @@ async def container_broker(environ: Mapping[str, str], say: Callable[[str], None
 
 
 class _Running:
-    """A started container and the connection that it lives by. Everything here blocks."""
+    """A started container, and the connection that keeps it alive. Everything here blocks."""
 
     def __init__(self, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._container = _container(environ, say)
@@ -82,7 +82,7 @@ class _Running:
         return Path(file.name)
 
     def remove(self) -> None:
-        with suppress(Exception):  # it removes itself when it ends, so it may be gone or going
+        with suppress(Exception):  # the container removes itself when it ends, so it may be gone already
             self._container.stop()
         self._socket.close()
         getattr(self._input, "_response", self._input).close()  # the response closes the file over the socket
@@ -98,7 +98,7 @@ def _container(environ: Mapping[str, str], say: Callable[[str], None]) -> "Docke
             engine.images.get(IMAGE)
         except ImageNotFound:
             say(f"pulling {IMAGE}")
-    testcontainers_config.ryuk_disabled = True  # its clean-up container would be one more image to pull; see _COMMAND
+    testcontainers_config.ryuk_disabled = True  # its clean-up container needs one more image; see _COMMAND
     environment = dict(environ, DOCKER_HOST=docker_host(environ))
     container = DockerContainer(IMAGE, docker_client_kw={"environment": environment}).with_command(
         ["bash", "-c", _COMMAND]
@@ -111,7 +111,7 @@ def _container(environ: Mapping[str, str], say: Callable[[str], None]) -> "Docke
 
 
 def docker_engine(environ: Mapping[str, str]) -> "docker.DockerClient":
-    """A client of an engine that answers; close it. Blocks. Raises NotHere when none answers."""
+    """A client of an engine that answers; the caller closes it. Blocks. Raises NotHere when no engine answers."""
     try:
         from docker.errors import DockerException  # noqa: PLC0415 - an optional extra
         from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
@@ -131,14 +131,14 @@ def docker_engine(environ: Mapping[str, str]) -> "docker.DockerClient":
 
 
 def docker_host(environ: Mapping[str, str]) -> str:
-    """The address of the engine that Docker's own command would speak to."""
+    """The address of the engine that the `docker` command would use."""
     from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415 - an optional extra
 
     return environ.get("DOCKER_HOST") or get_docker_host() or "unix:///var/run/docker.sock"
 
 
 def _is_there(address: str) -> bool:
-    """False where a local engine's socket refuses. docker-py would say that too, but leaves an open socket behind."""
+    """False when a local engine's socket refuses. docker-py would report that too, but leaves a socket open."""
     scheme, _, path = address.partition("://")
     if scheme != "unix":
         return True
@@ -147,6 +147,6 @@ def _is_there(address: str) -> bool:
 
 
 def _socket(attached: Any) -> socket.socket:
-    """docker-py gives the socket itself or a file over it, depending on how the engine is reached."""
+    """docker-py returns the socket itself or a file over it, depending on the connection to the engine."""
     found: socket.socket = getattr(attached, "_sock", attached)
     return found

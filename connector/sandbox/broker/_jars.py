@@ -1,4 +1,4 @@
-"""Java, and Kafka's jars from Maven in a folder of the user's cache."""
+"""Finds Java, and fetches Kafka's jars with Maven into the user's cache folder."""
 
 import asyncio
 import fcntl
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from connector.sandbox.broker._common import VERSION, NotHere
 
-_JAVA = 17  # what Kafka 4 asks for
+_JAVA = 17  # the version that Kafka 4 needs
 _JAVA_WITHIN = 20.0  # seconds to print its version
-_MAVEN_WITHIN = 300.0  # seconds; 45 MB take 5 on a good line
-_LOOK = 0.2  # seconds between two looks at a lock that another process holds
+_MAVEN_WITHIN = 300.0  # seconds; 45 MB take 5 on a good connection
+_LOOK = 0.2  # seconds between two tries of a lock that another process holds
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -32,10 +32,10 @@ _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencie
 
 
 async def java_and_jars(environ: Mapping[str, str], say: Callable[[str], None]) -> tuple[Path, Path]:
-    """The Java to run and the folder of jars to run it with. Fetches the jars once.
+    """The Java to run, and the folder of Kafka's jars. Fetches the jars once.
 
     Raises:
-        NotHere: no Java of that age, or jars that are not there and that Maven is not there to fetch or failed to.
+        NotHere: Java 17 or later is missing; or the jars are missing, and Maven is missing or failed to fetch them.
     """
     java = await _java(environ)
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "salesforce-pisano-connector"
@@ -72,11 +72,11 @@ async def _fetch(jars: Path, environ: Mapping[str, str], say: Callable[[str], No
         pom.write_text(_POM)  # noqa: ASYNC240 - a small file
         options = (f"-DoutputDirectory={target}", "-DincludeScope=runtime")
         await _output((maven, "-q", "-B", "-f", str(pom), _COPY, *options), environ, _MAVEN_WITHIN)
-        target.rename(jars)  # noqa: ASYNC240 - at once, and whole or not at all
+        target.rename(jars)  # noqa: ASYNC240 - quick, and all or nothing
 
 
 async def _output(command: tuple[str, ...], environ: Mapping[str, str], within: float) -> str:
-    """Standard output and error of a command that ended well. Raises NotHere for one that did not, or not in time."""
+    """Standard output and error of a command. Raises NotHere when the command failed or did not end in time."""
     process = await asyncio.create_subprocess_exec(
         *command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -97,7 +97,7 @@ async def _output(command: tuple[str, ...], environ: Mapping[str, str], within: 
 
 @asynccontextmanager
 async def _alone(lock: Path) -> AsyncIterator[None]:
-    """Keeps other processes out: Maven's own store is not made for two at once."""
+    """Keeps other processes out: Maven's own store does not support two processes at once."""
     with lock.open("w") as file:
         while True:
             try:

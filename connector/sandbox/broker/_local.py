@@ -1,4 +1,4 @@
-"""A Kafka broker as a child process that does not outlive this one."""
+"""A Kafka broker as a child process that ends with this process."""
 
 import asyncio
 import base64
@@ -19,14 +19,14 @@ from connector.sandbox.broker._common import SETTINGS, VERSION, NotHere, until_i
 from connector.sandbox.broker._jars import java_and_jars
 
 _JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # 300 MB and up in 3 s; it never runs for long
-_STOP_WITHIN = 20.0  # seconds for an orderly end; it takes 1 to 3
-_LOOK = 0.05  # seconds between two looks at an ending process
-# Below the ports that systems give to outgoing connections: a client that reconnects to a broker that is down could
-# otherwise be given the broker's own port.
+_STOP_WITHIN = 20.0  # seconds for a clean stop; it takes 1 to 3
+_LOOK = 0.05  # seconds between two checks of an ending process
+# Below the ports that systems give to outgoing connections. Otherwise a client that reconnects while the broker is down
+# could get the broker's own port.
 _PORTS = range(20000, 32768)
-_PORT_TRIES = 3  # another process may take a port between our look and Kafka's
+_PORT_TRIES = 3  # another process may take a port between our check and Kafka's start
 
-# Linux kills the process that this becomes when the thread that started it ends, for whatever reason.
+# This script turns into the broker's process. Linux kills it when the thread that started it ends, for any reason.
 _DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -47,10 +47,10 @@ rootLogger.appenderRef.out.ref=OUT
 
 
 class LocalBroker:
-    """Kafka, one node, from the folder that holds its data and its log.
+    """One Kafka node. `folder` holds its data and its log.
 
-    It can be stopped and started again with its data and its address, from any event loop. Start it in a thread that
-    outlives it: it is killed when that thread ends.
+    It can be stopped and started again with the same data and address, from any event loop. Start it in a thread that
+    outlives it: Linux kills it when that thread ends.
     """
 
     way = "local"
@@ -65,13 +65,13 @@ class LocalBroker:
 
     @property
     def pid(self) -> int:
-        """The process to freeze or kill. Raises RuntimeError when it does not run."""
+        """The broker's process id, to freeze or kill it. Raises RuntimeError when the broker does not run."""
         if self._process is None:
             raise RuntimeError("the broker does not run")
         return self._process.pid
 
     async def boot(self) -> None:
-        """Makes an empty broker and starts it. Raises NotHere, with the log's path, when it does not come up."""
+        """Creates an empty broker and starts it. Raises NotHere, with the log's path, when it does not come up."""
         self._log4j.write_text(_LOG4J)
         for tries_left in reversed(range(_PORT_TRIES)):
             self._configure()
@@ -84,7 +84,7 @@ class LocalBroker:
                     raise
 
     async def start(self) -> None:
-        """Raises NotHere, with the log's path, when it does not come up."""
+        """Starts the broker. Raises NotHere, with the log's path, when it does not come up."""
         process = self._process = self._run("kafka.Kafka", str(self._properties))
         try:
             await until_it_answers(self.bootstrap_servers, runs=lambda: process.poll() is None)
@@ -95,7 +95,7 @@ class LocalBroker:
             raise
 
     async def stop(self) -> None:
-        """An orderly end; whatever was written stays."""
+        """Stops the broker cleanly; all written data stays."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ class LocalBroker:
         await self.start()
 
     def kill(self) -> None:
-        """As by kill -9. `start` brings it back with what had reached its files."""
+        """Kills the broker as kill -9 does. `start` brings it back with the data that had reached its files."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -151,13 +151,13 @@ class LocalBroker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
-                start_new_session=True,  # Ctrl-C is for us; the broker goes last
+                start_new_session=True,  # Ctrl-C must reach only us; the broker stops last
             )
 
 
 @asynccontextmanager
 async def local_broker(environ: Mapping[str, str], say: Callable[[str], None]) -> AsyncIterator[LocalBroker]:
-    """Raises NotHere: no Java 17, no Maven to fetch Kafka with, or a boot that failed; then its log stays."""
+    """Raises NotHere without Java 17, without Maven to fetch Kafka, or when the boot failed; then the log stays."""
     java, jars = await java_and_jars(environ, say)
     folder = Path(tempfile.mkdtemp(prefix="connector-kafka-"))
     broker = LocalBroker(java, jars, folder)
@@ -179,7 +179,7 @@ async def local_broker(environ: Mapping[str, str], say: Callable[[str], None]) -
 
 async def _ended(process: subprocess.Popen[bytes], within: float) -> None:
     async with asyncio.timeout(within):
-        while process.poll() is None:  # noqa: ASYNC110 - unlike asyncio's own, this process belongs to no loop
+        while process.poll() is None:  # noqa: ASYNC110 - unlike asyncio's processes, this one belongs to no loop
             await asyncio.sleep(_LOOK)
 
 

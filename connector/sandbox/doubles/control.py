@@ -1,8 +1,8 @@
 """The control API of a double: its Python interface as JSON under `/_control/`, for the sandbox and tests elsewhere.
 
-POST /_control/ACTION takes the arguments of the function of that name as an object, GET /_control/MEMORY takes them in
-the query, and both answer what it returns. A model among the arguments is spread: its fields stand beside the others.
-GET /_control/ lists all of them. What is wrong with a call is a 4xx that says so in plain text.
+POST /_control/ACTION calls the function of that name with a JSON object of arguments. GET /_control/MEMORY takes the
+arguments from the query. Both answer what the function returns. If an argument is a model, its fields stand beside the
+other arguments. GET /_control/ lists all functions. A wrong call gets a 4xx that says in plain text what is wrong.
 """
 
 import inspect
@@ -19,9 +19,9 @@ Functions = Mapping[str, Callable[..., Any]]
 
 
 def add_to(app: web.Application, about: str, actions: Functions, memories: Functions) -> None:
-    """Serves the functions, which say by annotations what they take and raise ValueError for what they refuse.
+    """Serves the functions. Their annotations say what they take; they raise ValueError for what they refuse.
 
-    `about` stands before the list; `$URL` in it is where the control API is.
+    `about` is the text before the list; `$URL` in it becomes the address of the control API.
     """
 
     async def index(request: web.Request) -> web.Response:
@@ -77,7 +77,7 @@ async def _arguments(request: web.Request) -> dict[str, Any]:
 async def _answer(request: web.Request, known: Functions, arguments: dict[str, Any]) -> web.Response:
     name = request.match_info["name"]
     if name not in known:
-        raise web.HTTPNotFound(text=f"there is no {request.method} {PREFIX}{name}; GET {PREFIX} lists what there is\n")
+        raise web.HTTPNotFound(text=f"there is no {request.method} {PREFIX}{name}; GET {PREFIX} lists all functions\n")
     try:
         result = _call(known[name], arguments)
         if inspect.isawaitable(result):
@@ -99,7 +99,7 @@ def _call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 
 
 def _explained(error: ValidationError) -> str:
-    """Each mistake with the argument that it is about, and without what was given: it may be long."""
+    """Each mistake with the name of its argument, but without the given value, which may be long."""
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
 
 

@@ -1,4 +1,4 @@
-"""Our stand-in for Pisano: the real protocol on a real port, strict, and with a perfect memory."""
+"""Our double of Pisano: it speaks the real protocol on a real port, checks strictly and remembers everything."""
 
 from connector.sandbox.doubles.pisano.double import PisanoDouble
 from connector.sandbox.doubles.pisano.model import (

@@ -28,7 +28,7 @@ class _Refused(Exception):
 
 
 class _Gone(Exception):
-    """The connection was dropped: nobody gets an answer."""
+    """The double dropped the connection, so the client gets no answer."""
 
 
 class Api:
@@ -38,13 +38,13 @@ class Api:
     def add_to(self, app: web.Application) -> None:
         app.middlewares.append(self._meet)
         app.router.add_post("/v1/authorized_apps/token", self._token, name="token")
-        for slash in ("", "/"):  # the sources disagree about it (pisano §3)
+        for slash in ("", "/"):  # the sources disagree about the slash (pisano §3)
             app.router.add_post(f"/v1/email_campaigns/{{campaign}}/email_sharings{slash}", self._email_sharings)
         app.router.add_get("/external/v1/flows/{flow}", self._flow)
 
     @web.middleware
     async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Count the call, hold it to the limits, and let a fault happen to it, before or after it is carried out."""
+        """Count the call, apply the limits, and apply a fault before or after the call is carried out."""
         if request.path.startswith(control.PREFIX):
             return await handler(request)
         state = self._state
@@ -58,7 +58,7 @@ class Api:
             else:
                 response = await self._carry_out(request, handler)
         except _Gone:
-            return web.Response()  # aiohttp wants one, and has no connection to write it to
+            return web.Response()  # aiohttp wants a response, but has no connection to write it to
         call.status = response.status
         return response
 
@@ -80,7 +80,7 @@ class Api:
         return response
 
     async def _suffer(self, request: web.Request, fault: Fault) -> web.Response | None:
-        """What the fault answers; None if the call goes on after the delay."""
+        """The fault's response; None if the call goes on after the delay."""
         await self._state.sleep(fault.delay)
         if fault.kind == "hang":
             await self._state.stopping.wait()
@@ -156,7 +156,7 @@ class Api:
         return _answer(200, {"id": name, "questions": questions})
 
     def _authenticate(self, request: web.Request) -> None:
-        """Both schemes, as Rails reads them: an unquoted token ends at the first , ; or TAB (pisano §2.2)."""
+        """Accepts both schemes as Rails reads them: an unquoted token ends at the first , ; or TAB (pisano §2.2)."""
         given = re.fullmatch(
             r'(?:Bearer|Token)\s+(?:token\s*=\s*)?(?:"([^"]*)"|([^,;\t"]*).*)', request.headers.get("Authorization", "")
         )

@@ -13,7 +13,7 @@ _FORMATS = {"date": "%Y-%m-%d", "datetime": "%Y-%m-%d %H:%M:%S"}
 
 
 def problems(body: Any, flow: Flow, max_emails: int) -> list[str]:
-    """Everything that is wrong; empty when Pisano would take the call."""
+    """Everything that is wrong; empty when Pisano would accept the call."""
     if not isinstance(body, dict):
         return ["the body is not an object"]
     found = [f"{key} is not a parameter" for key in body.keys() - {"emails", *_MAPS}]
@@ -23,7 +23,7 @@ def problems(body: Any, flow: Flow, max_emails: int) -> list[str]:
     if len(emails) > max_emails:
         found.append(f"more than {max_emails} emails")
     if len({email.lower() for email in emails}) != len(emails):
-        found.append("an address stands twice")
+        found.append("an address is there twice")
     found += [f"{email} is not a valid address" for email in emails if not _is_address(email)]
     for name in _MAPS:
         found += _map_problems(name, body.get(name, {email: {} for email in emails}), emails)
@@ -52,9 +52,9 @@ def _answer_problems(by_address: Mapping[str, Mapping[str, Any]], flow: Flow) ->
     for address, answers in by_address.items():
         for key, value in answers.items():
             if key not in questions:
-                found.append(f"{key} of {address} is no question of the flow")
+                found.append(f"{key} of {address} is not a question of the flow")
             elif not _fits(value, questions[key]):
-                found.append(f"{key} of {address} is no {questions[key].type}")
+                found.append(f"{key} of {address} is not of type {questions[key].type}")
     return found
 
 
@@ -67,7 +67,7 @@ def _fits(value: Any, question: Question) -> bool:
         return False
     if question.type in _FORMATS:
         try:
-            datetime.strptime(value, _FORMATS[question.type])  # noqa: DTZ007 - only its form is checked
+            datetime.strptime(value, _FORMATS[question.type])  # noqa: DTZ007 - we check only the format
         except ValueError:
             return False
     return not question.options or value in question.options

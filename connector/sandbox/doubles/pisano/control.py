@@ -6,7 +6,7 @@ from connector.sandbox.doubles import control
 from connector.sandbox.doubles.pisano.model import Campaign, Count, Customer, Flow, Question, Wait, Webhook
 from connector.sandbox.doubles.pisano.state import State
 
-_ABOUT = """Pisano's double. For example, a customer will answer in two seconds; and whom did Pisano e-mail?
+_ABOUT = """Pisano's double. For example, let a customer answer after two seconds, and list the e-mails:
 curl $URL/set_customer -d '{"address": "ada@example.com", "answers": {"nps_score": 9}, "after": 2}'
 curl $URL/emails?address=ada@example.com
 curl $URL/second_emails"""
@@ -14,7 +14,7 @@ curl $URL/second_emails"""
 
 def add_to(app: web.Application, state: State) -> None:
     def add_campaign(campaign: str, questions: list[Question | str]) -> None:
-        """A campaign that works, with a flow of the same id; a plain key is a question of type string."""
+        """Add a working campaign, with a flow of the same id. A plain key is a question of type string."""
         state.add_campaign(campaign, questions)
 
     def set_campaign(name: str, campaign: Campaign) -> None:
@@ -24,17 +24,17 @@ def add_to(app: web.Application, state: State) -> None:
         state.flows[name] = flow
 
     def set_customer(address: str, customer: Customer) -> None:
-        """What somebody answers to every e-mail, and when: `after` so many seconds."""
+        """Set what a customer answers to every e-mail, `after` this many seconds."""
         state.customers[address.lower()] = customer
 
     def set_webhook(webhook: Webhook) -> None:
-        """Where answers go, and how they look."""
+        """Set where Pisano posts answers, and their template."""
         state.webhook = webhook
 
     def send_webhook(body: str, times: Count = 1, after: Wait = 0.0) -> None:
-        """This very body, JSON or not, where answers go."""
+        """Post exactly this body, JSON or not, to the webhook's address."""
         if state.webhook is None:
-            raise ValueError("there is no webhook yet: set_webhook")
+            raise ValueError("there is no webhook yet: call set_webhook first")
         state.webhooks.send(state.webhook, body, times=times, after=after)
 
     actions = [add_campaign, set_campaign, set_flow, set_customer, set_webhook, send_webhook]

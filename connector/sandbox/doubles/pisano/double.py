@@ -1,4 +1,4 @@
-"""The double itself: an account's state behind its server."""
+"""The double itself: a server and the state of one account."""
 
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,12 +11,12 @@ from connector.sandbox.doubles.pisano.state import State
 
 
 class PisanoDouble(State):
-    """One Pisano account on a port: `async with PisanoDouble() as pisano`. Entered again, it has the same port.
+    """One Pisano account on a port: `async with PisanoDouble() as pisano`. Entered again, it keeps its port.
 
-    All calls to it spend one budget, whatever their credential: right whether Pisano counts by token or by address.
-    Set it up through `add_campaign`, `flows`, `campaigns`, `customers` (by address in lower case), `webhook`,
-    `configure` and `fail`. Ask it through `calls`, `emails()`, `deliveries`, `violations()` and `second_emails()`.
-    `/_control/` offers the same as JSON, uncounted. `account` are the settings of `State`.
+    All calls count against one limit, whatever their credential, because Pisano may count by token or by address.
+    Set it up with `add_campaign`, `flows`, `campaigns`, `customers` (by address in lower case), `webhook`,
+    `configure` and `fail`. Query it with `calls`, `emails()`, `deliveries`, `violations()` and `second_emails()`.
+    `/_control/` offers the same as JSON and does not count as calls. `account` holds the settings of `State`.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, **account: Any) -> None:
@@ -32,7 +32,7 @@ class PisanoDouble(State):
         control.add_to(app, self)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.webhooks)  # left last: calls that end make webhooks
+            await stack.enter_async_context(self.webhooks)  # closed last: calls that are ending still make webhooks
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, self._host, self._port).start()

@@ -1,6 +1,6 @@
-"""What is set up in the double, and what it remembers. Times are in seconds, by the double's clock.
+"""The double's settings and its memory. Times are in seconds, by the double's clock.
 
-The control API speaks these very models as JSON.
+The control API uses the same models as JSON.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from connector.sandbox.doubles.pisano import templates
 
-# As an administrator would type it: the keys of pisano §4, and free text URL-encoded because Pisano's Liquid cannot
-# write JSON strings.
+# An administrator would write this template: the keys of pisano §4. Free text is URL-encoded because Pisano's Liquid
+# cannot write JSON strings.
 TEMPLATE = """{
   "firstName": "{{ customer.first_name }}",
   "lastName": "{{ customer.last_name }}",
@@ -45,7 +45,7 @@ class Flow(Model):
 
 
 class Campaign(Model):
-    """`provider`: it has one to send e-mails with. `channel_active`: its delivery channel is on (pisano §3)."""
+    """`provider`: the campaign has an e-mail provider. `channel_active`: its delivery channel is on (pisano §3)."""
 
     flow: str
     provider: bool = True
@@ -53,9 +53,9 @@ class Campaign(Model):
 
 
 class Customer(Model):
-    """Answers every e-mail `after` so many seconds; each answer's webhook is sent `times` times.
+    """Answers every e-mail `after` this many seconds; Pisano sends each answer's webhook `times` times.
 
-    Give different customers different `after`, and their webhooks come out of order. `body` replaces the template.
+    If customers have different `after`, their webhooks come out of order. `body` replaces the template.
     """
 
     answers: dict[str, str | int | float | bool] = {}
@@ -65,7 +65,7 @@ class Customer(Model):
 
 
 class Webhook(Model):
-    """Where answers go. Re-sent after `pace * (15 + n**4)` seconds, n = 0, 1, … (pisano §4, a planning bound)."""
+    """Where answers go. Pisano re-sends after `pace * (15 + n**4)` s, n = 0, 1, … (pisano §4, a planning bound)."""
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     headers: Headers = {}
@@ -77,9 +77,10 @@ class Webhook(Model):
 
 
 class Fault(Model):
-    """What the next `times` calls meet. `sent`: it happens after the call was carried out, e-mails and all.
+    """What happens to the next `times` calls. `sent`: it happens after the call was carried out and its e-mails sent.
 
-    `delay` seconds first; then the connection drops, or nothing ever comes, or `status` is answered; or only the delay.
+    First the double waits `delay` seconds. Then it drops the connection ("drop"), never answers ("hang"), or answers
+    `status`. With none of these, the call is only delayed.
     """
 
     times: Count = 1
@@ -93,25 +94,25 @@ class Fault(Model):
 
 
 class Settings(Model):
-    """What nobody outside knows about Pisano, so that a test can try it either way."""
+    """Behaviour of Pisano that is not documented, so that a test can try each variant."""
 
     success_status: Annotated[int, Field(ge=200, le=299)] = 201
     success_body: Any = {"message": "accepted"}
     names_culprit: bool = False  # whether a 422 says which address or key is at fault
     max_emails: Count = 1000
-    retry_after: bool = False  # whether a 429 says when (pisano §6: off by default)
-    suppressed: frozenset[str] = frozenset()  # addresses that contact policy or unsubscription keeps without e-mail
+    retry_after: bool = False  # whether a 429 says when to retry (pisano §6: off by default)
+    suppressed: frozenset[str] = frozenset()  # addresses that get no e-mail: contact policy or unsubscribed
     token_lifetime: Annotated[float, Field(gt=0)] = 3600.0
     id_key: str = "client_id"
     secret_key: str = "client_secret"  # noqa: S105 - the name of a JSON key
     token_key: Literal["token", "access_token", "data.token"] = "token"  # noqa: S105 - the name of a JSON key
     expiry_key: Literal["expires_in", "expires_at", "expire_at", "expired_at"] | None = "expires_in"
-    expiry_epoch: bool = False  # a moment of expiry is in seconds since the epoch instead of ISO 8601
-    invitation_key: str | None = None  # the built_in_response that names an invitation; None: all of them together do
+    expiry_epoch: bool = False  # an expiry time is in seconds since the epoch, not ISO 8601
+    invitation_key: str | None = None  # the built_in_response that identifies an invitation; None: all together
 
 
 class Call(BaseModel):
-    """One request. `exceeded` names each window that it broke; `status` is None where no answer went out."""
+    """One request. `exceeded` names each window that it broke; `status` is None when the double sent no answer."""
 
     at: float
     method: str
@@ -132,9 +133,9 @@ class Email(Model):
 
 
 class Delivery(Model):
-    """One try to deliver a webhook; `attempt` from 1, or 0 where its template failed.
+    """One try to deliver a webhook; `attempt` counts from 1, or is 0 when the template failed.
 
-    `status` is None and `error` set where no answer came.
+    When no answer came, `status` is None and `error` is set.
     """
 
     at: float

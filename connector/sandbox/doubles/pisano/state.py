@@ -1,4 +1,4 @@
-"""What the double holds: an account's campaigns and customers, its settings, and its memory."""
+"""The double's state: an account's campaigns and customers, its settings, and its memory."""
 
 import asyncio
 import secrets
@@ -28,7 +28,7 @@ DOCUMENTED_LIMITS = ((20, 5.0), (40, 25.0), (80, 125.0), (160, 625.0))  # pisano
 
 
 class State:
-    """One Pisano account: what its server answers from, and what `PisanoDouble` offers to tests."""
+    """One Pisano account: the data behind its server, and the methods that `PisanoDouble` offers to tests."""
 
     def __init__(
         self,
@@ -61,12 +61,12 @@ class State:
         self._emails: list[Email] = []
 
     def add_campaign(self, campaign: str, questions: Iterable[str | Question]) -> None:
-        """A campaign that works, with a flow of the same id; a plain key is a question of type string."""
+        """Add a working campaign, with a flow of the same id. A plain key is a question of type string."""
         self.flows[campaign] = Flow(questions=tuple(Question(key=q) if isinstance(q, str) else q for q in questions))
         self.campaigns[campaign] = Campaign(flow=campaign)
 
     def configure(self, **changes: object) -> None:
-        """Change single settings, as `configure(retry_after=True)`."""
+        """Change single settings, such as `configure(retry_after=True)`."""
         self.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
 
     def advance(self, seconds: float) -> None:
@@ -76,7 +76,7 @@ class State:
         self._ahead += seconds
 
     def revoke_tokens(self) -> None:
-        """No token that was given so far is good any more, but for the static one."""
+        """Make all tokens given so far invalid, except the static one."""
         self.tokens.clear()
 
     def fail(self, fault: Fault) -> None:
@@ -84,7 +84,7 @@ class State:
         self.faults.append(fault)
 
     def take_fault(self, call: str) -> Fault | None:
-        """The first fault that waits for this kind of call, used up by one."""
+        """The first fault that waits for this kind of call. Its `times` goes down by one."""
         for index, fault in enumerate(self.faults):
             if fault.calls in {None, call}:
                 left = [fault.model_copy(update={"times": fault.times - 1})] if fault.times > 1 else []
@@ -93,7 +93,7 @@ class State:
         return None
 
     def email(self, email: Email) -> None:
-        """E-mail a customer, who may answer."""
+        """Send an e-mail to a customer, who may answer."""
         self._emails.append(email)
         customer = self.customers.get(email.address.lower())
         if customer is not None:
@@ -104,9 +104,9 @@ class State:
         return [email for email in self._emails if address is None or email.address.lower() == address.lower()]
 
     def second_emails(self) -> list[Email]:
-        """E-mails that a customer got although one for the same invitation was sent before: there should be none.
+        """Every further e-mail for an invitation that already had one. There should be none.
 
-        An invitation is known by campaign, address and built-in responses, or by one of these (`invitation_key`).
+        Campaign, address and built-in responses identify an invitation; `invitation_key` picks one of the responses.
         """
         by_invitation: dict[tuple[str, str, bytes], list[Email]] = defaultdict(list)
         key = self.settings.invitation_key
@@ -123,11 +123,11 @@ class State:
         return self.webhooks.deliveries
 
     def violations(self) -> list[Call]:
-        """The calls that broke a limit, in a fixed or a sliding window."""
+        """The calls that broke a limit, in a fixed or sliding window."""
         return [call for call in self.calls if call.exceeded]
 
     async def reset(self) -> None:
-        """Forget all that happened and all that is still to happen; what was set up stays."""
+        """Forget all past calls and e-mails and all pending webhooks and faults; the set-up stays."""
         await self.webhooks.cancel()
         self.calls.clear()
         self._emails.clear()

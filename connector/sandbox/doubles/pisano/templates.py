@@ -1,4 +1,4 @@
-"""Liquid, as Pisano's administrators write it: lenient and without escaping, as Ruby's (pisano §4)."""
+"""Liquid as Pisano's administrators write it: lenient and without escaping, like Ruby's Liquid (pisano §4)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from liquid.exceptions import LiquidError
 
 
 class _Liquid(Environment):
-    """Bounded, so that no template runs for ever."""
+    """Has limits, so that no template runs for ever."""
 
     loop_iteration_limit = 10_000
     output_stream_limit = 1_000_000  # bytes
@@ -18,10 +18,10 @@ _LIQUID = _Liquid()
 
 
 def check(template: str) -> str:
-    """The template, if it is one.
+    """Returns the template.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a Liquid template.
     """
     try:
         _LIQUID.from_string(template)
@@ -42,5 +42,5 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
 
 
 def _short(error: LiquidError) -> str:
-    """Without the drawing of where it is."""
+    """The message without the lines that draw the position."""
     return str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""A customer answers, and Pisano tells: the webhook rendered from its template and sent until someone takes it."""
+"""Customers' answers: Pisano renders the webhook from its template and sends it until the receiver accepts it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +11,7 @@ from connector.sandbox.doubles.pisano.model import Customer, Delivery, Email, We
 
 
 def _variables(email: Email, answers: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template may name: `customer`, and each answer and built-in response under its question key."""
+    """The variables of a template: `customer`, and each answer and built-in response under its question key."""
     first, _, last = str(email.custom_attributes.get("name", "")).partition(" ")
     customer = {**email.custom_attributes, "email": email.address, "first_name": first, "last_name": last}
     return {**email.built_in_responses, **answers, "customer": customer}
@@ -36,14 +36,14 @@ class Webhooks:
         await self._http.close()
 
     def answer(self, webhook: Webhook | None, email: Email, customer: Customer) -> None:
-        """Send what this customer answers to this e-mail, when it is time."""
+        """Send this customer's answer to this e-mail when it is due."""
         if webhook is None:
             return
         try:
             body = customer.body
             if body is None:
                 body = templates.render(webhook.template, _variables(email, customer.answers))
-        except ValueError as error:  # nobody who sends an e-mail hears of it
+        except ValueError as error:  # the sender of the e-mail does not learn of it
             self.deliveries.append(
                 Delivery(at=self._clock(), address=email.address, body="", attempt=0, error=str(error))
             )
@@ -53,13 +53,13 @@ class Webhooks:
     def send(
         self, webhook: Webhook, body: str, *, address: str | None = None, after: float = 0.0, times: int = 1
     ) -> None:
-        """Send this body, valid or not, so many times, one after the other."""
+        """Send this body, valid or not, `times` times, one after the other."""
         task = asyncio.create_task(self._send(webhook, body, address, after, times))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def settled(self) -> None:
-        """Return when every webhook is delivered or given up."""
+        """Returns when every webhook is delivered or given up."""
         while self._tasks:
             await asyncio.gather(*self._tasks)
 

@@ -1,11 +1,11 @@
-"""The stacked limits, counted both ways that a server may count them (pisano §6)."""
+"""The stacked limits, counted in both ways that a server may use (pisano §6)."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
 
 class Windows:
-    """Counts every call over each window twice: fixed, aligned to the epoch, and sliding, half open.
+    """Counts every call in each window twice: fixed (aligned to the epoch) and sliding (half open).
 
     Refused calls count too (pisano §6 and §10). A window is (calls, seconds).
     """
@@ -16,7 +16,7 @@ class Windows:
         self._times: list[float] = []
 
     def count(self, now: float) -> tuple[str, ...]:
-        """Count a call that arrives now; name each window that it breaks, like `20/5s sliding`. Seconds."""
+        """Count a call that arrives now, in seconds; name each window that it breaks, like `20/5s sliding`."""
         # A fixed window reaches back no further than a sliding one of the same length.
         del self._times[: bisect_right(self._times, now - self._longest)]
         self._times.append(now)
@@ -30,7 +30,7 @@ class Windows:
         return tuple(broken)
 
     def retry_after(self, exceeded: str, now: float) -> int:
-        """Whole seconds to the end of that window, were it fixed: what Rack::Attack says, too soon or not."""
+        """Whole seconds to the end of that window if it is fixed. Rack::Attack says this even when it is too soon."""
         seconds = float(exceeded.partition("/")[2].partition("s")[0])
         return int(seconds - now % seconds) + 1
 

@@ -1,4 +1,4 @@
-"""Our stand-in for Salesforce: the real protocols on real ports, strict, and with a perfect memory."""
+"""Our double of Salesforce: it speaks the real protocols on real ports, checks strictly and remembers everything."""
 
 from connector.sandbox.doubles.salesforce.double import SalesforceDouble
 from connector.sandbox.doubles.salesforce.model import Call, Channel, Fault, Settings, Stream, Token, Write

@@ -1,4 +1,4 @@
-"""Change events as bytes: Avro schemas made from the objects, payloads, and the bitmaps of what changed."""
+"""Change events as bytes: Avro schemas made from the objects, payloads, and the bitmaps of changed fields."""
 
 import base64
 import difflib
@@ -34,7 +34,7 @@ def event_name(entity: str) -> str:
 
 @dataclass(frozen=True)
 class EventSchema:
-    """One version of an entity's event schema. Positions in its bitmaps are positions of its top-level fields."""
+    """One version of an entity's event schema. A position in its bitmaps is the position of a top-level field."""
 
     entity: SObject
 
@@ -44,7 +44,7 @@ class EventSchema:
 
     @cached_property
     def schema_id(self) -> str:
-        """22 characters, and others as soon as an administrator changes the object (salesforce §A2)."""
+        """22 characters. The id changes when an administrator changes the object (salesforce §A2)."""
         return base64.urlsafe_b64encode(hashlib.md5(self.json.encode()).digest()).rstrip(b"=").decode()  # noqa: S324
 
     @cached_property
@@ -53,12 +53,12 @@ class EventSchema:
 
     def encode(self, header: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bytes:
         out = io.BytesIO()
-        record = values if header is None else {**values, "ChangeEventHeader": header}  # what is not there is null
+        record = values if header is None else {**values, "ChangeEventHeader": header}  # missing values are null
         fastavro.schemaless_writer(out, self._parsed, record)
         return out.getvalue()
 
     def values(self, record: Mapping[str, Any], only: Collection[str] | None = None) -> dict[str, Any]:
-        """Avro values of all REST fields, or of `only` these; a compound holds the parts that are meant."""
+        """Avro values of all REST fields, or only of those in `only`; a compound then holds only those parts."""
         values = {}
         for field in self.entity.streamed:
             if field.parts and (field.kind != "switchable" or record.get("LastName") is not None):
@@ -88,7 +88,7 @@ class EventSchema:
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int | None]]:
-        """Where REST's fields stand: the position, and that inside of the compound; position 0 is the header."""
+        """The position of each REST field, and its index inside a compound; position 0 is the header."""
         places: dict[str, tuple[int, int | None]] = {}
         for position, field in enumerate(self.entity.streamed, start=1):
             places[field.name] = position, None

@@ -18,12 +18,12 @@ _TROUBLE = ("fail", "lock", "revoke_tokens", "hang_streams", "break_streams", "l
 
 def add_to(app: web.Application, state: State) -> None:
     def transaction(changes: list[Step], *, origin: str = "", user: str | None = None) -> list[str]:
-        """Several changes at once, each {operation, entity, record_id, fields}; returns the records' ids."""
+        """Make several changes at once, each {operation, entity, record_id, fields}; returns the records' ids."""
         with state.transaction(origin=origin, user=user) as together:
             return [_carry_out(together, change) for change in changes]
 
     def credentials() -> dict[str, str]:
-        """What a client logs in with, by either flow."""
+        """The credentials that a client logs in with, for both flows."""
         names = ("login_url", "pubsub_endpoint", "org_id", "client_id", "client_secret", "username", "jwt_private_key")
         return {name: getattr(state, name) for name in names}
 

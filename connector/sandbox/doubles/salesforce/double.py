@@ -1,4 +1,4 @@
-"""The double itself: an org's state behind its two servers, and the streams that are open."""
+"""The double itself: two servers, the state of one org, and the open streams."""
 
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,12 +14,11 @@ from connector.sandbox.doubles.salesforce.subscription import RefusedError
 class SalesforceDouble(State):
     """One org on two ports: `async with SalesforceDouble() as sf`. Everything it holds is made up.
 
-    `login_url` (also the instance) and `pubsub_endpoint` (plain text) are known once it is entered. Left and entered
-    again it comes back on the same ports, as after an outage. `clock`, in seconds since the epoch, decides about
-    tokens, retention and all time stamps, and `sleep` makes calls late; keepalives and idle streams are in real
-    seconds, so that a test makes them short. Users change records by `create`, `update`, `delete`, `undelete` and
-    `publish`, several at once in one `transaction`. `/_control/` offers the same as JSON. `org` are the settings of
-    `State`.
+    `login_url` (also the instance) and `pubsub_endpoint` (plain text) are set on entry. Left and entered again, it
+    comes back on the same ports, as after an outage. `clock`, in seconds since the epoch, sets the time of tokens,
+    retention and all time stamps, and `sleep` makes calls late. Keepalives and idle streams use real seconds, so a test
+    sets them short. Users change records with `create`, `update`, `delete`, `undelete` and `publish`; `transaction`
+    groups several changes. `/_control/` offers the same as JSON. `org` holds the settings of `State`.
     """
 
     def __init__(
@@ -54,26 +53,26 @@ class SalesforceDouble(State):
 
     @property
     def jwt_private_key(self) -> str:
-        """PEM of a key made for this double; empty where it was given a public key."""
+        """PEM of a key made for this double; empty when it was given a public key."""
         return self._oauth.private_key
 
     def configure(self, **changes: object) -> None:
-        """Change single settings, as `configure(batch=1)`. Open streams keep to them at once."""
+        """Change single settings, such as `configure(batch=1)`. Open streams follow them at once."""
         super().configure(**changes)
         for subscription in self._pubsub.open(None):
             subscription.wake.set()
 
     def hang_streams(self, topic: str | None = None) -> None:
-        """The open streams, or those of a topic, say nothing more: no event, no keepalive, no error."""
+        """Make all open streams, or those of a topic, silent: no event, no keepalive, no error."""
         for subscription in self._pubsub.open(topic):
             subscription.break_after(0, None)
 
     def break_streams(self, status: GrpcStatus = "UNAVAILABLE", error_code: str = "", topic: str | None = None) -> None:
-        """The open streams end with this gRPC status, and this `error-code` without its prefix."""
+        """End the open streams with this gRPC status, and this `error-code` without its prefix."""
         for subscription in self._pubsub.open(topic):
             subscription.break_after(0, RefusedError(status, error_code, "a fault that was asked for"))
 
     def lose_positions(self) -> None:
-        """The org moves: streams break, and no replay id that was given out is known any more (salesforce §A4)."""
+        """The org moves: streams break, and all replay ids given out so far become unknown (salesforce §A4)."""
         self.break_streams("INVALID_ARGUMENT", "subscription.fetch.replayid.corrupted")
         self.log.reset()

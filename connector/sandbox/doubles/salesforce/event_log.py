@@ -1,4 +1,4 @@
-"""The org's event stream: what was published, in order, with the replay ids that everybody resumes from."""
+"""The org's event stream: published events in order, with the replay ids that clients resume from."""
 
 import asyncio
 import random
@@ -16,12 +16,12 @@ _LARGEST_STEP = 7  # replay ids are ordered, not contiguous (salesforce §A2)
 
 
 class ReplayIdCorruptedError(Exception):
-    """Nobody may resume from this replay id: never given out, too old, or from before a reset."""
+    """No client may resume from this replay id: never given out, too old, or from before a reset."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One event, or with no `schema` a mark: a position that a keepalive named."""
+    """One event. Without a `schema` it is a mark: a position that a keepalive named."""
 
     number: int
     at: float
@@ -43,7 +43,7 @@ class EventLog:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._random = random.Random()  # noqa: S311 - not a secret
-        self._last = _FIRST + self._random.getrandbits(40)  # so that no id of an earlier run is known by chance
+        self._last = _FIRST + self._random.getrandbits(40)  # so that ids of an earlier run are not valid by chance
         self.entries: list[Entry] = []
         self.listeners: set[asyncio.Event] = set()
 
@@ -83,5 +83,5 @@ class EventLog:
         return index + 1
 
     def reset(self) -> None:
-        """The org moved: nothing is kept, and no replay id that was ever given out is known any more."""
+        """The org moved: forget all events, so that all replay ids given out so far become unknown."""
         self.entries.clear()

@@ -1,4 +1,4 @@
-"""Trouble on order: calls that fail, records that are locked."""
+"""Faults that a test asks for: calls that fail and records that are locked."""
 
 import re
 from collections import Counter
@@ -7,15 +7,15 @@ from connector.sandbox.doubles.salesforce.model import Fault
 
 
 class Faults:
-    """What waits to go wrong. Each fault is used up by the calls that meet it."""
+    """The faults that still have to happen. Each matching call uses one up."""
 
     def __init__(self) -> None:
         self.waiting: list[Fault] = []
         self._locks: Counter[str] = Counter()
 
     def take(self, what: str) -> Fault | None:
-        """The first fault that waits for this call, used up by one."""
-        foreign = int if what.startswith("rpc ") else str  # the kind of status that this call cannot have
+        """The first fault that matches this call. Its `times` goes down by one."""
+        foreign = int if what.startswith("rpc ") else str  # the type of status that does not fit this call
         for index, fault in enumerate(self.waiting):
             if re.search(fault.match, what) and not isinstance(fault.status, foreign):
                 left = [fault.model_copy(update={"times": fault.times - 1})] if fault.times > 1 else []

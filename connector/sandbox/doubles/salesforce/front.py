@@ -1,4 +1,4 @@
-"""What stands before every call: memory, faults, the size of a request, the token (salesforce §D)."""
+"""What happens before every call: remember it, apply faults, check its size and its token (salesforce §D)."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -13,16 +13,16 @@ from connector.sandbox.doubles.salesforce.state import State
 from connector.sandbox.doubles.salesforce.values import Problem
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_VERSIONS = range(46, 69)  # the collections' upsert came with 46.0; 68.0 is Winter '27
+_VERSIONS = range(46, 69)  # 46.0 brought the upsert of collections; 68.0 is Winter '27
 _LONGEST_URI = 16_384  # bytes, with the headers (salesforce §D3)
 
 
 class _GoneError(Exception):
-    """The connection was dropped on purpose."""
+    """The double dropped the connection on purpose."""
 
 
 class Front:
-    """The middleware around all routes but the control API's."""
+    """The middleware around all routes except the control API's."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -41,7 +41,7 @@ class Front:
             if fault and fault.done:
                 answer = await self._suffer(request, fault) or answer
         except _GoneError:
-            return web.Response()  # aiohttp wants one, and has no connection to write it to
+            return web.Response()  # aiohttp wants a response, but has no connection to write it to
         call.status = answer.status
         return answer
 
@@ -84,7 +84,7 @@ class Front:
             raise Problem("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", status=403)
 
     async def _suffer(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
-        """What the fault answers; None if the call goes on after the delay."""
+        """The fault's response; None if the call goes on after the delay."""
         await self._state.sleep(fault.delay)
         if fault.kind == "hang":
             await self._state.stopping.wait()
@@ -101,7 +101,7 @@ class Front:
 
 
 def client(request: web.Request) -> str:
-    """The name that a caller gives itself."""
+    """The client name in the call's Sforce-Call-Options."""
     found = re.search(r"(?:^|[,;]\s*)client=([^,;\s]+)", request.headers.get("Sforce-Call-Options", ""))
     return found[1] if found else ""
 

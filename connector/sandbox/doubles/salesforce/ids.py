@@ -1,4 +1,4 @@
-"""Salesforce record ids: 15 characters that mind their case, and 3 more that make up for those who do not."""
+"""Salesforce record ids: 15 case-sensitive characters, and 3 more for readers that ignore case."""
 
 import re
 
@@ -7,7 +7,7 @@ _CHECKSUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 def checksum(id15: str) -> str:
-    """One character per five: the bits say which of the five are upper case letters, the first in the lowest bit."""
+    """One character for every five: its bits say which of the five are upper case, the first in the lowest bit."""
     chunks = (id15[start : start + 5] for start in (0, 5, 10))
     return "".join(_CHECKSUM[sum(1 << bit for bit, char in enumerate(chunk) if "A" <= char <= "Z")] for chunk in chunks)
 
@@ -23,7 +23,7 @@ def make(prefix: str, number: int) -> str:
 
 
 def normal(text: object) -> str | None:
-    """The 18-character form of an id of 15 or 18 characters; None if it is none."""
+    """The 18-character form of an id of 15 or 18 characters; None if `text` is not an id."""
     if not isinstance(text, str) or not re.fullmatch(r"[0-9A-Za-z]{15}(?:[A-Z0-5]{3})?", text):
         return None
     full = text[:15] + checksum(text[:15])

@@ -1,6 +1,6 @@
-"""What is set up in the double, and what it remembers. Times are in seconds, by the double's clock.
+"""The double's settings and its memory. Times are in seconds, by the double's clock.
 
-The control API speaks these very models as JSON.
+The control API uses the same models as JSON.
 """
 
 import re
@@ -45,39 +45,39 @@ class Model(BaseModel):
 
 
 class Settings(Model):
-    """How this org behaves. Where the contract leaves something open, the default is the harder case for a client."""
+    """How this org behaves. If the contract leaves something open, the default is the harder case for a client."""
 
-    token_lifetime: Seconds = 7200.0  # seconds from when it was given, used or not
-    my_domain_audience: bool = False  # a JWT may name the My Domain as its audience: some orgs take it (salesforce §G)
+    token_lifetime: Seconds = 7200.0  # seconds after the org gave it, used or not
+    my_domain_audience: bool = False  # whether a JWT may have My Domain as audience; some orgs allow it (salesforce §G)
     keepalive: Annotated[Seconds, Field(le=270)] = 60.0  # real seconds until an empty response (salesforce §0.3, §A2)
-    idle: Seconds = 60.0  # real seconds with nothing requested until the stream is closed
-    idle_status: GrpcStatus | Literal["OK"] = "OK"  # what it is closed with (salesforce §G)
+    idle: Seconds = 60.0  # real seconds without a request until the org closes the stream
+    idle_status: GrpcStatus | Literal["OK"] = "OK"  # the status that ends an idle stream (salesforce §G)
     batch: Annotated[Count, Field(le=100)] = 50  # most events in a response: fewer than a client may request
-    clamp: bool = True  # more than 100 outstanding are clamped; False: subscription.fetch.overflow
+    clamp: bool = True  # requests over 100 outstanding are cut to 100; False: subscription.fetch.overflow
     latest_with_events: bool = True  # whether a response with events names its latest replay id (salesforce §G)
-    noop_events: bool = True  # whether an update that changes no value is an event; nothing says so
-    changed_holds_all: bool = True  # whether changedFields names the nulled and diffed fields as well (salesforce §G)
+    noop_events: bool = True  # whether an update that changes no value makes an event; not documented
+    changed_holds_all: bool = True  # whether changedFields also names the nulled and diffed fields (salesforce §G)
     interleave_schemas: bool = False  # events alternate between the last two versions of their schema (salesforce §A2)
-    page: Annotated[Count, Field(le=2000)] = 2000  # rows of a query's page
+    page: Annotated[Count, Field(le=2000)] = 2000  # rows in a page of a query
     api_limit: int = 100_000  # REST calls until REQUEST_LIMIT_EXCEEDED
     delivery_limit: int = 1_000_000  # events until subscription.limit.exceeded; real orgs: 25,000 a day
-    bad_field: Literal["record", "call"] = "record"  # what an unknown field or a wrong JSON type fails (salesforce §G)
+    bad_field: Literal["record", "call"] = "record"  # what fails on an unknown field or wrong JSON type (salesforce §G)
 
 
 class Channel(Model):
-    """A custom channel `/data/NAME__chn`: its entities, and of each the fields that it is enriched with."""
+    """A custom channel `/data/NAME__chn`: its entities, and the enriched fields of each."""
 
     entities: tuple[str, ...]
     enriched: dict[str, tuple[str, ...]] = {}
 
 
 class Fault(Model):
-    """What the next `times` calls meet whose text, `PATCH /services/…` or `rpc Subscribe`, has a match of `match`.
+    """What happens to the next `times` calls whose text, `PATCH /services/…` or `rpc Subscribe`, matches `match`.
 
-    `delay` seconds first; then nothing ever comes, or the connection drops, or `status` is answered; or only the delay.
-    `done`: it happens after the call was carried out, writes and all. An HTTP status meets only calls over HTTP, the
-    name of a gRPC status only those of the Pub/Sub API, with `error_code` in the trailer, without its prefix; a stream
-    first delivers `after` events.
+    First the double waits `delay` seconds. Then it never answers ("hang"), drops the connection ("reset"), or answers
+    `status`. With none of these, the call is only delayed. `done`: it happens after the call and its writes were
+    carried out. An HTTP status matches only HTTP calls. The name of a gRPC status matches only Pub/Sub API calls;
+    `error_code` goes into the trailer, without its prefix. A stream first delivers `after` events.
     """
 
     match: Annotated[str, Field(max_length=200), AfterValidator(_pattern)]
@@ -93,7 +93,7 @@ class Fault(Model):
 
 
 class Step(Model):
-    """One of the changes in a transaction. A new record has no `record_id` yet, what is deleted needs no `fields`."""
+    """One change in a transaction. A create needs no `record_id`; a delete needs no `fields`."""
 
     operation: Literal["create", "update", "delete", "undelete"]
     entity: str
@@ -102,7 +102,7 @@ class Step(Model):
 
 
 class Call(BaseModel):
-    """One HTTP or gRPC call. `status` is None while it goes on, or when it got no answer."""
+    """One HTTP or gRPC call. `status` is None while the call goes on, or when it got no answer."""
 
     at: float
     what: str
@@ -111,7 +111,7 @@ class Call(BaseModel):
 
 
 class Token(Model):
-    """An access token that was given out."""
+    """An access token that the org gave out."""
 
     at: float
     grant: str
@@ -121,7 +121,7 @@ class Token(Model):
 
 
 class Write(Model):
-    """What somebody asked to be written to one record, and what came of it. `client` is the Sforce-Call-Options one."""
+    """One requested write to a record, and its result. `client` is the one in Sforce-Call-Options."""
 
     at: float
     operation: Literal["create", "update", "upsert", "delete", "undelete"]
@@ -136,7 +136,7 @@ class Write(Model):
 
 
 class Stream(BaseModel):
-    """One Subscribe call. `pending` events are requested and not yet delivered; `hung`: it is silent for ever."""
+    """One Subscribe call. `pending` events are requested but not yet delivered; a `hung` stream stays silent."""
 
     opened_at: float
     topic: str
@@ -150,9 +150,9 @@ class Stream(BaseModel):
 
 
 class Event(Model):
-    """One event that was published, however many streams deliver it; `header` is None for a platform event.
+    """One published event, no matter how many streams deliver it; `header` is None for a platform event.
 
-    `values` are those that it carries: of an update what changed.
+    `values` are the values in the event; an update has only the changed ones.
     """
 
     at: float

@@ -1,4 +1,4 @@
-"""The token endpoint: client credentials and JWT bearer, and what each checks (salesforce §D1)."""
+"""The token endpoint: client credentials and JWT bearer, and the checks of each (salesforce §D1)."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ class _RefusedError(Exception):
 
 
 def make_key() -> str:
-    """A private key as PEM, of the shortest length that RS256 takes."""
+    """A private key as PEM, of the shortest length that RS256 accepts."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -43,7 +43,7 @@ class OAuth:
     """Gives tokens."""
 
     def __init__(self, state: State, public_key: str | None) -> None:
-        """`public_key` verifies the assertions; without one, a pair is made when it is needed."""
+        """`public_key` verifies the assertions; without it, the double makes a key pair when it needs one."""
         self._state, self._public_key = state, public_key
 
     @cached_property

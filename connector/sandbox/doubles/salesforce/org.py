@@ -1,4 +1,4 @@
-"""The double's org before anybody changes it, each object as a table in the notation of `schema`."""
+"""The initial org of the double: each object is a table in the notation of `schema`."""
 
 from connector.sandbox.doubles.salesforce.schema import Field, SObject
 
@@ -132,7 +132,7 @@ _TABLE = {
 
 
 def standard_objects() -> dict[str, SObject]:
-    """The org as it is before anybody changes it."""
+    """The objects of the initial org."""
     objects = {}
     for (name, prefix), table in _TABLE.items():
         lines = table.strip().splitlines() + ([] if name.endswith("__e") else _STAMPS.strip().splitlines())

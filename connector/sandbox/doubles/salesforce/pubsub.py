@@ -1,4 +1,4 @@
-"""The Pub/Sub API: Subscribe, GetSchema and GetTopic are served, the other three UNIMPLEMENTED (salesforce §A)."""
+"""The Pub/Sub API: serves Subscribe, GetSchema and GetTopic; the other three are UNIMPLEMENTED (salesforce §A)."""
 
 import asyncio
 import uuid
@@ -21,14 +21,14 @@ _UNAUTHENTICATED = "An authentication exception occurred. Provide valid authenti
 
 
 class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
-    """Every call needs the three headers; a token that ends leaves an open stream alone."""
+    """Every call needs the three headers. An expired token does not end an open stream."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._subscriptions: list[Subscription] = []
 
     def open(self, topic: str | None) -> list[Subscription]:
-        """The subscriptions that go on, or those of a topic."""
+        """All open subscriptions, or those of a topic."""
         return [one for one in self._subscriptions if topic in {None, one.stream.topic}]
 
     async def GetTopic(self, request: pb.TopicRequest, context: Any) -> pb.TopicInfo:  # noqa: N802 - the proto's name
@@ -56,7 +56,7 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
             raise invalid("schema.validation.failed", f"There is no schema {request.schema_id}.")
 
     async def Subscribe(self, requests: AsyncIterator[pb.FetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        first = await self._first(requests)  # before a refusal: grpc.aio may lose the reason of one in mid-write
+        first = await self._first(requests)  # before any refusal: grpc.aio may lose its reason if the client is writing
         if first is None:
             return
         async with self._call(context, "Subscribe") as fault:
@@ -97,7 +97,7 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
 
     @asynccontextmanager
     async def _call(self, context: Any, name: str) -> AsyncIterator[Fault | None]:
-        """Remembers the call, and answers what is wrong with it. Yields the fault that is still to come, if any."""
+        """Remembers the call and answers any error. Yields the fault that must still happen, or None."""
         state, what = self._state, f"rpc {name}"
         call = Call(at=state.clock(), what=what)
         state.calls.append(call)
@@ -107,7 +107,7 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
             yield fault
             call.status = "OK"
         except RefusedError as refusal:
-            call.status, rpc_id = refusal.status, str(uuid.uuid4())  # set first: who has the answer may look at once
+            call.status, rpc_id = refusal.status, str(uuid.uuid4())  # set first: the client may check at once
             trailer = (("error-code", _PREFIX + refusal.code), ("rpc-id", rpc_id)) if refusal.code else ()
             await context.abort(grpc.StatusCode[call.status], f"{refusal.message} rpcId: {rpc_id}", trailer)
         finally:

@@ -17,7 +17,7 @@ _DATA = "/services/data/v{version:[0-9]+[.]0}"
 
 
 class Rest:
-    """The routes under /services/, and what they answer. Admission stands in `front`."""
+    """The routes under /services/ and their answers. `front` decides which calls are admitted."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -146,7 +146,7 @@ class Rest:
 
 
 def _take(fields: dict[str, Any], key: str) -> str | None:
-    """The key of a record, taken out of its fields; what is no text is none."""
+    """Removes the key of a record from its fields and returns it; None if it is not text."""
     found = next((fields.pop(name) for name in [*fields] if name.lower() == key.lower()), None)
     return found if isinstance(found, str) else None
 

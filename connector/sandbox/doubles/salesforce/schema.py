@@ -1,9 +1,9 @@
-"""What the double's org looks like: a table of objects and fields, and what each type of field means on every wire.
+"""The schema of the double's org: objects and fields, and how REST and change events represent each field type.
 
 A line of the table is `Name type(arguments) flags`. Flags: `required`, `unique` (an external id), `readonly`,
-`=value` (the default). A picklist with `!` is restricted. Compound fields (`address`, `location`, `person`,
-`switchable`) are one field of a change event, and several of REST: MailingAddress is MailingCity, MailingStreet and so
-on, Place__c is Place__Latitude__s and Place__Longitude__s (salesforce §B2).
+`=value` (the default). A picklist with `!` is restricted. A compound field (`address`, `location`, `person`,
+`switchable`) is one field in a change event and several in REST: MailingAddress is MailingCity, MailingStreet and so
+on; Place__c is Place__Latitude__s and Place__Longitude__s (salesforce §B2).
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """One type of field: its name in a describe call, its Avro type, and the `doc` of it there."""
+    """One type of field: its name in a describe call, its Avro type, and its `doc` in the Avro schema."""
 
     rest: str
     avro: str
@@ -68,7 +68,7 @@ _LINE = re.compile(r"(?P<name>\w+) (?P<kind>\w+)(?P<restricted>!?)(?:\((?P<argum
 
 @dataclass(frozen=True)
 class Field:
-    """One field. `parts` are the REST fields of a compound one, by their names inside the compound."""
+    """One field. `parts` are the REST fields of a compound field, by their names inside the compound."""
 
     name: str
     kind: str
@@ -88,7 +88,7 @@ class Field:
         kind, argument = found["kind"], found["argument"] or ""
         default = next((flag[1:] for flag in flags if flag.startswith("=")), "false" if kind == "bool" else None)
         if kind not in KINDS:
-            raise ValueError(f"{kind!r} is no type of field; there are {', '.join(KINDS)}")
+            raise ValueError(f"{kind!r} is not a type of field; the types are {', '.join(KINDS)}")
         if kind in _ARGUMENTS and not re.fullmatch(_ARGUMENTS[kind], argument):
             raise ValueError(f"{argument!r} is no argument of {kind}")
         if default is not None and KINDS[kind].avro not in {"string", "boolean"}:
@@ -135,7 +135,7 @@ class Field:
 
 @dataclass(frozen=True)
 class SObject:
-    """An object, or a platform event when its name ends in `__e`; `fields` as its event schema orders them."""
+    """An object, or a platform event if its name ends in `__e`; `fields` are in the order of its event schema."""
 
     name: str
     prefix: str
@@ -143,7 +143,7 @@ class SObject:
 
     @cached_property
     def rest(self) -> dict[str, Field]:
-        """The fields as REST and SOQL know them, Id first."""
+        """The fields in REST and SOQL, Id first."""
         flat = [Field("Id", "id", readonly=True)]
         for field in self.fields:
             flat += [field, *field.parts.values()]
@@ -153,19 +153,19 @@ class SObject:
 
     @cached_property
     def lower(self) -> dict[str, Field]:
-        """REST fields by their names in lower case: Salesforce does not mind the case of a name."""
+        """REST fields by their names in lower case: Salesforce ignores the case of a name."""
         return {name.lower(): field for name, field in self.rest.items()}
 
     @cached_property
     def streamed(self) -> tuple[Field, ...]:
-        """The fields of a change event: a formula is never among them (salesforce §B3)."""
+        """The fields of a change event, which never include formulas (salesforce §B3)."""
         return tuple(field for field in self.fields if field.kind != "formula")
 
     def having(self, line: str, position: int) -> "SObject":
         """The object with one more field.
 
         Raises:
-            ValueError: The line is no field, the position is none, or a name is taken.
+            ValueError: The line is not a field, the position does not exist, or a name is taken.
         """
         field = Field.parse(line)
         taken = self.lower.keys() & {name.lower() for name in (field.name, *(p.name for p in field.parts.values()))}

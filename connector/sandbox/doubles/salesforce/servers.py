@@ -14,15 +14,15 @@ from connector.sandbox.doubles.salesforce.pubsub import PubSub
 from connector.sandbox.doubles.salesforce.rest import Rest
 from connector.sandbox.doubles.salesforce.state import State
 
-_LARGEST_BODY = 8 * 1024 * 1024  # bytes; more than 200 records need
-_LONGEST_LINE = 65_536  # bytes that the server reads of a request line or header, to be able to refuse it properly
+_LARGEST_BODY = 8 * 1024 * 1024  # bytes; 200 records need less
+_LONGEST_LINE = 65_536  # bytes of a request line or header that the server reads, so that it can refuse properly
 
 
 async def serve_rest(state: State, oauth: OAuth, host: str, port: int, stack: AsyncExitStack) -> int:
     """Returns the port; 0 picks one. The server ends with `stack`.
 
     Raises:
-        OSError: The port cannot be had.
+        OSError: The server cannot listen on the port.
     """
     app = web.Application(middlewares=[Front(state).around], client_max_size=_LARGEST_BODY)
     app.router.add_post("/services/oauth2/token", oauth.token)
@@ -38,7 +38,7 @@ async def serve_rest(state: State, oauth: OAuth, host: str, port: int, stack: As
 
 
 async def serve_pubsub(api: PubSub, host: str, port: int, stack: AsyncExitStack) -> int:
-    """As `serve_rest`."""
+    """Like `serve_rest`."""
     server: Any = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     stack.push_async_callback(server.stop, None)
     pubsub_api_pb2_grpc.add_PubSubServicer_to_server(api, server)  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """The part of SOQL that lookups need: SELECT fields FROM one object WHERE … AND … ORDER BY … LIMIT.
 
-A field may be of the record or of one that it points to (`Contact.Email`). No OR, NOT, LIKE, functions or subqueries:
-those are answered MALFORMED_QUERY with a message that says so.
+A field may belong to the record or to one that it points to (`Contact.Email`). The double does not support OR, NOT,
+LIKE, functions or subqueries: it answers MALFORMED_QUERY with a message that says so.
 """
 
 import operator
@@ -125,11 +125,11 @@ class _Parser:
 
     def _unexpected(self) -> Problem:
         token = self._peek() or "<EOF>"
-        return Problem("MALFORMED_QUERY", f"unexpected token: '{token}' (the double speaks a part of SOQL only)")
+        return Problem("MALFORMED_QUERY", f"unexpected token: '{token}' (the double supports only a part of SOQL)")
 
 
 def rows(store: Store, text: str, version: str) -> list[dict[str, Any]]:
-    """The rows, as REST answers them.
+    """The rows of the query, in REST's form.
 
     Raises:
         Problem: MALFORMED_QUERY, INVALID_TYPE, INVALID_FIELD or INVALID_QUERY_FILTER_OPERATOR.
@@ -162,7 +162,7 @@ def _ordered(
 
 @dataclass(frozen=True)
 class _Path:
-    """A field of the record, or through the reference `via` of another record."""
+    """A field of the record, or of the record that the reference `via` points to."""
 
     entity: SObject
     field: Field
@@ -254,7 +254,7 @@ def _mistyped(target: Field) -> Problem:
 
 
 def _plain(value: Any) -> Any:
-    """A value as it compares: text whatever its case, date-times as seconds."""
+    """The value for comparisons: text in lower case, date-times as seconds."""
     if not isinstance(value, str):
         return value
     if re.fullmatch(r"\d{4}-\d\d-\d\dT\S+\+0000", value):

@@ -1,4 +1,4 @@
-"""What the double holds: an org's records, events and tokens, its settings and its memory; and what users do in it."""
+"""The double's state: an org's records, events, tokens, settings and memory; and the actions of its users."""
 
 import asyncio
 import secrets
@@ -30,7 +30,7 @@ _CDC = ("Case", "Contact", "Account", "Survey_Response__c")  # an org may choose
 
 
 class State:
-    """One org, all made up: what the servers answer from, and what `SalesforceDouble` offers to tests."""
+    """One made-up org: the data behind the servers, and the methods that `SalesforceDouble` offers to tests."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class State:
         self.calls: list[Call] = []
         self.writes: list[Write] = []
         self.tokens: list[Token] = []
-        self.streams: list[Stream] = []  # every Subscribe call that was accepted, open or not
+        self.streams: list[Stream] = []  # all accepted Subscribe calls, open or closed
         self.api_usage = self.delivered = 0
         self.faults = Faults()
         self.log = EventLog(self.clock)
@@ -70,13 +70,13 @@ class State:
             fields = {"FirstName": "Sam", "LastName": last_name, "Username": username, "Email": username}
             return changes.create("User", fields)
 
-    # What users and administrators do. `origin` is the changeOrigin of the event: empty unless a program did it.
+    # Actions of users and administrators. `origin` is the event's changeOrigin: empty unless a program made the change.
 
     def transaction(self, *, origin: str = "", user: str | None = None) -> AbstractContextManager[Transaction]:
         return transaction(self.store, user or self.agent_id, origin)
 
     def create(self, entity: str, fields: Mapping[str, Any], *, origin: str = "", user: str | None = None) -> str:
-        """A new record; returns its id."""
+        """Create a record; returns its id."""
         with self.transaction(origin=origin, user=user) as changes:
             return changes.create(entity, fields)
 
@@ -89,19 +89,19 @@ class State:
         origin: str = "",
         user: str | None = None,
     ) -> None:
-        """The same change to one record or several: several become one merged event."""
+        """Make the same change to one or several records. Several records give one merged event."""
         with self.transaction(origin=origin, user=user) as changes:
             for record_id in _listed(record_ids):
                 changes.update(entity, record_id, fields)
 
     def delete(self, entity: str, record_ids: str | list[str], *, origin: str = "", user: str | None = None) -> None:
-        """Into the recycle bin."""
+        """Move the records into the recycle bin."""
         with self.transaction(origin=origin, user=user) as changes:
             for record_id in _listed(record_ids):
                 changes.delete(entity, record_id)
 
     def undelete(self, entity: str, record_ids: str | list[str], *, origin: str = "", user: str | None = None) -> None:
-        """Out of the recycle bin."""
+        """Move the records out of the recycle bin."""
         with self.transaction(origin=origin, user=user) as changes:
             for record_id in _listed(record_ids):
                 changes.undelete(entity, record_id)
@@ -117,18 +117,18 @@ class State:
         change_type: GapType = "GAP_UPDATE",
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """A GAP_… event, after an update with `fields` that no other event tells of. `001*` is a wildcard."""
+        """Publish a GAP_… event. Before it, update `fields` without any other event. `001*` is a wildcard."""
         if fields:
             with self.store.silence(entity):
                 self.update(entity, list(record_ids), fields)
         self.store.gap(entity, record_ids, change_type, self.agent_id)
 
     def add_field(self, entity: str, line: str, position: int = 5) -> str:
-        """A new field, as in `schema`: "Floor__c text(20)". Returns the schema id of the events from now on."""
+        """Add a field, written as in `schema`: "Floor__c text(20)". Returns the schema id of new events."""
         return self.store.add_field(entity, line, position)
 
     def add_channel(self, name: str, channel: Channel) -> None:
-        """A custom channel; its topic is `/data/NAME`, and its name ends in `__chn`."""
+        """Add a custom channel. Its topic is `/data/NAME`, and its name ends in `__chn`."""
         if not name.endswith("__chn"):
             raise ValueError(f"a custom channel's name ends in __chn, not {name!r}")
         for entity in channel.entities:
@@ -136,7 +136,7 @@ class State:
         self.channels[name] = channel
 
     def configure(self, **changes: object) -> None:
-        """Change single settings, as `configure(batch=1)`."""
+        """Change single settings, such as `configure(batch=1)`."""
         self.settings = self.store.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
 
     def advance(self, seconds: float) -> None:
@@ -145,33 +145,33 @@ class State:
             raise ValueError(f"{seconds:g} s is not between 0 and {_A_YEAR:g}")
         self._ahead += seconds
 
-    # What goes wrong.
+    # Faults.
 
     def fail(self, fault: Fault) -> None:
         """Let the next calls of a kind fail, hang or be late."""
         self.faults.waiting.append(fault)
 
     def lock(self, record: str, times: int = 1) -> None:
-        """The next `times` writes over REST of the record, named by id or external id, find it locked."""
+        """Lock a record, named by id or external id, for its next `times` writes over REST."""
         self.faults.lock(record, times)
 
     # Tokens.
 
     def add_token(self, token: Token) -> None:
-        """It is good from now on, until it expires."""
+        """Make the token valid until it expires."""
         self.tokens.append(token)
         self._valid[token.token] = token
 
     def valid_token(self, access_token: str) -> Token | None:
-        """The token, if it is still good."""
+        """The token, if it is still valid."""
         token = self._valid.get(access_token)
         return token if token and token.expires_at > self.clock() else None
 
     def revoke_tokens(self) -> None:
-        """No token that was given so far is good any more."""
+        """Make all tokens given so far invalid."""
         self._valid.clear()
 
-    # What is remembered.
+    # Memory.
 
     def reset(self) -> None:
         """Forget calls, writes, tokens, usage, closed streams and faults; records, events and settings stay."""
@@ -183,7 +183,7 @@ class State:
         self.streams = [stream for stream in self.streams if stream.open]
 
     def history(self, record: str | None = None) -> list[Write]:
-        """Writes over REST: all, or those to one record, named by its id or external id."""
+        """All writes over REST, or those to one record, named by its id or external id."""
         return [write for write in self.writes if record is None or record in {write.record_id, write.key}]
 
     def records(self, entity: str) -> list[Record]:
@@ -196,7 +196,7 @@ class State:
         return {name: composed(found, field) for name, field in self.store.entity(entity).rest.items()}
 
     def events(self, entity: str | None = None) -> list[Event]:
-        """What was published, in order: of one object or platform event, or of all."""
+        """The published events in order: all, or those of one object or platform event."""
         return [
             Event(
                 at=entry.at,

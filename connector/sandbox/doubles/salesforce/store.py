@@ -1,4 +1,4 @@
-"""The org's records, and the versions of its event schemas. Records change in transactions only."""
+"""The org's records and the versions of its event schemas. Records change only in transactions."""
 
 import re
 from collections import defaultdict
@@ -19,7 +19,7 @@ _OVERFLOW_ID = "000000000000000AAA"
 
 
 class Store:
-    """Objects, records, and the event schemas' versions. Records are stored flat, as REST names their fields."""
+    """Objects, records, and the versions of the event schemas. Records are stored flat, with REST's field names."""
 
     def __init__(self, clock: Callable[[], float], log: EventLog, cdc: Sequence[str], settings: Settings) -> None:
         self.clock, self.log, self.cdc, self.settings = clock, log, set(cdc), settings
@@ -37,7 +37,7 @@ class Store:
         return entity
 
     def get(self, name: str, record_id: object) -> Record:
-        """The record as stored.
+        """The stored record.
 
         Raises:
             Problem: MALFORMED_ID, NOT_FOUND, or ENTITY_IS_DELETED.
@@ -58,7 +58,7 @@ class Store:
         return self._by_unique[name, field].get(value)
 
     def put(self, name: str, record_id: str, record: Record | None) -> None:
-        """Replace or (with None) forget a record."""
+        """Replace a record, or forget it if `record` is None."""
         before = self.records[name].pop(record_id, None)
         for field in self.objects[name].rest.values():
             if field.unique:
@@ -82,16 +82,16 @@ class Store:
         return pattern[: start.start()] + str(int(digits) + self._numbers[name]).rjust(len(digits), "0")
 
     def schema(self, name: str) -> EventSchema:
-        """The schema that the next event of this entity is written with."""
+        """The schema of this entity's next event."""
         versions = self.schemas[name]
         older = self.settings.interleave_schemas and len(versions) > 1 and len(self.log.entries) % 2
         return versions[-2] if older else versions[-1]
 
     def add_field(self, name: str, line: str, position: int = 5) -> str:
-        """An administrator adds a field; those behind it move. Returns the new schema id.
+        """An administrator adds a field; the fields after it move. Returns the new schema id.
 
         Raises:
-            ValueError: See `SObject.having`; or the field refers to an object that is not there.
+            ValueError: See `SObject.having`; or the field refers to an object that does not exist.
         """
         changed = self.entity(name).having(line, position)
         field = changed.fields[position]
@@ -106,7 +106,7 @@ class Store:
 
     @contextmanager
     def silence(self, name: str) -> Iterator[None]:
-        """Changes of this entity make no events meanwhile."""
+        """Changes of this entity make no events inside the block."""
         known = name in self.cdc
         self.cdc.discard(name)
         try:
@@ -126,7 +126,7 @@ class Store:
         return self.log.publish(name, schema, None, schema.values(values)).event_id
 
     def gap(self, name: str, record_ids: Sequence[str], change_type: GapType, user: str) -> None:
-        """A GAP_… event: no fields, only that something happened (salesforce §B4)."""
+        """Publish a GAP_… event. It has no fields and only says that something happened (salesforce §B4)."""
         entity = self.entity(name)
         marks = [_OVERFLOW_ID] if change_type == "GAP_OVERFLOW" else list(record_ids)
         if not marks:
@@ -136,7 +136,7 @@ class Store:
         self.log.publish(name, self.schema(name), header, {})
 
     def header(self, name: str, change_type: str, origin: str, user: str) -> Record:
-        """A change event's header without what only the transaction knows. Its time has whole seconds only."""
+        """A change event's header, without the parts that only the transaction knows. Its time is in whole seconds."""
         self._commits += 3
         return {
             "entityName": name,
@@ -155,7 +155,7 @@ class Store:
 
 
 def defaults(entity: SObject) -> Record:
-    """What a new record holds before anybody says otherwise."""
+    """The default values of a new record."""
     found: Record = {}
     for field in entity.rest.values():
         if field.default is not None:

@@ -1,4 +1,4 @@
-"""One Subscribe call: its window of requested events, its place in the log, its keepalives (salesforce §A2)."""
+"""One Subscribe call: its window of requested events, its position in the log, its keepalives (salesforce §A2)."""
 
 import asyncio
 import uuid
@@ -18,7 +18,7 @@ _NEVER = float("inf")
 
 
 class RefusedError(Exception):
-    """How a call of the Pub/Sub API ends: gRPC status, `error-code` without its prefix, message."""
+    """Ends a call of the Pub/Sub API with a gRPC status, an `error-code` without its prefix, and a message."""
 
     def __init__(self, status: str, code: str, message: str) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -31,7 +31,7 @@ def invalid(code: str, message: str) -> RefusedError:
 
 @dataclass(frozen=True)
 class Topic:
-    """What a topic carries. `schema_id` is blank where several entities share it."""
+    """What a topic carries. `schema_id` is blank when several entities share the topic."""
 
     name: str
     entities: tuple[str, ...]
@@ -40,7 +40,7 @@ class Topic:
 
 
 class Subscription:
-    """`read` takes the client's requests while `deliver` sends."""
+    """One subscription. `read` takes the client's requests while `deliver` sends."""
 
     def __init__(self, state: State, topic: Topic, first: pb.FetchRequest) -> None:
         self._state, self._topic, self._log = state, topic, state.log
@@ -75,7 +75,7 @@ class Subscription:
             ) from None
 
     def break_after(self, events: int, refusal: RefusedError | None) -> None:
-        """End like this, or with None fall silent, once so many more events are delivered."""
+        """After `events` more events, end with `refusal`, or go silent if it is None."""
         self._breaks = (self.stream.delivered + events, refusal)
         self.wake.set()
 
@@ -104,7 +104,7 @@ class Subscription:
         self.wake.set()
 
     async def deliver(self, write: Callable[[pb.FetchResponse], Awaitable[None]]) -> None:
-        """Until the client ends the stream, or leaves it without a request for too long.
+        """Sends events until the client ends the stream, or requests nothing for too long.
 
         Raises:
             RefusedError: When the stream breaks.
@@ -139,7 +139,7 @@ class Subscription:
             await self._state.stopping.wait()
 
     async def _wait(self) -> bool:
-        """Whether anything happened before the next keepalive, or before the stream is given up."""
+        """Whether anything happened before the next keepalive, or before the idle stream must end."""
         settings = self._state.settings
         pending = self.stream.pending
         deadline = self._last_response + settings.keepalive if pending else self._empty_since + settings.idle
@@ -147,7 +147,7 @@ class Subscription:
             async with asyncio.timeout_at(deadline):
                 return await self.wake.wait()
         except TimeoutError:
-            return self.wake.is_set()  # what happened at the same moment comes first: a keepalive passes over it
+            return self.wake.is_set()  # an event at the same moment goes first: a keepalive would skip it
 
     async def _send(self, write: Callable[[pb.FetchResponse], Awaitable[None]], response: pb.FetchResponse) -> None:
         await write(response)
@@ -199,7 +199,7 @@ class Subscription:
                 self._ready.extend(self._events(entry))
 
     def _events(self, entry: Entry) -> Iterator[tuple[bytes, pb.ProducerEvent]]:
-        """The entry as this topic delivers it: enrichment takes a merged event apart, under one replay id."""
+        """The entry as this topic delivers it. Enrichment splits a merged event; its parts share one replay id."""
         if entry.schema is None:
             return
         schema_id, header = entry.schema.schema_id, entry.header

@@ -1,4 +1,4 @@
-"""Every change is part of a transaction, and every transaction becomes change events (salesforce §B3)."""
+"""Every change is part of a transaction, and every transaction makes change events (salesforce §B3)."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -28,11 +28,11 @@ def transaction(store: Store, user: str, origin: str = "") -> Iterator["Transact
 
 
 class Transaction:
-    """Changes that become visible, and events, together. A change that raises Problem has changed nothing."""
+    """A group of changes whose events are published together. A change that raises Problem changed nothing."""
 
     def __init__(self, store: Store, user: str) -> None:
         self._store, self._user = store, user
-        self._before: dict[tuple[str, str], Record | None] = {}  # as it was when this transaction first touched it
+        self._before: dict[tuple[str, str], Record | None] = {}  # each record before this transaction changed it
 
     def create(self, name: str, fields: Mapping[str, Any]) -> str:
         entity, store = self._store.entity(name), self._store
@@ -79,7 +79,7 @@ class Transaction:
         self._before.clear()
 
     def commit(self, origin: str) -> None:
-        """Write the events: one per record, or one for all records that the very same thing happened to."""
+        """Write the events: one per record, or one for all records with exactly the same change."""
         merged: dict[str, tuple[EventSchema, Record, Record]] = {}
         for (name, record_id), before in self._before.items():
             schema = self._store.schema(name)
@@ -127,7 +127,7 @@ class Transaction:
 def _event(
     schema: EventSchema, before: Record | None, after: Record, settings: Settings
 ) -> tuple[Record, Record] | None:
-    """What the header says of the change, and the values; None when nothing is left of it."""
+    """The change's part of the header, and the values; None when the change has no effect."""
     gone = before is None or before["IsDeleted"]
     if after["IsDeleted"]:
         return None if gone else ({"changeType": "DELETE", "recordIds": []}, {})

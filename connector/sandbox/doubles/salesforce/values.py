@@ -1,4 +1,4 @@
-"""What a field takes: REST values in, the stored form out (REST's own), and the Avro form for change events."""
+"""Field values: checks REST values, stores them in REST's form, and converts them to Avro for change events."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
 class Problem(ValueError):
-    """What Salesforce refuses: `code` is the errorCode of a call or the statusCode of a record (salesforce §D4)."""
+    """Salesforce refuses: `code` is the errorCode of a call or the statusCode of a record (salesforce §D4)."""
 
     def __init__(self, code: str, message: str, *fields: str, status: int = 400) -> None:
         super().__init__(f"{code}: {message}")
@@ -29,10 +29,10 @@ class Problem(ValueError):
 
 
 def accept(entity: SObject, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored form of what a caller wants to write, by the fields' right names.
+    """The stored form of the values to write, by the fields' correct names.
 
     Raises:
-        Problem: For the first field that is not taken as it is.
+        Problem: For the first field with an unknown name or a bad value.
     """
     accepted = {}
     for name, value in fields.items():
@@ -51,7 +51,7 @@ def accept(entity: SObject, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def required(entity: SObject, record: Mapping[str, Any]) -> None:
-    """Raises REQUIRED_FIELD_MISSING when the record as it would be lacks a required field."""
+    """Raises REQUIRED_FIELD_MISSING when the new version of the record lacks a required field."""
     person = record.get("LastName") is not None
     missing = [
         field.name
@@ -121,13 +121,13 @@ def _misread(field: Field, value: object) -> Problem:
 
 
 def timestamp(seconds: float) -> str:
-    """A date-time as REST writes it: 2026-11-24T09:30:00.000+0000."""
+    """A date-time in REST's form: 2026-11-24T09:30:00.000+0000."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
 
 
 def to_avro(field: Field, value: Any) -> Any:
-    """A stored value in a change event: dates and date-times are epoch milliseconds (salesforce §B1)."""
+    """A stored value in Avro form: dates and date-times are epoch milliseconds (salesforce §B1)."""
     if value is None:
         return None
     if field.kind in {"date", "datetime"}:
@@ -139,7 +139,7 @@ def to_avro(field: Field, value: Any) -> Any:
 
 
 def composed(record: Mapping[str, Any], field: Field) -> Any:
-    """A field as REST shows it: compounds put together from their parts, formulas worked out."""
+    """A field as REST shows it: compounds are joined from their parts, and formulas are calculated."""
     if field.kind == "formula":
         return field.argument.format_map({name: "" if value is None else value for name, value in record.items()})
     if field.kind in {"address", "location"}:

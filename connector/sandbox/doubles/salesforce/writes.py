@@ -30,16 +30,16 @@ class Change:
 
 
 class Writes:
-    """Carries out changes and remembers every one of them."""
+    """Carries out changes and remembers them all."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def one(self, change: Change, client: str, version: str) -> Result:
-        """A single record.
+        """Writes a single record.
 
         Raises:
-            Problem: As Salesforce refuses it; `fields` and HTTP status are set.
+            Problem: Salesforce refuses the write; `fields` and HTTP status are set.
         """
         try:
             with transaction(self._state.store, self._state.user_id, _origin(client, version)) as changes:
@@ -51,10 +51,10 @@ class Writes:
         return result
 
     def many(self, changes: Sequence[Change], all_or_none: bool, client: str, version: str) -> list[Result]:
-        """Results in order. A key that stands in the call more than once fails wherever it stands.
+        """Writes several records and returns their results in order. All records with a repeated key fail.
 
         Raises:
-            Problem: When the call as a whole is refused.
+            Problem: When Salesforce refuses the whole call.
         """
         if not 0 < len(changes) <= _MOST:
             raise Problem("LIMIT_EXCEEDED", f"record limit reached: {len(changes)} records, at most {_MOST} a call")
@@ -153,7 +153,7 @@ def _rolled_back(result: Result) -> Result:
 
 
 def read_collection(body: Any, make: Callable[[dict[str, Any], str], Change]) -> tuple[list[Change], bool]:
-    """The changes of a collections call, and allOrNone. `make(fields, object)` makes one of them.
+    """The changes of a collections call, and allOrNone. `make(fields, object)` makes one change.
 
     Raises:
         Problem: When the call is malformed.
