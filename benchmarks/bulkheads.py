@@ -26,8 +26,9 @@ from rich.table import Table
 
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import Publisher, admin_client
+from connector.kafka.connection import admin_client
 from connector.kafka.ledger import read_entry
+from connector.kafka.publisher import Publisher
 from connector.records import Feedback, Invitation, Settlement, Write, read
 from connector.sandbox.broker import kafka_broker
 from connector.sandbox.doubles.pisano import PisanoDouble

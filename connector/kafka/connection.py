@@ -2,8 +2,7 @@
 
 import asyncio
 import ssl
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -14,22 +13,19 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from connector.config import Kafka
-from connector.errors import ConnectorError, Fatal, Retryable
+from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.errors import Fenced, translated
+from connector.kafka.errors import REFUSED, translated
 
 log = structlog.get_logger(__name__)
 
-_LARGEST_REQUEST = 3 * 1024 * 1024  # bytes, as the topic of the dead letters takes them; the others refuse less
+LARGEST_REQUEST = 3 * 1024 * 1024  # bytes, as the topic of the dead letters takes them; the others refuse less
 _REQUEST_TIMEOUT = 20_000  # milliseconds; a broker that needs longer is away
 _COUNTED_IN_WITHIN = 10.0  # seconds until a broker that has just started is a part of its cluster; it takes one
 _LOOK = 0.1  # seconds between two looks whether it is
 _LOOK_TIMEOUT = 3_000  # milliseconds to find out why a broker does not answer
 _TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, and aiokafka itself repeats for as long as Kafka is away
-_ANSWERS_WITHIN = 2.0  # seconds; whoever asks whether we are ready does not wait much longer
-_STARTED_WITHIN = 25.0  # seconds for a producer to start: above the 20 s of one request
-_STORED_WITHIN = 60.0  # seconds for a record; a new leader is there within 30
-_FAILS_FOR = 60.0  # seconds without a stored record after which we do not count as connected, though Kafka answers
+STARTED_WITHIN = 25.0  # seconds for a producer to start: above the 20 s of one request
 _CLOSE_WITHIN = 5.0  # seconds; a broken connection has nothing to say
 _TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts what a killed worker left open and others can read on
 
@@ -116,95 +112,6 @@ async def _why(kafka: Kafka) -> str:
     return ""
 
 
-class Publisher:
-    """An idempotent producer that many stages share: `send` returns when the record is durable (acks=all).
-
-    A producer that has failed once may fail for good: it has counted a record that Kafka never got, and Kafka refuses
-    all later ones as out of order (aiokafka 0.14). So after any failure it is replaced before the next record.
-    `replaced` is how often that was. `clock` is in seconds.
-    """
-
-    def __init__(self, kafka: Kafka, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.replaced = 0
-        self._kafka = kafka
-        self._clock = clock
-        self._producer: AIOKafkaProducer | None = None
-        self._failed: AIOKafkaProducer | None = None  # the one that is to be replaced
-        self._failing_since: float | None = None
-        self._one_renewal = asyncio.Lock()
-        self._closing: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        """Connects. From then on it takes records."""
-        self._producer = await self._started()
-
-    async def stop(self) -> None:
-        """Flushes and disconnects. What Kafka has not taken by then, nobody was told to be stored."""
-        producer, self._producer = self._producer, None
-        await asyncio.gather(*self._closing, *([close(producer)] if producer else []))
-
-    async def answers(self) -> bool:
-        """Whether Kafka answers now, within 2 s, and takes records. However often it is asked, one request is made."""
-        if self._producer is None:
-            return False
-        try:
-            async with asyncio.timeout(_ANSWERS_WITHIN):
-                if self._failing_since is not None and self._clock() - self._failing_since >= _FAILS_FOR:
-                    await self._renew()  # nobody may be sending any more
-                    self._failing_since = None
-                return bool(await self._producer.client.force_metadata_update())
-        except (TimeoutError, ConnectorError):
-            return False
-
-    async def send(self, record: OutRecord) -> int:
-        """Gives the record's offset. Raises Retryable, Rejected or Fatal when it is not stored."""
-        if self._failed is not None:
-            await self._renew()
-        producer = self._producer
-        if producer is None:
-            raise Retryable("Kafka is not connected yet")
-        try:
-            with translated():
-                async with asyncio.timeout(_STORED_WITHIN):  # aiokafka itself repeats for as long as Kafka is away
-                    offset = int((await producer.send_and_wait(**record.arguments())).offset)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self._failed = producer
-            self._failing_since = self._clock() if self._failing_since is None else self._failing_since
-            if isinstance(error, ConnectorError) and not isinstance(error, Fenced):
-                raise
-            raise Retryable(f"Kafka: the producer failed: {error!r}") from error
-        self._failing_since = None
-        return offset
-
-    async def _renew(self) -> None:
-        async with self._one_renewal:
-            old = self._failed
-            if old is None:
-                return  # somebody else has replaced it meanwhile
-            self._producer = await self._started()
-            self._failed = None
-            self.replaced += 1
-            log.info("producer_replaced", times=self.replaced)
-            task = asyncio.create_task(close(old))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-    async def _started(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **client_settings(self._kafka), enable_idempotence=True, max_request_size=_LARGEST_REQUEST
-        )
-        try:
-            with translated():
-                async with asyncio.timeout(_STARTED_WITHIN):
-                    await producer.start()
-        except BaseException:
-            await close(producer)
-            raise
-        return producer
-
-
 async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
     """A started producer with the transactional id `name` behind the prefix; it fences every earlier one.
 
@@ -214,19 +121,19 @@ async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
         **client_settings(kafka),
         transactional_id=kafka.topic_prefix + name,
-        max_request_size=_LARGEST_REQUEST,
+        max_request_size=LARGEST_REQUEST,
         transaction_timeout_ms=_TRANSACTION_TIMEOUT,
     )
     try:
         with translated():
-            async with asyncio.timeout(_STARTED_WITHIN):
+            async with asyncio.timeout(STARTED_WITHIN):
                 await producer.start()
     except Retryable as error:
         await close(producer)
         if not isinstance(error.__cause__, TimeoutError):
             raise
         raise Retryable(
-            f"Kafka gives no transactions to {kafka.topic_prefix}{name} within {_STARTED_WITHIN:g} s. If Kafka is up,"
+            f"Kafka gives no transactions to {kafka.topic_prefix}{name} within {STARTED_WITHIN:g} s. If Kafka is up,"
             " its transaction.state.log.replication.factor or min.isr may ask for more brokers than there are."
         ) from error
     except BaseException:
@@ -248,7 +155,11 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
     with translated():
         async with asyncio.timeout(_TRANSACTION_WITHIN):
             await producer.begin_transaction()
-            await asyncio.gather(*[await _sent(producer, record) for record in records])
+            try:
+                await asyncio.gather(*[await _sent(producer, record) for record in records])
+            except REFUSED:
+                await producer.abort_transaction()  # else whoever reads these partitions waits a minute for its end
+                raise
             await producer.commit_transaction()
 
 

@@ -13,7 +13,7 @@ class Fenced(ConnectorError):
 
 
 _FENCED = (kafka.ProducerFenced, kafka.InvalidProducerEpoch)
-_REFUSED = (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError, kafka.InvalidMessageError)
+REFUSED = (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError, kafka.InvalidMessageError)
 _MISCONFIGURED = (
     kafka.AuthenticationFailedError,
     kafka.TopicAuthorizationFailedError,
@@ -41,7 +41,7 @@ def translated() -> Iterator[None]:
         yield
     except _FENCED as error:
         raise Fenced(f"Kafka: another worker has taken over ({type(error).__name__})") from error
-    except _REFUSED as error:
+    except REFUSED as error:
         raise Rejected(f"Kafka refused the record: {type(error).__name__}", code="too_large") from error
     except _MISCONFIGURED as error:
         raise Fatal(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from connector.kafka.connection import Publisher
+from connector.kafka.publisher import Publisher
 from connector.retry import until_it_works
 from connector.spool import Spool
 from connector.stages.receive import Receive

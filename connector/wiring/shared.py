@@ -13,12 +13,12 @@ from connector.config import ClientCredentials, Config
 from connector.errors import Fatal
 from connector.kafka.awake import Awake
 from connector.kafka.cell_work import CellWork, Plan
-from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.holes import Hole
 from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
+from connector.kafka.publisher import Publisher
 from connector.kafka.stage_worker import Settle, StageWorker, nothing
 from connector.observe.metrics import Metrics
 from connector.salesforce import RestClient, TokenSource

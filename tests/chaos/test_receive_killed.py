@@ -15,8 +15,8 @@ from helpers.service import WEBHOOK_SECRET, Process, Setup, Workers, set_up
 from helpers.waiting import PATIENCE, until
 
 from connector.config import Service
-from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.publisher import Publisher
 from connector.observe.health import Server
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, read

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import Publisher
+from connector.kafka.publisher import Publisher
 from helpers.waiting import until
 
 

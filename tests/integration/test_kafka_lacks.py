@@ -69,7 +69,7 @@ async def test_without_transactions_the_account_says_so_and_nothing_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """clients.md A2: everything was ready, nothing was logged, and nothing happened."""
-    monkeypatch.setattr(connection, "_STARTED_WITHIN", 3.0)
+    monkeypatch.setattr(connection, "STARTED_WITHIN", 3.0)
     monkeypatch.setattr(capture, "PATIENCE", 3.0)
     settings = {"transaction_state_log_replication_factor": "3", "transaction_state_log_min_isr": "2"}
     async with broker_with(monkeypatch, **settings) as broker:

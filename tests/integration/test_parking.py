@@ -15,11 +15,11 @@ from connector.cells import Breaker, Cell, Cells
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.cell_work import CellWork, Work
-from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
+from connector.kafka.publisher import Publisher
 from connector.kafka.stage_worker import StageWorker
 
 

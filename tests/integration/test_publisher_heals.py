@@ -14,8 +14,9 @@ from helpers.waiting import until
 from connector.config import Kafka
 from connector.errors import Rejected, Retryable
 from connector.kafka import connection
+from connector.kafka import publisher as shared
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import Publisher
+from connector.kafka.publisher import Publisher
 from connector.sandbox.broker import LocalBroker, kafka_broker
 
 
@@ -53,7 +54,7 @@ async def test_a_broker_that_was_away_longer_than_a_record_waits_gets_the_later_
 ) -> None:
     """Report 1: the record that ran out of time left a gap; `send` is what its callers repeat until it works."""
     monkeypatch.setattr(connection, "_REQUEST_TIMEOUT", 2_000)
-    monkeypatch.setattr(connection, "_STORED_WITHIN", 3.0)
+    monkeypatch.setattr(shared, "_STORED_WITHIN", 3.0)
     kafka = Kafka(bootstrap_servers=own_broker.bootstrap_servers, topic_prefix="heals.")
     topic = await topics.create(kafka, "in")
     publisher = Publisher(kafka)

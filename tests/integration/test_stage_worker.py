@@ -17,9 +17,9 @@ from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka import stage_worker
 from connector.kafka.cell_work import CellWork, Handle, alone
-from connector.kafka.connection import Publisher
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
+from connector.kafka.publisher import Publisher
 from connector.kafka.stage_worker import StageWorker
 
 

@@ -1,0 +1,109 @@
+"""The producer that the stages of a process share."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from connector.config import Kafka
+from connector.errors import ConnectorError, Retryable
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.connection import LARGEST_REQUEST, STARTED_WITHIN, client_settings, close
+from connector.kafka.errors import Fenced, translated
+
+log = structlog.get_logger(__name__)
+
+_ANSWERS_WITHIN = 2.0  # seconds; whoever asks whether we are ready does not wait much longer
+_STORED_WITHIN = 60.0  # seconds for a record; a new leader is there within 30
+_FAILS_FOR = 60.0  # seconds without a stored record after which we do not count as connected, though Kafka answers
+
+
+class Publisher:
+    """An idempotent producer that many stages share: `send` returns when the record is durable (acks=all).
+
+    A producer that has failed once may fail for good: it has counted a record that Kafka never got, and Kafka refuses
+    all later ones as out of order (aiokafka 0.14). So after any failure it is replaced before the next record.
+    `replaced` is how often that was. `clock` is in seconds.
+    """
+
+    def __init__(self, kafka: Kafka, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.replaced = 0
+        self._kafka = kafka
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._failed: AIOKafkaProducer | None = None  # the one that is to be replaced
+        self._failing_since: float | None = None
+        self._one_renewal = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connects. From then on it takes records."""
+        self._producer = await self._started()
+
+    async def stop(self) -> None:
+        """Flushes and disconnects. What Kafka has not taken by then, nobody was told to be stored."""
+        producer, self._producer = self._producer, None
+        await asyncio.gather(*self._closing, *([close(producer)] if producer else []))
+
+    async def answers(self) -> bool:
+        """Whether Kafka answers now, within 2 s, and takes records. However often it is asked, one request is made."""
+        if self._producer is None:
+            return False
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN):
+                if self._failing_since is not None and self._clock() - self._failing_since >= _FAILS_FOR:
+                    await self._renew()  # nobody may be sending any more
+                    self._failing_since = None
+                return bool(await self._producer.client.force_metadata_update())
+        except (TimeoutError, ConnectorError):
+            return False
+
+    async def send(self, record: OutRecord) -> int:
+        """Gives the record's offset. Raises Retryable, Rejected or Fatal when it is not stored."""
+        if self._failed is not None:
+            await self._renew()
+        producer = self._producer
+        if producer is None:
+            raise Retryable("Kafka is not connected yet")
+        try:
+            with translated():
+                async with asyncio.timeout(_STORED_WITHIN):  # aiokafka itself repeats for as long as Kafka is away
+                    offset = int((await producer.send_and_wait(**record.arguments())).offset)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._failed = producer
+            self._failing_since = self._clock() if self._failing_since is None else self._failing_since
+            if isinstance(error, ConnectorError) and not isinstance(error, Fenced):
+                raise
+            raise Retryable(f"Kafka: the producer failed: {error!r}") from error
+        self._failing_since = None
+        return offset
+
+    async def _renew(self) -> None:
+        async with self._one_renewal:
+            old = self._failed
+            if old is None:
+                return  # somebody else has replaced it meanwhile
+            self._producer = await self._started()
+            self._failed = None
+            self.replaced += 1
+            log.info("producer_replaced", times=self.replaced)
+            task = asyncio.create_task(close(old))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _started(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **client_settings(self._kafka), enable_idempotence=True, max_request_size=LARGEST_REQUEST
+        )
+        try:
+            with translated():
+                async with asyncio.timeout(STARTED_WITHIN):
+                    await producer.start()
+        except BaseException:
+            await close(producer)
+            raise
+        return producer
