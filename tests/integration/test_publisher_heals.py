@@ -126,7 +126,7 @@ async def test_whatever_ends_a_producer_it_is_replaced_once_for_all_who_use_it(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Producer.made, Producer.error = [], error
-    monkeypatch.setattr(connection, "AIOKafkaProducer", Producer)
+    monkeypatch.setattr(shared, "AIOKafkaProducer", Producer)
     publisher = Publisher(Kafka(bootstrap_servers="nowhere:9092"))
     await publisher.start()
     with pytest.raises(Retryable):
@@ -141,7 +141,7 @@ async def test_a_publisher_that_stores_nothing_for_a_minute_is_not_ready_though_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Producer.made, Producer.error = [], errors.TopicAuthorizationFailedError("pisano.feedback")
-    monkeypatch.setattr(connection, "AIOKafkaProducer", Producer)
+    monkeypatch.setattr(shared, "AIOKafkaProducer", Producer)
     clock = Clock(0.0)
     publisher = Publisher(Kafka(bootstrap_servers="nowhere:9092"), clock=clock)
     await publisher.start()
