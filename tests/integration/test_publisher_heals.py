@@ -12,7 +12,7 @@ from helpers.clock import Clock
 from helpers.waiting import until
 
 from connector.config import Kafka
-from connector.errors import Rejected, Retryable
+from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka import connection
 from connector.kafka import publisher as shared
 from connector.kafka.cloud_events import OutRecord
@@ -145,7 +145,7 @@ async def test_a_publisher_that_stores_nothing_for_a_minute_is_not_ready_though_
     clock = Clock(0.0)
     publisher = Publisher(Kafka(bootstrap_servers="nowhere:9092"), clock=clock)
     await publisher.start()
-    with pytest.raises(connection.ConnectorError):
+    with pytest.raises(Fatal):
         await publisher.send(record("t", b""))
     assert await publisher.answers()
     clock.now += 61
