@@ -46,7 +46,7 @@ from connector.config.file import ConfigError, load
         ("on: Case", "on: Store__c", "no channel brings Store__c: add /data/Store__ChangeEvent or /data/ChangeEvents"),
         ("account: main", "account: mian", "there is no account mian under pisano; did you mean main?"),
         ("record.Supp", "rec.Supp", "c:16:16: surveys.closed-case.email: there is no rec here; did you mean record?"),
-        ("record.SuppliedEmail", "record.Owner.Name", "fields of another record come from a lookup"),
+        ("record.SuppliedEmail", "record.Owner.Name", "for the fields of another record, add a lookup"),
         ("record.SuppliedEmail", "changed.Status", 'write changed contains "Status"'),
         ("record.SuppliedEmail", "event.idd", "event has no idd; did you mean id?"),
         ("record.SuppliedEmail", "record", "name one, such as record.Id"),
