@@ -1,8 +1,8 @@
 """Cells: the smallest parts of a stage that a failure can hold.
 
 Examples are a survey in trigger, an account or a survey in send, a rule in write, a channel in capture. Cells form a
-tree: a cell is held when it or one of its parents is held. A held cell logs a line once a minute. It is probed with
-one piece of work at growing intervals, and is released as soon as a probe works.
+tree: a cell is held when it or one of its parents is held. A held cell logs a line once a minute. The stage probes it
+with one piece of work at growing intervals, and goes on by itself as soon as a probe works.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 FIRST_PROBE = 5.0  # seconds until the first probe: most faults are short
-LONGEST_PROBE = 300.0  # seconds between probes at most: a person who fixes the cause sees the effect within 5 minutes
+LONGEST_PROBE = 300.0  # seconds between later probes: a person who fixes the cause sees the effect within 5 minutes
 LONGEST_IN_OUTAGE = 60.0  # seconds, for an outage: no person watches it, so probes must notice its end within a minute
 _SAY_AGAIN = 60.0  # seconds between two log lines about the same held cell
 

@@ -17,7 +17,7 @@ from connector.paths import folder
 MEMORY_OF = {"pisano.invitations": "pisano.attempts", "pisano.feedback": "salesforce.writes"}
 REMEMBERED_LONGER = 7 * 86400.0  # seconds longer than the record itself, which may stay while its segment grows:
 # Kafka deletes only whole segments, and begins a new one after segment.ms, 7 days
-_SEGMENT = 64 * 1024 * 1024  # bytes: Kafka compacts only closed segments; of its default 1 GB we would read back all
+_SEGMENT = 64 * 1024 * 1024  # bytes: Kafka compacts only closed segments; we would read back all of its default 1 GB
 
 
 class Topic(BaseModel):

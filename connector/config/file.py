@@ -158,7 +158,7 @@ class _Report:
             return None
         if any(part in _SECRET_KEYS for part in key):
             return "…"
-        written = re.sub(r"(?<!\S)(\w+://)?\S*@", r"\1…@", written)  # credentials in an address, or whose e-mail it is
+        written = re.sub(r"(?<!\S)(\w+://)?\S*@", r"\1…@", written)  # credentials in a URL, or an e-mail's local part
         written = re.sub(r"\?\S+", "?…", written)  # credentials in a query
         return json.dumps(written[:_LONGEST_SHOWN] + "…" * (len(written) > _LONGEST_SHOWN), ensure_ascii=False)
 

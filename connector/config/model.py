@@ -30,4 +30,4 @@ class Allowed:
 
 
 class NotYet:
-    """Marks a setting that is read but has no effect yet."""
+    """Marks a setting that is read and checked, but has no effect yet."""

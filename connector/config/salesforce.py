@@ -81,8 +81,8 @@ class PubSub(Model):
     still has of the last 72 h."""
 
     lost_position: Literal["stop", "earliest"] = "stop"
-    """What to do when Salesforce no longer knows a position, so that changes may be lost. `stop` lets a person decide,
-    `earliest` goes on with what Salesforce still has of the last 72 h."""
+    """What to do when Salesforce no longer knows a position, so that changes may be lost. `stop` stops and lets a
+    person decide, `earliest` goes on with what Salesforce still has of the last 72 h."""
 
     idle_timeout: Timeout = 300.0
     """Silence after which a stream counts as broken. A healthy stream sends something at least every 270 s."""
@@ -105,7 +105,7 @@ class Salesforce(Model):
     """How to log in."""
 
     channels: Annotated[tuple[Channel, ...], Field(min_length=1)]
-    """The channels to follow. From a channel of several objects, we keep only the objects that a survey is `on`."""
+    """The channels to follow. From a channel of several objects, we keep only those that a survey names in `on`."""
 
     pubsub: PubSub = PubSub()
     """How to follow the channels."""

@@ -82,7 +82,7 @@ class StackedLimiter:
         self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     def close_after_429(self, retry_after: float | None) -> None:
-        """Closes for `retry_after`. If that is None, closes for the shortest window, then for the next longer one.
+        """Closes for `retry_after`. If that is None, closes for the shortest window, then at each 429 for a longer one.
 
         The other side may name the end of the first full window while a longer one is full too (pisano §6). So after
         as many 429s in a row as there are windows, the limiter closes for the longest window at least: refused calls

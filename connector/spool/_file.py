@@ -109,7 +109,7 @@ class SpoolFile:
         self._db.execute("DELETE FROM records WHERE id = ?", (number,))
 
     def set_aside(self, number: int, reason: str) -> None:
-        """Keeps in the file, for a person, a record that Kafka does not take on any topic. Later records go on."""
+        """Keeps a record in the file for a person, because Kafka takes it on no topic. Later records go on."""
         self._db.execute("UPDATE records SET refused = ? WHERE id = ?", (reason, number))
 
     def is_empty(self) -> bool:

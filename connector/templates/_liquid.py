@@ -195,7 +195,7 @@ def _less(left: object, right: object) -> bool:
     try:
         return bool(left < right)  # type: ignore[operator]
     except TypeError:
-        raise KindMismatch(f"it puts {_kind(left)} in order") from None
+        raise KindMismatch(f"it uses < or > on {_kind(left)}") from None
 
 
 def _less_or_equal(left: object, right: object) -> bool:
