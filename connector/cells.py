@@ -1,8 +1,8 @@
-"""Cells: the smallest things that a failure holds back.
+"""Cells: the smallest parts of a stage that a failure can hold.
 
-A cell is a part of a stage, such as a survey of trigger, an account or a survey of send, a rule of write, a channel of
-capture. Cells form a tree: a cell is held when it or one of its parents is. A held cell says so once a minute, is
-probed at growing intervals with one piece of work, and goes on by itself as soon as a probe works.
+Examples are a survey in trigger, an account or a survey in send, a rule in write, a channel in capture. Cells form a
+tree: a cell is held when it or one of its parents is held. A held cell logs a line once a minute. The stage probes it
+with one piece of work at growing intervals, and goes on by itself as soon as a probe works.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ import structlog
 log = structlog.get_logger(__name__)
 
 FIRST_PROBE = 5.0  # seconds until the first probe: most faults are short
-LONGEST_PROBE = 300.0  # seconds between probes in the long run: a person who mends something sees it within 5 minutes
-LONGEST_IN_OUTAGE = 60.0  # seconds: nobody is there to look, and the end of an outage is noticed within a minute
-_SAY_AGAIN = 60.0  # seconds between two lines about the same held cell
+LONGEST_PROBE = 300.0  # seconds between later probes: a person who fixes the cause sees the effect within 5 minutes
+LONGEST_IN_OUTAGE = 60.0  # seconds, for an outage: no person watches it, so probes must notice its end within a minute
+_SAY_AGAIN = 60.0  # seconds between two log lines about the same held cell
 
 Kind = Literal["configuration", "outage", "dead_letters"]
 Told = Callable[[str, Kind, bool], None]
 
-_tickets = count()  # only an order: nothing of one loop or process is kept in it
+_tickets = count()  # only gives an order; it holds nothing of a loop or process
 
 
 def next_ticket() -> int:
-    """A ticket behind all earlier ones."""
+    """A new ticket, which comes after all earlier ones."""
     return next(_tickets)
 
 
 class Cell:
     """One cell. `name` is its path, such as `trigger/closed-case`.
 
-    `reason` says why it is held and is None while it is not; `kind` is the same in one word, for metrics.
+    `reason` says why the cell is held, and is None while it is not held. `kind` is the reason in one word, for metrics.
     """
 
     def __init__(self, name: str, parent: "Cell | None" = None, told: Told = lambda *_: None) -> None:
@@ -54,12 +54,12 @@ class Cell:
 
     @property
     def holder(self) -> "Cell | None":
-        """The outermost of this cell and its parents that is held."""
+        """The outermost held cell among this cell and its parents, or None."""
         outer = self.parent.holder if self.parent else None
         return outer or (self if self.reason is not None else None)
 
     def hold(self, error: Exception, kind: Kind, *, at_least: float | None = None) -> None:
-        """Holds the cell, or goes on to hold it. The next probe is `at_least` seconds away."""
+        """Holds the cell, or keeps holding it. The next probe comes after at least `at_least` seconds."""
         before, self.reason = self.reason, str(error)
         if before is None or kind != self.kind:
             if before is not None:
@@ -73,7 +73,7 @@ class Cell:
             self._postpone()
 
     def works(self) -> None:
-        """Work of this cell went through, so neither the cell nor its parents are held any more."""
+        """Releases the cell and its parents, because work of this cell succeeded."""
         if self.reason is not None:
             log.warning("cell_released", cell=self.name, was=self.reason)
             self.reason, self._probing = None, False
@@ -84,10 +84,10 @@ class Cell:
 
     @asynccontextmanager
     async def turn(self, ticket: int | None = None) -> AsyncIterator[None]:
-        """Waits until work may be tried: at once while nothing is held, else as the only probe and when it is due.
+        """Waits until the caller may try its work. While nothing is held, that is at once.
 
-        The lowest ticket is the next probe, and the others follow in their order. Work that is tried again keeps its
-        ticket, and with it its place.
+        While a cell is held, the caller waits until a probe is due and no other probe runs. The lowest ticket probes
+        first, and the others follow in order. Work that is tried again keeps its ticket, and so its place.
         """
         probed = await self._turn(next_ticket() if ticket is None else ticket)
         try:
@@ -136,25 +136,25 @@ class Cell:
 
 
 class Cells:
-    """The tree of cells of a process. `told(cell, kind, held)` is called at each change."""
+    """The tree of cells of a process. It calls `told(cell, kind, held)` at each change."""
 
     def __init__(self, told: Told = lambda *_: None) -> None:
         self._told = told
         self._cells: dict[str, Cell] = {}
 
     def at(self, name: str) -> Cell:
-        """The cell of this path; its parents are the paths before each slash."""
+        """The cell at this path. Its parents are the paths before each slash."""
         if name not in self._cells:
             above, _, _ = name.rpartition("/")
             self._cells[name] = Cell(name, self.at(above) if above else None, self._told)
         return self._cells[name]
 
     def held(self) -> dict[str, str]:
-        """Each held cell and why."""
+        """The reason of each held cell, by the cell's name."""
         return {cell.name: cell.reason for cell in self._cells.values() if cell.reason is not None}
 
     async def say_what_is_held(self) -> NoReturn:
-        """One line a minute for each held cell, until it is cancelled."""
+        """Logs one line a minute for each held cell, until the task is cancelled."""
         while True:
             before = self.held()
             await asyncio.sleep(_SAY_AGAIN)
@@ -164,7 +164,7 @@ class Cells:
 
 
 class Breaker:
-    """Tells a flood of refused records from single ones: more than `run` in a row, or a `share` of the last `of`."""
+    """Detects a flood of refused records: more than `run` in a row, or more than a `share` of the last `of` records."""
 
     def __init__(self, run: int = 50, share: float = 0.8, of: int = 200) -> None:
         self._run = run
@@ -173,18 +173,18 @@ class Breaker:
         self._in_a_row = 0
 
     def refused(self) -> bool:
-        """Takes note of a refused record. True when that is one too many."""
+        """Counts a refused record. True when there are now too many."""
         self._in_a_row += 1
         self._last.append(True)
         is_full = len(self._last) == self._last.maxlen
         return self._in_a_row > self._run or (is_full and sum(self._last) > self._share * len(self._last))
 
     def passed(self) -> None:
-        """Takes note of a record that went through."""
+        """Counts a record that was not refused."""
         self._in_a_row = 0
         self._last.append(False)
 
     def reset(self) -> None:
-        """Begins anew, when the flood has ended."""
+        """Clears the counts. Call this when the flood has ended."""
         self._in_a_row = 0
         self._last.clear()

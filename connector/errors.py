@@ -1,16 +1,16 @@
-"""What an error asks of its caller.
+"""The errors, by what the caller must do.
 
     ConnectorError
     ├── Retryable   wait and repeat; the record is not at fault
-    ├── Rejected    this record will never be taken; it goes to the dead letters
-    ├── Unknown     it may or may not have happened; policy decides
-    └── Fatal       a person must change something; the cell that it concerns is held until then
+    ├── Rejected    the other side will never take this record; it goes to the dead letters
+    ├── Unknown     the request may or may not have been carried out; policy decides
+    └── Fatal       a person must change something; the stage holds the affected cell until then
 
-Each system translates its own errors into these in one place: `connector.salesforce.errors`, `connector.pisano.errors`
-and `connector.kafka.errors`. A stage decides by type alone.
+Each system has one module that translates its errors into these: `connector.salesforce.errors`,
+`connector.pisano.errors` and `connector.kafka.errors`. A stage looks only at the type.
 """
 
-_LONGEST = 3600.0  # seconds that anybody is waited for at their word; a wrong header must not hold a stage for years
+_LONGEST = 3600.0  # seconds: the longest wait we accept from the other side; a wrong header must not stop us for years
 
 
 class ConnectorError(Exception):
@@ -18,9 +18,9 @@ class ConnectorError(Exception):
 
 
 class Retryable(ConnectorError):
-    """It did not happen and may work later.
+    """The request was not carried out and may work later.
 
-    `retry_after` is in seconds where the other side named a time, an hour at most.
+    `retry_after` is the wait in seconds that the other side named, one hour at most, or None.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -29,7 +29,7 @@ class Retryable(ConnectorError):
 
 
 class Rejected(ConnectorError):
-    """The other side refused this very record and would do so again. `code` is its own word for why, if it gave one."""
+    """The other side refused this record and would refuse it again. `code` is its reason code, if it gave one."""
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
@@ -37,13 +37,13 @@ class Rejected(ConnectorError):
 
 
 class Unknown(ConnectorError):
-    """The request left us and no answer came that tells whether it was carried out."""
+    """We sent the request, but no answer says whether it was carried out."""
 
 
 class Fatal(ConnectorError):
-    """A person must change something, and the message says what. It holds back the cell that it concerns, no other.
+    """A person must change something, and the message says what. The stage holds only the affected cell.
 
-    `whole`: it concerns all that uses the same credential or connection, not only what was asked for.
+    `whole`: the error affects everything that uses the same credential or connection, not only this request.
     """
 
     def __init__(self, message: str, *, whole: bool = False) -> None:

@@ -1,18 +1,18 @@
-"""E-mail addresses as they may stand in logs and error messages (rule 9)."""
+"""Masks e-mail addresses for logs and error messages (rule 9)."""
 
 import re
 
 _PART = r"""[^\s@%<>"'`,;:|\\\[\]{}()=]"""
-# The look-behind begins each attempt where a word begins: without it a long text without addresses takes hours.
+# The look-behind starts each match at the start of a word. Without it, a long text without addresses takes hours.
 _ADDRESS = re.compile(rf"(?<!{_PART})({_PART}+)(@|%40|\\u0040)((?:(?!&){_PART})+)")
 
 
 def mask_email(address: str) -> str:
-    """`jane.doe@example.com` becomes `j***@example.com`; what is not an address becomes `***`."""
+    """`jane.doe@example.com` becomes `j***@example.com`; a text that is not an address becomes `***`."""
     local, at, domain = address.strip().rpartition("@")
     return f"{local[:1]}***@{domain}" if local and at and domain else "***"
 
 
 def mask_emails(text: str) -> str:
-    """The text with every address in it masked, be its @ written so, URL-encoded or escaped as in JSON."""
+    """Masks every address in the text. The @ may be plain, URL-encoded or escaped as in JSON."""
     return _ADDRESS.sub(lambda found: f"{found[1][:1]}***{found[2]}{found[3]}", text)

@@ -16,13 +16,13 @@ Scalar = str | int | float | bool
 
 
 def digest(*parts: str) -> str:
-    """A short id that is a pure function of its parts: 32 hex digits of SHA-256, parts kept apart by their lengths."""
+    """A short id computed only from its parts: 32 hex digits of SHA-256, with each part's length before the part."""
     framed = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(framed.encode()).hexdigest()[:32]
 
 
 class Record(BaseModel):
-    """Frozen, and exact: a field that is not known is an error, so that a misread record becomes a dead letter."""
+    """Frozen and strict: an unknown field is an error, so that a misread record becomes a dead letter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64")
 
@@ -31,10 +31,10 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read(model: type[AnyRecord], value: bytes | None) -> AnyRecord:
-    """A record from its bytes.
+    """Reads a record from its bytes.
 
     Raises:
-        Rejected: With code `unreadable`, when the bytes are not such a record. Its message holds no values.
+        Rejected: With code `unreadable`, when the bytes are not a record of this model. The message holds no values.
     """
     try:
         return model.model_validate_json(value or b"")
@@ -49,7 +49,7 @@ class ChangeEvent(Record):
 
     id: str = Field(description="The same for every delivery of the same change; also the CloudEvents id.")
     channel: str
-    replay_id: str = Field(description="Hex of the opaque replay id that it arrived with.")
+    replay_id: str = Field(description="Hex of the opaque replay id that the event arrived with.")
     schema_id: str
     entity: str
     record_id: str = Field(
@@ -59,10 +59,10 @@ class ChangeEvent(Record):
     changed_fields: tuple[str, ...] = ()
     nulled_fields: tuple[str, ...] = ()
     diff_fields: dict[str, str] = Field(
-        default={}, description="Long texts that came as a unified diff; never a value."
+        default={}, description="Long texts that came as a unified diff, which is never a value."
     )
     fields: dict[str, Any] = Field(
-        description="Only what the event holds, by REST field name. A field that is missing is unchanged or unread."
+        description="Only the values in the event, by REST field name. A missing field is unchanged or unread."
     )
     change_origin: str = ""
     transaction_key: str = ""
@@ -76,12 +76,12 @@ class Position(Record):
     """Where a channel resumes (`salesforce.positions`)."""
 
     channel: str
-    replay_id: str = Field(description="Hex. Everything up to here is on the topics.")
+    replay_id: str = Field(description="Hex. Every event up to this replay id is on the topics.")
     ahead_replay_id: str | None = Field(
-        default=None, description="Hex of the replay id behind it, of which more may come."
+        default=None, description="Hex of the next replay id, for which more events may come."
     )
     written_ahead: tuple[str, ...] = Field(
-        default=(), description="Ids of its change events that are on the topics already."
+        default=(), description="Ids of the change events of `ahead_replay_id` that are already on the topics."
     )
     at: AwareDatetime
 
@@ -97,7 +97,7 @@ class Suppression(StrEnum):
 class Invitation(Record):
     """One survey to one e-mail address for one cause (`pisano.invitations`)."""
 
-    id: str = Field(description="A pure function of survey, record id and cause.")
+    id: str = Field(description="Computed only from survey, record id and cause.")
     survey: str
     account: str
     campaign: str
@@ -107,7 +107,7 @@ class Invitation(Record):
     entity: str
     record_id: str
     cause: str = Field(description="The id of the change event.")
-    suppressed: Suppression | None = Field(default=None, description="Set when it must not be sent.")
+    suppressed: Suppression | None = Field(default=None, description="Set when the invitation must not be sent.")
     detail: str | None = None
     created_at: AwareDatetime
 
@@ -123,7 +123,7 @@ class Outcome(StrEnum):
 
 
 class Attempt(Record):
-    """One HTTP call to Pisano: written down before it (`begun`) and settled after (`pisano.attempts`)."""
+    """One HTTP call to Pisano (`pisano.attempts`): recorded before the call (`begun`) and settled after it."""
 
     kind: Literal["attempt"] = "attempt"
     id: str
@@ -169,7 +169,7 @@ class Feedback(Record):
 class Write(Record):
     """What the connector asked Salesforce to store, and the answer (`salesforce.writes`)."""
 
-    id: str = Field(description="A pure function of feedback and rule.")
+    id: str = Field(description="Computed only from feedback and rule.")
     feedback: str
     rule: str
     operation: Literal["upsert", "update"]

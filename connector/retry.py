@@ -9,13 +9,13 @@ import stamina
 
 from connector.errors import ConnectorError, Retryable
 
-_FIRST_PAUSE = 0.2  # seconds; most outages that we see are a lost connection
-PATIENCE = 30.0  # seconds that a failure which may pass is waited out in memory; past it a cell is held
-_LONGEST_PAUSE = 60.0  # seconds; an hour-long outage is noticed within a minute of its end
+_FIRST_PAUSE = 0.2  # seconds; short, because most outages that we see are a lost connection
+PATIENCE = 30.0  # seconds that we wait in memory for a failure to pass; after that the stage holds a cell
+_LONGEST_PAUSE = 60.0  # seconds; we notice the end of an hour-long outage within a minute
 
 
 def _pause(error: Exception) -> bool | float:
-    """Retries what is Retryable, after the time that the other side named if it did."""
+    """Retries a Retryable error, after the time that the other side named, if any."""
     if isinstance(error, Retryable):
         return True if error.retry_after is None else error.retry_after
     return False
@@ -34,7 +34,7 @@ def until_it_works() -> "stamina._core._RetryContextIterator":
 
 
 class Lasts(ConnectorError):
-    """An outage that lasts longer than somebody waits for it. `at_least`: the seconds that the other side asked for."""
+    """An outage lasts longer than the caller waits. `at_least`: the seconds that the other side named, if any."""
 
     def __init__(self, error: Retryable) -> None:
         super().__init__(str(error))
@@ -42,10 +42,10 @@ class Lasts(ConnectorError):
 
 
 async def patiently(work: Callable[[], Awaitable[None]], patience: float = PATIENCE) -> None:
-    """Repeats `work` while it raises Retryable, for `patience` seconds from the first failure on.
+    """Repeats `work` while it raises Retryable, for `patience` seconds after the first failure.
 
     Raises:
-        Lasts: It still fails after that, or the other side asks for a longer pause.
+        Lasts: `work` still fails after that, or the other side asks for a longer pause.
     """
     loop, since = asyncio.get_running_loop(), None
     async for attempt in until_it_works():
@@ -60,7 +60,7 @@ async def patiently(work: Callable[[], Awaitable[None]], patience: float = PATIE
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait by the Retry-After header, given as seconds or as an HTTP date; None without a readable one."""
+    """Seconds to wait, from a Retry-After header with seconds or an HTTP date; None without a readable header."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)

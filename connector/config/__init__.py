@@ -1,7 +1,7 @@
 """The configuration as frozen, typed objects. `connector.config.file` reads a YAML file into these.
 
-One module for each part of the file. A setting whose behaviour is not built yet is parsed and validated like any other
-and named by `not_yet_supported`, so that a file never means less than it says.
+There is one module for each part of the file. A setting whose behaviour is not built yet is parsed and validated like
+any other, and `not_yet_supported` names it, so that no setting is silently ignored.
 """
 
 from connector.config.feedback import FeedbackRule

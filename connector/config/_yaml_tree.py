@@ -1,6 +1,6 @@
-"""A YAML file as plain data, with the place of every key and value, and `${…}` filled in.
+"""Reads a YAML file as plain data, with the place of every key and value, and fills in `${…}`.
 
-Plain scalars are read as YAML 1.2 does, and only where nothing is lost: `on`, `no`, `007` and `12:30` are texts.
+Plain scalars are read as in YAML 1.2, and converted only if nothing is lost: `on`, `no`, `007` and `12:30` are texts.
 """
 
 import re
@@ -13,7 +13,7 @@ import yaml
 
 Key = tuple[str | int, ...]
 
-_MOST_VALUES = 100_000  # aliases of aliases can unfold without end; no configuration comes near
+_MOST_VALUES = 100_000  # aliases of aliases can expand without end; no real configuration comes near this
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)\}?")
 _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>.*))?", re.DOTALL)
 _KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value")
@@ -30,25 +30,25 @@ class Place:
 
 @dataclass
 class Tree:
-    """`data` is plain dicts, lists and scalars. The other fields say, by key path, where and how it was written."""
+    """`data` is plain dicts, lists and scalars. The other fields say, by key path, where and how they were written."""
 
     data: Any = None
     keys: dict[Key, Place] = field(default_factory=dict)
     values: dict[Key, Place] = field(default_factory=dict)
-    written: dict[Key, str] = field(default_factory=dict)  # scalars before anything was filled in
-    filled_in: dict[Key, list[str]] = field(default_factory=dict)  # what came out of the `${…}` of a scalar
+    written: dict[Key, str] = field(default_factory=dict)  # scalars before we filled in anything
+    filled_in: dict[Key, list[str]] = field(default_factory=dict)  # what we filled in for a scalar's `${…}`
     unresolved: set[Key] = field(default_factory=set)
     mistakes: list[tuple[Key, Place, str]] = field(default_factory=list)
     _raw: dict[Key, tuple[str, str]] = field(default_factory=dict)
 
     def place(self, key: Key) -> Place:
-        """Where the key stands, or its value, or else whatever holds it."""
+        """The place of the key, or else of its value, or else of the nearest parent."""
         while key not in self.keys and key not in self.values and key:
             key = key[:-1]
         return self.keys.get(key) or self.values.get(key) or Place()
 
     def within(self, key: Key, line: int, column: int) -> Place | None:
-        """The place in the file of a place (from 1) in the text of a scalar; None where it cannot be told."""
+        """The place in the file for a place (from 1) in a scalar's text; None if we cannot know it."""
         start, (style, raw) = self.values[key], self._raw[key]
         text = self.written[key]
         if style == "|" and not raw.startswith("|+"):
@@ -60,7 +60,7 @@ class Tree:
 
 
 def read(text: str, folder: Path, environ: Mapping[str, str]) -> Tree:
-    """Parse and fill in. `${file:…}` is relative to `folder`. What is wrong stands in `mistakes`; nothing is raised."""
+    """Parse, and fill in `${…}`. `${file:…}` is relative to `folder`. Raise nothing; `mistakes` says what is wrong."""
     reader = _Reader(text, folder, environ)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -80,15 +80,15 @@ def read(text: str, folder: Path, environ: Mapping[str, str]) -> Tree:
 
 
 def _without_quotations(error: yaml.MarkedYAMLError) -> str:
-    """The parser quotes what it found, which may be part of an unquoted secret."""
+    """The parser's message without the text that it quotes, which may be part of an unquoted secret."""
     said = ", ".join(part for part in (error.context, error.problem) if part)
     said = re.sub(r"'([^']*)'|\"([^\"]*)\"", lambda quoted: quoted[0] if _is_syntax(quoted[0][1:-1]) else "…", said)
     if "'\\t'" in said:
-        said += "; a line is indented with spaces, not with tabs"
+        said += "; indent lines with spaces, not with tabs"
     elif any(sign in said for sign in ("alias", "anchor", "tag", "start any token")):
-        said += "; a value that begins with a special character is quoted"
+        said += "; put a value that begins with a special character in quotes"
     elif "flow" in said:
-        said += "; inside { } and [ ] a ${…} is quoted"
+        said += "; inside { } and [ ] put a ${…} in quotes"
     return said
 
 
@@ -110,11 +110,11 @@ class _Reader:
         if id(node) in self._open or self._count > _MOST_VALUES:
             self.tree.unresolved.add(key)
             if self._count <= _MOST_VALUES + 1:
-                self._mistake(key, place, "an alias (*) unfolds without end here, or the file holds far too much")
+                self._mistake(key, place, "an alias (*) expands without end here, or the file holds far too much")
             return None
         if node.tag not in _CORE_TAGS:
             self.tree.unresolved.add(key)
-            self._mistake(key, place, "tags (!) have no meaning here; a text that begins with ! is quoted")
+            self._mistake(key, place, "tags (!) have no meaning here; put a text that begins with ! in quotes")
             return None
         self._open.add(id(node))
         try:
@@ -132,18 +132,18 @@ class _Reader:
             name, place = str(name_node.value), _place(name_node)
             if not isinstance(name_node, yaml.ScalarNode):
                 self.tree.unresolved.add(key)
-                self._mistake(key, place, 'a key is a text, and a template is quoted: "{{ … }}"')
+                self._mistake(key, place, 'a key is a text; put a template in quotes: "{{ … }}"')
                 continue
             path = (*key, name)
             if name in found:
-                self._mistake(path, place, f"this key stands at line {self.tree.keys[path].line} already")
+                self._mistake(path, place, f"this key is already at line {self.tree.keys[path].line}")
                 continue
             self.tree.keys[path] = place
             found[name] = self.value(value_node, path)
         return found
 
     def _pairs(self, node: yaml.MappingNode, key: Key) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """Key and value, and after them what `<<` brings in and is not there already."""
+        """The mapping's own keys and values, then those that `<<` adds and that are not there already."""
         merged: list[yaml.Node] = []
         own = set()
         for name, value in node.value:
@@ -212,7 +212,7 @@ def _place(node: yaml.Node) -> Place:
 
 
 def _plain(text: str) -> str | int | float | bool | None:
-    """A plain scalar: a number only where printing it again gives the same text."""
+    """The value of a plain scalar. It is a number only if printing the number gives the same text again."""
     if text in {"", "~", "null"}:
         return None
     if text in {"true", "false"}:

@@ -1,4 +1,4 @@
-"""The topic catalogue: what `topics/*.yaml` say, and what a configuration makes of them."""
+"""The topic catalogue: what `topics/*.yaml` say, and what a configuration changes."""
 
 import math
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from connector.config import Config, Kafka, TopicSettings
 from connector.config.types import Seconds
 from connector.paths import folder
 
-# Where it is remembered, partition by partition, what was done with each record of a topic.
+# For each topic, the topic that remembers, partition by partition, what was done with each of its records.
 MEMORY_OF = {"pisano.invitations": "pisano.attempts", "pisano.feedback": "salesforce.writes"}
-REMEMBERED_LONGER = 7 * 86400.0  # seconds beyond the record itself, which may stay for as long as its segment grows:
-# Kafka deletes whole segments, and begins another after segment.ms, 7 days
-_SEGMENT = 64 * 1024 * 1024  # bytes: only closed segments are compacted, and Kafka's own 1 GB would be read back whole
+REMEMBERED_LONGER = 7 * 86400.0  # seconds longer than the record itself, which may stay while its segment grows:
+# Kafka deletes only whole segments, and begins a new one after segment.ms, 7 days
+_SEGMENT = 64 * 1024 * 1024  # bytes: Kafka compacts only closed segments; we would read back all of its default 1 GB
 
 
 class Topic(BaseModel):
-    """One topic of the catalogue; `name` may hold `{entity}`. `retention` in seconds, None for ever.
+    """One topic of the catalogue; `name` may hold `{entity}`. `retention` is in seconds; None means for ever.
 
-    `largest_record` in bytes; None leaves it to the broker, whose own default is 1 MB.
+    `largest_record` is in bytes; None leaves it to the broker, whose default is 1 MB.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,16 +43,16 @@ class Topic(BaseModel):
 
     @property
     def family(self) -> str:
-        """The name under which `kafka.topics` changes it."""
+        """The topic's name in the setting `kafka.topics`."""
         return self.name.removesuffix(".{entity}")
 
     def changed_by(self, settings: TopicSettings) -> "Topic":
-        """The topic as a configuration wants it."""
+        """The topic with a configuration's changes."""
         return self.model_copy(update=settings.model_dump(exclude_none=True))
 
     @property
     def is_read_back(self) -> bool:
-        """Whether a stage learns from it, each time it starts, what it did before."""
+        """Whether a stage reads the topic at each start, to learn what it did before."""
         return "compact" in self.cleanup
 
     @property
@@ -72,7 +72,7 @@ class Topic(BaseModel):
         return settings
 
     def is_forgotten_early(self, actual: Mapping[str, str]) -> bool:
-        """Whether Kafka, with these settings, deletes what is to be kept."""
+        """Whether Kafka, with these settings, deletes records that must be kept."""
         if "delete" not in actual.get("cleanup.policy", ""):
             return False
         kept = int(actual.get("retention.ms", -1))
@@ -88,12 +88,12 @@ def catalogue() -> tuple[Topic, ...]:
 
 
 def configured(kafka: Kafka) -> list[Topic]:
-    """Every topic of the catalogue, with what the configuration changes."""
+    """Every topic of the catalogue, with the configuration's changes."""
     return [topic.changed_by(kafka.topics.get(topic.family, TopicSettings())) for topic in catalogue()]
 
 
 def retention(kafka: Kafka, name: str) -> timedelta:
-    """How long the topic `name` (without a prefix) keeps its records. Raises ValueError where that is for ever."""
+    """How long the topic `name` (without a prefix) keeps its records. Raises ValueError if that is for ever."""
     (seconds,) = (topic.retention for topic in configured(kafka) if topic.name == name)
     if seconds is None:
         raise ValueError(f"{name} keeps its records for ever")
@@ -101,7 +101,7 @@ def retention(kafka: Kafka, name: str) -> timedelta:
 
 
 def entity_topics(config: Config) -> dict[str, str]:
-    """The topic of each entity that a channel names, or that a survey wants from a channel of several."""
+    """The topic of each entity that a channel names, or that a survey uses from a channel with several entities."""
     named = {entity for entity in map(_entity, config.salesforce.channels) if entity}
     wanted = named | {survey.on for survey in config.surveys.values()}
     return {
@@ -111,7 +111,7 @@ def entity_topics(config: Config) -> dict[str, str]:
 
 
 def topics_for(config: Config) -> list[Topic]:
-    """The topics that this configuration needs, under their full names and as it wants them."""
+    """The topics that this configuration needs, with their full names and the configuration's changes."""
     entities = entity_topics(config)
     needed: list[Topic] = []
     for topic in configured(config.kafka):

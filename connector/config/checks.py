@@ -1,7 +1,7 @@
-"""What has to fit together in a configuration: names that refer to each other, channels, paths, variables.
+"""Checks that a configuration fits together: names that refer to each other, channels, paths, variables.
 
-It looks at plain data and passes over whatever is malformed, so that these mistakes are found in the same go as those
-that the models report.
+The checks read plain data and skip malformed parts, so that one run finds these mistakes and those that the models
+report.
 """
 
 import math
@@ -49,7 +49,7 @@ def check(data: object) -> Iterator[Finding]:
 
 
 def channels_for(entity: str) -> list[str]:
-    """The channels that carry changes of `entity`, the narrowest first (salesforce §B5); `…__chn` may do so too."""
+    """The channels that carry changes of `entity`, the narrowest first (salesforce §B5). `…__chn` may do so too."""
     if entity.endswith("__e"):
         return [f"/event/{entity}"]
     stem = entity.removesuffix("c") if entity.endswith("__c") else entity
@@ -57,7 +57,7 @@ def channels_for(entity: str) -> list[str]:
 
 
 def _nulls(key: Key, data: object) -> Iterator[Finding]:
-    """A key without a value is a slip: `when:` would mean every change, `opted_out:` that nobody can opt out."""
+    """A key without a value is a mistake: `when:` would mean every change, `opted_out:` that nobody can opt out."""
     if data is None:
         yield Finding(key, "there is no value here; write one, or leave the key out")
     for name, value in data.items() if isinstance(data, dict) else enumerate(_list(data)):
@@ -80,7 +80,7 @@ def _remedy(entity: str, channels: list[str]) -> str:
     wanted = channels_for(entity)
     for channel in channels:
         if channel.lower() == wanted[0].lower():
-            return f"{channel} spells it otherwise"
+            return f"{channel} spells it differently"
     return f"add {' or '.join(wanted)} to salesforce.channels"
 
 
@@ -95,7 +95,7 @@ def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator
         lookups[name] = [field for field in _list(_map(lookup).get("fields")) if isinstance(field, str)]
     for finding in _variables((*key, "when"), survey, Condition, survey_scope(entity, {})):
         late = finding.path is not None and finding.path.parts[0] in lookups
-        message = f"{finding.path} is looked up only for a record that `when` has picked" if late else finding.message
+        message = f"{finding.path} is looked up only after `when` has picked the record" if late else finding.message
         yield Finding(finding.key, message, finding.path)
     scope = survey_scope(entity, lookups)
     yield from _variables((*key, "email"), survey, Template, scope)
@@ -144,8 +144,8 @@ def _topics(key: Key, changes: dict[str, Any]) -> Iterator[Finding]:
         if name not in known:
             yield Finding((*key, name), f"there is no such topic; {one_of(name, known)}")
         elif known[name].retention is None:
-            why = "its last records are kept for ever, and found again by the number of partitions"
-            yield Finding((*key, name), f"nothing about {name} can be different: {why}")
+            why = "its last records are kept for ever, and the number of partitions decides where they are"
+            yield Finding((*key, name), f"{name} cannot be changed: {why}")
         else:
             try:
                 wanted[name] = known[name].changed_by(TopicSettings.model_validate(settings))
@@ -157,7 +157,7 @@ def _topics(key: Key, changes: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _memory(key: Key, changes: dict[str, Any], work: Topic, memory: Topic) -> Iterator[Finding]:
-    """What was done is remembered in the partition of the record that it was done for, and for longer than that."""
+    """What was done for a record must be kept in a partition of the same number, and longer than the record."""
 
     def where(setting: str) -> Key:
         return next((*key, name, setting) for name in (memory.name, work.name) if setting in _map(changes, name))
@@ -168,12 +168,12 @@ def _memory(key: Key, changes: dict[str, Any], work: Topic, memory: Topic) -> It
     kept, remembered = work.retention or math.inf, memory.retention or math.inf
     if remembered < kept + REMEMBERED_LONGER:
         times = f"{work.name} is kept for {kept / 86400:g} days and {memory.name} for {remembered / 86400:g}"
-        why = f"it must be at least {REMEMBERED_LONGER / 86400:g} days more, or a replay does again what was done"
+        why = f"it must be at least {REMEMBERED_LONGER / 86400:g} days more, or a replay repeats what was done"
         yield Finding(where("retention"), f"{times}; {why}")
 
 
 def _limits(key: Key, limits: object) -> Iterator[Finding]:
-    """A limit that another one implies is a slip of the pen."""
+    """A limit that another limit implies is a mistake."""
     windows: list[tuple[int, Window]] = []
     for index, text in enumerate(_list(limits)):
         try:
@@ -186,7 +186,7 @@ def _limits(key: Key, limits: object) -> Iterator[Finding]:
 
 
 def _map(value: object, name: str | None = None) -> dict[str, Any]:
-    """`value`, or what stands in it under `name`, if that is a mapping; else nothing."""
+    """`value`, or its entry `name`, if that is a mapping; otherwise an empty mapping."""
     if name is not None:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}

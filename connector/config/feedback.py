@@ -1,4 +1,4 @@
-"""The section `feedback`: what becomes of an answer in Salesforce."""
+"""The section `feedback`: what the connector writes to Salesforce for an answer."""
 
 from typing import Annotated
 
@@ -10,26 +10,26 @@ from connector.templates import Condition, Template
 
 
 class FeedbackRule(Model):
-    """One write to Salesforce for each answer that it applies to; every rule that applies is carried out.
+    """A rule makes one write to Salesforce for each answer that it applies to. All rules that apply are carried out.
 
     A rule names either `upsert` or `update`.
     """
 
     when: Condition | None = None
-    """Which answers; without it, each one."""
+    """Which answers the rule applies to; without it, every answer."""
 
     upsert: FieldName | None = None
-    """The object whose record is found by an external id, and created where there is none."""
+    """The object to write. Its record is found by an external id, and created if there is none."""
 
     update: FieldName | None = None
-    """The object whose record is found by its Id."""
+    """The object to write. Its record is found by its Id."""
 
     by: Annotated[dict[FieldName, Template], Field(min_length=1, max_length=1)]
-    """How the record is found: the external id's field for an upsert, `Id` for an update. The template names a
+    """How the record is found: the external id's field for an upsert, `Id` for an update. The template must name a
     variable, or every answer would go to the same record."""
 
     fields: Annotated[dict[FieldName, Template], Field(min_length=1)]
-    """What is written. What renders empty empties the field."""
+    """The fields to write. A value that renders empty empties the field."""
 
     @model_validator(mode="after")
     def _one_operation(self) -> "FeedbackRule":

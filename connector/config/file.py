@@ -1,7 +1,7 @@
-"""Reads a configuration file into `connector.config.Config`, reporting every mistake in it at once, with its place.
+"""Reads a configuration file into `connector.config.Config`, and reports all its mistakes at once, with their places.
 
 `${NAME}`, `${NAME:-default}` and `${file:PATH}` (relative to the file's folder) stand for environment variables and
-mounted secrets; `$${` is a plain `${`. What comes out of them is never shown.
+mounted secrets; `$${` is a plain `${`. We never show the values that we fill in.
 """
 
 import json
@@ -43,7 +43,7 @@ class Problem:
 
 
 class ConfigError(Fatal):
-    """The file cannot be used. `problems` holds all that is wrong with it, by line."""
+    """The file cannot be used. `problems` holds all its mistakes, by line."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = sorted(problems)
@@ -52,7 +52,7 @@ class ConfigError(Fatal):
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A valid configuration, and the settings in it whose behaviour is still to come."""
+    """A valid configuration, and those of its settings that are not supported yet."""
 
     config: Config
     not_yet_supported: list[Problem]
@@ -71,7 +71,7 @@ def load(path: str | Path, environ: Mapping[str, str] = os.environ, *, for_runni
 
 
 def read(path: str | Path, environ: Mapping[str, str] = os.environ) -> ConfigFile:
-    """Read a file, keeping apart what is wrong (raised) and what is not supported yet (returned).
+    """Read a file. Raises the mistakes, and returns the settings that are not supported yet.
 
     Raises:
         ConfigError: With everything that is wrong.
@@ -118,7 +118,7 @@ class _Report:
     def add(self, key: Key, message: str, at: tuple[int, int] | None = None, *, show: bool = True) -> None:
         """`at` is a place inside the text of the scalar at `key`."""
         if any(key == unresolved[: len(key)] for unresolved in self._tree.unresolved):
-            return  # said already: something in here is not known
+            return  # reported already: a value in here could not be filled in or read
         place = self._tree.place(key)
         if at is not None and key in self._tree.values:
             inside = self._tree.within(key, *at)
@@ -148,7 +148,7 @@ class _Report:
 
     def _append(self, key: Key, place: Place, message: str, *, show: bool = True) -> None:
         for secret in self._tree.filled_in.get(key, ()):
-            message = message.replace(secret, "…") if len(secret) > 2 else message  # shorter ones are no secrets
+            message = message.replace(secret, "…") if len(secret) > 2 else message  # shorter ones are not secrets
         shown = self._shown(key) if show else None
         self.problems.append(Problem(self._file, place.line, place.column, _dotted(key), message, shown))
 
@@ -158,13 +158,13 @@ class _Report:
             return None
         if any(part in _SECRET_KEYS for part in key):
             return "…"
-        written = re.sub(r"(?<!\S)(\w+://)?\S*@", r"\1…@", written)  # credentials in an address, or whose e-mail it is
+        written = re.sub(r"(?<!\S)(\w+://)?\S*@", r"\1…@", written)  # credentials in a URL, or an e-mail's local part
         written = re.sub(r"\?\S+", "?…", written)  # credentials in a query
         return json.dumps(written[:_LONGEST_SHOWN] + "…" * (len(written) > _LONGEST_SHOWN), ensure_ascii=False)
 
 
 def _is_said_otherwise(error: ErrorDetails) -> bool:
-    """`check` finds every null, and items that do not count towards a list's length have mistakes of their own."""
+    """Another report covers it: `check` finds every null, and bad items that make a list too short are reported."""
     if error["type"] == "too_short":
         return bool(len(error["input"]) >= error["ctx"]["min_length"])
     return error["input"] is None
@@ -175,7 +175,7 @@ def _dotted(key: Key) -> str:
 
 
 def _key(location: tuple[str | int, ...], data: Any) -> Key:
-    """pydantic's location without what is not in the file: the tags of unions, and `[key]`."""
+    """pydantic's location without the parts that are not in the file: the tags of unions, and `[key]`."""
     key: list[str | int] = []
     for index, part in enumerate(location):
         is_there = isinstance(data, dict) and part in data
@@ -218,7 +218,7 @@ def _in_plain_words(error: ErrorDetails) -> str:
 
 
 def _types_in(annotation: Any) -> Iterator[Any]:
-    """The parts of an annotation: of `dict[str, A] | None` the types str, A and None, and A's own."""
+    """The parts of an annotation: for `dict[str, A] | None` the types str, A and None, and A's own parts."""
     yield annotation
     for part in get_args(annotation):
         yield from _types_in(part)

@@ -11,63 +11,64 @@ _InCatalogue = Annotated[str, Allowed("a name from [topics/](../topics/README.md
 
 
 class TopicSettings(Model):
-    """What is to be different about a topic, or about the topics of all entities, than in the catalogue.
+    """Changes to a topic of the catalogue, or to the topics of all entities.
 
-    `connector topics apply` creates a topic so; of one that exists already it says what differs. Nothing can be
-    different about `salesforce.positions`: its last records are kept for ever, and found again by the number of
-    partitions.
+    `connector topics apply` creates a topic with these settings. For a topic that already exists, it says what differs.
+    `salesforce.positions` cannot be changed: its last records are kept for ever, and the number of partitions decides
+    where they are.
     """
 
     retention: Retention | None = None
     """How long records are kept, and so how far back a stage can be replayed. `pisano.attempts` and `salesforce.writes`
-    remember what was done: they are kept at least 7 days longer than `pisano.invitations` and `pisano.feedback`, or a
-    replay would e-mail or write a second time."""
+    remember what was done. They must be kept at least 7 days longer than `pisano.invitations` and `pisano.feedback`, or
+    a replay would e-mail or write a second time."""
 
     partitions: Annotated[Whole, Field(ge=1, le=1000)] | None = None
-    """How many workers can share a stage's work; no stage has work for 1000. `pisano.attempts` has as many as
-    `pisano.invitations`, and `salesforce.writes` as many as `pisano.feedback`. Decide before the topics are created:
-    partitions that are added later move keys away from what is remembered of them."""
+    """How many workers can share a stage's work; no stage has work for 1000. `pisano.attempts` must have as many as
+    `pisano.invitations`, and `salesforce.writes` as many as `pisano.feedback`. Decide before you create the topics: if
+    you add partitions later, keys move to other partitions, away from what is remembered about them."""
 
 
 class Kafka(Model):
-    """The cluster that the topics lie on. Files are looked for from the folder that the connector is started in."""
+    """The Kafka cluster that holds the topics. File paths start at the folder in which the connector is started."""
 
     bootstrap_servers: Brokers
-    """Some brokers of the cluster; they tell which others there are."""
+    """Some brokers of the cluster; the connector learns from them which others there are."""
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """What the brokers' listener speaks."""
+    """The protocol of the brokers' listener."""
 
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """How to log in; `SASL_PLAINTEXT` and `SASL_SSL` need it, and the two below."""
+    """How to log in. `SASL_PLAINTEXT` and `SASL_SSL` need this setting and the two below."""
 
     sasl_username: Text | None = None
-    """Who logs in."""
+    """The user who logs in."""
 
     sasl_password: Secret | None = None
-    """The password that goes with it."""
+    """That user's password."""
 
     ssl_ca_file: Text | None = None
-    """PEM file of the authorities that vouch for the brokers; without it, those that the machine trusts."""
+    """PEM file of the authorities that certify the brokers; without it, those that the machine trusts."""
 
     ssl_cert_file: Text | None = None
-    """PEM file of our own certificate, where the brokers ask for one."""
+    """PEM file of our own certificate, if the brokers ask for one."""
 
     ssl_key_file: Text | None = None
-    """PEM file of its key, without a passphrase; without it, the key stands in the certificate's file."""
+    """PEM file of our certificate's key, without a passphrase. Leave it out if the certificate's file has the key."""
 
     topic_prefix: TopicPrefix = ""
-    """Stands before every topic, consumer group and transactional id, so that installations can share a cluster."""
+    """Prefix of every topic, consumer group and transactional id, so that several installations can share a cluster."""
 
     replication_factor: Annotated[Whole, Field(ge=-1, le=32767)] = -1
     """Copies of each topic that `connector topics apply` creates; -1 is the brokers' own default.replication.factor."""
 
     on_deleted_records: Literal["go_on", "stop"] = "go_on"
-    """What a stage does where Kafka deleted records before it had read them. Each time that is an error line and counts
-    in `connector_records_deleted_total`. `stop` holds the stage until a person has set the group's offset."""
+    """What a stage does when Kafka deleted records before the stage had read them. Each time, the stage logs an error
+    line and counts in `connector_records_deleted_total`. `stop` holds the stage until a person has set the group's
+    offset."""
 
     topics: dict[_InCatalogue, TopicSettings] = {}
-    """What is to be different about topics: `{salesforce.cdc: {retention: 30d, partitions: 12}}`."""
+    """Changes to topics, such as `{salesforce.cdc: {retention: 30d, partitions: 12}}`."""
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> "Kafka":

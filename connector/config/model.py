@@ -1,4 +1,4 @@
-"""What settings have in common: the model whose fields they are, and what an annotation can say about one."""
+"""The base of all settings: the model that holds them, and what an annotation can say about one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Model(BaseModel):
-    """Frozen, and a key that is not known is a mistake. The docstring under a field is its meaning in the reference."""
+    """Frozen; an unknown key is a mistake. The reference prints the docstring under a field as its meaning."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -23,11 +23,11 @@ class Model(BaseModel):
 
 @dataclass(frozen=True)
 class Allowed:
-    """What may stand here, in words for the reference. `written` turns a value back into what stands in a file."""
+    """What is allowed here, in words for the reference. `written` turns a value back into its text in a file."""
 
     words: str
     written: Callable[[Any], str] = str
 
 
 class NotYet:
-    """The setting is understood, and what it does is still to come."""
+    """Marks a setting that is read and checked, but has no effect yet."""

@@ -26,10 +26,10 @@ Scheme = Literal["bearer", "token"]
 
 
 class AuthorizedApp(Model):
-    """Tokens that expire, fetched with the credentials of an authorized app. Fetching one is a call like any other."""
+    """Tokens that expire, fetched with the credentials of an authorized app. Each fetch counts as a call."""
 
     method: Literal["authorized_app"]
-    """Chooses this way."""
+    """Chooses this way to log in."""
 
     client_id: Text
     """The app's id."""
@@ -38,10 +38,10 @@ class AuthorizedApp(Model):
     """The app's secret."""
 
     id_key: Text = "client_id"
-    """The key that the id is sent under; Pisano does not document the names."""  # pisano §2.1
+    """The JSON key for the id; Pisano does not document the names."""  # pisano §2.1
 
     secret_key: Text = "client_secret"  # noqa: S105 - the name of a JSON key
-    """The key that the secret is sent under."""
+    """The JSON key for the secret."""
 
     lifetime: Timeout = 600.0
     """How long a token is used when the answer names no expiry; a 401 renews it earlier."""
@@ -54,10 +54,10 @@ class StaticToken(Model):
     """The token of an API user."""
 
     method: Literal["static_token"]
-    """Chooses this way."""
+    """Chooses this way to log in."""
 
     token: HeaderSecret
-    """The token of a user who does nothing else."""
+    """The token of a user that nothing else uses."""
 
     scheme: Scheme = "bearer"
     """`Authorization: Bearer …`, or `Authorization: Token token="…"`; Pisano's own pages name both."""  # pisano §2.2
@@ -67,27 +67,27 @@ class Webhook(Model):
     """Where the account's answers arrive. [webhook.md](webhook.md) has the payload to give Pisano."""
 
     path: UrlPath
-    """The path that Pisano posts to, on the service's port; no two accounts share one."""
+    """The path that Pisano posts to, on the service's port. Each account needs its own."""
 
     secret: HeaderSecret
-    """What Pisano must send along, of at least 16 characters: whoever knows it writes into Salesforce."""
+    """The secret that Pisano must send, at least 16 characters: anyone who knows it can write into Salesforce."""
 
     secret_in: Literal["header", "path"] = "header"  # noqa: S105 - where it stands, not the secret
-    """`path` takes the secret as a last segment behind the path, for a Pisano that cannot send headers; it is then made
-    of letters, digits and `. _ ~ -`."""
+    """`path` expects the secret as an extra last segment of the path, for a Pisano that cannot send headers. The secret
+    may then hold only letters, digits and `. _ ~ -`."""
 
     header: HeaderName = "X-Webhook-Secret"
     """The header that holds the secret."""
 
     fields: dict[Text, Literal["integer", "number", "boolean", "string"]] = {}
-    """The body's keys that are to have a type; the others stay as they came, and an empty text is no value."""
+    """The types of the body's keys. Keys that are not listed stay as they came. An empty text is no value."""
 
     correlation: Text = "sf_ref_id"
-    """The body's key that names the record; it keeps answers about one record in order."""
+    """The body's key that names the record. The connector keeps answers about one record in order."""
 
     max_bytes: Annotated[Whole, Field(ge=1, le=512 * 1024)] = 256 * 1024
-    """Bytes of a body: free text is counted in kilobytes. The most is half of what Kafka takes in one record, as JSON
-    can grow when it is written again."""
+    """The most bytes of a body; free text takes only kilobytes. The setting's maximum is half of what Kafka takes in
+    one record, as JSON can grow when it is written again."""
 
     @property
     def secret_is_in_path(self) -> bool:
@@ -97,7 +97,9 @@ class Webhook(Model):
     @classmethod
     def _secret_is_long_enough(cls, secret: HeaderSecret) -> HeaderSecret:
         if len(secret.get_secret_value()) < 16:
-            raise ValueError("a webhook secret has at least 16 characters: whoever knows it writes into Salesforce")
+            raise ValueError(
+                "a webhook secret has at least 16 characters: anyone who knows it can write into Salesforce"
+            )
         return secret
 
     @model_validator(mode="after")
@@ -122,37 +124,38 @@ class Account(Model):
         Window(80, 125.0),
         Window(160, 625.0),
     )
-    """All hold at once, over every span of each length; each is longer and larger than the one before. The default is
-    what Pisano documents."""  # pisano §6
+    """All limits apply at once, in every span of each length. Each must be longer and larger than the one before. The
+    default is what Pisano documents."""  # pisano §6
 
     limit_padding: Seconds = 0.5
-    """Added to each span: Pisano counts a call when it arrives, and the network's delay is not always the same."""
+    """Time added to each span, because Pisano counts a call when it arrives and the network's delay varies."""
 
     limit_reserved: ShareBelowAll = 0.0
-    """The part of each limit that is left to others who spend the same budget."""
+    """The part of each limit that is left to other clients of the same budget."""
 
     max_recipients_per_call: Annotated[Whole, Field(ge=1, le=1000)] = 1
-    """Invitations that one call may carry; how Pisano answers for many is not documented."""  # pisano §3
+    """Invitations that one call may carry. Pisano does not document its answer to more than one."""  # pisano §3
 
     retry_statuses: frozenset[HttpError] = frozenset({429, 503})
-    """Answers after which no e-mail can have left, so that the call is made again."""
+    """Statuses after which no e-mail can have been sent, so that the call is made again."""
 
     unknown_outcome: Literal["hold", "resend", "drop"] = "hold"
-    """What becomes of an invitation whose call got no answer, so that the customer may have been e-mailed: it is held
-    as a dead letter for a person to decide, sent again (perhaps twice), or given up."""
+    """What to do with an invitation whose call got no answer, so that the customer may have been e-mailed. `hold` makes
+    it a dead letter for a person to decide, `resend` sends it again (perhaps twice), `drop` gives it up."""
 
     outage_after: Annotated[Whole, Field(ge=1, le=1000)] = 3
-    """After so many calls in a row without a clear answer Pisano counts as away: one call at a time is then made, for
-    one invitation, at growing intervals. One may be chance; each costs a customer whose outcome is unknown."""
+    """Pisano counts as away after this many calls in a row without a clear answer. The connector then makes one call at
+    a time, for one invitation, at growing intervals. One such call may be chance; each leaves a customer whose outcome
+    is unknown."""
 
     connect_timeout: Timeout = 10.0
-    """Until a connection stands; past it nothing was sent, and it is tried again."""
+    """How long connecting may take. After that nothing was sent, and the connector tries again."""
 
     timeout: Timeout = 60.0
-    """For the whole call; past it the outcome is unknown, so it is generous."""
+    """How long the whole call may take. After that the outcome is unknown, so the default is generous."""
 
     webhook: Webhook | None = None
-    """Where answers arrive; without it none do."""
+    """Where answers arrive; without it, no answers arrive."""
 
     @field_validator("base_url")
     @classmethod

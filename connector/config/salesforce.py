@@ -24,7 +24,7 @@ from connector.config.types import (
 
 
 class ClientCredentials(Model):
-    """The client credentials flow of an External Client App; the app's run-as user is who reads and writes."""
+    """The client credentials flow of an External Client App. The app's run-as user reads and writes."""
 
     method: Literal["client_credentials"]
     """Chooses this flow."""
@@ -52,7 +52,7 @@ class JwtBearer(Model):
     """The RSA key whose certificate the app holds: PEM without a passphrase, best given as `${file:…}`."""
 
     audience: Url = "https://login.salesforce.com"
-    """Whom the login is for: `https://test.salesforce.com` for a sandbox org; some orgs take their My Domain."""
+    """The login's audience: `https://test.salesforce.com` for a sandbox org. Some orgs take their My Domain."""
     # salesforce §G
 
     @field_validator("private_key")
@@ -71,21 +71,21 @@ class PubSub(Model):
     """The Pub/Sub API, which the changes come from."""
 
     endpoint: Endpoint = "api.pubsub.salesforce.com:7443"
-    """Salesforce's own; another one is for a stand-in."""
+    """The default is Salesforce's own; set another one only to use a double."""
 
     tls: bool = True
-    """`false` speaks plain text, which is allowed for loopback addresses only."""
+    """`false` means plain text, which is allowed for loopback addresses only."""
 
     start: Literal["latest", "earliest"] = "latest"
-    """Where a channel begins that has no position yet: with what changes from now on, or with what Salesforce still has
-    of the last 72 h."""
+    """Where a channel without a position begins: `latest` with changes from now on, `earliest` with what Salesforce
+    still has of the last 72 h."""
 
     lost_position: Literal["stop", "earliest"] = "stop"
-    """What to do when Salesforce no longer knows a position, so that changes may be lost: stop and let a person decide,
-    or go on with what Salesforce still has of the last 72 h."""
+    """What to do when Salesforce no longer knows a position, so that changes may be lost. `stop` stops and lets a
+    person decide, `earliest` goes on with what Salesforce still has of the last 72 h."""
 
     idle_timeout: Timeout = 300.0
-    """Silence after which a stream counts as broken: a healthy one says something at least every 270 s."""
+    """Silence after which a stream counts as broken. A healthy stream sends something at least every 270 s."""
     # salesforce §0.3
 
     @model_validator(mode="after")
@@ -105,30 +105,31 @@ class Salesforce(Model):
     """How to log in."""
 
     channels: Annotated[tuple[Channel, ...], Field(min_length=1)]
-    """What to follow. Of a channel that carries several objects, those are kept that a survey is `on`."""
+    """The channels to follow. From a channel of several objects, we keep only those that a survey names in `on`."""
 
     pubsub: PubSub = PubSub()
-    """How to follow it."""
+    """How to follow the channels."""
 
     rest_version: ApiVersion = "66.0"
-    """Of the REST API; every org has had 66.0 since spring 2026."""
+    """Version of the REST API; every org has had 66.0 since spring 2026."""
 
     client_name: ClientName = "pisano-connector"
-    """What Salesforce calls us in `changeOrigin`; a change that carries this name is our own and invites nobody."""
+    """Our name in Salesforce's `changeOrigin`. A change that carries this name is our own and invites nobody."""
 
     timeout: Timeout = 30.0
-    """For one REST call: Salesforce ends a query after 120 s, and a lookup by Id that needs 30 s is an outage."""
+    """How long one REST call may take. Salesforce ends a query after 120 s; a lookup by Id that needs 30 s is an
+    outage."""
 
     calls_per_second: Annotated[Number, Field(gt=0)] = 10.0
     """REST calls, evenly spaced: far below what Salesforce takes at once, far above what we need."""
 
     write_batch: Annotated[Whole, Field(ge=1, le=200)] = 200
-    """Records that one call may write; 200 is the bound of Salesforce's collections."""
+    """Records that one call may write; 200 is the limit of Salesforce's collections."""
     # salesforce §D2
 
     @field_validator("channels")
     @classmethod
     def _no_channel_twice(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(channels)) != len(channels):
-            raise ValueError("a channel stands here twice")
+            raise ValueError("a channel is listed twice")
         return channels

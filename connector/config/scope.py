@@ -1,4 +1,4 @@
-"""Which variables a template may name, and what is wrong with one that it may not."""
+"""The variables that a template may name, and what is wrong with any other."""
 
 import difflib
 import re
@@ -19,7 +19,7 @@ class Root:
 
     fields: Collection[str] | None = None
     is_list: bool = False
-    is_open: bool = False  # anything may follow, as deep as it goes: a webhook's body
+    is_open: bool = False  # anything may follow, at any depth: a webhook's body
 
 
 Scope = Mapping[str, Root]
@@ -36,7 +36,7 @@ def survey_scope(entity: str, lookups: Mapping[str, Collection[str]]) -> Scope:
 
 
 def is_variable(name: str) -> bool:
-    """Whether Liquid reads `name` as a variable: `blank` or `contains` it does not."""
+    """Whether Liquid reads `name` as a variable. It does not for `blank` or `contains`."""
     try:
         return [path.parts for path in Condition(name).paths()] == [(name,)]
     except TemplateError:
@@ -44,7 +44,7 @@ def is_variable(name: str) -> bool:
 
 
 def mistakes(paths: Collection[VariablePath], scope: Scope) -> Iterator[tuple[VariablePath, str]]:
-    """Each path that `scope` does not hold, and why."""
+    """Each path that `scope` does not allow, and why."""
     for path in paths:
         if reason := _mistake(path, scope):
             yield path, reason
@@ -58,18 +58,18 @@ def _mistake(path: VariablePath, scope: Scope) -> str | None:
     if root.is_list:
         return None if _is_property(rest) else f'{name} is a list of field names: write {name} contains "Status"'
     if not rest:
-        return f"{name} is not a value but holds some: name one, such as {name}.{next(iter(root.fields or ['Id']))}"
+        return f"{name} is not a value but holds values: name one, such as {name}.{next(iter(root.fields or ['Id']))}"
     return None if root.is_open else _field_mistake(path, root)
 
 
 def _field_mistake(path: VariablePath, root: Root) -> str | None:
     name, field, *deeper = path.parts
     if not isinstance(field, str) or not _FIELD.fullmatch(field):
-        return f"{path} does not name a field: which fields are read must be known beforehand"
+        return f"{path} does not name a field: the connector must know beforehand which fields to read"
     if root.fields is not None and field not in root.fields:
         return f"{name} has no {field}; {one_of(field, root.fields)}"
     if deeper and not _is_property(deeper):
-        return f"{path} reaches into {field}: fields of another record come from a lookup of their own"
+        return f"{path} reaches into {field}: for the fields of another record, add a lookup"
     return None
 
 
@@ -78,7 +78,7 @@ def _is_property(rest: Collection[str | int | None]) -> bool:
 
 
 def one_of(name: str, known: Collection[str]) -> str:
-    """`did you mean Email?`, or what there is instead."""
+    """`did you mean Email?`, or the list of known names."""
     lowered = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), lowered, 1)
     return f"did you mean {lowered[near[0]]}?" if near else f"there is {', '.join(sorted(known)) or 'nothing'}"

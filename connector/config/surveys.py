@@ -11,27 +11,29 @@ from connector.templates import Condition, Template
 
 
 class Lookup(Model):
-    """A record that is read from Salesforce for the survey's templates, once `when` has picked the change."""
+    """A record that the connector reads from Salesforce for the survey's templates, after `when` has picked the
+    change."""
 
     object: FieldName
     """The object, such as `Contact`."""
 
     id: NotBlank
-    """Which record: its Id. It may use the lookups above it. Where it gives none, or there is no such record, each
-    field is empty."""
+    """The record's Id. It may use the lookups above this one. If it gives no Id, or there is no such record, each field
+    is empty."""
 
     fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
-    """What is read, and what templates may name: `{{ contact.Email }}` for the lookup `contact`."""
+    """The fields to read, which templates may name: `{{ contact.Email }}` for the lookup `contact`."""
 
 
 class Protect(Model):
-    """Contact protection. An invitation that is not sent is recorded with the reason; no or no valid address is one."""
+    """Contact protection. An invitation that is not sent is recorded with the reason, such as a missing or invalid
+    address."""
 
     opted_out: Template | None = None
-    """Whoever this is true for is not invited. Empty, false and the text `false` are not true."""
+    """A customer for whom this is true is not invited. Empty, false and the text `false` are not true."""
 
     once_per: Annotated[Seconds | None, NotYet()] = None
-    """The same person is invited once in this time."""
+    """The same person is invited at most once in this time."""
 
     sample: Annotated[Share, NotYet()] = 1.0
     """The part of the customers that is invited."""
@@ -47,7 +49,8 @@ class Survey(Model):
     """The object or platform event, such as `Case`, `Store__c` or `Store_Visit__e`; a channel must carry it."""
 
     when: Condition | None = None
-    """Which of its changes; without it, each one. It is decided before lookups are made, so it cannot name them."""
+    """Which of the object's changes invite; without it, every one. It is decided before lookups are made, so it cannot
+    name them."""
 
     lookup: dict[VariableName, Lookup] = {}
     """Records that the changed one points to."""
@@ -62,14 +65,14 @@ class Survey(Model):
     """The customer's address."""
 
     custom_attributes: dict[Text, Template] = {}
-    """What Pisano is told about the customer. What renders empty is left out."""
+    """What Pisano is told about the customer. A value that renders empty is left out."""
 
     built_in_responses: dict[Text, Template] = {}
-    """What Pisano is told about the occasion: a key is a question key of the campaign's flow. What renders empty is
-    left out."""
+    """What Pisano is told about the occasion. Each key is a question key of the campaign's flow. A value that renders
+    empty is left out."""
 
     priority: Annotated[Whole, Field(ge=-100, le=100)] = 0
-    """Among the surveys of an account that wait for a call, those of the highest go first; equal ones take turns."""
+    """Which of an account's surveys go first when several wait for a call: the highest; equal ones take turns."""
 
     delay: Annotated[Seconds, NotYet()] = 0.0
     """How long after the change the invitation is sent."""
@@ -78,7 +81,7 @@ class Survey(Model):
     """Who is not invited."""
 
     def templates(self) -> Iterator[Template | Condition]:
-        """Every template and condition, wherever it stands."""
+        """Every template and condition of the survey."""
         yield from (template for template in (self.when, self.protect.opted_out) if template is not None)
         yield self.email
         yield from (lookup.id for lookup in self.lookup.values())

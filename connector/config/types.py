@@ -1,4 +1,4 @@
-"""The shapes that settings are written in: durations, shares, addresses, names. Each says in words what is allowed."""
+"""The types of settings: durations, shares, addresses, names. Each says in words what is allowed."""
 
 import re
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from connector.limits import Window
 from connector.templates import Template
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LONGEST = 10 * 366 * 86400.0  # seconds: ten years is a slip of the pen, and no event loop waits that long
-_SHORTEST_KEPT = 3600.0  # seconds: less is a unit that was forgotten, or lost while a stage is away for a moment
+_LONGEST = 10 * 366 * 86400.0  # seconds: ten years is a typing mistake, and no event loop waits that long
+_SHORTEST_KEPT = 3600.0  # seconds: less means a forgotten unit, or records lost while a stage is away for a moment
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
 
 
 def _number(value: object) -> object:
-    """pydantic itself takes true for 1."""
+    """Refuses true and false, because pydantic itself takes true for 1."""
     if isinstance(value, bool):
         raise ValueError("a number is wanted here")  # noqa: TRY004 - for pydantic
     return value
@@ -89,7 +89,7 @@ def _not_blank(template: Template) -> Template:
 
 @dataclass(frozen=True)
 class _Shape(Allowed):
-    """A text, which may be a secret, for which `is_right` holds. Whoever wrote another reads `says` and the words."""
+    """A text, perhaps a secret, for which `is_right` holds. The error for any other is `says` and the words."""
 
     is_right: Callable[[str], object] = bool
     says: str = ""
@@ -146,7 +146,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _require_loopback_for_plain_http(url: str) -> str:
-    """Credentials travel in these calls: plain text is for the doubles on this machine only."""
+    """These calls carry credentials, so plain text is allowed only for the doubles on this machine."""
     match = re.fullmatch(r"(https?)://(\[[^\]]*\]|[^/:?#@\s]+)(:(\d+))?(/[^?#\s]*)?", url)
     if not match or (match[4] and not _is_port(match[4])):
         raise ValueError("an address starts with https:// and names a host, without query or fragment")

@@ -16,13 +16,15 @@ from connector.config.types import Name, Text, Timeout, Whole
 
 
 class DeadLetterBreaker(Model):
-    """When a stage holds a survey, an account or a rule instead of making more dead letters of its records."""
+    """When a stage holds a survey, an account or a rule instead of turning more of its records into dead letters."""
 
     run: Annotated[Whole, Field(ge=1, le=100_000)] = 50
-    """More dead letters than this in a row: bad records come one by one, fifty in a row have one cause."""
+    """The stage holds after more dead letters in a row than this. Single bad records happen; fifty in a row have one
+    cause."""
 
     share: Annotated[float, Field(ge=0.1, le=1)] = 0.8
-    """More than this share of the last 200: a few good ones between them do not hide a fault of the whole."""
+    """The stage holds when more than this share of the last 200 records are dead letters. So a few good records among
+    them do not hide a common cause."""
 
     def make(self) -> Breaker:
         """A breaker of one cell."""
@@ -33,39 +35,41 @@ class Spool(Model):
     """Where webhooks wait while Kafka is away: a file that is synced before Pisano gets its 2xx."""
 
     folder: Text = "/var/lib/connector"
-    """A folder on a disk of this machine that outlives the process, never a network share; one for each Kafka. It is
-    not made: where it is missing, as with a read-only root and no volume, the service runs without a spool, says so
-    once, and answers 503 while Kafka is away."""  # made by us, a forgotten volume would be a container's own layer
+    """A folder on a disk of this machine that outlives the process, never a network share. Use one folder for each
+    Kafka. The connector does not create it. If it is missing, as with a read-only root and no volume, the service runs
+    without a spool, logs that once, and answers 503 while Kafka is away."""
+    # if we created it, a forgotten volume would mean a folder in the container's own layer
 
     max_bytes: Annotated[Whole, Field(ge=0, le=1 << 40)] = 256 * 1024 * 1024
-    """Bytes that may wait; past it webhooks get a 503. 0 is no spool. The default is some 100,000 answers."""
+    """Bytes that may wait; beyond that, webhooks get a 503. 0 means no spool. The default holds some 100,000
+    answers."""
 
 
 class Service(Model):
     """The port for webhooks, `/healthz`, `/readyz` and `/metrics`, and how the service ends."""
 
     host: Text = "127.0.0.1"
-    """The address to listen on; `0.0.0.0` is all that the machine has."""
+    """The address to listen on; `0.0.0.0` means all addresses of the machine."""
 
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8080
-    """0 picks a free one and prints it."""
+    """The port to listen on; 0 picks a free one and prints it."""
 
     spool: Spool = Spool()
     """Where webhooks wait while Kafka is away."""
 
     answers_missing_after: Timeout = 2 * 86400.0
     """How long no answer may come, while e-mails go out, before `connector_answers_missing` is 1. Most answers come
-    within a day; two let a quiet day pass."""
+    within a day; two days allow for a quiet one."""
 
     drain: Timeout = 25.0
-    """How long SIGTERM lets what is under way be finished: below the 30 s that orchestrators commonly grant."""
+    """How long work under way may take after SIGTERM: less than the 30 s that orchestrators commonly grant."""
 
     breaker: DeadLetterBreaker = DeadLetterBreaker()
-    """When dead letters are too many."""
+    """When there are too many dead letters."""
 
 
 class Config(Model):
-    """These sections make up the file."""
+    """The file has these sections."""
 
     kafka: Kafka
     """The topics between the stages."""
@@ -74,20 +78,20 @@ class Config(Model):
     """Where changes come from, and answers go to."""
 
     pisano: Annotated[dict[Name, Account], Field(min_length=1)]
-    """Who e-mails the surveys."""
+    """The accounts that e-mail the surveys."""
 
     surveys: Annotated[dict[Name, Survey], Field(min_length=1)]
     """Who is asked, when, and how."""
 
     feedback: dict[Name, FeedbackRule] = {}
-    """What becomes of an answer."""
+    """What is written to Salesforce for an answer."""
 
     service: Service = Service()
-    """The port, and the end."""
+    """The HTTP port, and how the service ends."""
 
 
 def not_yet_supported(config: Config) -> Iterator[tuple[str, ...]]:
-    """The key path of each setting that is understood but whose behaviour is still to come."""
+    """The key path of each setting in use that is not supported yet."""
     return _not_yet((), config)
 
 

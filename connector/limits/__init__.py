@@ -1,4 +1,4 @@
-"""Several call limits held at once, over every window of each length."""
+"""Keeps several call limits at once, in every window of each length."""
 
 from connector.limits.policy import Window
 from connector.limits.stacked import StackedLimiter

@@ -1,4 +1,4 @@
-"""When may the next call start? A pure function of the calls that were made and of now."""
+"""Computes when the next call may start, only from the earlier calls and the current time."""
 
 import math
 import re
@@ -15,7 +15,7 @@ class Window:
     """At most `limit` calls in any span of `seconds`.
 
     Raises:
-        ValueError: `limit` is no whole number from 1, or `seconds` is not above 0.
+        ValueError: `limit` is not a whole number of at least 1, or `seconds` is not above 0.
     """
 
     limit: int
@@ -29,7 +29,7 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`20/5s`, `40/2m` or `100/1h`."""
+        """Reads a text such as `20/5s`, `40/2m` or `100/1h`."""
         match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text)
         if not match:
             raise ValueError(f"a limit is calls per time, such as 20/5s: {text!r}")
@@ -40,22 +40,23 @@ class Window:
 
 
 def earliest(starts: Sequence[float], now: float, windows: Iterable[Window]) -> float:
-    """The earliest moment, not before `now`, at which one more call keeps every window, wherever it lies.
+    """The earliest time, `now` or later, at which one more call breaks no window.
 
-    `starts` are the calls so far, ascending. The call that is `limit` calls back must lie a whole window behind: then
-    no half-open span of that length, sliding or fixed at any phase, holds more than `limit` (pisano §6).
+    `starts` holds the times of the calls so far, ascending. The call that is `limit` calls back must be at least a
+    whole window ago. Then no half-open span of that length, sliding or fixed at any phase, holds more than `limit`
+    calls (pisano §6).
     """
     return max([now, *(_after(starts[-w.limit], w.seconds) for w in windows if len(starts) >= w.limit)])
 
 
 def _after(start: float, seconds: float) -> float:
-    """The first float that lies `seconds` behind `start`: a sum that was rounded down lies within the window still."""
+    """The first float at least `seconds` after `start`. A sum that was rounded down would still be in the window."""
     end = start + seconds
     return math.nextafter(end, math.inf) if math.fsum((start, seconds, -end)) > 0 else end
 
 
 class CallLog:
-    """The calls that still matter to some window, ascending."""
+    """The times of the calls that may still count in a window, ascending."""
 
     def __init__(self, windows: Sequence[Window]) -> None:
         self.windows = tuple(windows)
@@ -67,15 +68,15 @@ class CallLog:
         return earliest(self._starts, now, self.windows)
 
     def add(self, start: float) -> None:
-        """Takes note of a call; calls that no window can look back to any more are forgotten."""
+        """Records a call, and forgets calls that are too far back to matter to any window."""
         insort(self._starts, start)
         del self._starts[: -self._most]
 
     def move_last(self, to: float) -> None:
-        """The last call is counted at `to` instead, where that is later."""
+        """Moves the last call to the time `to`, if that is later."""
         if self._starts and to > self._starts[-1]:
             self._starts[-1] = to
 
     def used(self, window: Window, now: float) -> int:
-        """How many calls the span of that length that ends now holds."""
+        """The number of calls in the span of that length that ends now."""
         return len(self._starts) - bisect_right(self._starts, now - window.seconds)

@@ -1,4 +1,4 @@
-"""The gate in front of calls that several limits bound at once."""
+"""A limiter for calls that must keep several limits at once."""
 
 import asyncio
 import time
@@ -12,14 +12,14 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class StackedLimiter:
-    """Lets calls through so that every window holds, first come first served; used like `aiolimiter.AsyncLimiter`.
+    """Lets calls through, first come first served, without breaking any window. Use it like `aiolimiter.AsyncLimiter`.
 
-    `clock` gives seconds that never go back. `padding` (seconds) lengthens every window for the network's jitter;
-    `reserved` (0 to below 1) is the share of each limit that is left to others; at least one call remains.
-    A caller that is cancelled while it waits gives nothing away and takes nothing. One event loop, one limiter.
+    `clock` returns seconds that never go back. `padding` (seconds) lengthens every window to allow for network jitter.
+    `reserved` (0 to below 1) is the share of each limit that is left to others; at least one call remains for us.
+    A caller that is cancelled while it waits uses no permit. Use a limiter in one event loop only.
 
     Raises:
-        ValueError: No window, or a share that is not below 1.
+        ValueError: No window, a `reserved` share outside 0 to below 1, or a negative `padding`.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class StackedLimiter:
         self._closed_until = float("-inf")
         self._refused = 0  # 429s in a row
         self._turn = asyncio.Lock()  # asyncio's lock wakes its waiters in the order in which they came
-        self._line = 0  # callers who wait, be it that their turn has come and they have not noticed yet
+        self._line = 0  # callers that wait, including one whose turn has come but which has not run yet
 
     async def acquire(self, amount: float = 1) -> float:
-        """Waits for the permit of one call that starts now; gives the seconds that it waited.
+        """Waits until one call may start, and returns the seconds that it waited.
 
         Raises:
-            ValueError: `amount` is not 1: a call is a call.
+            ValueError: `amount` is not 1; a permit is for one call.
         """
         _require_one(amount)
         came = self._clock()
@@ -66,7 +66,7 @@ class StackedLimiter:
         return not self._line and self.wait() <= 0
 
     def wait(self) -> float:
-        """Seconds until the next permit, for whoever is first in the line."""
+        """Seconds until the first caller in the line gets its permit."""
         now = self._clock()
         return self._permitted(now) - now
 
@@ -74,19 +74,19 @@ class StackedLimiter:
         return max(self._log.earliest(now), self._closed_until)
 
     def count_now(self) -> None:
-        """Counts the last permitted call as made now: the other side counts it on its arrival, after its permit."""
+        """Counts the last permitted call as made now: the other side counts a call on arrival, after our permit."""
         self._log.move_last(self._clock())
 
     def close_for(self, seconds: float) -> None:
-        """Lets nobody through for that long; never shortens an earlier closing."""
+        """Lets no call through for `seconds`. Never shortens an earlier closing."""
         self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     def close_after_429(self, retry_after: float | None) -> None:
-        """Closes for as long as the other side says, or up the ladder of the windows' lengths while it says nothing.
+        """Closes for `retry_after`. If that is None, closes for the shortest window, then at each 429 for a longer one.
 
-        What it says may be the end of the first window that is full, with a longer one behind it (pisano §6). So after
-        as many 429s in a row as there are windows it is not enough any more: refused calls may count as well, and then
-        no window would ever clear.
+        The other side may name the end of the first full window while a longer one is full too (pisano §6). So after
+        as many 429s in a row as there are windows, the limiter closes for the longest window at least: refused calls
+        may count as well, and then no window would ever clear.
         """
         longest = len(self._ladder) - 1
         if retry_after is None or self._refused > longest:
@@ -95,13 +95,13 @@ class StackedLimiter:
         self._refused += 1
 
     def note_success(self) -> None:
-        """A call was let in: the next 429 begins at the foot of the ladder."""
+        """The other side accepted a call, so the next 429 starts with the shortest window again."""
         self._refused = 0
 
     def seed(self, starts: Iterable[float]) -> None:
-        """Takes note of calls made before, in this limiter's clock: those of a ledger, after a restart.
+        """Records earlier calls, in the time of this limiter's clock: those of a ledger, after a restart.
 
-        Another machine's clock may have written them down as yet to come; they were made by now.
+        A call from another machine may have a time after now, because clocks differ. It counts as made now.
         """
         now = self._clock()
         for start in starts:
@@ -109,7 +109,7 @@ class StackedLimiter:
 
     @property
     def memory(self) -> float:
-        """Seconds after which a call counts no more: the length of the longest window."""
+        """Seconds after which a call no longer counts: the length of the longest window."""
         return self._log.windows[-1].seconds
 
     def used(self) -> Sequence[tuple[Window, int]]:
@@ -129,7 +129,7 @@ class StackedLimiter:
 
 
 def _left(limit: int, reserved: float) -> int:
-    share = round(limit * (1 - reserved), 6)  # 40 * (1 - 0.9) is 3.9999999999999996, and four calls are ours
+    share = round(limit * (1 - reserved), 6)  # 40 * (1 - 0.9) is 3.9999999999999996, but we may make four calls
     return max(1, int(share))
 
 

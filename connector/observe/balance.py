@@ -1,19 +1,19 @@
-"""E-mails sent and answers seen per day and account, and whether the answers have stopped though e-mails go out.
+"""Counts e-mails and answers per day and account, and tells when answers have stopped while e-mails go out.
 
-It counts in this process only, and from its start: the rule in deploy/alerts.yaml also works over restarts, and where
-`send` and `receive` are processes of their own.
+It counts only in this process, from its start. The rule in deploy/alerts.yaml also works across restarts, and when
+`send` and `receive` are separate processes.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-_KEPT = timedelta(days=8)  # the same day of last week is among them
+_KEPT = timedelta(days=8)  # includes the same day of last week
 
 
 @dataclass(frozen=True)
 class Day:
-    """What one day brought, in UTC."""
+    """The counts of one day, in UTC."""
 
     day: date
     emails: int
@@ -21,7 +21,7 @@ class Day:
 
 
 class Balance:
-    """Of one account. `missing_after`: seconds without any answer before they count as missing."""
+    """The counts of one account. `missing_after`: seconds without any answer until answers count as missing."""
 
     def __init__(self, missing_after: float) -> None:
         self._missing_after = timedelta(seconds=missing_after)
@@ -32,7 +32,7 @@ class Balance:
         self._last_answer: datetime | None = None
 
     def saw(self, emails: float, answers: float, at: datetime) -> None:
-        """The totals since the start of the process, as they were `at` this moment."""
+        """Takes the totals since the start of the process, as they were at the time `at`."""
         day = at.astimezone(UTC).date()
         self._emails[day] += int(emails - self._total_emails)
         self._answers[day] += int(answers - self._total_answers)
@@ -44,11 +44,11 @@ class Balance:
                 del counts[old]
 
     def days(self) -> list[Day]:
-        """The last eight days of which something was seen, the oldest first."""
+        """Those of the last eight days that have counts, the oldest first."""
         return [Day(day, self._emails[day], self._answers[day]) for day in sorted({*self._emails, *self._answers})]
 
     def missing(self, at: datetime) -> bool:
-        """Whether there were answers once, none for `missing_after`, and e-mails on a day before this one."""
+        """Whether no answer came for `missing_after` after earlier ones, though e-mails went out before today."""
         if self._last_answer is None or at - self._last_answer < self._missing_after:
             return False
         since, today = self._last_answer.astimezone(UTC).date(), at.astimezone(UTC).date()

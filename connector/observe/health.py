@@ -1,4 +1,4 @@
-"""The HTTP port: webhooks, and for operators /healthz, /readyz and /metrics."""
+"""Serves the HTTP port: webhooks, and /healthz, /readyz and /metrics for operators."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -14,11 +14,11 @@ from connector.observe.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_HEADERS_WITHIN = 15.0  # seconds that a client may take to say what it wants
-_ANSWERED_WITHIN = 10.0  # seconds at the end for what has come in: longer than Kafka and the spool take together
+_HEADERS_WITHIN = 15.0  # seconds that a client may take to send a request's headers
+_ANSWERED_WITHIN = 10.0  # seconds at shutdown to answer open requests: longer than Kafka and the spool take together
 
-_unheard = logging.getLogger("connector.http")  # aiohttp would log a request that is no HTTP with all that it holds,
-_unheard.disabled = True  # secrets too; the client gets a 400
+_unheard = logging.getLogger("connector.http")  # aiohttp would log the whole of a request that is not HTTP,
+_unheard.disabled = True  # including secrets; the client gets a 400
 
 Held = Callable[[], Mapping[str, str]]
 Ready = Callable[[], Awaitable[Mapping[str, bool]]]
@@ -27,7 +27,7 @@ Ready = Callable[[], Awaitable[Mapping[str, bool]]]
 class Server:
     """Serves from `start` to `stop`. `address` is known after `start`.
 
-    `ready()` gives each stage's readiness, `held()` the cells that are held and why.
+    `ready()` returns each stage's readiness, `held()` the held cells with their reasons.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class Server:
         self.address = f"http://{host}:{port}"
 
     async def stop(self) -> None:
-        """Takes no more, answers what has come in, then closes."""
+        """Accepts no more requests, answers the open ones, then closes."""
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.json_response({"alive": True})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        """Every stage's readiness. A held cell is told of and is no reason for a 503: all other cells work."""
+        """Every stage's readiness. The page lists held cells, but they cause no 503, because all other cells work."""
         ready, held = await self._ready(), self._held()
         page = {**ready, "held": held} if held else dict(ready)
         return web.json_response(page, status=200 if all(ready.values()) else 503)
 
     async def _readyz_of(self, request: web.Request) -> web.Response:
-        """One stage's: a load balancer before the webhooks asks for receive, which no other stage stops."""
+        """One stage's readiness. A load balancer for the webhooks asks for receive, which no other stage stops."""
         stage = request.match_info["stage"]
         ready = await self._ready()
         if stage not in ready:
@@ -100,7 +100,7 @@ class Server:
 
 @web.middleware
 async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A mistake of ours is logged under its route: the address itself may hold a secret."""
+    """Logs our own errors under the route and not the address, because the address may hold a secret."""
     try:
         return await handler(request)
     except web.HTTPException:
@@ -108,4 +108,4 @@ async def _log_failures(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:
         resource = request.match_info.route.resource
         log.exception("request_failed", method=request.method, route=resource.canonical if resource else None)
-        return web.Response(status=500, text="a mistake of the connector's; its log says more\n")
+        return web.Response(status=500, text="an error in the connector; see its log\n")

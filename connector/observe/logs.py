@@ -1,4 +1,4 @@
-"""How the service logs: one JSON object a line, or text on a terminal. Never a local variable's value (rule 9)."""
+"""Sets up logging: one JSON object per line, or text on a terminal. Never logs a local variable's value (rule 9)."""
 
 import logging
 import os
@@ -8,13 +8,13 @@ import time
 import stamina
 import structlog
 
-_SAY_AGAIN = 60.0  # seconds until an outage that goes on is worth another line
-_SHORT = 2.0  # seconds: a first pause that is longer was asked for by the other side, and is worth a line
+_SAY_AGAIN = 60.0  # seconds until an outage that goes on gets another line
+_SHORT = 2.0  # seconds: if the first pause is longer, the other side asked for it, and we log a line
 
 
 def set_up(level: str = "info") -> None:
-    """Configures structlog and the libraries' own loggers, on standard error. To be called before grpc is imported."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core logs by itself; its errors reach us as exceptions
+    """Configures structlog and the libraries' own loggers, on standard error. Call it before grpc is imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # grpc's C core logs by itself; its errors reach us as exceptions
     on_terminal = sys.stderr.isatty()
     renderer = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -40,19 +40,19 @@ def set_up(level: str = "info") -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors reach us as exceptions, which we log once
     stamina.instrumentation.set_on_retry_hooks([_Outages()])
-    for noisy in ("mode", "faust", "httpx"):  # to Faust each rebalance is a warning; httpx logs every request
+    for noisy in ("mode", "faust", "httpx"):  # Faust warns at each rebalance; httpx logs every request
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 class _Outages:
-    """Says what is waited out once a minute, however many records wait for it and however often each tries."""
+    """Logs each outage once a minute, no matter how many records wait for it or how often each is tried."""
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
 
     def __call__(self, details: stamina.instrumentation.RetryDetails) -> None:
         if details.retry_num == 1 and details.wait_for <= _SHORT:
-            return  # a lost connection, a renewed token: nobody has to know
+            return  # a lost connection or a renewed token: not worth a line
         now, reason = time.monotonic(), str(details.caused_by)
         self._said = {text: at for text, at in self._said.items() if now - at < _SAY_AGAIN}
         if reason not in self._said:

@@ -1,4 +1,4 @@
-"""What the service counts, in a registry of its own (rule 6). Labels never hold an address or a record id."""
+"""The service's metrics, in their own registry (rule 6). Labels never hold an address or a record id."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from connector.limits import Window
 from connector.observe.balance import Balance
 from connector.records import Outcome
 
-_WAITS = (0.01, 0.05, 0.25, 1, 5, 25, 125, 625)  # seconds; the limiter's windows are the steps that matter
+_WAITS = (0.01, 0.05, 0.25, 1, 5, 25, 125, 625)  # seconds; the steps follow the limiter's windows
 
 
 class Metrics:
@@ -30,7 +30,7 @@ class Metrics:
             "unwanted_events", "Change events of entities that no channel and no survey names.", "channel", "entity"
         )
         self.stream_restarts = counter(
-            "stream_restarts", "Times that a channel's stream was opened, the first time included.", "channel"
+            "stream_restarts", "Times that a channel's stream was opened, including the first time.", "channel"
         )
         self.own_changes = counter(
             "own_changes", "Change events ignored because this connector made the change.", "entity"
@@ -42,11 +42,11 @@ class Metrics:
             "invitations", "Invitations written, by the reason why they must not be sent.", "survey", "suppressed"
         )
         self.repeated_invitations = counter(
-            "repeated_invitations", "Invitations met again after their outcome.", "account"
+            "repeated_invitations", "Invitations read again after they had an outcome.", "account"
         )
         self.outcomes = counter("outcomes", "What became of invitations.", "account", "survey", "outcome")
         self.calls = counter("pisano_calls", "Calls to Pisano, by how they ended.", "account", "result")
-        self.throttled = counter("pisano_throttled", "429s: somebody else spends the same budget.", "account")
+        self.throttled = counter("pisano_throttled", "429s: another client spends the same budget.", "account")
         self.permit_wait = Histogram(
             "connector_permit_wait_seconds",
             "How long a call waited for the limiter.",
@@ -55,16 +55,16 @@ class Metrics:
             registry=self.registry,
         )
         self.window_used = gauge("limiter_window_used", "Calls counted in a window now.", "account", "window")
-        self.answers = counter("answers", "Answers of customers that were taken, repeats included.", "account")
+        self.answers = counter("answers", "Answers of customers that were accepted, including repeats.", "account")
         self.answers_missing = gauge(
-            "answers_missing", "1 when e-mails go out and answers, of which there were some, have stopped.", "account"
+            "answers_missing", "1 when answers came before but have stopped, while e-mails go out.", "account"
         )
         self.spooled = gauge("spooled", "Webhooks that wait on this machine's disk for Kafka.")
         self.spool_bytes = gauge("spool_bytes", "Bytes of the webhooks that wait on this machine's disk.")
-        self.spool_max_bytes = gauge("spool_max_bytes", "The bound of connector_spool_bytes.")
-        self.spool_taken = counter("spool_taken", "Webhooks that went to this machine's disk as Kafka was away.")
-        self.spool_drained = counter("spool_drained", "Webhooks that went from this machine's disk to Kafka.")
-        self.webhooks = counter("webhooks", "Webhooks by what was answered.", "account", "answer")
+        self.spool_max_bytes = gauge("spool_max_bytes", "The limit of connector_spool_bytes.")
+        self.spool_taken = counter("spool_taken", "Webhooks written to this machine's disk because Kafka was away.")
+        self.spool_drained = counter("spool_drained", "Webhooks moved from this machine's disk to Kafka.")
+        self.webhooks = counter("webhooks", "Webhooks, by the answer that they got.", "account", "answer")
         self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
@@ -73,11 +73,11 @@ class Metrics:
             "records_deleted", "Records that Kafka deleted before a stage had read them.", "stage"
         )
         self.parked = gauge("parked", "Records that wait on connector.parked for a held cell of a stage.", "stage")
-        self.held = gauge("held", "Whether a cell is held back, and why: 1 while it is.", "cell", "reason")
+        self.held = gauge("held", "1 while a cell is held, with the reason.", "cell", "reason")
         self.ready = gauge("ready", "Whether a stage is ready to work.", "stage")
 
     def tell_held(self, cell: str, reason: str, held: bool) -> None:
-        """A cell is held from now on, or not any more."""
+        """Shows that a cell is now held, or is held no longer."""
         if held:
             self.held.labels(cell, reason).set(1)
         else:
@@ -96,7 +96,7 @@ class Metrics:
     ) -> None:
         """Whenever the metrics are read, each account's e-mails and answers are compared. `missing_after`: seconds."""
         for account in accounts:
-            self.answers.labels(account)  # an increase needs to see the zero before the first
+            self.answers.labels(account)  # Prometheus sees an increase only if there was a zero before
             balance = Balance(missing_after)
             self.answers_missing.labels(account).set_function(partial(self._missing, account, balance, now))
 

@@ -1,16 +1,16 @@
-"""One POST to Pisano with every wait and the answer's size bounded."""
+"""Makes one POST to Pisano, with a limit on every wait and on the answer's size."""
 
 import asyncio
 from dataclasses import dataclass
 
 import httpx
 
-MAX_ANSWER = 64 * 1024  # bytes; what an answer holds is not documented, and we only keep it for a person to read
+MAX_ANSWER = 64 * 1024  # bytes; Pisano does not document its answers, and we keep them only for a person to read
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`complete` is False when the connection broke, or `MAX_ANSWER` was reached, within the body."""
+    """`complete` is False when the body is cut: the connection broke, or the body exceeded `MAX_ANSWER`."""
 
     status: int
     headers: httpx.Headers
@@ -27,9 +27,9 @@ async def post_json(
     connect_timeout: float,
     timeout: float,
 ) -> Answer:
-    """Raise httpx.HTTPError or TimeoutError where no status came. Where one came, a body that breaks off is cut there.
+    """Raise httpx.HTTPError or TimeoutError if no status came. If only the body broke off, return the part that came.
 
-    Time-outs in seconds. httpx's own are per read, so one more bounds the whole call.
+    Time-outs are in seconds. httpx applies its own per read, so another one limits the whole call.
     """
     headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
     if authorization:

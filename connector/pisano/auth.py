@@ -17,26 +17,26 @@ from connector.pisano.errors import from_answer, from_transport
 Scheme = Literal["bearer", "token"]
 
 TOKEN_PATH = "/v1/authorized_apps/token"  # noqa: S105 - a path
-LEEWAY = 30.0  # seconds before its expiry that a token is renewed: clocks differ, and a call takes its time
+LEEWAY = 30.0  # seconds: we renew a token this long before it expires, because clocks differ and calls take time
 _TOKEN_KEYS = ("token", "access_token")
 _EXPIRY_KEYS = ("expires_at", "expire_at", "expired_at")
-_MILLISECONDS = 1e11  # as seconds this lies in the year 5138, as milliseconds in 1973
+_MILLISECONDS = 1e11  # more than this is milliseconds: as seconds it is in the year 5138, as milliseconds in 1973
 
 
 class Auth(Protocol):
-    """A header is the whole value of `Authorization`."""
+    """Gives headers: a header is the whole value of `Authorization`."""
 
     async def header(self) -> str:
-        """A valid header; may call Pisano, which is a counted call of its own."""
+        """A valid header. May call Pisano to get it, which is a separate counted call."""
 
     def current(self) -> str | None:
         """The header if there is a valid one; never calls Pisano."""
 
     def invalidate(self, header: str) -> bool:
-        """Pisano refused this header. True if another can be had."""
+        """Drops this header, which Pisano refused. True if another one can be fetched."""
 
     async def prove(self) -> None:
-        """Makes sure that Pisano answers, by a call that e-mails nobody, where there is one."""
+        """Checks that Pisano answers, with a call that e-mails nobody, if there is such a call."""
 
 
 class StaticToken:
@@ -51,18 +51,18 @@ class StaticToken:
     def current(self) -> str | None:
         return self._header
 
-    def invalidate(self, header: str) -> bool:  # noqa: ARG002 - there is only one
+    def invalidate(self, header: str) -> bool:  # noqa: ARG002 - there is only one header
         return False
 
     async def prove(self) -> None:
-        """There is no such call."""
+        """Does nothing, because there is no such call."""
 
 
 class AuthorizedApp:
-    """Fetches a token when there is none, one caller at a time, and keeps it until shortly before its expiry.
+    """Fetches a token when there is none, one caller at a time, and keeps it until shortly before it expires.
 
-    Each token call is made within `counted()`, for it spends the same budget as every other: the caller counts it.
-    `lifetime` (seconds) stands in where the answer names no expiry. `clock` in seconds since the epoch.
+    Each token call spends the same budget as every other call. So it runs inside `counted()`, where the caller counts
+    it. `lifetime` (seconds) applies when the answer names no expiry. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class AuthorizedApp:
         self._valid_until = 0.0
 
     async def header(self) -> str:
-        """Raise Retryable while no token can be had, Fatal when the app is refused or the answer holds no token."""
+        """Raise Retryable while no token can be fetched, Fatal if Pisano refuses the app or the answer has no token."""
         async with self._lock:
             current = self.current()
             if current is not None:
@@ -111,12 +111,12 @@ class AuthorizedApp:
         return self._header if self._clock() < self._valid_until else None
 
     def invalidate(self, header: str) -> bool:
-        if header == self._header:  # else someone else has renewed it already
+        if header == self._header:  # otherwise another caller has already renewed it
             self._header = None
         return True
 
     async def prove(self) -> None:
-        """Raises as `header`, from a new token call."""
+        """Makes a new token call. Raises the same errors as `header`."""
         self._header = None
         await self.header()
 
@@ -139,7 +139,7 @@ class AuthorizedApp:
 
 
 def authorization(token: str, scheme: Scheme) -> str:
-    """`Bearer <t>`, or `Token token="<t>"`: quoted, for Rails would split it at , ; or TAB (pisano §2.2)."""
+    """`Bearer <t>`, or `Token token="<t>"`: quoted, because Rails would split it at , ; or TAB (pisano §2.2)."""
     return f"Bearer {token}" if scheme == "bearer" else f'Token token="{token}"'
 
 
@@ -149,10 +149,10 @@ def token_of(header: str) -> str:
 
 
 def read_token(body: bytes, *, now: float, lifetime: float) -> tuple[str, float]:
-    """Token and expiry (seconds since the epoch) from an answer whose field names are not documented (pisano §2.1).
+    """Read token and expiry (seconds since the epoch). The answer's field names are not documented (pisano §2.1).
 
-    Raise Fatal when there is no token under any name that we know. An expiry that is unreadable or not in the future
-    (one of the clocks is wrong) counts as none.
+    Raise Fatal when there is no token under any name that we know. If the expiry is unreadable or not in the future
+    (one of the clocks is wrong), use `lifetime` (seconds) instead.
     """
     try:
         answer = orjson.loads(body)

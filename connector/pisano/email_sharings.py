@@ -19,7 +19,7 @@ from connector.records import Scalar
 
 @dataclass(frozen=True)
 class Recipient:
-    """`email` as `normalise_email` gave it. Values that are None or empty are left out of the call (pisano §10)."""
+    """`email` is what `normalise_email` returned. The call leaves out values that are None or empty (pisano §10)."""
 
     email: str = field(repr=False)
     custom_attributes: Mapping[str, Scalar | None] = field(default_factory=dict, repr=False)
@@ -27,10 +27,10 @@ class Recipient:
 
 
 class EmailSharings:
-    """Sends the calls of one account. Every request in here is one that the caller has counted beforehand.
+    """Makes the calls of one account. The caller counts each request before it is made here.
 
-    `retry_statuses` are answers after which no e-mail can have left. Time-outs in seconds, `clock` in seconds since the
-    epoch.
+    `retry_statuses` are statuses after which no e-mail can have been sent. Time-outs are in seconds. `clock` returns
+    seconds since the epoch.
     """
 
     def __init__(
@@ -51,22 +51,22 @@ class EmailSharings:
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._clock = clock
-        self._refused: str | None = None  # the header refused last, until Pisano takes one again
+        self._refused: str | None = None  # the header that Pisano refused last, until it accepts one again
 
     async def send(self, campaign: str, recipients: Sequence[Recipient]) -> str | None:
-        """Make one call and return the answer's text, cut to 64 kB, for a person to read: its shape is not documented.
-        Addresses in it are masked.
+        """Make one call and return the answer's text, cut to 64 kB and with addresses masked. The text is for a person
+        to read, because Pisano does not document it.
 
         Raise TokenRenewed when there was no valid token, or Pisano refused it: then nothing was carried out, and the
-        repeat wants a new permit. To spend none in vain, await `auth.header()` before taking the permit.
-        Raise Throttled, Retryable, Rejected, Unknown or Fatal as `connector.pisano.errors` says; ValueError when there
-        is no recipient or an address stands twice, which the maps keyed by address cannot hold.
+        repeat needs a new permit. To waste no permit, await `auth.header()` before taking one.
+        Raise Throttled, Retryable, Rejected, Unknown or Fatal as `connector.pisano.errors` says. Raise ValueError when
+        there is no recipient, or when an address occurs twice: the call's maps hold each address only once.
         """
         call = f"email_sharings of campaign {campaign} for {len(recipients)} address(es)"
         body = call_body(recipients)
         header = self._auth.current()
         if header is None:
-            # Waiting for this call's permit may have taken minutes, so the caller's own is stale afterwards.
+            # The token call may wait minutes for its permit, and then the caller's own permit is stale.
             await self._auth.header()
             raise TokenRenewed(f"{call}: the token had to be fetched first.", retry_after=0.0)
         url = f"{self._base_url}/v1/email_campaigns/{quote(campaign, safe='')}/email_sharings"
@@ -94,8 +94,8 @@ class EmailSharings:
             self._refused = None
         if answer.status == 404:
             raise Fatal(
-                f"{call}: Pisano answered 404. Check that there is an e-mail campaign {campaign} in this account, that"
-                " the account's user may see it, and base_url; else change the survey's campaign."
+                f"{call}: Pisano answered 404. Check base_url, that this account has an e-mail campaign {campaign}, and"
+                " that the account's user may see it. Otherwise change the survey's campaign."
             )
         if not 200 <= answer.status < 300:
             raise from_answer(
@@ -109,7 +109,7 @@ class EmailSharings:
 
 
 def call_body(recipients: Sequence[Recipient]) -> bytes:
-    """`emails`, and two maps that hold each of these addresses, be it with an empty object (pisano §3, S1 shape)."""
+    """`emails`, and two maps with an object for each address, even if it is empty (pisano §3, S1 shape)."""
     emails = [recipient.email for recipient in recipients]
     if not emails or len(set(emails)) != len(emails):
         raise ValueError("a call carries at least one address, and each address once")
@@ -123,7 +123,7 @@ def call_body(recipients: Sequence[Recipient]) -> bytes:
 
 
 def normalise_email(raw: str) -> str:
-    """Trimmed, domain in lower case, Unicode composed. Raise ValueError with the reason, masked."""
+    """The address trimmed, its domain in lower case, Unicode composed. Raise ValueError with the reason, masked."""
     try:
         return validate_email(raw.strip(), check_deliverability=False).normalized
     except EmailNotValidError as error:

@@ -1,12 +1,12 @@
-"""What Pisano's answers, and the lack of one, ask of the caller: the only place that translates them.
+"""Translates Pisano's answers, and missing answers, into our errors. Only this module does so.
 
-Retryable            no e-mail can have left: no connection, 503 and whatever else the settings name
-├── Throttled        429: someone spent the budget of calls, so everyone waits
-└── TokenRenewed     the token had to be renewed: repeat at once, with a permit of its own
-Rejected             a 4xx for this very body
-└── Forbidden        a 403: a firewall that dislikes this body, or missing rights; whoever calls finds out which
-Unknown              the request left and no answer tells: the customer may have been e-mailed (pisano §3)
-Fatal                the credentials are refused (whole), or there is no such campaign
+Retryable            no e-mail can have been sent: no connection, a 503, or a status that the settings name
+├── Throttled        429: the budget of calls is spent, so every caller waits
+└── TokenRenewed     the token had to be renewed: repeat at once, with a new permit
+Rejected             a 4xx for this body
+└── Forbidden        a 403: a firewall refuses this body, or rights are missing; the caller finds out which
+Unknown              we sent the request and got no clear answer: the customer may have been e-mailed (pisano §3)
+Fatal                Pisano refuses the credentials (whole), or there is no such campaign
 """
 
 import time
@@ -20,19 +20,19 @@ from connector.pisano._http import Answer
 from connector.retry import retry_after
 
 EXCERPT = 300  # characters of an answer in a message: an error text fits, a page of HTML does not
-RETRY_STATUSES = frozenset({429, 503})  # answered before the application was reached (pisano §6)
+RETRY_STATUSES = frozenset({429, 503})  # Pisano answers these before a call reaches its application (pisano §6)
 _NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _MISUSE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
 class Throttled(Retryable):
-    """A 429. Its `retry_after` may be too short, as a longer window may still block, or None (pisano §6)."""
+    """A 429. Its `retry_after` may be None, or too short because a longer window may still block (pisano §6)."""
 
 
 class Forbidden(Rejected):
-    """A 403. `is_page`: it is a page of HTML, which a firewall answers and no API.
+    """A 403. `is_page`: the answer is an HTML page, so it comes from a firewall and not from an API.
 
-    Firewalls refuse a body for a name with a quote or a piece of code in it (public reports of three products).
+    Firewalls refuse a body if a name in it holds a quote or a piece of code (public reports of three products).
     """
 
     def __init__(self, message: str, *, is_page: bool) -> None:
@@ -45,7 +45,7 @@ class TokenRenewed(Retryable):
 
 
 def from_transport(error: Exception, call: str, *, repeatable: bool) -> ConnectorError:
-    """For an exception of httpx, or a TimeoutError. `repeatable`: doing the call twice does no harm."""
+    """Translates an exception of httpx, or a TimeoutError. `repeatable`: making the call twice does no harm."""
     said = f"{call}: {type(error).__name__}"
     if isinstance(error, _MISUSE):
         return Fatal(f"{said}. The request cannot be written: check base_url and the credentials for stray characters.")
@@ -53,7 +53,7 @@ def from_transport(error: Exception, call: str, *, repeatable: bool) -> Connecto
         return Retryable(f"{said}. Pisano was not reached; nothing was sent.")
     if repeatable:
         return Retryable(f"{said}. No answer came.")
-    return Unknown(f"{said}. The request left and no answer came: the e-mail may have been sent.")
+    return Unknown(f"{said}. The request was sent and no answer came: the e-mail may have been sent.")
 
 
 def from_answer(
@@ -65,7 +65,7 @@ def from_answer(
     hide: Sequence[str] = (),
     clock: Callable[[], float] = time.time,
 ) -> ConnectorError:
-    """For an answer that is not 2xx. `hide`: secrets that it might repeat. `clock` in seconds since the epoch."""
+    """Translates an answer that is not 2xx. `hide`: secrets that it might repeat. `clock`: seconds since the epoch."""
     status = answer.status
     said = f"{call}: Pisano answered {status}"
     body = excerpt(answer.body, hide)
@@ -80,7 +80,8 @@ def from_answer(
         return Fatal(f"{said} ({body}). Check the credentials of this account and the rights of its user.", whole=True)
     if status < 400:
         return Retryable(
-            f"{said}, a redirect: maintenance, or a wrong base_url. A call carries credentials, so it is not followed."
+            f"{said}, a redirect: maintenance, or a wrong base_url. The connector does not follow it, as a call carries"
+            " credentials."
         )
     return _refusal(answer, f"{said} ({body}).")
 

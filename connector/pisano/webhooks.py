@@ -1,4 +1,4 @@
-"""What a webhook of Pisano is worth: is it authentic, what does it say, have we seen it (pisano §4). Pure functions."""
+"""Pure functions about a webhook of Pisano: is it authentic, what does it say, have we seen it (pisano §4)?"""
 
 import codecs
 import hashlib
@@ -33,9 +33,9 @@ _JSON_TYPES = {
 
 
 def authentic(headers: Mapping[str, str], path_token: str | None, secret: str, *, header: str = SECRET_HEADER) -> bool:
-    """Whether the secret stands in the header, or is the last segment of the path; in constant time.
+    """Whether the header or the last segment of the path holds the secret. The comparison takes constant time.
 
-    `headers` ignores case, as those of aiohttp do. A shared secret is all there is: Pisano signs nothing (pisano §4).
+    `headers` must ignore case, as those of aiohttp do. We rely on a shared secret, as Pisano signs nothing (pisano §4).
     """
     if not secret:
         return False
@@ -45,13 +45,14 @@ def authentic(headers: Mapping[str, str], path_token: str | None, secret: str, *
 
 
 def parse(body: bytes, field_types: Mapping[str, FieldType]) -> dict[str, Any]:
-    """The body as a JSON object: an empty string is None, a field with a type has it, all others are as they came.
+    """The body as a JSON object. An empty string becomes None, and a field with a type is converted to that type. All
+    other fields stay as they came.
 
-    Raise ValueError saying what is wrong, without any value. The admin types the template by hand, so quotes in a
-    customer's free text may leave no JSON at all (pisano §4).
+    Raise ValueError that says what is wrong, without any value. The admin types the template by hand, so quotes in a
+    customer's free text may break the JSON (pisano §4).
     """
     try:
-        values = orjson.loads(body.removeprefix(codecs.BOM_UTF8))  # which some editors put before a template
+        values = orjson.loads(body.removeprefix(codecs.BOM_UTF8))  # some editors put a BOM before a template
     except orjson.JSONDecodeError as error:
         raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(values, dict):
@@ -60,7 +61,7 @@ def parse(body: bytes, field_types: Mapping[str, FieldType]) -> dict[str, Any]:
 
 
 def feedback_id(account: str, body: bytes) -> str:
-    """The same for every re-send of the same bytes: Pisano names no event id (pisano §4)."""
+    """An id that is the same for every re-send of the same bytes, because Pisano sends no event id (pisano §4)."""
     return digest("feedback", account, hashlib.sha256(body).hexdigest())
 
 
@@ -69,7 +70,7 @@ def _typed(name: str, value: Any, wanted: FieldType | None) -> Any:
         return None
     if wanted is None:
         return value
-    fits = not isinstance(value, bool) or wanted == "boolean"  # True is no 1, and "True" is how nobody writes it
+    fits = not isinstance(value, bool) or wanted == "boolean"  # true must not become 1 or the text "True"
     try:
         if fits:
             return _ADAPTERS[wanted].validate_python(value)

@@ -1,4 +1,4 @@
-"""How long the writer waits between two tries, and whether another one may end otherwise."""
+"""How long the writer waits between two tries, and whether another try may succeed."""
 
 import random
 
@@ -6,14 +6,14 @@ from connector.errors import Rejected, Retryable
 from connector.salesforce.errors import Failing
 from connector.salesforce.rest import Result
 
-FAILURES = 4  # times that a call may end in a 5xx before its records are tried in halves, or one alone is given up
-_FIRST_PAUSE = 0.2  # seconds; a locked row is free again as soon as somebody's save has ended
-_LONGEST_PAUSE = 30.0  # seconds; past it a person looks
-_DOUBLINGS = 8  # of the first pause; more lead beyond the longest
+FAILURES = 4  # 5xx answers to a call before we try its records in halves, or give up a single record
+_FIRST_PAUSE = 0.2  # seconds; a locked row is free again as soon as another user's save has ended
+_LONGEST_PAUSE = 30.0  # seconds; for longer outages a person looks
+_DOUBLINGS = 8  # of the first pause; more would exceed the longest pause
 
 
 def may_pass(operation: str, result: Result, tries: int) -> bool:
-    """Whether the next try may end otherwise. Two upserts that both create are a race, which is over by then (§D4)."""
+    """Whether the next try may succeed. If two upserts both create a record, their race is over by then (§D4)."""
     if isinstance(result.error, Failing):
         return tries < FAILURES
     raced = isinstance(result.error, Rejected) and result.error.code == "DUPLICATE_VALUE"

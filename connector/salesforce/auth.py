@@ -1,6 +1,6 @@
 """Access tokens: the client credentials and the JWT bearer flow (contract: salesforce §D1).
 
-Nobody is told when a token ends, so one is kept until Salesforce refuses it, or until `max_age`.
+Salesforce does not say when a token ends, so we keep it until Salesforce refuses it, or until `max_age`.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from connector.errors import ConnectorError, Fatal
 from connector.salesforce import errors
 
 _TIMEOUT = 30.0  # seconds for one call; a login takes about half a second
-_ASSERTION_LIFETIME = 180  # seconds; the least that the contract names, for clocks that differ
+_ASSERTION_LIFETIME = 180  # seconds; the shortest that the contract names, because clocks differ
 _PAUSE = 1.0  # seconds before another try after a failure: many callers wait for the same token
-_PAUSE_AFTER_REFUSAL = 60.0  # seconds; repeated refusals lock the user out
+_PAUSE_AFTER_REFUSAL = 60.0  # seconds; Salesforce locks the user out after repeated refusals
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Token:
 
 
 class TokenSource(ABC):
-    """Gives the current token, and gets one at a time when there is none.
+    """Gives the current token. When there is none, one caller at a time gets one from Salesforce.
 
-    `max_age` is in seconds; None keeps a token until it is refused.
+    `max_age` is in seconds; None keeps a token until Salesforce refuses it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TokenSource(ABC):
         """The body of the token call."""
 
     async def token(self) -> Token:
-        """The current token, from Salesforce if there is none.
+        """The current token, fetched from Salesforce if there is none.
 
         Raises:
             Retryable: Salesforce cannot be reached or is busy; also shortly after a failure, without another call.
@@ -74,7 +74,7 @@ class TokenSource(ABC):
             return self._token or await self._renew()
 
     def invalidate(self, token: Token) -> None:
-        """Drops a token that Salesforce refused. One that was replaced meanwhile is dropped already."""
+        """Drops a token that Salesforce refused. Does nothing if the token has been replaced meanwhile."""
         if self._token is token:
             self._token = None
 

@@ -1,4 +1,4 @@
-"""From an event's bytes to what changed: merged events, bitmaps, diffs and REST names (contract: salesforce §B)."""
+"""Decodes an event's bytes into changes: merged events, bitmaps, diffs and REST names (contract: salesforce §B)."""
 
 import io
 import re
@@ -20,11 +20,11 @@ _BITMAP = re.compile(r"(?:(\d+)-)?0x([0-9A-Fa-f]+)")
 
 @dataclass(frozen=True)
 class DecodedChange:
-    """One change of one record. Field names are REST's; dates are texts as REST gives them.
+    """One change of one record. Field names are REST's; dates are texts as REST writes them.
 
-    `changed_fields` names all that changed, nulled and diffed fields included. `fields` holds every field after a
-    CREATE or UNDELETE, after an UPDATE the changed ones (null where nulled), and none otherwise. A long text that came
-    as a unified diff stands in `diff_fields` only: a diff is not a value. `commit_timestamp` is in epoch milliseconds.
+    `changed_fields` names all changed fields, including nulled and diffed ones. `fields` holds every field after a
+    CREATE or UNDELETE, the changed fields after an UPDATE (null where nulled), and no field otherwise. A long text that
+    came as a unified diff is only in `diff_fields`: a diff is not a value. `commit_timestamp` is in epoch milliseconds.
     """
 
     entity: str
@@ -44,7 +44,7 @@ class DecodedChange:
 
 @dataclass(frozen=True)
 class DecodedPlatformEvent:
-    """One platform event. `created_date` is in epoch milliseconds; `event_uuid` is None where the schema has none."""
+    """One platform event. `created_date` is in epoch milliseconds; `event_uuid` is None if the schema has none."""
 
     entity: str
     fields: Mapping[str, Any]
@@ -54,7 +54,7 @@ class DecodedPlatformEvent:
 
 
 def decode(payload: bytes, schema: EventSchema) -> list[DecodedChange]:
-    """A change event's changes, one for each record that it is about: merged events carry several.
+    """The changes in a change event, one for each record. A merged event carries several.
 
     Raises:
         Rejected: With code `undecodable`, when the payload does not fit the schema.
@@ -119,7 +119,7 @@ def _read(payload: bytes, schema: EventSchema) -> dict[str, Any]:
     stream = io.BytesIO(payload)
     try:
         value: Any = fastavro.schemaless_reader(stream, schema.avro, None)
-    except Exception as error:  # a wrong byte can end in any error
+    except Exception as error:  # a wrong byte can cause any error
         raise Rejected(f"not a readable {schema.name}: {type(error).__name__}", code="undecodable") from error
     if not isinstance(value, dict) or stream.tell() != len(payload):
         raise Rejected(f"not a readable {schema.name}: bytes are left over", code="undecodable")
@@ -171,7 +171,7 @@ def _bits(bitmaps: Iterable[str]) -> Iterator[tuple[int | None, int]]:
 
 
 def _rest_value(field: AvroField, value: Any) -> Any:
-    """Avro has every date as epoch milliseconds; REST writes them out. A type that we do not know stays as it is."""
+    """A date as REST writes it; Avro has epoch milliseconds. A value of a type that we do not know stays as it is."""
     if not isinstance(value, int) or (field.kind != "DateTime" and field.kind not in _DATES):
         return value
     try:

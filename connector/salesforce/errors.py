@@ -1,7 +1,7 @@
-"""The one place that says what an error of Salesforce asks of us (contract: salesforce §A4, §D1, §D4).
+"""Translates Salesforce's errors into ours. Only this module does so (contract: salesforce §A4, §D1, §D4).
 
 Nothing here becomes Unknown: a read changes nothing, and our writes are upserts by external id and updates by Id, so
-one whose answer was lost is simply made again.
+we simply repeat a write whose answer was lost.
 """
 
 import time
@@ -17,14 +17,14 @@ from connector.masking import mask_emails
 from connector.retry import retry_after
 
 _PREFIX = "sfdc.platform.eventbus.grpc."
-_SECONDS = 5.0  # a burst of parallel calls, a lock or a restart of theirs passes in seconds
-_MINUTE = 60.0  # others must let go of a connection first
+_SECONDS = 5.0  # a burst of parallel calls, a lock or a restart of Salesforce passes in seconds
+_MINUTE = 60.0  # another client must close a connection first
 _LONG = 300.0  # a daily allowance, storage or maintenance: nothing changes for minutes to hours
 
-_LOCKED_FOR = 120.0  # seconds: an approval process ends when a person decides; nothing is gained by asking often
+_LOCKED_FOR = 120.0  # seconds: an approval process ends when a person decides; asking often does not help
 
-# A lock may travel in any code and wording: triggers and flows wrap it in codes of their own (salesforce §D4, and
-# public reports since 2021).
+# A lock may come with any code and wording: triggers and flows wrap it in their own codes (salesforce §D4, and public
+# reports since 2021).
 _LOCK_WORDS = (
     "unable_to_lock_row",
     "unable to obtain exclusive access",
@@ -32,7 +32,7 @@ _LOCK_WORDS = (
     "being modified by another user",
     "row lock",
 )
-# Governor limits of one transaction, which a batch of records shares: a smaller batch may pass.
+# Governor limits of one transaction. The records of a batch share them, so a smaller batch may pass.
 _GOVERNOR_WORDS = (
     "limitexception",
     "too many soql",
@@ -52,13 +52,13 @@ _BUSY = {
     "SERVER_UNAVAILABLE",
 }
 _EXHAUSTED = {"REQUEST_LIMIT_EXCEEDED", "STORAGE_LIMIT_EXCEEDED", "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE"}
-# What was asked for does not exist or may not be seen: the configuration or the rights, not a record.
+# Something does not exist or the user may not see it: the configuration or the rights are wrong, not a record.
 _MISNAMED = {"INVALID_FIELD", "INVALID_TYPE", "MALFORMED_QUERY", "NOT_FOUND", "API_DISABLED_FOR_ORG"}
 # The same in a record's own errors.
 _HIDDEN = {"INVALID_FIELD", "INVALID_FIELD_FOR_INSERT_UPDATE", "INVALID_TYPE"}
 _WHAT_TO_CHANGE = (
     "In Salesforce, check that the object and the fields exist and that the integration user may see and edit them"
-    " (object permissions, field-level security); else change the names in the configuration. Check"
+    " (object permissions, field-level security). Otherwise change the names in the configuration. Check"
     " salesforce.login_url and rest_version too if they are new."
 )
 _FORBIDDEN = ("INSUFFICIENT_ACCESS", "FUNCTIONALITY_NOT_ENABLED", "CANNOT_INSERT_UPDATE_FIELD")
@@ -94,8 +94,8 @@ _FATAL_STATUSES = {
 }
 
 
-# Of the login's errors, only these will not pass by themselves (salesforce §D1). Everything else is tried again: the
-# same 400 has been seen for "retry your request" and for maintenance.
+# Only these login errors will not pass by themselves (salesforce §D1). We try again after all others: the same 400 has
+# been seen for "retry your request" and for maintenance.
 _LOGIN_PERMANENT = {
     "invalid_client",
     "invalid_client_id",
@@ -115,15 +115,15 @@ _LOGIN_PASSING_WORDS = ("retry", "rate exceeded", "try again", "temporar", "unav
 
 
 class BatchTooLarge(Rejected):
-    """The records of one call together broke a limit of a transaction: fewer may pass (salesforce §D4)."""
+    """The records of one call together broke a limit of a transaction. Fewer records may pass (salesforce §D4)."""
 
 
 class Failing(Retryable):
-    """An answer that the org itself failed with: a 5xx, or an UNKNOWN_EXCEPTION. It may be the record's fault."""
+    """The org itself failed: a 5xx, or an UNKNOWN_EXCEPTION. The record may be at fault."""
 
 
 class TokenRefused(Retryable):
-    """The access token is no longer taken: renew it, then repeat."""
+    """Salesforce no longer accepts the access token: renew it, then repeat."""
 
 
 class PositionLost(Fatal):
@@ -131,12 +131,12 @@ class PositionLost(Fatal):
 
 
 def from_exception(error: httpx.HTTPError | TimeoutError, what: str) -> ConnectorError:
-    """An HTTP call that got no answer."""
+    """Translates an HTTP call that got no answer."""
     return Retryable(f"{what}: no answer from Salesforce: {type(error).__name__}")
 
 
 def from_response(response: httpx.Response, what: str) -> ConnectorError:
-    """A REST answer other than 2xx. `what` says what was asked, without any value of a record."""
+    """Translates a REST answer other than 2xx. `what` names the request, without any value of a record."""
     details = _details(response)
     codes = {str(detail.get("errorCode")) for detail in details}
     message = f"{what}: HTTP {response.status_code} {_text(details, 'errorCode')}".rstrip()
@@ -172,7 +172,7 @@ def _refusal(
 
 
 def from_record(problems: Sequence[Mapping[str, Any]], what: str) -> Retryable | Rejected | Fatal:
-    """One record's errors in a collections answer that is a 200 as a whole. Fatal: all with its fields will fail."""
+    """Translates one record's errors in a collections answer with status 200. Fatal: its fields fail every record."""
     message = f"{what}: {_text(problems, 'statusCode') or 'refused without a reason'}"
     codes = [str(problem.get("statusCode")) for problem in problems]
     if passing := _passing_record(problems, codes, message):
@@ -195,7 +195,7 @@ def _passing_record(problems: Sequence[Mapping[str, Any]], codes: Sequence[str],
 
 
 def from_token_response(response: httpx.Response) -> ConnectorError:
-    """An answer of the token endpoint other than 200. Only what is known to be permanent is Fatal."""
+    """Translates a token endpoint's answer other than 200. Only errors that are known to be permanent are Fatal."""
     message = f"Salesforce gave no access token: HTTP {response.status_code}"
     if response.status_code in {408, 429} or response.status_code >= 500:
         return Retryable(message, retry_after=_retry_after(response))
@@ -208,13 +208,13 @@ def from_token_response(response: httpx.Response) -> ConnectorError:
             f"{said}. Check salesforce.login_url (a My Domain), salesforce.auth and the app's policies.", whole=True
         )
     return Retryable(
-        f"{said}. It is tried again; if it lasts, check salesforce.login_url (a My Domain)",
+        f"{said}. The connector tries again; if this goes on, check salesforce.login_url (a My Domain)",
         retry_after=_retry_after(response) or (None if is_passing else _SECONDS),
     )
 
 
 def from_rpc(error: grpc.aio.AioRpcError, what: str) -> ConnectorError:
-    """A Pub/Sub call that failed. The trailer decides; the status only where there is no trailer that we know."""
+    """Translates a failed Pub/Sub call. The trailer decides; without a trailer that we know, the status decides."""
     trailer = dict(error.trailing_metadata() or ())
     code = str(trailer.get("error-code", "")).removeprefix(_PREFIX)
     message = f"{what}: {error.code().name} {code} {error.details() or ''}".replace("  ", " ").rstrip()
@@ -224,7 +224,7 @@ def from_rpc(error: grpc.aio.AioRpcError, what: str) -> ConnectorError:
         return Retryable(message, retry_after=_STREAM_PAUSES[code])
     if code.startswith("subscription.fetch.replayid."):
         return PositionLost(message)
-    if code == "schema.validation.failed":  # the id comes from an event, which nobody will ever be able to read
+    if code == "schema.validation.failed":  # the id comes from an event that can never be read
         return Rejected(message, code="undecodable")
     if code.startswith(_STREAM_FATAL) or error.code() in _FATAL_STATUSES:
         return Fatal(
@@ -253,7 +253,7 @@ def _details(response: httpx.Response) -> list[dict[str, Any]]:
 
 
 def _text(problems: Sequence[Mapping[str, Any]], code: str) -> str:
-    """Code, message and fields of each. Salesforce quotes values in its messages: addresses are masked."""
+    """Code, message and fields of each problem. Salesforce quotes values in messages, so addresses are masked."""
     return "; ".join(
         mask_emails(f"{problem.get(code)}: {problem.get('message')}")
         + (f" ({', '.join(map(str, problem['fields']))})" if problem.get("fields") else "")
@@ -262,5 +262,5 @@ def _text(problems: Sequence[Mapping[str, Any]], code: str) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Salesforce names no time itself, a proxy before it may."""
+    """Salesforce itself names no time, but a proxy in front of it may."""
     return retry_after(response.headers, time.time())

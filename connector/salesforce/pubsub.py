@@ -14,12 +14,12 @@ from connector.salesforce.proto.pubsub_api_pb2 import FetchRequest, FetchRespons
 from connector.salesforce.proto.pubsub_api_pb2_grpc import PubSubStub
 from connector.salesforce.schemas import EventSchema, parse_schema
 
-_WINDOW = 100  # events owed at any time; Salesforce owes no more than this (salesforce §A2)
-_REFILL = 50  # least to ask for: asked for one event after each event, a server with a backlog answers one by one
+_WINDOW = 100  # events owed to us (requested, not yet received); Salesforce allows no more (salesforce §A2)
+_REFILL = 50  # smallest request: a server with a backlog sends single events if we ask for them one by one
 _CALL_TIMEOUT = 30.0  # seconds; GetSchema takes about one
 _SCHEMAS_KEPT = 1000  # a schema never changes, but an org's objects do; a few kB each
 _CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),  # an answer has up to 3 MB, a schema whatever it has
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),  # an answer has up to 3 MB; a schema has no known limit
     ("grpc.keepalive_time_ms", 120_000),  # finds a dead connection before the idle watchdog does
     ("grpc.keepalive_timeout_ms", 20_000),
 ]
@@ -37,7 +37,7 @@ class RawEvent:
 
 @dataclass(frozen=True)
 class Batch:
-    """One answer of the stream; a keep-alive has no events, but always a position. `pending` events are still owed."""
+    """One answer of the stream. A keep-alive has no events, but always a position. `pending` events are still owed."""
 
     events: tuple[RawEvent, ...]
     latest_replay_id: bytes
@@ -45,10 +45,10 @@ class Batch:
 
 
 class PubSubClient:
-    """A connection to the Pub/Sub API. To be closed.
+    """A connection to the Pub/Sub API. Close it after use.
 
-    `idle_timeout` is in seconds: a healthy stream says something at least every 270 s (salesforce §0.3), and one that
-    died without an error says nothing for ever.
+    `idle_timeout` is in seconds: a healthy stream sends something at least every 270 s (salesforce §0.3), and a stream
+    that died without an error sends nothing, for ever.
     """
 
     def __init__(self, endpoint: str, tls: bool, tokens: TokenSource, *, idle_timeout: float = 300.0) -> None:
@@ -63,14 +63,14 @@ class PubSubClient:
         self._schemas: dict[str, EventSchema] = {}
 
     async def aclose(self) -> None:
-        """Closes the connection; streams end first (`aclose` of what `subscribe` gave)."""
+        """Closes the connection. End the streams first, with `aclose` of what `subscribe` returned."""
         await self._channel.close()
 
     async def schema(self, schema_id: str) -> EventSchema:
-        """The schema behind an id, asked for once.
+        """The schema with this id. We ask Salesforce once, then keep it.
 
         Raises:
-            Rejected: There is no such schema, or it is no Avro schema: no event of it can be read.
+            Rejected: There is no such schema, or it is not an Avro schema: no event with it can be read.
             Retryable, Fatal: as for every call.
         """
         if schema_id not in self._schemas:
@@ -78,7 +78,7 @@ class PubSubClient:
                 raise Rejected("an event without a schema id", code="undecodable")
             try:
                 schema_json = await self._schema_json(schema_id)
-            except errors.TokenRefused:  # open streams outlive their tokens, new calls do not (salesforce §A2)
+            except errors.TokenRefused:  # an open stream outlives its token, a new call does not (salesforce §A2)
                 schema_json = await self._schema_json(schema_id)
             if len(self._schemas) >= _SCHEMAS_KEPT:
                 self._schemas.pop(next(iter(self._schemas)))
@@ -92,11 +92,11 @@ class PubSubClient:
         replay_id: bytes | None,
         preset: Literal["latest", "earliest"] = "latest",
     ) -> AsyncGenerator[Batch, None]:
-        """The events of a channel strictly after `replay_id`, or from `preset` on when that is None; without an end.
+        """Gives a channel's events without end: strictly after `replay_id`, or from `preset` on if that is None.
 
-        The stream is asked for more only when its reader comes for the next batch, so a slow reader holds it back: at
-        most 100 events are owed, those that lie here included. A reader that takes longer than a minute for a batch
-        may lose the stream (salesforce §0.3).
+        We ask for more events only when the reader asks for the next batch, so a slow reader slows the stream. At most
+        100 events are owed, including those that the reader has not taken yet. A reader that takes longer than a minute
+        for a batch may lose the stream (salesforce §0.3).
 
         Raises:
             Retryable: The stream ended or fell silent; subscribe again after the last position.
@@ -108,7 +108,7 @@ class PubSubClient:
         stream = self._stub.Subscribe(metadata=_metadata(token))
         start = "CUSTOM" if replay_id else preset.upper()
         ask = FetchRequest(topic_name=topic, replay_preset=start, replay_id=replay_id or b"", num_requested=_WINDOW)
-        owed = _WINDOW  # counted here: the answer's own count does not know of requests that are on their way
+        owed = _WINDOW  # we count ourselves: the answer's count does not include requests on their way
         try:
             await self._ask(stream, ask)
             while True:
@@ -131,7 +131,7 @@ class PubSubClient:
             async with asyncio.timeout(self._idle_timeout):
                 await stream.write(request)
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            pass  # the stream has ended: what came before is still worth having, and the next read says why
+            pass  # the stream has ended: we still read what came before, and the next read says why
 
     async def _read(self, stream: Any, what: str) -> FetchResponse:
         async with asyncio.timeout(self._idle_timeout):

@@ -18,13 +18,13 @@ class RecordWrite:
 
     @property
     def target(self) -> tuple[str, str, str]:
-        """What writes must share to travel in one call."""
+        """Only writes with the same target can be in one call."""
         return self.operation, self.object, self.key_field
 
     @property
     def record(self) -> tuple[str, str]:
-        """What writes share that must keep their order, and must not travel in one call.
+        """Writes with the same record must keep their order, and must not be in one call.
 
-        An Id has 15 or 18 characters, and an external id is the same in capitals unless the field was made otherwise.
+        An Id has 15 or 18 characters. An external id ignores capitals, unless its field was made case-sensitive.
         """
         return self.object, self.key[:15] if self.key_field == "Id" else self.key.casefold()

@@ -1,4 +1,4 @@
-"""The REST calls that we make: SOQL by id, and writes through the collections (contract: salesforce §D2)."""
+"""The REST calls that we make: SOQL by id, and writes through the collections resource (contract: salesforce §D2)."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ _MOST_RECORDS = 200  # of one collections call (salesforce §D2)
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one record of a collections call. `error` is None exactly when it succeeded."""
+    """The result of one record in a collections call. `error` is None exactly when the record succeeded."""
 
     success: bool
     id: str | None = None
@@ -27,11 +27,11 @@ class Result:
 
 
 class RestClient:
-    """Paced calls with a current token; one that is refused is renewed once. Retries are the caller's.
+    """Makes paced calls with a current token, and renews a refused token once. The caller makes all other retries.
 
     `timeout` is in seconds for a whole call. Every method raises:
-        Retryable: No answer, a busy or exhausted org; repeating is safe, for the writes are keyed.
-        Rejected: The call was refused for what it holds (HTTP 400 or 413), or cannot be written down.
+        Retryable: No answer, a busy or exhausted org; repeating is safe, because the writes are keyed.
+        Rejected: Salesforce refused the call for its content (HTTP 400 or 413), or the content cannot be JSON.
         Fatal: Permissions, names or addresses are wrong.
     """
 
@@ -54,14 +54,14 @@ class RestClient:
         self._timeout = timeout
 
     async def select(self, object_name: str, fields: Iterable[str], ids: Iterable[str]) -> list[dict[str, Any]]:
-        """`fields` and Id of the records that exist and that we may see, in as many queries as it takes."""
+        """`fields` and Id of the records that exist and that we may see, in as many queries as needed."""
         rows: list[dict[str, Any]] = []
         for query in soql.select_by_ids(object_name, fields, ids):
             rows += await self.query(query)
         return rows
 
     async def query(self, query: str) -> list[dict[str, Any]]:
-        """All rows of a SOQL query, page after page. Values in it are escaped by `soql.literal`."""
+        """All rows of a SOQL query, from all its pages. The caller escapes values in it with `soql.literal`."""
         page = await self._call("GET", f"{self._base}/query", "query", params={"q": query})
         rows = _rows(page)
         while page.get("nextRecordsUrl"):
@@ -72,7 +72,7 @@ class RestClient:
     async def upsert(
         self, object_name: str, external_field: str, records: Sequence[Mapping[str, object]]
     ) -> list[Result]:
-        """Creates or updates up to 200 records, each with its value of `external_field`; results in their order.
+        """Creates or updates up to 200 records, each with its value of `external_field`. Results are in the same order.
 
         Raises:
             ValueError: More than 200 records, or one external id twice: Salesforce would refuse both.
@@ -82,7 +82,7 @@ class RestClient:
         return await self._write(path, f"upsert {object_name}", object_name, records)
 
     async def update(self, object_name: str, records: Sequence[Mapping[str, object]]) -> list[Result]:
-        """Updates up to 200 records, each with its `Id`; results in their order.
+        """Updates up to 200 records, each with its `Id`. Results are in the same order.
 
         Raises:
             ValueError: More than 200 records, or one Id twice.
@@ -117,9 +117,9 @@ class RestClient:
             raise Rejected(f"{what}: a value cannot be written as JSON: {error}", code="no_json") from error
         answers = await self._call("PATCH", path, what, content=content)
         if not isinstance(answers, list) or not all(isinstance(one, dict) and "success" in one for one in answers):
-            raise Retryable(f"{what}: the answer holds no results; a proxy may stand between")
+            raise Retryable(f"{what}: the answer holds no results; it may come from a proxy")
         if len(answers) != len(records):
-            raise Fatal(f"{what}: {len(answers)} results for {len(records)} records; which is whose cannot be told")
+            raise Fatal(f"{what}: {len(answers)} results for {len(records)} records, so we cannot match them")
         return [_result(answer, what) for answer in answers]
 
     async def _call(self, method: str, path: str, what: str, **request: Any) -> Any:
@@ -132,7 +132,7 @@ class RestClient:
         try:
             return orjson.loads(response.content)
         except orjson.JSONDecodeError:
-            raise Retryable(f"{what}: HTTP {response.status_code} without JSON; a proxy may stand between") from None
+            raise Retryable(f"{what}: HTTP {response.status_code} without JSON; it may come from a proxy") from None
 
     async def _send(self, method: str, path: str, what: str, request: Mapping[str, Any]) -> httpx.Response:
         token = await self._tokens.token()
@@ -156,12 +156,12 @@ def _require_distinct(records: Sequence[Mapping[str, object]], key: str) -> None
     if len(records) > _MOST_RECORDS:
         raise ValueError(f"{len(records)} records in one call; {_MOST_RECORDS} is the most")
     if len({record[key] for record in records}) != len(records):
-        raise ValueError(f"a value of {key} stands twice in one call")
+        raise ValueError(f"a value of {key} occurs twice in one call")
 
 
 def _rows(page: Any) -> list[dict[str, Any]]:
     if not isinstance(page, dict) or not isinstance(page.get("records"), list):
-        raise Retryable("query: the answer holds no records; a proxy may stand between")
+        raise Retryable("query: the answer holds no records; it may come from a proxy")
     return list(page["records"])
 
 

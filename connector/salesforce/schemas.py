@@ -16,8 +16,8 @@ HEADER = "ChangeEventHeader"
 class AvroField:
     """A field; `kind` is the Salesforce type that its doc names (`DateTime`, `Text`, …) or an empty string.
 
-    `children` are the parts of a compound field, `plain` says that the value may also be no record but a scalar, as the
-    Name of a business account is.
+    `children` are the parts of a compound field. `plain` says that the value may also be a scalar instead of a record,
+    as the Name of a business account is.
     """
 
     name: str
@@ -38,7 +38,7 @@ class AvroField:
 
 @dataclass(frozen=True)
 class EventSchema:
-    """A parsed schema: every REST name that it can give, in order, and in `avro` what fastavro reads with."""
+    """A parsed schema. `names` holds every REST name that it can give, in order. fastavro reads with `avro`."""
 
     name: str
     fields: tuple[AvroField, ...]
@@ -56,7 +56,7 @@ def parse_schema(schema_json: str) -> EventSchema:
         records: dict[str, Any] = {}
         fields = tuple(_fields(avro, records))
         return EventSchema(avro["name"].rpartition(".")[2], fields, tuple(_names(fields)), avro)
-    except Exception as error:  # a schema that is no schema fails in any of a dozen ways
+    except Exception as error:  # a text that is not a schema fails in any of a dozen ways
         raise Rejected(f"not a readable Avro schema: {type(error).__name__}: {error}", code="undecodable") from error
 
 
@@ -70,7 +70,7 @@ def _names(fields: tuple[AvroField, ...]) -> Iterator[str]:
 
 
 def _fields(record: Any, records: dict[str, Any]) -> Iterator[AvroField]:
-    """`records` collects the named types: each is declared once and named from then on."""
+    """`records` collects the named types: a schema declares each once, and then uses only its name."""
     records[record["name"]] = record
     for field in record["fields"]:
         branches = field["type"] if isinstance(field["type"], list) else [field["type"]]

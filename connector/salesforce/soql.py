@@ -1,10 +1,10 @@
-"""SOQL that reads records by id: short enough for a URI, safe whatever the ids hold (contract: salesforce §D3)."""
+"""Writes SOQL that reads records by id: short enough for a URI, safe with any ids (contract: salesforce §D3)."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-_MOST_IDS = 200  # one lookup's share of a call; ten times fewer than one page of results holds
+_MOST_IDS = 200  # as many as one lookup asks for; one page of results holds ten times as many
 _LONGEST_QUERY = 12_000  # bytes once URL-encoded; URI and headers together may have 16,384, and a token can be long
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 _ESCAPES = str.maketrans(
@@ -21,7 +21,7 @@ def name(text: str) -> str:
     """The name of an object or field, unchanged.
 
     Raises:
-        ValueError: It is no such name, and must not get into a query or an address.
+        ValueError: `text` is not such a name, and must not get into a query or an address.
     """
     if not _FIELD.fullmatch(text):
         raise ValueError(f"not the name of a Salesforce object or field: {text!r}")
@@ -32,7 +32,7 @@ def select_by_ids(object_name: str, fields: Iterable[str], ids: Iterable[str]) -
     """The queries that read `fields`, and Id, of the records with these ids.
 
     Raises:
-        ValueError: A name is no name, or the fields alone are too long for a query.
+        ValueError: A name is not valid, or the fields alone are too long for a query.
     """
     columns = ",".join(dict.fromkeys(["Id", *map(name, fields)]))
     start = f"SELECT {columns} FROM {name(object_name)} WHERE Id IN ("  # noqa: S608 - names are checked, ids are escaped

@@ -1,8 +1,8 @@
-"""Writes many records through the collections: up to 200 a call, in order per record, repeating only what failed.
+"""Writes many records through the collections: up to 200 per call, in order per record, repeating only what failed.
 
-Who is at fault, evidence tells. A call that fails while a smaller one passes failed for its size or for one of its
-records. A record that fails again and again while Salesforce answers is itself at fault. A field that is missing fails
-every record that has it. Everything else is an outage, and holds the object that it hits and no other.
+The writer finds by trying what is at fault. If a call fails while a smaller one passes, its size or one of its records
+is at fault. If a record fails again and again while Salesforce answers, that record is at fault. A missing field fails
+every record that has it. Everything else is an outage, and holds only the object that it affects.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from connector.salesforce.rest import Result
 
 log = structlog.get_logger(__name__)
 
-_GROWS_AFTER = 20  # full calls that pass before a call may be twice as large again: limits change with the org's load
+_GROWS_AFTER = 20  # full calls that must pass before we double a call's size again: limits change with the org's load
 
 Sleep = Callable[[float], Awaitable[None]]
 Sure = Callable[[], Awaitable[None]]
@@ -39,7 +39,7 @@ class Collections(Protocol):
         """Per-record results in order."""
 
     async def limits(self) -> object:
-        """The org's allowances; that they come shows that the org answers."""
+        """The org's allowances. If they come, the org answers."""
 
 
 @dataclass(eq=False)
@@ -49,12 +49,12 @@ class _Entry:
 
 
 async def at_once() -> None:
-    """For a writer that nobody else writes beside."""
+    """Returns at once, for a writer that is the only one."""
 
 
 @dataclass(eq=False)
 class _Target:
-    """What is known of one object's calls. `size` is how many records may travel in one."""
+    """What we know about one object's calls. `size` is how many records one call may hold."""
 
     size: int
     runner: asyncio.Task[None] | None = None
@@ -64,10 +64,10 @@ class _Target:
 
 
 class CollectionWriter:
-    """`write` returns a record's result. Callers bound how many writes wait by how many they have under way.
+    """`write` returns a record's result. Callers limit how many writes wait, by how many they start at once.
 
-    `sure` returns when a call may be made; a write whose caller was cancelled until then is left out. `patience` is how
-    many seconds an outage is waited out here; `clock` is in seconds.
+    `sure` returns when a call may be made; a write whose caller was cancelled by then is left out. `patience` is how
+    many seconds the writer waits out an outage; `clock` is in seconds.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class CollectionWriter:
         self._sleep = sleep
         self._patience = patience
         self._clock = clock
-        self._waiting: list[_Entry] = []  # in the order of `write`; one that pauses keeps its place
+        self._waiting: list[_Entry] = []  # in the order of `write`; a write that pauses keeps its place
         self._targets: dict[tuple[str, str, str], _Target] = {}
 
     async def write(self, write: RecordWrite) -> Result:
-        """The result once it is final: a success or a rejection. What may work later is repeated until it does.
+        """Returns the final result: a success or a rejection. Repeats a write that may work later, until it does.
 
         Raises:
             Fatal: Salesforce does not take these fields of this object until a person changes something.
-            Lasts: Salesforce does not take writes of this object for longer than `patience`.
+            Lasts: Salesforce has taken no write of this object for longer than `patience`.
         """
         entry = _Entry(write)
         self._waiting.append(entry)
@@ -109,7 +109,7 @@ class CollectionWriter:
         finally:
             self._waiting.remove(entry)
             for waiting in {other.write.target for other in self._waiting}:
-                self._wake(waiting)  # what stood behind it
+                self._wake(waiting)  # they may have waited behind this write
         return result
 
     def _wake(self, name: tuple[str, str, str]) -> None:
@@ -120,10 +120,10 @@ class CollectionWriter:
     async def _run(self, name: tuple[str, str, str], target: _Target) -> None:
         while self._due(name, target.size):
             await self._sure()
-            await self._try(self._due(name, target.size), target)  # some may be another worker's by now
+            await self._try(self._due(name, target.size), target)  # another worker may have some of them by now
 
     def _due(self, name: tuple[str, str, str], most: int) -> list[_Entry]:
-        """The oldest writes of a target that may go now, and of each record only its oldest."""
+        """The oldest writes of a target that may go now. Of each record, only the oldest write."""
         batch: list[_Entry] = []
         records: set[tuple[str, str]] = set()
         for entry in self._waiting:
@@ -136,7 +136,7 @@ class CollectionWriter:
         return batch
 
     async def _try(self, batch: Sequence[_Entry], target: _Target) -> None:
-        """One call; its records that are not settled by it are due again."""
+        """Makes one call. Records that it does not settle are due again."""
         if not batch:
             return
         try:
@@ -177,11 +177,11 @@ class CollectionWriter:
             object=batch[0].write.object,
             records=len(batch),
             tries_now_with=target.size,
-            reason="together they broke a governor limit of one transaction",
+            reason="these records together broke a governor limit of one transaction",
         )
 
     async def _refused(self, batch: Sequence[_Entry], target: _Target, error: Rejected) -> None:
-        """After a call that was refused as a whole: one bad record must not sink the others."""
+        """Handles a call that Salesforce refused as a whole: one bad record must not fail the others."""
         if len(batch) == 1:
             _settle(batch[0], Result(False, error=error))
         elif isinstance(error, BatchTooLarge):
@@ -195,7 +195,7 @@ class CollectionWriter:
             await self._try([entry for entry in half if not entry.result.done()], target)
 
     async def _failed(self, batch: Sequence[_Entry], target: _Target, error: Failing) -> None:
-        """After a 5xx of the org's own: an outage, or the fault of one record (a trigger that fails for it)."""
+        """Handles a 5xx of the org itself: an outage, or one record is at fault (a trigger fails for it)."""
         target.failures += 1
         if target.failures < FAILURES:
             await self._sleep(pause(Result(False, error=error), target.failures))
@@ -210,7 +210,7 @@ class CollectionWriter:
             await self._wait_out(batch, target, error)
 
     async def _answers(self) -> bool:
-        """Whether the org answers another call: then it is no outage."""
+        """Whether the org answers another call. If it does, there is no outage."""
         try:
             await self._rest.limits()
         except ConnectorError:
@@ -223,13 +223,13 @@ class CollectionWriter:
         target.failures += 1
         if now - target.failing_since + (error.retry_after or 0.0) > self._patience:
             target.failures, target.failing_since = 0, None
-            for entry in self._of(batch[0].write.target):  # all, so that none overtakes another of its record
+            for entry in self._of(batch[0].write.target):  # all, so that no write overtakes another of its record
                 _settle(entry, Lasts(error))
         else:
             await self._sleep(pause(Result(False, error=error), target.failures))
 
     async def _not_taken(self, batch: Sequence[_Entry], target: _Target, error: Exception) -> None:
-        """After a call that nobody may make: it is tried for each set of fields, as one of them may be at fault."""
+        """Handles a call that we may not make: tries each set of fields alone, as one of them may be at fault."""
         groups: dict[frozenset[str], list[_Entry]] = {}
         for entry in batch:
             groups.setdefault(frozenset(entry.write.fields), []).append(entry)
@@ -242,7 +242,7 @@ class CollectionWriter:
                 _settle(entry, error)
 
     def _settle_alike(self, failed: _Entry, error: Exception) -> None:
-        """Also those that wait and have the same fields: none may overtake an older one of its record."""
+        """Settles all waiting writes with the same fields, so that none overtakes an older one of its record."""
         for entry in self._of(failed.write.target):
             if entry.write.fields.keys() == failed.write.fields.keys():
                 _settle(entry, error)

@@ -1,8 +1,8 @@
-"""The spool's file: records in their order in an SQLite database, each committed and synced before `add` returns.
+"""The spool's file: an SQLite database that keeps records in order. `add` commits and syncs each before it returns.
 
 All calls block, and one thread at a time makes them. Several processes may share one file: SQLite keeps their writes
-apart, and only the one that holds the lock drains. The file lies on a disk of this machine: SQLite's WAL needs shared
-memory, which a network share does not have.
+apart, and only the process that holds the lock drains. The file must be on a disk of this machine: SQLite's WAL needs
+shared memory, which a network share does not have.
 """
 
 import base64
@@ -17,9 +17,9 @@ import orjson
 
 from connector.kafka.cloud_events import OutRecord
 
-_VERSION = 1  # of the tables; another one is of another release, and is not touched
+_VERSION = 1  # of the tables; another version belongs to another release, and we do not touch the file
 _BUSY_WITHIN = 1.0  # seconds that SQLite waits for another process's write, which takes milliseconds
-_OVERHEAD = 100  # bytes that a row takes beside its parts
+_OVERHEAD = 100  # bytes that a row takes in addition to its parts
 
 _TABLES = """
 CREATE TABLE records (
@@ -37,22 +37,22 @@ END;
 
 
 class Full(Exception):
-    """The bound, or the disk, has no room for this record."""
+    """There is no room for this record: `max_bytes` is reached, or the disk is full."""
 
 
 @dataclass(frozen=True)
 class Total:
-    """What the file holds, also what other processes put there."""
+    """What the file holds, including the records of other processes."""
 
     records: int
     bytes: int
 
 
 class SpoolFile:
-    """An open spool. `max_bytes` bounds the records in it, all processes together.
+    """An open spool. `max_bytes` limits the records in it, those of all processes together.
 
     Raises:
-        OSError, sqlite3.Error: The file cannot be opened, is damaged, or is of another release.
+        OSError, sqlite3.Error: The file cannot be opened, is damaged, or belongs to another release.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -60,7 +60,7 @@ class SpoolFile:
         self._max_bytes = max_bytes
         self._lock: IO[bytes] | None = None
         self._lock_path = folder / "spool.lock"
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # answers are nobody else's to read
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # only our own user may read answers
         self._db = sqlite3.connect(self.path, timeout=_BUSY_WITHIN, isolation_level=None, check_same_thread=False)
         try:
             self._set_up()
@@ -70,7 +70,7 @@ class SpoolFile:
 
     def _set_up(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not only with the kernel
+        self._db.execute("PRAGMA synchronous = FULL")  # a commit reaches the disk, not only the kernel
         (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(f"it is damaged: {found}")
@@ -105,11 +105,11 @@ class SpoolFile:
         return None if found is None else (found[0], _from_row(found[1]))
 
     def remove(self, number: int) -> None:
-        """It is in Kafka."""
+        """Deletes a record that is now in Kafka."""
         self._db.execute("DELETE FROM records WHERE id = ?", (number,))
 
     def set_aside(self, number: int, reason: str) -> None:
-        """Kafka takes it nowhere: it stays in the file for a person, and those behind it go on."""
+        """Keeps a record in the file for a person, because Kafka takes it on no topic. Later records go on."""
         self._db.execute("UPDATE records SET refused = ? WHERE id = ?", (reason, number))
 
     def is_empty(self) -> bool:
@@ -119,7 +119,7 @@ class SpoolFile:
         return Total(*self._db.execute("SELECT records, bytes FROM total").fetchone())
 
     def may_drain(self) -> bool:
-        """Whether this process is the one that drains: it is until it ends, however it ends."""
+        """Whether this process drains the file. Once it does, it keeps that right until it ends, in whatever way."""
         if self._lock is None:
             lock = self._lock_path.open("ab")
             try:
@@ -137,7 +137,7 @@ class SpoolFile:
 
 
 def _statements(script: str) -> list[str]:
-    """One by one: `executescript` would commit what is open."""
+    """The statements one by one, because `executescript` would commit the open transaction."""
     found, rest = [], ""
     for line in script.splitlines(keepends=True):
         rest += line

@@ -1,4 +1,4 @@
-"""The spool beside the loop: what Kafka does not take now waits on the disk, and goes to Kafka in its order."""
+"""The spool: a record that Kafka does not take now waits on the disk. A task sends the records to Kafka in order."""
 
 import asyncio
 import sqlite3
@@ -16,11 +16,11 @@ from connector.spool._file import Full, SpoolFile
 
 log = structlog.get_logger(__name__)
 
-_LOOK = 1.0  # seconds between looks at an idle file: another process's records may lie there
+_LOOK = 1.0  # seconds between looks at an idle file: another process may have added records
 _FIRST_PAUSE = 1.0  # seconds; Kafka has just failed
-_LONGEST_PAUSE = 15.0  # seconds: the end of an outage is noticed soon, and a Kafka that starts is not pressed
-_TAKEN_WITHIN = 30.0  # seconds: above the 20 s of Kafka's client, so that no record is sent while it is under way
-_DISK_WITHIN = 2.0  # seconds for a commit, which takes milliseconds; a look, Kafka's 5 s and a commit make 9
+_LONGEST_PAUSE = 15.0  # seconds: we notice the end of an outage soon, and do not press a Kafka that starts
+_TAKEN_WITHIN = 30.0  # seconds: more than the 20 s of Kafka's client, so we never resend a record that is under way
+_DISK_WITHIN = 2.0  # seconds for a commit, which takes milliseconds; a look, Kafka's 5 s and a commit are 9 s
 
 Publish = Callable[[OutRecord], Awaitable[object]]
 Refused = Callable[[OutRecord, Rejected], OutRecord]
@@ -28,10 +28,11 @@ T = TypeVar("T")
 
 
 class Spool:
-    """`start`, then `add` and `is_empty`, and `stop` at the end. Without a usable file it is off, and says so once.
+    """Call `start`, then `add` and `is_empty`, and `stop` at the end. Without a usable file the spool is off, and logs
+    that once.
 
-    One thread makes all calls to the file, in their order. `refused(record, error)` makes the dead letter of a record
-    that Kafka refuses when it is drained. `taken_within`: seconds that Kafka has for a record that is drained.
+    One thread makes all calls to the file, in order. `refused(record, error)` makes the dead letter of a drained record
+    that Kafka refuses. `taken_within`: seconds that Kafka has to take a drained record.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Spool:
         return self._file is not None
 
     async def start(self) -> None:
-        """Opens the file and drains what an earlier process left there. Never raises for a file that is of no use."""
+        """Opens the file and drains what an earlier process left there. Never raises if the file cannot be used."""
         if self._max_bytes == 0:
             return
         if not self._folder.is_dir():
@@ -78,7 +79,7 @@ class Spool:
         self._drainer = asyncio.create_task(self._drain(), name="spool")
 
     async def stop(self) -> None:
-        """What waits stays in the file for the next start."""
+        """Stops draining. Records that wait stay in the file for the next start."""
         if self._drainer is not None:
             self._drainer.cancel()
             await asyncio.gather(self._drainer, return_exceptions=True)
@@ -95,7 +96,7 @@ class Spool:
             return True  # the disk is slow or busy: Kafka may still answer
 
     async def add(self, record: OutRecord) -> None:
-        """Returns when the record is on the disk. Raises Retryable when it is not: off, full, or too slow."""
+        """Returns when the record is on the disk. Raises Retryable when the spool is off, full or too slow."""
         if (file := self._file) is None:
             raise Retryable("there is no spool")
 
@@ -119,7 +120,7 @@ class Spool:
                 await self._sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
-            except Exception:  # a mistake of ours: those that wait must not wait for the next start
+            except Exception:  # an error of ours: waiting records must not have to wait for the next start
                 log.exception("spool_drain_failed")
                 await self._sleep(_LONGEST_PAUSE)
                 continue
@@ -128,7 +129,7 @@ class Spool:
                 await self._sleep(_LOOK)
 
     async def _drain_one(self, file: SpoolFile) -> bool:
-        """One at a time keeps the order, and a kill repeats one record at most. False when there is nothing to do."""
+        """Drains one record: this keeps the order, and a kill repeats at most one. False if there is nothing to do."""
         await self._guarded(lambda: self._show(file))
         found = await self._guarded(file.first) if await self._guarded(file.may_drain) else None
         if found is None:
@@ -146,9 +147,9 @@ class Spool:
         return True
 
     async def _bury(self, number: int, record: OutRecord, error: Rejected) -> bool:
-        """Whether the record's dead letter is in Kafka."""
+        """Sends the record's dead letter to Kafka. False if Kafka refuses that too."""
         try:
-            if self._letter is None or self._letter[0] != number:  # made once: making it counts it
+            if self._letter is None or self._letter[0] != number:  # make it only once, because making it counts it
                 self._letter = number, self._refused(record, error)
             await self._publish_in_time(self._letter[1])
         except Rejected as again:
@@ -166,7 +167,7 @@ class Spool:
         self._metrics.spool_bytes.set(total.bytes)
 
     async def _guarded(self, work: Callable[[], T]) -> T:
-        """A call to the file. Whatever is wrong with the file is a Retryable; what stays wrong ends its use."""
+        """Makes a call to the file. Every error of the file becomes a Retryable; a lasting one turns the spool off."""
         try:
             async with asyncio.timeout(_DISK_WITHIN):
                 return await self._call(work)
@@ -186,11 +187,11 @@ class Spool:
                 "spool_off",
                 reason=f"{self._folder / 'spool.db'} cannot be used: {error}",
                 effect=_EFFECT,
-                advice="repair it or move it away, then restart; what it holds is not in Kafka yet",
+                advice="repair it or move it away, then restart; its records are not in Kafka yet",
             )
         file, self._file = self._file, None
         if file is not None:
-            self._thread.submit(file.close)  # and so another process may drain
+            self._thread.submit(file.close)  # then another process may drain
 
 
-_EFFECT = "a webhook that comes while Kafka is away is answered with 503"
+_EFFECT = "while Kafka is away, webhooks are answered with 503"

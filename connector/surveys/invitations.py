@@ -1,4 +1,4 @@
-"""From a change event to an invitation, or to the reason why the customer is not invited."""
+"""Turns a change event into an invitation, or into the reason why the customer is not invited."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
@@ -11,12 +11,12 @@ from connector.records import ChangeEvent, Invitation, Suppression, digest
 from connector.surveys.lookup import Lookup
 from connector.templates import Template, Unread
 
-_GONE = ("DELETE", "GAP_DELETE")  # a record that is gone has nobody left to ask
-_DUMMY_ID = "000000000000000AAA"  # of an overflow: more changed than Salesforce tells of (salesforce §0.5)
+_GONE = ("DELETE", "GAP_DELETE")  # for a record that is gone there is nobody to ask
+_DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed than Salesforce names (salesforce §0.5)
 
 
 class _Record(Mapping[str, Any]):
-    """The event's own values over what was read; raises Unread for a field that is in neither."""
+    """The event's values, and for other fields those that were read. Raises Unread for a field that is in neither."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -51,11 +51,11 @@ class SurveyRule:
         return event.entity == self._survey.on and event.change_type not in _GONE
 
     async def invite(self, event: ChangeEvent) -> Invitation | None:
-        """The invitation that the event asks for, suppressed or not; None when the event is not this survey's.
+        """The event's invitation, suppressed or not; None when the event does not concern this survey.
 
         Raises:
-            Rejected: A template cannot be rendered with this record, or what is to be known of it cannot be had.
-            Fatal: From reading Salesforce.
+            Rejected: A template cannot be rendered with this record, or data that it needs cannot be read.
+            Fatal, Lasts: From reading Salesforce.
         """
         if not self.is_about(event):
             return None
@@ -76,7 +76,7 @@ class SurveyRule:
         return self._invitation(event, scope)
 
     def _require_content(self, event: ChangeEvent) -> None:
-        """An event that does not say which record changed, or what in it, leaves open who is to be invited (§B4)."""
+        """Rejects an event that does not say which record changed, or what changed in it, if we need that (§B4)."""
         if "*" in event.record_id or event.record_id == _DUMMY_ID:
             raise Rejected("many records changed and the event names none of them", code="gap")
         if event.change_type.startswith("GAP_") and self._asks_what_changed:
@@ -133,7 +133,7 @@ class SurveyRule:
 
 
 def _known(event: ChangeEvent) -> dict[str, Any]:
-    """What the event tells of its record; a change event names the Id in its header only."""
+    """The record's values in the event. A change event has the Id only in its header, so it is added here."""
     return {"Id": event.record_id, **event.fields}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from connector.errors import Fatal, Rejected
 from connector.retry import patiently
 
-_MOST = 200  # records a call; more would outgrow the URI's 16 kB (salesforce §D3)
+_MOST = 200  # records per call; more would exceed the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
 Select = Callable[[str, Iterable[str], list[str]], Awaitable[list[dict[str, Any]]]]
@@ -22,23 +22,23 @@ class _Request:
 
 
 class Lookup:
-    """`read` gives one record's fields; concurrent reads of an object share a call, and wait for the one under way.
+    """`read` returns one record's fields. Reads of an object wait for its call under way, then share the next call.
 
-    `select(object, fields, ids)` gives the rows that exist, each with its `Id`.
+    `select(object, fields, ids)` returns the rows that exist, each with its `Id`.
     """
 
     def __init__(self, select: Select) -> None:
         self._select = select
-        self._waiting: dict[str, list[_Request]] = {}  # by object; bounded by what the stage keeps in flight
-        self._readers: dict[str, asyncio.Task[None]] = {}  # one for each object that somebody waits for
+        self._waiting: dict[str, list[_Request]] = {}  # by object; the stage limits them by its records in flight
+        self._readers: dict[str, asyncio.Task[None]] = {}  # one for each object that a `read` waits for
 
     async def read(self, object_name: str, record_id: str, fields: Iterable[str]) -> Row | None:
         """The record's `fields`, or None when Salesforce has no such record that we may see.
 
         Raises:
-            Rejected: `record_id` is no record id; it must not reach a SOQL text, where it would fail for everyone.
+            Rejected: `record_id` is not a record id. In a SOQL text it would make the call fail for all readers.
             Lasts: Salesforce cannot be read for longer than we wait.
-            Fatal: These fields cannot be read; or Salesforce writes one of them otherwise.
+            Fatal: These fields cannot be read, or Salesforce spells one of them differently.
         """
         if not (record_id.isascii() and record_id.isalnum() and len(record_id) in {15, 18}):
             raise Rejected(
@@ -53,7 +53,7 @@ class Lookup:
     async def _read_waiting(self, object_name: str) -> None:
         waiting = self._waiting[object_name]
         while waiting:
-            await asyncio.sleep(0)  # whoever else begins to read now shares the call
+            await asyncio.sleep(0)  # other reads that begin now share the call
             requests, waiting[:_MOST] = waiting[:_MOST], []
             await self._read_together(object_name, requests)
         del self._readers[object_name]
@@ -64,7 +64,7 @@ class Lookup:
         try:
             rows = await self._rows(object_name, sorted(fields), ids)
             _require(fields, rows, object_name)
-            by_id = {row["Id"][:15]: row for row in rows}  # ids of 15 and of 18 characters name the same record
+            by_id = {row["Id"][:15]: row for row in rows}  # ids of 15 and 18 characters name the same record
         except Rejected as error:
             await self._read_by_halves(object_name, requests, error)
         except Exception as error:  # noqa: BLE001 - each reader raises it in its own task
@@ -75,7 +75,7 @@ class Lookup:
                     request.row.set_result(by_id.get(request.record_id[:15]))
 
     async def _rows(self, object_name: str, fields: list[str], ids: list[str]) -> list[dict[str, Any]]:
-        """Waits an outage out here, where all readers share it. Raises Lasts when it lasts too long."""
+        """Waits out an outage once for all readers. Raises Lasts when the outage lasts too long."""
         rows: list[dict[str, Any]] = []
 
         async def select() -> None:
@@ -85,7 +85,7 @@ class Lookup:
         return rows
 
     async def _read_by_fields(self, object_name: str, requests: list[_Request], error: Exception) -> None:
-        """After a call that nobody may make: one survey's field may be at fault, and the others' call would work."""
+        """Reads each set of fields alone after a Fatal: one survey's field may be at fault, and the others may work."""
         groups: dict[frozenset[str], list[_Request]] = {}
         for request in requests:
             groups.setdefault(request.fields, []).append(request)
@@ -96,7 +96,7 @@ class Lookup:
             await self._read_together(object_name, group)
 
     async def _read_by_halves(self, object_name: str, requests: list[_Request], error: Rejected) -> None:
-        """After a call that was refused: one id that looks like one and is none must not fail the others' call."""
+        """Reads each half alone after a refusal: one false id, though it looks right, must not fail the others."""
         if len({request.record_id for request in requests}) == 1:
             _fail(requests, error)
             return
@@ -106,12 +106,12 @@ class Lookup:
 
 
 def _require(fields: Iterable[str], rows: Iterable[Row], object_name: str) -> None:
-    """A row has every field that was asked for, by the name that Salesforce writes it with."""
+    """Raises Fatal if a row lacks a field that we asked for: Salesforce spells the field's name differently."""
     for row in rows:
         if missing := [field for field in fields if field not in row]:
             raise Fatal(
                 f"{object_name}: Salesforce does not write {', '.join(sorted(missing))} like this but answered "
-                f"{', '.join(sorted(row))}; mind capitals and small letters"
+                f"{', '.join(sorted(row))}; check capitals and small letters"
             )
 
 

@@ -1,4 +1,4 @@
-"""What a configuration does, in words: what `connector check` prints."""
+"""Says in words what a configuration does. `connector check` prints this."""
 
 from collections.abc import Iterator
 
@@ -32,25 +32,25 @@ def _survey(survey: Survey) -> Iterator[str]:
     yield from _needed(survey)
     for about, values in (("the customer", survey.custom_attributes), ("the occasion", survey.built_in_responses)):
         if values:
-            yield f"Sent along about {about}: " + ", ".join(f"{key} = {value}" for key, value in values.items()) + "."
+            yield f"Tells Pisano about {about}: " + ", ".join(f"{key} = {value}" for key, value in values.items()) + "."
     yield from _protection(survey)
 
 
 def _needed(survey: Survey) -> Iterator[str]:
-    """Which fields are read from Salesforce where the event does not hold them (design: one SOQL call for many)."""
+    """The fields that are read from Salesforce if the event lacks them (design: one SOQL call for many)."""
     own = sorted(set().union(*(template.fields("record") for template in survey.templates())))
     if survey.on.endswith("__e"):
         yield f"The event itself brings {_and(own) or 'all that is needed'}."
     elif own:
-        yield f"Used of the {survey.on}, and read from Salesforce where the event lacks it: {_and(own)}."
+        yield f"Uses these fields of the {survey.on}, read from Salesforce if the event lacks them: {_and(own)}."
     for name, lookup in survey.lookup.items():
         yield f"{name} is the {lookup.object} with the Id {lookup.id}; read from it: {_and(lookup.fields)}."
 
 
 def _protection(survey: Survey) -> Iterator[str]:
     protect = survey.protect
-    yield "Not invited, and the reason recorded: who has no valid address" + (
-        f", and who opted out ({protect.opted_out})." if protect.opted_out else "."
+    yield "Not invited, with the reason recorded: customers without a valid address" + (
+        f", and customers who opted out ({protect.opted_out})." if protect.opted_out else "."
     )
     if survey.delay:
         yield f"Sent {_duration(survey.delay)} after the change."

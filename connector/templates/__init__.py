@@ -1,8 +1,8 @@
-"""Templates and conditions: the Liquid that a configuration holds, compiled when it is read.
+"""Templates and conditions: the Liquid in a configuration, compiled when the configuration is read.
 
-A template renders to one scalar; JSON is built from scalars, never by a template (pisano §10). A condition is what
-stands between `{% if` and `%}`. Both know which variables they name, so that a misspelt one is found before a record
-is due, and only fields that are named are read.
+A template renders to one scalar. Our code builds JSON from scalars; a template never does (pisano §10). A condition is
+the text between `{% if` and `%}`. Both know which variables they name. So we find a misspelt name before a record
+arrives, and read only the fields that are named.
 """
 
 import math
@@ -37,7 +37,7 @@ Scalar = str | int | float | bool
 
 _ENVIRONMENT = LiquidEnvironment()  # immutable after construction
 
-_PLAIN_WORDS = (  # what python-liquid says, and what helps
+_PLAIN_WORDS = (  # what python-liquid says, and a plainer text
     ("unexpected tag", "this tag is not known here"),
     ("found '='", "equality is written =="),
     ("disallowed parentheses", "Liquid has no parentheses; `and` and `or` are read from right to left"),
@@ -58,11 +58,11 @@ class TemplateError(Fatal, ValueError):
 
 
 class RenderError(Rejected):
-    """This record cannot be rendered: a name is missing or a value is of the wrong kind. Holds no values."""
+    """This record cannot be rendered: a name is missing or a value has the wrong kind. The message holds no values."""
 
 
 class Unread(Exception):
-    """Raised by a scope's mapping for a field that is not known yet; `render` and `holds` let it through."""
+    """A scope's mapping raises this for a field that is not known yet. `render` and `holds` let it through."""
 
     def __init__(self, field: str) -> None:
         super().__init__(field)
@@ -70,7 +70,7 @@ class Unread(Exception):
 
 
 class VariablePath(NamedTuple):
-    """A variable that is named, such as ("record", "ContactId"), and where (from 1). A computed part is None."""
+    """A variable in a text, such as ("record", "ContactId"), and its place (from 1). A computed part is None."""
 
     parts: tuple[str | int | None, ...]
     line: int
@@ -88,11 +88,11 @@ class _Liquid:
     _paths: tuple[VariablePath, ...]
 
     def paths(self) -> list[VariablePath]:
-        """Every variable that is named, in the order of the text, as often as it is named."""
+        """Every variable in the text, in order. A variable that occurs twice is listed twice."""
         return list(self._paths)
 
     def fields(self, root: str) -> frozenset[str]:
-        """The names that follow `root`: of `{{ record.A }} {{ record.B }}` and "record", A and B."""
+        """The names that follow `root`: for `{{ record.A }} {{ record.B }}` and the root "record", A and B."""
         return frozenset(str(parts[1]) for parts, *_ in self._paths if len(parts) > 1 and parts[0] == root)
 
     def _analyse(self) -> None:
@@ -159,8 +159,8 @@ class Template(_Liquid):
         """One scalar. `{{ one.output }}` alone keeps its type, anything else is text; a blank text is None.
 
         Raises:
-            RenderError: A name is not in `scope`, a filter refuses a value, or the result is no scalar.
-            Unread: From `scope`, let through.
+            RenderError: A name is not in `scope`, a filter refuses a value, or the result is not a scalar.
+            Unread: `scope` raised it.
         """
         if self._constant is not None:
             return self._constant
@@ -221,11 +221,11 @@ class Condition(_Liquid):
             self._analyse()
 
     def holds(self, scope: Mapping[str, Any]) -> bool:
-        """Decide from left to right, touching no more of `scope` than is needed. A missing name is nil.
+        """Decide from left to right, reading no more of `scope` than needed. A missing name is nil.
 
         Raises:
-            RenderError: A text is compared with a number, or the like: it would never hold.
-            Unread: From `scope`, let through.
+            RenderError: The condition compares different kinds, such as a text with a number, so it would never hold.
+            Unread: `scope` raised it.
         """
         try:
             return holds(self._expression, self._context(scope))
@@ -244,7 +244,7 @@ class Condition(_Liquid):
 
 
 def _position(source: str, index: int) -> tuple[int, int]:
-    """Line and column, from 1, of an index in `source`; below 0 is the end."""
+    """Line and column, from 1, of an index in `source`. A negative index means the end."""
     before = source if index < 0 else source[:index]
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 

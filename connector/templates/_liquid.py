@@ -1,7 +1,7 @@
-"""Our Liquid: the environment that templates are read with, and how a condition is decided.
+"""Our Liquid: the environment for templates, and the code that decides conditions.
 
-Conditions are decided here and not by python-liquid because its comparisons either hide mistakes (a missing name equals
-nil) or fail on values that are plainly "no" (nil is not blank for it).
+We do not let python-liquid decide conditions. Its comparisons either hide mistakes (a missing name equals nil) or fail
+on values that plainly mean "no" (for python-liquid, nil is not blank).
 """
 
 import difflib
@@ -24,7 +24,7 @@ from liquid.extra import JSON
 
 
 class LiquidEnvironment(Environment):
-    """Strict about names and filters, bounded, and with the same result in every process (pisano §10)."""
+    """Strict about names and filters, limited in size, and with the same result in every process (pisano §10)."""
 
     loop_iteration_limit = 1_000  # a template loops over the fields of one object, and an object has fewer
     output_stream_limit = 512 * 1024  # bytes: Salesforce's longest text field holds 131,072 characters of up to four
@@ -39,7 +39,7 @@ class LiquidEnvironment(Environment):
 
 
 class LiquidContext(RenderContext):
-    """Gives what a path names; a mapping or a list is no text to a filter, which would write it as Python does."""
+    """Looks up paths. A filter cannot turn a mapping or list into text: it would write it as Python does."""
 
     def get(self, *args: Any, **kwargs: Any) -> object:
         value = super().get(*args, **kwargs)
@@ -67,7 +67,7 @@ class _List(list[Any]):
 
 
 def _date(value: object, pattern: str) -> str:
-    """An ISO 8601 text, a time, or epoch seconds (taken as UTC), by a strftime pattern. Nil and "" stay empty."""
+    """Writes an ISO 8601 text, a time, or epoch seconds (as UTC) in a strftime pattern. Nil and "" stay empty."""
     if value is None or value == "":
         return ""
     if value in ("now", "today"):
@@ -83,12 +83,12 @@ def _date(value: object, pattern: str) -> str:
 
 
 def is_undefined(value: object) -> bool:
-    """Whether a name was missing; python-liquid's own test asks `__class__`, which a strict undefined refuses."""
+    """Whether a name was missing. python-liquid's own test reads `__class__`, which a strict undefined refuses."""
     return issubclass(type(value), StrictDefaultUndefined)
 
 
 def filter_mistake(used: Filter, filters: Mapping[str, Callable[..., object]]) -> str | None:
-    """Why a filter cannot work as it is written: there is none of that name, or its arguments do not fit."""
+    """Why a filter cannot work as written (no such filter, or wrong arguments), or None."""
     if used.name not in filters:
         near = difflib.get_close_matches(used.name, filters, 1)
         return f"there is no filter {used.name}" + (f"; did you mean {near[0]}?" if near else "")
@@ -114,7 +114,7 @@ def filters_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Filter
 
 
 def unbounded_ranges_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[RangeLiteral]:
-    """Every `(a..b)` outside `for` and `tablerow`, which alone mind the loop limit: a filter would fill the memory."""
+    """Every `(a..b)` outside `for` and `tablerow`. Only those keep the loop limit; a filter would fill the memory."""
     for node in nodes:
         for expression in node.expressions():
             if not isinstance(expression, LoopExpression):
@@ -130,13 +130,13 @@ def _ranges_of(expression: Expression) -> Iterator[RangeLiteral]:
 
 
 class KindMismatch(Exception):
-    """A text was compared with a number, or the like."""
+    """Values of different kinds were compared, such as a text with a number."""
 
 
 def holds(expression: Expression, context: RenderContext) -> bool:
-    """Decide a condition, from left to right, evaluating no more than is needed.
+    """Decide a condition from left to right, evaluating no more than needed.
 
-    Nil (and so a missing name) compares as false with everything but nil and blank.
+    Nil (and so a missing name) compares as false with everything except nil and blank.
 
     Raises:
         KindMismatch: Two values of different kinds are compared: the condition would never hold.
@@ -195,7 +195,7 @@ def _less(left: object, right: object) -> bool:
     try:
         return bool(left < right)  # type: ignore[operator]
     except TypeError:
-        raise KindMismatch(f"it puts {_kind(left)} in order") from None
+        raise KindMismatch(f"it uses < or > on {_kind(left)}") from None
 
 
 def _less_or_equal(left: object, right: object) -> bool:

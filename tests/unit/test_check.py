@@ -34,7 +34,7 @@ def test_the_plan_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         "Survey closed-case\n"
         '  When a Case changes and changed contains "Status" and record.Status == "Closed",\n'
         "  invite {{ contact.Email }} to campaign 4711 of account main.\n"
-        "  Used of the Case, and read from Salesforce where the event lacks it: "
+        "  Uses these fields of the Case, read from Salesforce if the event lacks them: "
         "Branch__c, ContactId, Id, OwnerId and Status.\n"
         "  contact is the Contact with the Id {{ record.ContactId }}; "
         "read from it: Id, Name, Email and HasOptedOutOfEmail.\n"

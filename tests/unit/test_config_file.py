@@ -99,8 +99,8 @@ feedback:
         'says "10/25s")',
         "c:11:15: pisano.main.webhook.path: /metrics belongs to the service's own pages; choose another (it says "
         '"/metrics")',
-        "c:11:31: pisano.main.webhook.secret: a webhook secret has at least 16 characters: whoever knows it "
-        "writes into Salesforce (it says …)",
+        "c:11:31: pisano.main.webhook.secret: a webhook secret has at least 16 characters: anyone who knows "
+        "it can write into Salesforce (it says …)",
         'c:12:5: pisano.main.timeout: a duration is a number with a unit: 30s, 15m, 2h or 30d (it says "soon")',
         "c:14:3: surveys.Closed Case: a name is up to 63 of a-z, 0-9, _ and -",
         "c:16:25: surveys.Closed Case.when: equality is written == (expected end of expression, found '=') (it "
@@ -121,7 +121,7 @@ feedback:
         'record.Owner.Name | upcse }}")',
         'c:32:11: surveys.visit.when: changed is a list of field names: write changed contains "Status" (it says '
         '"changed.Status")',
-        "c:36:18: feedback.detractor.by.Id: body is not a value but holds some: name one, such as body.Id (it "
+        "c:36:18: feedback.detractor.by.Id: body is not a value but holds values: name one, such as body.Id (it "
         'says "{{ body }}")',
         "c:37:26: feedback.detractor.fields.Status: there is no feedbak here; did you mean feedback? (it says "
         '"{{ feedbak.id }}")',

@@ -11,7 +11,7 @@ from connector.config.file import ConfigError, load
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("on: Case", "on: Case\n    on: Lead", "c:14:5: surveys.closed-case.on: this key stands at line 13 already"),
+        ("on: Case", "on: Case\n    on: Lead", "c:14:5: surveys.closed-case.on: this key is already at line 13"),
         ("campaign:", "campain:", "did you mean campaign?"),
         ("token: hunter2}", "token: [hunter2]}", "a text is wanted here"),
         ("auth: {method: static_token, token: hunter2}", "auth: hunter2", "a mapping (key: value) is wanted here"),
@@ -37,23 +37,23 @@ from connector.config.file import ConfigError, load
         (
             "hunter2hunter2hunter2",
             "hunter2",
-            "at least 16 characters: whoever knows it writes into Salesforce (it says …)",
+            "at least 16 characters: anyone who knows it can write into Salesforce (it says …)",
         ),
-        ("secret: hunter2hunter2hunter2", "secret: ${S}", "inside { } and [ ] a ${…} is quoted"),
-        ("account: main", "account: &a [*a]", "unfolds without end"),
+        ("secret: hunter2hunter2hunter2", "secret: ${S}", "inside { } and [ ] put a ${…} in quotes"),
+        ("account: main", "account: &a [*a]", "expands without end"),
         ("/data/CaseChangeEvent", "/data/LeadChangeEvent", "no channel brings Case: add /data/CaseChangeEvent or"),
         ("on: Case", "on: Store_Visit__e", "no channel brings Store_Visit__e: add /event/Store_Visit__e to"),
         ("on: Case", "on: Store__c", "no channel brings Store__c: add /data/Store__ChangeEvent or /data/ChangeEvents"),
         ("account: main", "account: mian", "there is no account mian under pisano; did you mean main?"),
         ("record.Supp", "rec.Supp", "c:16:16: surveys.closed-case.email: there is no rec here; did you mean record?"),
-        ("record.SuppliedEmail", "record.Owner.Name", "fields of another record come from a lookup"),
+        ("record.SuppliedEmail", "record.Owner.Name", "for the fields of another record, add a lookup"),
         ("record.SuppliedEmail", "changed.Status", 'write changed contains "Status"'),
         ("record.SuppliedEmail", "event.idd", "event has no idd; did you mean id?"),
         ("record.SuppliedEmail", "record", "name one, such as record.Id"),
         (
             "    account: main",
             "    account: main\n    when: c.Id\n    lookup: {c: {object: Contact, id: x, fields: [Id]}}",
-            "c:15:11: surveys.closed-case.when: c.Id is looked up only for a record that `when` has picked",
+            "c:15:11: surveys.closed-case.when: c.Id is looked up only after `when` has picked the record",
         ),
         ("record.SuppliedEmail", "now", "there is no now here"),
         ("/pisano/main", "/healthz", "/healthz belongs to the service's own pages; choose another"),
@@ -64,10 +64,10 @@ from connector.config.file import ConfigError, load
         ),
         # How YAML reads values
         ("on: Case", "on: true", "c:13:5: surveys.closed-case.on: a text is wanted here"),
-        ("on: Case", "on: case", "no channel brings case: /data/CaseChangeEvent spells it otherwise"),
+        ("on: Case", "on: case", "no channel brings case: /data/CaseChangeEvent spells it differently"),
         ("on: Case", "ON: Case", "surveys.closed-case.ON: this key is not known; did you mean on?"),
         ("    on: Case", "\ton: Case", "c:13:1: this is not YAML: while scanning for the next token, found character"),
-        ("    on: Case", "\ton: Case", "a line is indented with spaces, not with tabs"),
+        ("    on: Case", "\ton: Case", "indent lines with spaces, not with tabs"),
         ("on: Case", "on: Case\n    when:", "c:14:5: surveys.closed-case.when: there is no value here"),
         (
             "on: Case",
@@ -77,7 +77,7 @@ from connector.config.file import ConfigError, load
         (
             '"{{ record.SuppliedEmail }}"',
             "{{ record.SuppliedEmail }}",
-            'a key is a text, and a template is quoted: "{{ … }}"',
+            'a key is a text; put a template in quotes: "{{ … }}"',
         ),
         ("kafka: {", "kafka: !!python/object/apply:os.system {", "tags (!) have no meaning here"),
         # Shapes

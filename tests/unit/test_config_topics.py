@@ -15,8 +15,8 @@ from helpers.config_files import MINIMAL, mistakes, read
         ),
         (
             "{salesforce.positions: {partitions: 24}}",
-            "c:1:55: kafka.topics.salesforce.positions: nothing about salesforce.positions can be different: "
-            "its last records are kept for ever, and found again by the number of partitions",
+            "c:1:55: kafka.topics.salesforce.positions: salesforce.positions cannot be changed: "
+            "its last records are kept for ever, and the number of partitions decides where they are",
         ),
         (
             "{salesforce.cdc: {retention: 30}}",
@@ -44,13 +44,13 @@ from helpers.config_files import MINIMAL, mistakes, read
         (
             "{pisano.attempts: {retention: 36d}}",
             "c:1:73: kafka.topics.pisano.attempts.retention: pisano.invitations is kept for 30 days and "
-            "pisano.attempts for 36; it must be at least 7 days more, or a replay does again what was done "
+            "pisano.attempts for 36; it must be at least 7 days more, or a replay repeats what was done "
             '(it says "36d")',
         ),
         (
             "{pisano.feedback: {retention: 60d}}",
             "c:1:73: kafka.topics.pisano.feedback.retention: pisano.feedback is kept for 60 days and "
-            "salesforce.writes for 60; it must be at least 7 days more, or a replay does again what was done "
+            "salesforce.writes for 60; it must be at least 7 days more, or a replay repeats what was done "
             '(it says "60d")',
         ),
     ],

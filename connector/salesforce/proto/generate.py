@@ -21,7 +21,7 @@ def _generate(destination: Path) -> dict[Path, bytes]:
     arguments = ["protoc", f"-I{_ROOT}", f"-I{files('grpc_tools') / '_proto'}", str(_PROTO)]
     arguments += [f"--{kind}_out={destination}" for kind in ("python", "pyi", "grpc_python")]
     if protoc.main(arguments) != 0:
-        raise SystemExit("protoc refused pubsub_api.proto; its message stands above")
+        raise SystemExit("protoc refused pubsub_api.proto; see its message above")
     return {_ROOT / path.relative_to(destination): path.read_bytes() for path in sorted(destination.rglob("*_pb2*"))}
 
 
