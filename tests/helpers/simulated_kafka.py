@@ -88,6 +88,8 @@ class SimulatedKafka:
 
 
 class _Producer:
+    _sender = SimpleNamespace(sender_task=None)
+
     def __init__(self, kafka: SimulatedKafka, name: str) -> None:
         self._kafka, self._name = kafka, name
         self._epoch = 0
@@ -117,6 +119,13 @@ class _Producer:
     async def stop(self) -> None:
         self._stopped = True
         await outside(self._kafka.request, lambda: None)
+
+    @property
+    def client(self) -> SimpleNamespace:
+        async def close() -> None:
+            self._stopped = True
+
+        return SimpleNamespace(close=close)
 
     def _initialise(self) -> int:
         kafka = self._kafka
