@@ -5,7 +5,7 @@ The group and the topics are in memory; `StageWorker`, `CellWork`, `Lots` and `L
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +20,16 @@ from faust.types import TP
 from connector.cells import Cells
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
-from connector.kafka import parking, stage_worker
+from connector.kafka import stage_worker
 from connector.kafka.cell_work import CellWork, Work
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
-from connector.kafka.parking import Lot, Parking
+from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
-from helpers.processes import Process, ProcessLoop, name_of_this, outside
+from helpers.processes import Process, ProcessLoop, outside
 from helpers.simulated_group import TOPIC, Group
+from helpers.simulated_parking import SimulatedParking
 
 KAFKA = Kafka(bootstrap_servers="nowhere:9092")
 CELLS = ("a", "b", "c")
@@ -65,27 +66,6 @@ def clock() -> float:
     return asyncio.get_running_loop().time()
 
 
-class _Record:
-    """Like aiokafka's ConsumerRecord, for a parked record."""
-
-    def __init__(self, offset: int, record: OutRecord) -> None:
-        self.offset, self.key, self.value, self.headers = offset, record.key, record.value, tuple(record.headers)
-
-
-class _Lot(Lot):
-    world: "World"
-
-    async def _read(self, start: int) -> AsyncIterator[Any]:
-        offset = start
-        while self.todo is not None:
-            await asyncio.sleep(self.world.random.uniform(0, 0.05))
-            records = self.world.parked[offset : offset + 50]
-            for number, record in enumerate(records, offset):
-                if record.key == self.place.key and record.value is not None:
-                    yield _Record(number, record)
-            offset += len(records)
-
-
 class Worker:
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
@@ -101,7 +81,7 @@ class Worker:
     async def _run(self) -> None:
         world, order = self._world, self._world.scenario.keeps_order
         work = CellWork("stage", world.plan, world.bury, Cells(), keeps_order=order)
-        lots = Lots(Parking(KAFKA, "stage", world.park), world.scenario.in_flight, keeps_order=order)
+        lots = Lots(Parking(KAFKA, "stage", world.parking.park), world.scenario.in_flight, keeps_order=order)
         in_flight = world.scenario.in_flight
         worker = StageWorker("stage", KAFKA, [TOPIC.topic], work, in_flight=in_flight, lots=lots)
         await worker.start()
@@ -122,8 +102,7 @@ class World:
         self.random = Random(scenario.seed)
         self.history: list[str] = []
         self.group = Group(self.random, self.say)
-        self.parked: list[OutRecord] = []
-        self._parks_at: defaultdict[str, float] = defaultdict(float)  # by process: when its last record arrives
+        self.parking = SimulatedParking(self.random)
         self.done: defaultdict[str, list[int]] = defaultdict(list)
         self.letters: defaultdict[str, set[int]] = defaultdict(set)
         self.late: Counter[str] = Counter()
@@ -157,22 +136,6 @@ class World:
         assert isinstance(error, Rejected), repr(error)
         for cell in CELLS:  # only the error's text would say which cell
             self.letters[cell].add(int(record.value or b""))
-
-    async def park(self, record: OutRecord) -> int:
-        delay = self.random.choice((0.01, 0.1, 3.0))  # sometimes slow, so that a kill comes first
-        name = name_of_this()
-        self._parks_at[name] = max(self._parks_at[name] + 1e-6, clock() + delay)  # a producer keeps its order
-        return await outside(self._park, record, self._parks_at[name])
-
-    async def _park(self, record: OutRecord, at: float) -> int:
-        await asyncio.sleep(at - clock())
-        self.parked.append(record)
-        return len(self.parked) - 1
-
-    async def read_back(self, *_: object) -> AsyncIterator[Any]:
-        await asyncio.sleep(self.random.uniform(0, 0.5))
-        for offset, record in enumerate(list(self.parked)):
-            yield _Record(offset, record)
 
     async def play(self) -> None:
         group = asyncio.create_task(self.group.run())
@@ -263,17 +226,12 @@ def _simulated(world: World) -> Iterator[None]:
     async def nothing(*_: object) -> list[Any]:
         return []
 
-    async def one(*_: object) -> int:
-        return 1
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage_worker, "faust_app", world.group.faust_app)
         patch.setattr(stage_worker, "preflight", SimpleNamespace(require=nothing))
         patch.setattr(stage_worker, "holes", nothing)
         patch.setattr(stage_worker, "Watch", lambda *_: SimpleNamespace(run=lambda _: asyncio.Event().wait(), lag=None))
-        patch.setattr(parking, "read_back", world.read_back)
-        patch.setattr(parking, "_partitions", one)
-        patch.setattr(parking, "Lot", type("SimulatedLot", (_Lot,), {"world": world}))
+        world.parking.patch(patch)
         yield
     stamina.instrumentation.set_on_retry_hooks(hooks)
 

@@ -45,6 +45,7 @@ class SimulatedKafka:
         self.log: list[tuple[_Transaction, OutRecord]] = []
         self.epochs: Counter[str] = Counter()
         self.open: dict[str, _Transaction] = {}
+        self.committed_at: list[tuple[float, OutRecord]] = []
 
     def committed(self) -> list[OutRecord]:
         return [record for transaction, record in self.log if transaction.state == "committed"]
@@ -150,6 +151,8 @@ class _Producer:
             return
         self._must_be_current(transaction)
         transaction.state = "committed"
+        now = asyncio.get_running_loop().time()
+        self._kafka.committed_at += [(now, record) for record in transaction.records]
         self._kafka.open.pop(self._name, None)
         keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records)
         self._kafka.say(f"committed by epoch {self._epoch}: {keys}")

@@ -13,20 +13,26 @@ from helpers.processes import outside
 
 _USUAL = (0.2, 8.0)  # most seconds that an answer takes
 _SLOW = 30.0
+HEALTHY = "quiet"  # the host that never has a fault
 _TROUBLES = ("429", "503", "no connection", "slow", "slow", "lost", "hung", "broken off", "502", "502 sent")
 
 
 class SimulatedPisano:
-    """Counts each call when it arrives, and remembers whom it e-mailed. It refuses every eleventh customer."""
+    """Counts each call when it arrives, and remembers whom it e-mailed. It refuses every eleventh customer.
+
+    A firewall before it dislikes one customer's name.
+    """
 
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
         self.calls: defaultdict[str, list[float]] = defaultdict(list)
         self.emails: Counter[str] = Counter()
         self.trouble = trouble
+        self.faults: dict[str, int] = {}  # by host, the status of every answer until somebody mends it
         self._random, self._say = random, say
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
-        trouble = self._random.choice(_TROUBLES) if self._random.random() < self.trouble else ""
+        troubled = request.url.host != HEALTHY and self._random.random() < self.trouble
+        trouble = self._random.choice(_TROUBLES) if troubled else ""
         await outside(asyncio.sleep, self._random.uniform(0, 0.05))
         if trouble == "no connection":
             raise httpx.ConnectError(trouble)
@@ -46,15 +52,23 @@ class SimulatedPisano:
     def _take(self, request: httpx.Request, trouble: str) -> httpx.Response:
         if trouble in {"429", "503"}:
             return httpx.Response(int(trouble), headers=self._random.choice([{}, {"Retry-After": "3"}]))
+        if fault := self.faults.get(request.url.host):
+            return httpx.Response(fault)
         if request.url.path == TOKEN_PATH:
             return httpx.Response(200, json={"token": "t", "expires_in": 40})
         whom = [each["sf_ref_id"] for each in json.loads(request.content)["built_in_responses"].values()]
+        if any(is_disliked(who) for who in whom):
+            return httpx.Response(403, text="<html>")
         if any(is_refused(who) for who in whom):
             return httpx.Response(422)
         if trouble not in {"hung", "502"}:
             self.emails.update(whom)
         self._say(f"{request.url.host} is called for {', '.join(whom)} {trouble}")
         return httpx.Response(502 if trouble.startswith("502") else 200)
+
+
+def is_disliked(record_id: str) -> bool:
+    return record_id == "case-5"
 
 
 def is_refused(record_id: str) -> bool:

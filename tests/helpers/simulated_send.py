@@ -19,36 +19,41 @@ from connector.cells import Cells
 from connector.config import Account, Kafka
 from connector.kafka import connection, ledger, stage_worker
 from connector.kafka.cell_work import CellWork
-from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.dead_letters import DEAD_LETTERS, DeadLetters
 from connector.kafka.inbound import InRecord
-from connector.kafka.ledger import Ledger
+from connector.kafka.ledger import Ledger, read_entry
+from connector.kafka.lots import Lots
+from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
-from connector.records import Invitation, Suppression
+from connector.records import Invitation, Settlement, Suppression
 from connector.stages import _account_sender, send
 from helpers.invitations import as_records, invitation
 from helpers.processes import Process, ProcessLoop, name_of_this
 from helpers.simulated_group import TOPIC, Group
 from helpers.simulated_kafka import SimulatedKafka
-from helpers.simulated_pisano import SimulatedPisano
+from helpers.simulated_parking import SimulatedParking
+from helpers.simulated_pisano import HEALTHY, SimulatedPisano
 
 KAFKA = Kafka(bootstrap_servers="nowhere:9092")
 LIMITS = (Window(4, 5.0), Window(8, 30.0))
 GRACE = 25.0  # seconds
 STARTS = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 LONGEST = 45.0  # most seconds that a worker is frozen or cut off
-ENDS_WITHIN = 900.0  # seconds after the last fault
+ENDS_WITHIN = 2_500.0  # seconds after the last fault: a held account is probed every 300 s
 
 What = Literal["invite", "start", "stop", "rebalance", "kill", "freeze", "cut off"]
+Fault = Literal["no rights", "no campaign", "away", "mend"]
 ORDERLY: tuple[What, ...] = ("invite", "start", "stop", "rebalance")
+FAULTS: dict[Fault, int] = {"no rights": 401, "no campaign": 404, "away": 503, "mend": 0}
 
 
 @dataclass(frozen=True)
 class Happening:
     after: float  # seconds after the previous one
-    what: What
-    whom: int  # of the workers
+    what: What | Fault
+    whom: int  # of the workers, or of the accounts
     seconds: float
 
 
@@ -61,9 +66,13 @@ class Scenario:
     in_flight: int
     happenings: list[Happening]
 
+    def is_calm(self) -> bool:
+        """Whether only accounts have faults: all workers and Kafka work."""
+        return self.trouble[0] == 0 and {each.what for each in self.happenings} <= {"invite", *FAULTS}
+
     def leaves_doubt(self) -> bool:
         """Whether some worker may not know how its call ended."""
-        what = {happening.what for happening in self.happenings}
+        what = {happening.what for happening in self.happenings} - FAULTS.keys()
         orderly = what <= {"invite"} or (self.trouble[0] == 0 and what <= set(ORDERLY))
         return self.trouble[1] > 0 or not orderly
 
@@ -109,6 +118,7 @@ class Worker:
                 [TOPIC.topic],
                 CellWork("send", stage.plan, world.bury, cells, keeps_order=False),
                 in_flight=world.scenario.in_flight,
+                lots=Lots(Parking(KAFKA, "send", world.parking.park), world.scenario.in_flight, keeps_order=False),
                 settle=stage.settle,
                 drains=False,
             )
@@ -131,11 +141,13 @@ class World:
         self.history: list[str] = []
         self.kafka = SimulatedKafka(self.random, scenario.trouble[0], self.say)
         self.group = Group(self.random, self.say)
+        self.parking = SimulatedParking(self.random)
         self.pisano = SimulatedPisano(self.random, scenario.trouble[1], self.say)
-        self.accounts = {name: _account(name, scenario) for name in ("main", "app")}
+        self.accounts = {name: _account(name, scenario) for name in ("main", "app", HEALTHY)}
         self.workers: list[Worker] = []
         self.ever: list[Worker] = []  # with the dead ones
         self.invited: dict[str, Invitation] = {}
+        self.invited_at: dict[str, float] = {}
         self.mistakes: list[str] = []
 
     def producer(self, **arguments: Any) -> Any:
@@ -168,12 +180,13 @@ class World:
             await asyncio.sleep(happening.after)
             self.make_happen(happening)
         self.kafka.trouble = self.pisano.trouble = 0.0
+        self.pisano.faults.clear()
         await asyncio.sleep(LONGEST)  # after this no worker is frozen or cut off
         self.say("all is well from here on")
         if all(worker.stopping.is_set() for worker in self.workers):
             self.start()
         async with asyncio.timeout(ENDS_WITHIN):
-            while self.group.position < len(self.group.records):
+            while self.group.position < len(self.group.records) or not self.all_settled():
                 await asyncio.sleep(1)
                 for worker in self.workers:
                     if worker.ended.done():
@@ -181,6 +194,24 @@ class World:
             for worker in self.workers:
                 worker.stopping.set()
                 await worker.ended
+
+    def settled_at(self) -> dict[str, float]:
+        """When the outcome of each invitation was written."""
+        found: dict[str, float] = {}
+        for at, record in self.kafka.committed_at:
+            if record.topic != DEAD_LETTERS and isinstance(entry := read_entry(record.value or b""), Settlement):
+                found.setdefault(entry.invitation, at)
+        return found
+
+    def all_settled(self) -> bool:
+        return self.settled_at().keys() >= self.invited.keys()
+
+    def lateness(self) -> float:
+        """Seconds that the account without faults took longer than its limits ask for."""
+        mine = [each.id for each in self.invited.values() if each.account == HEALTHY]
+        settled, limit = self.settled_at(), LIMITS[-1]
+        took = max(settled[each] for each in mine) - max(self.invited_at[each] for each in mine)
+        return took - (len(mine) / limit.limit + 1) * limit.seconds
 
     def make_happen(self, happening: Happening) -> None:
         self.workers = [worker for worker in self.workers if not worker.ended.done() or worker.ended.exception()]
@@ -190,6 +221,9 @@ class World:
             self.invite()
         elif happening.what == "rebalance":
             self.group.rebalance()
+        elif happening.what in FAULTS:
+            self.say(f"account {happening.whom}: {happening.what}")
+            self.pisano.faults[("main", "app")[happening.whom % 2]] = FAULTS[happening.what]
         elif happening.whom < len(self.workers):
             self.befall(self.workers[happening.whom], happening.what, happening.seconds)
 
@@ -221,6 +255,7 @@ class World:
         first = len(self.invited)
         new = [_invitation(number) for number in range(first, first + 6)]
         self.invited |= {each.id: each for each in new}
+        self.invited_at |= {each.id: clock() for each in new}
         again = self.random.choice(list(self.invited.values()))
         self.group.records += as_records(KAFKA, [*new, again])
 
@@ -242,7 +277,7 @@ def _account(name: str, scenario: Scenario) -> Account:
 
 def _invitation(number: int) -> Invitation:
     suppressed = Suppression.OPTED_OUT if number % 7 == 3 else None
-    return invitation(number, account="app" if number % 3 == 1 else "main", suppressed=suppressed)
+    return invitation(number, account=("main", "app", HEALTHY)[number % 3], suppressed=suppressed)
 
 
 async def _nothing(*_: object) -> None:
@@ -266,6 +301,7 @@ def _simulated(world: World) -> Iterator[None]:
     hooks = stamina.instrumentation.get_on_retry_hooks()
     stamina.instrumentation.set_on_retry_hooks([])
     with pytest.MonkeyPatch.context() as patch:
+        world.parking.patch(patch)
         patch.setattr(connection, "AIOKafkaProducer", world.producer)
         patch.setattr(ledger, "read_back", world.kafka.read_back)
         patch.setattr(stage_worker, "faust_app", world.group.faust_app)

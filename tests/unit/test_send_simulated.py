@@ -6,8 +6,8 @@ but do not answer. The stage, its worker, the ledger, the limiter and Pisano's c
 
 from collections import Counter, defaultdict
 
-from helpers.simulated_pisano import is_refused
-from helpers.simulated_send import LIMITS, LONGEST, ORDERLY, Happening, Scenario, What, World, run
+from helpers.simulated_pisano import is_disliked, is_refused
+from helpers.simulated_send import FAULTS, LIMITS, LONGEST, ORDERLY, Fault, Happening, Scenario, What, World, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +15,10 @@ from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.ledger import read_entry
 from connector.records import Invitation, Outcome, Settlement
 
+PROMPT = 60.0  # seconds beyond what the limits ask for: a call takes up to 30 s
 
-def happenings(*what: What) -> st.SearchStrategy[list[Happening]]:
+
+def happenings(*what: What | Fault) -> st.SearchStrategy[list[Happening]]:
     one = st.builds(
         Happening,
         after=st.floats(0, 15) | st.floats(0, 1),
@@ -34,7 +36,10 @@ SCENARIOS = st.builds(
     trouble=st.tuples(st.sampled_from([0.0, 0.01, 0.05]), st.sampled_from([0.0, 0.0, 0.1, 0.3])),
     at_once=st.sampled_from([1, 1, 3]),
     in_flight=st.sampled_from([2, 100]),
-    happenings=happenings(*ORDERLY) | happenings(*ORDERLY, "kill", "freeze", "cut off"),
+    happenings=happenings(*ORDERLY)
+    | happenings(*ORDERLY, "kill", "freeze", "cut off")
+    | happenings("invite", "invite", *FAULTS)
+    | happenings(*ORDERLY, "kill", "freeze", "cut off", *FAULTS),
 )
 
 
@@ -72,8 +77,10 @@ def check(world: World) -> None:
         assert world.pisano.emails[each.record_id] in may_be_sent(outcome, world.scenario.policy), said
         assert letters[each.id] == is_held(outcome, world.scenario.policy), said
         assert (outcome is Outcome.SUPPRESSED) == (each.suppressed is not None), said
-        assert outcome is not Outcome.REJECTED or is_refused(each.record_id), said
+        assert outcome is not Outcome.REJECTED or is_refused(each.record_id) or is_disliked(each.record_id), said
         assert outcome is not Outcome.UNKNOWN or world.scenario.leaves_doubt(), said
+    if world.scenario.is_calm():
+        assert world.lateness() < PROMPT
     for account, calls in world.pisano.calls.items():
         for window in LIMITS:
             for first, later in zip(calls, calls[window.limit :], strict=False):
