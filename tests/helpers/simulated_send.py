@@ -67,8 +67,12 @@ class Scenario:
     happenings: list[Happening]
 
     def is_calm(self) -> bool:
-        """Whether only accounts have faults: all workers and Kafka work."""
-        return self.trouble[0] == 0 and {each.what for each in self.happenings} <= {"invite", *FAULTS}
+        """Whether only accounts have faults, and each call is for one customer."""
+        return (
+            self.trouble[0] == 0
+            and self.at_once == 1
+            and {each.what for each in self.happenings} <= {"invite", *FAULTS}
+        )
 
     def leaves_doubt(self) -> bool:
         """Whether some worker may not know how its call ended."""
@@ -207,11 +211,14 @@ class World:
         return self.settled_at().keys() >= self.invited.keys()
 
     def lateness(self) -> float:
-        """Seconds that the account without faults took longer than its limits ask for."""
+        """The most seconds that an invitation of the account without faults took longer than its limits ask for."""
         mine = [each.id for each in self.invited.values() if each.account == HEALTHY]
-        settled, limit = self.settled_at(), LIMITS[-1]
-        took = max(settled[each] for each in mine) - max(self.invited_at[each] for each in mine)
-        return took - (len(mine) / limit.limit + 1) * limit.seconds
+        settled = self.settled_at()
+        soonest: list[float] = []
+        for at in sorted(self.invited_at[each] for each in mine):
+            free = [soonest[-window.limit] + window.seconds for window in LIMITS if len(soonest) >= window.limit]
+            soonest.append(max([at, *free, *soonest[-1:]]))
+        return max(at - first for at, first in zip(sorted(settled[each] for each in mine), soonest, strict=True))
 
     def make_happen(self, happening: Happening) -> None:
         self.workers = [worker for worker in self.workers if not worker.ended.done() or worker.ended.exception()]

@@ -15,7 +15,7 @@ from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.ledger import read_entry
 from connector.records import Invitation, Outcome, Settlement
 
-PROMPT = 60.0  # seconds beyond what the limits ask for: a call takes up to 30 s
+PROMPT = 4.0  # seconds beyond what the limits ask for: a fetch, two transactions and a call
 
 
 def happenings(*what: What | Fault) -> st.SearchStrategy[list[Happening]]:
