@@ -4,8 +4,9 @@ The group and the topics are in memory; `StageWorker`, `CellWork`, `Lots` and `L
 """
 
 import asyncio
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +22,12 @@ from connector.cells import Cells
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka import stage_worker
-from connector.kafka.cell_work import CellWork, Work
+from connector.kafka.cell_work import CellWork, Plan, Work
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
-from connector.kafka.stage_worker import StageWorker
+from connector.kafka.stage_worker import Settle, StageWorker, nothing
 from helpers.processes import Process, ProcessLoop, outside
 from helpers.simulated_group import TOPIC, Group
 from helpers.simulated_parking import SimulatedParking
@@ -80,10 +81,11 @@ class Worker:
 
     async def _run(self) -> None:
         world, order = self._world, self._world.scenario.keeps_order
-        work = CellWork("stage", world.plan, world.bury, Cells(), keeps_order=order)
+        plan, settle = world.stage()
+        work = CellWork("stage", plan, world.bury, Cells(), keeps_order=order)
         lots = Lots(Parking(KAFKA, "stage", world.parking.park), world.scenario.in_flight, keeps_order=order)
         in_flight = world.scenario.in_flight
-        worker = StageWorker("stage", KAFKA, [TOPIC.topic], work, in_flight=in_flight, lots=lots)
+        worker = StageWorker("stage", KAFKA, [TOPIC.topic], work, in_flight=in_flight, lots=lots, settle=settle)
         await worker.start()
         stopping = asyncio.create_task(self.stopping.wait())
         await asyncio.wait({stopping, worker.failure}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,8 +117,12 @@ class World:
     def say(self, what: str) -> None:
         self.history.append(f"{clock():8.3f} {what}")
 
-    def plan(self, record: InRecord) -> Mapping[str, Work]:
-        number = int(record.value or b"")
+    def stage(self) -> tuple[Plan, Settle]:
+        """A worker's stage: its plan, and what it does before it loses partitions."""
+        return self.plan, nothing
+
+    def plan(self, record: InRecord) -> dict[str, Work]:
+        number = self.number(record)
         return {cell: partial(self.work, cell, number) for cell in CELLS}
 
     async def work(self, cell: str, number: int) -> None:
@@ -128,14 +134,20 @@ class World:
         if error := self.troubles.get(cell):
             raise error
         if cell != HEALTHY and Random(f"{self.scenario.seed} {number}").random() < self.scenario.bad:
-            raise Rejected("at fault")
+            raise Rejected(f"{cell}: at fault")
         self.done[cell].append(number)
         self.late[cell] = max(self.late[cell], int(clock() - self.written_at[number]))
 
     async def bury(self, record: InRecord, _: str, error: Exception) -> None:
         assert isinstance(error, Rejected), repr(error)
-        for cell in CELLS:  # only the error's text would say which cell
-            self.letters[cell].add(int(record.value or b""))
+        (cell,) = re.findall(r"\b([abc]):", str(error))
+        self.letters[cell].add(self.number(record))
+
+    def number(self, record: InRecord) -> int:
+        return int(record.value or b"")
+
+    def value(self, number: int) -> bytes:
+        return b"%d" % number
 
     async def play(self) -> None:
         group = asyncio.create_task(self.group.run())
@@ -207,7 +219,7 @@ class World:
     def records(self) -> None:
         """Adds ten records."""
         for _ in range(10):
-            value = b"%d" % len(self.written_at)
+            value = self.value(len(self.written_at))
             self.written_at.append(clock())
             self.group.records.append(OutRecord(TOPIC.topic, b"key", value, [], 0))
 

@@ -1,0 +1,113 @@
+"""Workers of the write stage, in simulated time, for tests/unit/test_write_simulated.py.
+
+Three rules write to three objects, and each object to three records. Salesforce and the topics are in memory.
+`WriteBack`, `CollectionWriter`, `Awake` and all of the worker are the real ones.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from connector.config import FeedbackRule
+from connector.errors import Fatal, Rejected
+from connector.kafka.awake import Awake
+from connector.kafka.cell_work import Plan
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.inbound import InRecord
+from connector.kafka.stage_worker import Settle
+from connector.observe.metrics import Metrics
+from connector.records import Feedback, Write, digest, read
+from connector.salesforce import CollectionWriter
+from connector.salesforce.errors import Failing
+from connector.salesforce.rest import Result
+from connector.stages.write import WriteBack
+from helpers.processes import outside
+from helpers.simulated_cells import CELLS, HEALTHY, Scenario, World, clock
+
+_RULES = {
+    cell: FeedbackRule.model_validate(
+        {"update": f"Object_{cell}", "by": {"Id": "{{ body.record }}"}, "fields": {"Score__c": "{{ body.number }}"}}
+    )
+    for cell in CELLS
+}
+
+
+class WriteWorld(World):
+    """`stored` is what each record of a cell's object holds; `done` what was stored, in order."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self.stored: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self.writes: list[Write] = []
+
+    def stage(self) -> tuple[Plan, Settle]:
+        awake = Awake(clock=clock)
+        self._awake = asyncio.get_running_loop().create_task(awake.run())
+        stage = WriteBack(
+            _RULES,
+            CollectionWriter(self, sure=awake.sure, clock=clock),
+            self.publish,
+            "salesforce.writes",
+            read_writes=self.read_writes,
+            kept=timedelta(days=30),
+            metrics=Metrics(),
+        )
+        return stage.plan, stage.forget
+
+    def value(self, number: int) -> bytes:
+        body = {"number": number, "record": f"record-{number % 3}"}
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        feedback = Feedback(id=digest("made up", str(number)), account="main", received_at=at, body=body)
+        return feedback.model_dump_json().encode()
+
+    def number(self, record: InRecord) -> int:
+        return int(read(Feedback, record.value).body["number"])
+
+    async def read_writes(self, _: int) -> AsyncIterator[Write]:
+        await asyncio.sleep(self.random.uniform(0, 0.5))
+        for write in list(self.writes):
+            yield write
+
+    async def publish(self, record: OutRecord) -> None:
+        await outside(self._publish, read(Write, record.value))
+
+    async def _publish(self, write: Write) -> None:
+        await asyncio.sleep(self.random.uniform(0, 0.1))
+        self.writes.append(write)
+
+    async def upsert(self, *_: object) -> list[Result]:
+        raise AssertionError("no rule upserts")
+
+    async def limits(self) -> object:
+        return await outside(asyncio.sleep, 0.1)
+
+    async def update(self, object_name: str, records: Sequence[dict[str, Any]]) -> list[Result]:
+        return await outside(self._update, object_name[-1], records)
+
+    async def _update(self, cell: str, records: Sequence[dict[str, Any]]) -> list[Result]:
+        await asyncio.sleep(self.random.uniform(0, 0.1))
+        trouble = self.troubles.get(cell)
+        if isinstance(trouble, Fatal):
+            return [Result(False, error=trouble) for _ in records]
+        if trouble:
+            raise trouble
+        if any(self.kind(cell, int(each["Score__c"])) == "always a 500" for each in records):
+            raise Failing("HTTP 500")
+        return [self._store(cell, each["Id"], int(each["Score__c"])) for each in records]
+
+    def _store(self, cell: str, record: str, number: int) -> Result:
+        if self.kind(cell, number) == "refused":
+            return Result(False, error=Rejected("refused"))
+        self.stored[cell][record] = number
+        self.done[cell].append(number)
+        self.late[cell] = max(self.late[cell], int(clock() - self.written_at[number]))
+        return Result(True, id=record)
+
+    def kind(self, cell: str, number: int) -> str:
+        """What Salesforce makes of this write: most are fine."""
+        if cell == HEALTHY or Random(f"{self.scenario.seed} {cell} {number}").random() >= self.scenario.bad:
+            return "fine"
+        return "refused" if number % 2 else "always a 500"

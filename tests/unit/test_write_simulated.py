@@ -1,0 +1,45 @@
+"""write in simulated time: no answer is lost, each record keeps the newest, and no rule costs another anything."""
+
+from collections import Counter
+
+from helpers.simulated_cells import CELLS, HEALTHY, PROMPT, Scenario, run
+from helpers.simulated_write import WriteWorld
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cells_simulated import CALM, happenings
+
+SCENARIOS = st.builds(
+    Scenario,
+    seed=st.integers(0, 2**32),
+    keeps_order=st.just(True),
+    in_flight=st.sampled_from([2, 5, 100]),
+    bad=st.sampled_from([0.0, 0.0, 0.2]),
+    happenings=happenings(*CALM) | happenings(*CALM, "start", "stop", "rebalance", "kill", "freeze"),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SCENARIOS)
+def test_no_answer_is_lost_and_none_overwrites_a_newer_one_whatever_befalls_rules_and_workers(
+    scenario: Scenario,
+) -> None:
+    world = WriteWorld(scenario)
+    try:
+        run(world)
+        check(world)
+    except BaseException as error:
+        error.add_note("\n".join(world.history))
+        raise
+
+
+def check(world: WriteWorld) -> None:
+    everything = range(len(world.written_at))
+    for cell in CELLS:
+        assert {*world.done[cell], *world.letters[cell]} == {*everything}
+        assert world.letters[cell] == {n for n in everything if world.kind(cell, n) != "fine"}
+        for record, number in world.stored[cell].items():
+            assert number == max(n for n in world.done[cell] if f"record-{n % 3}" == record)
+    if world.scenario.is_calm():
+        assert world.late[HEALTHY] <= PROMPT
+        for cell in CELLS:
+            assert Counter(world.done[cell]) == Counter({*world.done[cell]})
