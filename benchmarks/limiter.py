@@ -62,7 +62,7 @@ CONTENDERS = {"limiter": stacked, "aiolimiter_stack": aiolimiters, "paced": pace
 
 @dataclass(frozen=True)
 class Figures:
-    """`worst`: calls in the fullest span of each length. `share`: calls per call that the longest window allows."""
+    """`worst`: calls in the fullest span of each length. `share`: the used part of what the longest window allows."""
 
     worst: dict[str, int]
     share: float

@@ -28,7 +28,7 @@ async def test_restart_resumes_strictly_after_the_last_position(sf: SalesforceDo
 async def test_start_at_the_latest_has_a_position_from_the_first_keepalive_on(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """salesforce §A2: the first keep-alive gives the first position; each later one moves it, within the 72 h."""
+    """salesforce §A2: there is no position before the first keep-alive; each later one moves it, within the 72 h."""
     sf.configure(keepalive=0.1)
     setup = await capture_setup(pubsub={"start": "latest"})
     sf.create("Case", {"Subject": "before it was there"})

@@ -52,7 +52,7 @@ async def test_workers_share_the_channels_and_take_over_from_each_other(
 async def test_worker_that_was_taken_over_asks_for_its_share_and_goes_on_behind_the_other_one(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """The other one acts like a worker that the group has forgotten. The group decides who has the channel."""
+    """The other one acts like a worker that the group has forgotten. The group decides who writes; both cannot."""
     setup = await capture_setup()
     (positions,) = [topic for topic in catalogue.topics_for(setup.config) if topic.name.endswith(POSITIONS)]
     sf.create("Case", {"Subject": "first"})

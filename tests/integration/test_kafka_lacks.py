@@ -44,7 +44,7 @@ def held(process: Process) -> dict[str, str]:
 async def test_without_a_group_coordinator_the_port_is_open_and_every_stage_says_what_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """clients.md A1: one broker, but an offsets topic with three replicas; the service hung and ignored SIGTERM."""
+    """clients.md A1: one broker, an offsets topic with three replicas; the service hung silently, ignoring SIGTERM."""
     async with broker_with(monkeypatch, offsets_topic_replication_factor="3") as broker:
         setup = await set_up(tmp_path, broker.bootstrap_servers, "lacks.")
         process = Process(setup, "capture,trigger,send,receive,write", tmp_path / "log")

@@ -141,7 +141,7 @@ async def test_what_is_parked_outlives_the_worker(kafka: Kafka) -> None:
 
 
 async def test_an_older_record_that_fails_late_is_parked_before_the_newer_ones(kafka: Kafka) -> None:
-    """Its call was under way when the cell was held. Otherwise an older answer would overwrite a newer one."""
+    """Its call was under way when the cell was held. Parked after them, it would overwrite newer answers."""
     topic, other = await prepared(kafka), Other()
     late = other.pauses["a"] = asyncio.Event()
     async with working(kafka, other, in_flight=3) as worker:

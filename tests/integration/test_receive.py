@@ -89,7 +89,7 @@ async def test_what_cannot_be_read_is_stored_byte_for_byte_and_taken(setup: Setu
 
 
 async def test_whoever_does_not_know_the_secret_is_not_heard(setup: Setup, app: App) -> None:
-    """Not with no secret, a wrong one, bytes that are no text, the right one after a wrong one or in another header."""
+    """Refused: no secret, a wrong one, bytes that are no text, the right one after a wrong one or in another header."""
     wrong: list[list[str]] = [
         [],
         ["X-Webhook-Secret: wrong"],

@@ -136,7 +136,7 @@ async def test_work_that_does_not_end_holds_the_stop_back_for_its_time_only(kafk
     shared = SharedWork(kafka, "group", "shares", NAMES, work)
     await shared.start()
     await until(lambda: shared.ready)
-    async with asyncio.timeout(15):  # the limit is 20 s when Kafka reassigns the share, not when the worker stops
+    async with asyncio.timeout(15):  # a share that Kafka reassigns gets 20 s; a stop does not
         await shared.stop(0.1)
     stuck.set()
 
