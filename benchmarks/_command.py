@@ -1,4 +1,4 @@
-"""What the benchmarks share: --quick, --json, a table, and exit code 2 with one message where one cannot run.
+"""Shared by the benchmarks: --quick, --json, a table, and exit code 2 with one message when a benchmark cannot run.
 
 Import this before anything that is not in the standard library.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # what helps the tests helps here
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the benchmarks use the tests' helpers
 
 try:
-    import helpers  # noqa: F401 - whether it is there is the question
+    import helpers  # noqa: F401 - only checks that the module is there
     from rich.console import Console
     from rich.table import Table
 
@@ -24,14 +24,14 @@ except ImportError as error:
     print(f"cannot run: {error}. Set the checkout up with `make check`, and use its .venv/bin/python.", file=sys.stderr)
     sys.exit(2)
 
-logs.set_up("error")  # before anybody imports grpc
+logs.set_up("error")  # before any module imports grpc
 
-_WIDTH = 110  # columns of the table where no terminal says how many there are
+_WIDTH = 110  # columns of the table when the output is not a terminal
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured, as a JSON object and as a table, and whatever of the claim it contradicts."""
+    """The figures as a JSON object and as a table, and each part of the claim that they contradict."""
 
     figures: dict[str, Any]
     table: Table
@@ -61,5 +61,5 @@ def main(description: str, measure: Callable[[bool], Result]) -> NoReturn:
 
 
 def say(line: str) -> None:
-    """Progress and trouble, beside the result."""
+    """Prints progress and problems to stderr; the result goes to stdout."""
     print(line, file=sys.stderr, flush=True)

@@ -1,10 +1,11 @@
-"""What a held third costs the other two thirds: throughput and p99 of the healthy surveys, accounts and rules.
+"""Throughput and p99 of the healthy surveys, accounts and rules while one of three is held.
 
 Claim: with one of three surveys (accounts, rules) held, the other two keep at least 0.95 of their throughput, and their
-p99 is at most 1.2 times as long, against the same stage in the same run with nothing held. The stage runs in this
-process on a real broker (KAFKA_BOOTSTRAP_SERVERS, or one of its own) against our doubles. It is first given everything
-at once, for the throughput, and then records at a gentle rate, for the p99. Rounds with and without a held third take
-turns. The ratio is that of the median throughputs, and of the p99 of all rounds together.
+p99 is at most 1.2 times as long, compared with the same stage in the same run with nothing held. The stage runs in this
+process on a real broker (KAFKA_BOOTSTRAP_SERVERS, or one that the script starts) against our doubles. The script first
+publishes many records at once, to measure the throughput, and then records at a gentle rate, to measure the p99. Rounds
+with and without a held third alternate. The throughput ratio compares the medians of the rounds; the p99 ratio compares
+the p99 of all rounds together.
 """
 
 import asyncio
@@ -41,15 +42,15 @@ Made = tuple[OutRecord, list[str]]  # a record, and the names of the healthy wor
 
 @dataclass(frozen=True)
 class Stage:
-    """`make(kafka, number, contact)` gives the input; `done` names the work that a record of `output` is the end of."""
+    """`make(kafka, number, contact)` gives the input; `done` names the work that a record on `output` completes."""
 
     name: str
     make: Callable[[Kafka, int, str], Sequence[Made]]
     output: str
     done: Callable[[bytes], str | None]
-    burst: int  # numbers that come at once
-    gentle: int  # and one by one,
-    rate: float  # so many a second: well below what the stage can do
+    burst: int  # how many numbers are published at once
+    gentle: int  # how many numbers are published one by one
+    rate: float  # numbers a second when one by one: far below what the stage can do
 
 
 def _to_trigger(kafka: Kafka, number: int, contact: str) -> list[Made]:
@@ -95,7 +96,7 @@ STAGES = (
 
 @dataclass
 class Seen:
-    """When each piece of healthy work began and was done, in seconds."""
+    """The times when each piece of healthy work began and was done, in seconds."""
 
     began: dict[str, float] = field(default_factory=dict)
     done: dict[str, float] = field(default_factory=dict)
@@ -103,14 +104,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Round:
-    """How many pieces of healthy work a second, and the seconds that each took at the gentle rate."""
+    """Pieces of healthy work per second, and the seconds that each piece took at the gentle rate."""
 
     per_second: float
     waits: list[float]
 
 
 async def one_round(stage: Stage, bootstrap_servers: str, share: float, *, at_fault: bool) -> Round:
-    """The stage in this process, with topics and doubles of its own. `share` of the full number of records."""
+    """Runs the stage in this process, with its own topics and doubles. `share`: part of the full number of records."""
     async with AsyncExitStack() as stack:
         salesforce = await stack.enter_async_context(SalesforceDouble())
         contact = salesforce.create("Contact", {"LastName": "Byron", "Email": "ada@example.com"})
@@ -144,7 +145,7 @@ async def one_round(stage: Stage, bootstrap_servers: str, share: float, *, at_fa
 
 
 async def _feed(publisher: Publisher, made: Sequence[Sequence[Made]], seen: Seen, pause: float = 0.0) -> list[str]:
-    """Publishes all at once or one by one, and returns the names of its healthy work when that is done."""
+    """Publishes all at once or one by one, waits until the healthy work is done, and returns the names of that work."""
     names: list[str] = []
     stored: list[asyncio.Task[int]] = []
     for each in made:
@@ -160,7 +161,7 @@ async def _feed(publisher: Publisher, made: Sequence[Sequence[Made]], seen: Seen
 
 @asynccontextmanager
 async def _watched(kafka: Kafka, stage: Stage) -> AsyncIterator[Seen]:
-    """Notes the time that the stage gives to each record that it writes."""
+    """Notes the timestamp of each record that the stage writes."""
     seen = Seen()
     consumer = AIOKafkaConsumer(
         kafka.topic_prefix + stage.output,
@@ -216,7 +217,7 @@ async def compare(quick: bool) -> _command.Result:
                 *(f"{found[name]:.0f} ms" for name in ("p99_ms", "p99_ms_beside")),
                 f"{found['p99_ratio']:.2f}",
             )
-            if not quick:  # which has too few records to tell
+            if not quick:  # a quick run has too few records to judge the claim
                 contradictions += _contradictions(stage.name, found)
     return _command.Result({"rounds": rounds, "quick": quick, **figures}, table, contradictions)
 

@@ -1,11 +1,12 @@
-"""How long it takes from a change in Salesforce until the call that it causes arrives at Pisano.
+"""Measures the time from a change in Salesforce until the resulting call arrives at Pisano.
 
-The whole connector runs in this process against both doubles and a real broker (KAFKA_BOOTSTRAP_SERVERS, or one of its
-own): an event from the Pub/Sub API in a transaction, a lookup over REST, an attempt in the ledger, then the call. Cases
-are closed at a gentle rate, and the limits are raised so that no call waits for its permit.
+The whole connector runs in this process against both doubles and a real broker (KAFKA_BOOTSTRAP_SERVERS, or one that
+the script starts). For each change it stores an event from the Pub/Sub API in a transaction, looks up a record over
+REST, writes an attempt to the ledger, and makes the call. The script closes cases at a gentle rate and raises the
+limits so that no call waits for its permit.
 
-Beside it, in the same run and at the same rate: three Faust agents chained by topics that do nothing but pass records
-on. That is about the least that three stages on Kafka can take, and what the ratio is to.
+In the same run and at the same rate, the script also measures three Faust agents that only pass records on from topic
+to topic. That is about the least time that three stages on Kafka can take. The ratio compares the connector with it.
 """
 
 import asyncio
@@ -39,11 +40,11 @@ T = TypeVar("T")
 RATE = 5.0  # changes per second on average; a call and its two transactions take about a tenth of one
 HOPS = 3
 
-_UNLIMITED = 1_000_000  # calls per second: nothing here comes near
+_UNLIMITED = 1_000_000  # calls per second: far more than this benchmark makes
 
 
 async def bare_hops(kafka: Kafka, count: int) -> list[float]:
-    """Seconds that each record takes through three agents."""
+    """Returns the seconds that each record takes through three agents."""
     names = [await topics.create(kafka, f"hop-{number}") for number in range(HOPS)]
     arrived: dict[bytes, float] = {}
 
@@ -69,7 +70,7 @@ async def bare_hops(kafka: Kafka, count: int) -> list[float]:
 async def _hop(
     kafka: Kafka, name: str, following: str | None, arrive: Callable[[bytes], Awaitable[None]], folder: str
 ) -> AsyncIterator[None]:
-    """An agent in an app of its own that passes each record on to the following topic, or to `arrive`."""
+    """An agent in its own app that passes each record on to the next topic, or to `arrive`."""
     app = Faust(
         f"{name}-agent",
         broker=[f"kafka://{server}" for server in kafka.bootstrap_servers.split(",")],
@@ -97,7 +98,7 @@ async def _hop(
 
 
 async def whole_connector(kafka: Kafka, count: int) -> list[float]:
-    """Seconds from the change of each case until its call arrives at Pisano."""
+    """Returns the seconds from the change of each case until its call arrives at Pisano."""
     async with (
         SalesforceDouble() as salesforce,
         PisanoDouble(clock=time.monotonic, windows=[(_UNLIMITED, 1.0)]) as pisano,
@@ -115,7 +116,7 @@ async def whole_connector(kafka: Kafka, count: int) -> list[float]:
             )
         async with running_app(_without_pacing(setup.config)):
             await until(lambda: salesforce.streams)
-            await _close(salesforce, first)  # for it tokens, schemas and the ledger are fetched
+            await _close(salesforce, first)  # a warm-up: it fetches tokens, schemas and the ledger
             await until(pisano.emails)
             began = await _gently(cases, lambda case: _close(salesforce, case))
             await until(lambda: len(pisano.emails()) > count)
@@ -138,7 +139,7 @@ def _without_pacing(config: Config) -> Config:
 
 
 async def _gently(items: Iterable[T], begin: Callable[[T], Awaitable[object]]) -> dict[T, float]:
-    """Begins them one by one and says when; the gaps vary, so that they keep step with nobody's timer."""
+    """Begins the items one by one and returns when each began. The gaps vary, so that they match no timer's period."""
     began = {}
     for item in items:
         await asyncio.sleep(random.uniform(0.5, 1.5) / RATE)

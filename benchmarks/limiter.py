@@ -1,11 +1,12 @@
-"""StackedLimiter never breaks a window of Pisano's, and lets through all that they allow.
+"""StackedLimiter never breaks a window of Pisano's, and lets through all calls that the windows allow.
 
-Beside it, for the same caller who never rests and in the same simulated time:
+The script compares it with two others, for the same caller who never pauses and in the same simulated time:
 
-- a stack of aiolimiter's AsyncLimiter, one for each window, which lets nearly twice as many through;
-- one call per 3.90625 s, which holds every window, and takes ten minutes for what may be done in three.
+- a stack of aiolimiter's AsyncLimiter, one for each window, which lets nearly twice as many calls through;
+- one call per 3.90625 s, which keeps every window, but takes ten minutes for what is allowed in three.
 
-Simulated are 62,500 s, a hundred of the longest windows. A decision's time is real, and includes the event loop's.
+The simulated time is 62,500 s, a hundred of the longest windows. The time per decision is real and includes the event
+loop's time.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from connector.limits import StackedLimiter, Window
 WINDOWS = [Window(20, 5.0), Window(40, 25.0), Window(80, 125.0), Window(160, 625.0)]  # pisano §6
 LONGEST = WINDOWS[-1]
 TICK = 1e-9  # simulated seconds that a round of the event loop takes
-REPEATS = 3  # the fastest counts: what else the machine does only ever makes it slower
+REPEATS = 3  # the fastest run counts: other work on the machine can only slow a run down
 
 Acquire = Callable[[], Awaitable[object]]
 
@@ -61,7 +62,7 @@ CONTENDERS = {"limiter": stacked, "aiolimiter_stack": aiolimiters, "paced": pace
 
 @dataclass(frozen=True)
 class Figures:
-    """`worst`: calls in the fullest span of each length. `share`: calls, of those that the longest window allows."""
+    """`worst`: calls in the fullest span of each length. `share`: the used part of what the longest window allows."""
 
     worst: dict[str, int]
     share: float
@@ -70,7 +71,7 @@ class Figures:
 
 
 async def greedy(contender: Callable[[], Acquire], seconds: float) -> list[float]:
-    """When the calls of a caller were let through who asks for the next one as soon as it has made one."""
+    """Returns when each call was let through, for a caller who asks for the next call as soon as it has made one."""
     loop, acquire, calls = asyncio.get_running_loop(), contender(), list[float]()
     while True:
         await acquire()
@@ -94,7 +95,7 @@ def measure(contender: Callable[[], Acquire], seconds: float) -> Figures:
 
 
 def _fullest(calls: list[float], seconds: float) -> int:
-    """The most calls in any half-open span: the fullest one may as well begin at a call."""
+    """The most calls in any half-open span. It is enough to look at the spans that begin at a call."""
     return max(bisect_left(calls, start + seconds) - index for index, start in enumerate(calls))
 
 

@@ -1,4 +1,4 @@
-"""The topic catalogue: what `topics/*.yaml` say, and what a configuration changes."""
+"""The topic catalogue: the topics in `topics/*.yaml`, with the changes that a configuration makes."""
 
 import math
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from connector.config import Config, Kafka, TopicSettings
 from connector.config.types import Seconds
 from connector.paths import folder
 
-# For each topic, the topic that remembers, partition by partition, what was done with each of its records.
+# For each topic, the topic that stores, partition by partition, what a stage did with each of its records.
 MEMORY_OF = {"pisano.invitations": "pisano.attempts", "pisano.feedback": "salesforce.writes"}
-REMEMBERED_LONGER = 7 * 86400.0  # seconds longer than the record itself, which may stay while its segment grows:
+REMEMBERED_LONGER = 7 * 86400.0  # seconds longer than the record itself, which can outlive its retention:
 # Kafka deletes only whole segments, and begins a new one after segment.ms, 7 days
-_SEGMENT = 64 * 1024 * 1024  # bytes: Kafka compacts only closed segments; we would read back all of its default 1 GB
+_SEGMENT = 64 * 1024 * 1024  # bytes: Kafka compacts only closed segments; with its default we would read back 1 GB
 
 
 class Topic(BaseModel):

@@ -49,7 +49,7 @@ async def users(sf: SalesforceDouble) -> AsyncIterator[None]:
 
 
 async def is_captured_once(sf: SalesforceDouble, setup: Setup) -> bool:
-    """Whether each event of the org is on its topic, once, and each record's in their order; False while some miss."""
+    """Whether each event is on its topic. Fails if one is there twice or the events of a record are out of order."""
     found = [await events(setup.kafka, f"salesforce.cdc.{entity}") for entity in ("Case", "Contact")]
     counts = Counter(event.replay_id for events in found for event in events)
     assert set(counts.values()) <= {1}
@@ -61,7 +61,7 @@ async def is_captured_once(sf: SalesforceDouble, setup: Setup) -> bool:
 
 
 async def has_captured_more(setup: Setup, count: int = 100) -> None:
-    """Waits until so many more changes of cases are captured."""
+    """Waits until `count` more changes of cases are captured."""
     so_far = len(await topics.read(setup.kafka, CASE_TOPIC))
 
     async def more() -> bool:
@@ -87,7 +87,7 @@ async def test_killed_again_and_again_under_load(
 async def test_frozen_worker_is_replaced_and_writes_nothing_when_it_thaws(
     sf: SalesforceDouble, tmp_path: Path, bootstrap_servers: str, unique: str
 ) -> None:
-    """It does not know that it was taken over: Kafka refuses what it had begun, and it asks for its share again."""
+    """The worker does not know that it was replaced: Kafka refuses its transaction, and it asks for its share again."""
     setup = await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, channels=CHANNELS, pubsub=EARLIEST)
     frozen = Process(setup, "capture", tmp_path / "frozen")
     async with users(sf):
@@ -108,7 +108,7 @@ async def test_frozen_worker_is_replaced_and_writes_nothing_when_it_thaws(
 async def test_kafka_that_is_killed_under_load_and_comes_back(
     sf: SalesforceDouble, tmp_path: Path, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker finds out what became of its transaction: first it waits long enough, then it has to give up on it."""
+    """The first time the worker waits until it knows how its transaction ended; the second time it has to give up."""
     async with kafka_broker("local") as broker:
         assert isinstance(broker, LocalBroker)
         setup = await set_up(
@@ -116,7 +116,7 @@ async def test_kafka_that_is_killed_under_load_and_comes_back(
         )
         async with running_app(setup.config, ["capture"]) as app:
             async with users(sf):
-                for patience in (40.0, 1.5):  # a killed broker is back after 3 s at the soonest
+                for patience in (40.0, 1.5):  # a killed broker needs at least 3 s to come back
                     monkeypatch.setattr(connection, "_TRANSACTION_WITHIN", patience)
                     await has_captured_more(setup)
                     broker.kill()

@@ -1,4 +1,4 @@
-"""Kafka is killed, then receive itself: what was answered with a 2xx is on the topic, in its order (report 21)."""
+"""Kafka is killed, then receive: every webhook that got a 2xx is on the topic, in order (report 21)."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ MANY = 1 << 20  # bytes
 
 @pytest.fixture(scope="module")
 def own_broker() -> Iterator[LocalBroker]:
-    """A broker to freeze and to kill, for the tests here only."""
+    """A broker that only these tests use, so that they can freeze and kill it."""
     with asyncio.Runner() as runner:
         context = kafka_broker("local")
         broker = runner.run(context.__aenter__())
@@ -57,7 +57,7 @@ def workers(tmp_path: Path, setup: Setup) -> Iterator[Workers]:
 
 @asynccontextmanager
 async def receiving(setup: Setup, folder: Path, *, max_bytes: int = MANY) -> AsyncIterator[httpx.AsyncClient]:
-    """The stage behind its server, in this process, and somebody who knows the secret."""
+    """Runs the stage and its server in this process; yields a client that knows the secret."""
     publisher, metrics = Publisher(setup.kafka), Metrics()
     letters = DeadLetters(setup.kafka, "receive", lambda *_: None)
     spool = Spool(
@@ -99,13 +99,13 @@ async def post(http: httpx.AsyncClient, score: int, comment: str = "") -> httpx.
 
 
 async def scores(setup: Setup) -> list[int]:
-    """Without the repeats of a record that Kafka took although its answer did not come."""
+    """The stored scores, without repeats: Kafka can store a record although its answer gets lost."""
     found = [read(Feedback, record.value) for record in await topics.read(setup.kafka, "pisano.feedback")]
     return list({entry.id: entry.body["nps_score"] for entry in found}.values())
 
 
 def address(process: Process) -> str | None:
-    """Of the process that was started last and writes to this log."""
+    """The address of the newest process that writes to this log."""
     found = re.findall(r"http://127\.0\.0\.1:\d+", process.said())
     return found[-1] if found else None
 
@@ -121,7 +121,7 @@ async def test_kafka_and_then_the_service_are_killed_and_no_answer_is_lost_or_ou
         async def is_stored() -> bool:
             return await scores(setup) == [0]
 
-        await until(is_stored)  # the port is open before Kafka is connected
+        await until(is_stored)  # the port opens before the stage is connected to Kafka
         own_broker.kill()
         for score in range(1, 31):
             assert (await post(http, score)).status_code == 202
@@ -160,7 +160,7 @@ async def test_a_kafka_that_connects_but_never_answers_is_as_good_as_away(
 async def test_a_full_spool_and_no_spool_are_a_503_that_says_when_to_come_again(
     tmp_path: Path, setup: Setup, own_broker: LocalBroker
 ) -> None:
-    """What is larger than Kafka's answer allows for is never kept; what was kept before is still drained."""
+    """A record that no longer fits into the spool is refused; records already in the spool are still drained."""
     async with (
         receiving(setup, tmp_path / "spool", max_bytes=5_000) as http,
         receiving(setup, tmp_path / "missing") as without,
@@ -184,7 +184,7 @@ async def test_a_full_spool_and_no_spool_are_a_503_that_says_when_to_come_again(
 async def test_a_kill_between_kafka_s_answer_and_the_file_repeats_one_record_under_its_id(
     tmp_path: Path, setup: Setup, own_broker: LocalBroker
 ) -> None:
-    """The file is put back to what it held before the drain, as after such a kill."""
+    """The test publishes the first record and leaves it in the file, which is the state after such a kill."""
     folder = tmp_path / "spool"
     async with receiving(setup, folder) as http:
         own_broker.kill()

@@ -1,4 +1,4 @@
-"""send under kill -9, SIGSTOP, SIGTERM and broker restarts: every invitation has one outcome, nobody two e-mails."""
+"""send under kill -9, SIGSTOP, SIGTERM and broker restarts: one outcome per invitation, nobody gets two e-mails."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ MANY = 60
 
 @pytest.fixture
 async def pisano() -> AsyncIterator[PisanoDouble]:
-    """Answers a little late, so that there is a middle to be killed in."""
+    """A double that answers a little late, so that a test can kill the worker during a call."""
     async with PisanoDouble(windows=WIDE) as double:
         double.add_campaign(CAMPAIGN, KEYS)
         double.configure(invitation_key="sf_ref_id")
@@ -47,7 +47,7 @@ async def publish_many(setup: Setup) -> None:
 
 
 async def all_settled(setup: Setup, pisano: PisanoDouble) -> list[str]:
-    """Every invitation's one outcome, in order; fails if there are two or if anybody got two e-mails."""
+    """The outcome of each invitation, in order; fails if one has two outcomes or if a customer got two e-mails."""
 
     async def all_there() -> bool:
         return len(await outcomes(setup.kafka)) == MANY
@@ -62,7 +62,7 @@ async def all_settled(setup: Setup, pisano: PisanoDouble) -> list[str]:
 async def test_kill_9_in_mid_flight_loses_nothing_and_sends_nothing_twice(
     setup: Setup, pisano: PisanoDouble, workers: Workers
 ) -> None:
-    """What was under way at a kill is held for a person; all else is sent. Killed anywhere: in a call, in a commit."""
+    """A call under way at the kill is held for a person; all others are sent. The kill may hit a call or a commit."""
     await publish_many(setup)
     kills = 2
     for _ in range(kills):
@@ -87,7 +87,7 @@ async def test_a_frozen_worker_that_wakes_up_sends_nothing_that_its_successor_se
     await until(lambda: len(pisano.emails()) > 5)
     frozen.freeze()
     successor = workers.start()
-    await until(lambda: len(pisano.emails()) > 30)  # Kafka gives the partition away when the session has ended
+    await until(lambda: len(pisano.emails()) > 30)  # Kafka reassigns the partition when the session has expired
     frozen.thaw()
     ended = await all_settled(setup, pisano)
     assert ended.count("unknown") <= 1
@@ -109,7 +109,7 @@ async def test_sigterm_settles_the_call_under_way_and_leaves_the_rest_for_the_ne
 
 @pytest.fixture
 async def own_broker() -> AsyncIterator[LocalBroker]:
-    """A broker of this test's own, to be restarted."""
+    """A broker that only this test uses, so that it can restart it."""
     async with kafka_broker("local") as broker:
         assert isinstance(broker, LocalBroker)
         yield broker
@@ -119,7 +119,7 @@ async def own_broker() -> AsyncIterator[LocalBroker]:
 async def test_a_broker_that_restarts_costs_nobody_an_invitation(
     tmp_path: Path, own_broker: LocalBroker, unique: str, pisano: PisanoDouble, orderly: bool
 ) -> None:
-    """Neither an e-mail too many nor one too few, nor a dead letter: an outage holds the stage back (rule 4)."""
+    """No e-mail is sent twice or lost, and there is no dead letter: an outage holds the stage (rule 4)."""
     setup = await set_up(tmp_path, own_broker.bootstrap_servers, unique, pisano=pisano, account=AT_ONCE)
     await publish_many(setup)
     async with running_app(setup.config, ["send"]):
@@ -134,7 +134,7 @@ async def test_a_broker_that_restarts_costs_nobody_an_invitation(
 async def test_a_worker_says_that_kafka_is_away_and_can_be_stopped_meanwhile(
     tmp_path: Path, own_broker: LocalBroker, unique: str, pisano: PisanoDouble
 ) -> None:
-    """It has nothing to do and so no error of its own; and what it cannot tell Kafka at its end must not hold it up."""
+    """The idle worker meets no error itself. When it stops, it cannot reach Kafka, and must not wait for it."""
     setup = await set_up(tmp_path, own_broker.bootstrap_servers, unique, pisano=pisano, account=AT_ONCE)
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(running_app(setup.config, ["send"]))

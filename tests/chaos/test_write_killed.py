@@ -1,4 +1,4 @@
-"""write is killed and frozen in mid-flight: every answer ends on its record, and no older one over a newer one."""
+"""write is killed and frozen in mid-flight: each answer reaches its record, and no older one overwrites a newer one."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ def workers(tmp_path: Path, setup: Setup) -> Iterator[Workers]:
 
 
 async def publish(setup: Setup, answers: Iterable[tuple[str, int]]) -> None:
-    """The answers, each a case and its score, as receive writes them."""
+    """Publishes the answers, each a case and its score, in the form that receive writes."""
     await topics.publish(setup.kafka, (_record(setup, case, score) for case, score in answers))
 
 
@@ -56,14 +56,14 @@ def _record(setup: Setup, case: str, score: int) -> OutRecord:
 
 
 def scores(sf: SalesforceDouble, case: str) -> list[Any]:
-    """Those that were stored, in their order."""
+    """The scores that Salesforce stored, in order."""
     return [write.fields["NPS__c"] for write in sf.history() if write.success and write.record_id == case]
 
 
 async def test_kill_9_in_mid_flight_leaves_each_case_with_its_last_answer(
     setup: Setup, sf: SalesforceDouble, workers: Workers
 ) -> None:
-    """Those around a kill may be stored twice, in their order; each write is on its topic."""
+    """Salesforce may store the answers around a kill twice, but in order; each write is on its topic."""
     cases = [sf.create("Case", {}) for _ in range(12)]
     sf.fail(Fault(match=WRITES, times=10_000, delay=0.02, done=True))
     for score in range(10):
@@ -90,7 +90,7 @@ async def test_kill_9_in_mid_flight_leaves_each_case_with_its_last_answer(
 async def test_a_frozen_worker_that_wakes_up_stores_nothing_over_what_its_successor_stored(
     setup: Setup, sf: SalesforceDouble, workers: Workers
 ) -> None:
-    """It wakes in front of a call that it wanted to repeat, and its partitions are long somebody else's."""
+    """The worker wakes just before it repeats a call, but another worker took its partitions long ago."""
     case = sf.create("Case", {})
     sf.fail(Fault(match=WRITES, times=10_000, status=503))
     frozen = workers.start()
@@ -102,5 +102,5 @@ async def test_a_frozen_worker_that_wakes_up_stores_nothing_over_what_its_succes
     await publish(setup, [(case, 9)])
     await until(lambda: scores(sf, case) == [1, 9])
     frozen.thaw()
-    assert await frozen.drain() == 0, frozen.said()  # what it wanted to do at once has been done by then
+    assert await frozen.drain() == 0, frozen.said()  # by then it has done everything that it wanted to do after waking
     assert scores(sf, case) == [1, 9]

@@ -1,4 +1,4 @@
-"""What the tests of one stage share."""
+"""Fixtures that the tests of single stages share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +15,7 @@ Prepare = Callable[..., Awaitable[Setup]]
 
 @pytest.fixture
 def may_answer() -> asyncio.Event:
-    """While it is not set, Salesforce's late answers do not come."""
+    """Salesforce's late answers come only once this is set."""
     event = asyncio.Event()
     event.set()
     return event

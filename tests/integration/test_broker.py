@@ -1,4 +1,4 @@
-"""The broker module: each way really boots and carries records, and none outlives whoever asked for it."""
+"""The broker module: each way boots a broker that carries records; no broker outlives the process that started it."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ _NO_ENGINE = "unix:///nonexistent/docker.sock"
 
 @pytest.fixture(params=["local", "docker"])
 def way(request: pytest.FixtureRequest) -> Way:
-    """Each way to start a broker; Docker where an engine answers."""
+    """Each way to start a broker; Docker only if a Docker engine answers."""
     if request.param == "docker":
         request.getfixturevalue("docker_engine")
     return cast(Way, request.param)
@@ -121,9 +121,9 @@ async def test_an_old_java_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_boot_that_fails_keeps_its_log_and_names_it(tmp_path: Path) -> None:
-    """A Java that fails stands in for whatever can be wrong with a machine."""
+    """A Java that fails stands for anything that can be wrong with a machine."""
     async with kafka_broker("local") as _:
-        pass  # so that the jars are there
+        pass  # fetches the jars
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\ncase $1 in -version) echo 'version \"17\"';; *) echo out of memory; exit 1;; esac\n")
     java.chmod(0o755)

@@ -1,4 +1,4 @@
-"""capture on a real broker: what Salesforce publishes lies on its topic, once, and with the position behind it."""
+"""capture on a real broker: each event that Salesforce publishes is on its topic once, followed by the position."""
 
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ ONLY = ["capture"]
 async def test_change_lies_on_its_topic_with_key_headers_and_names_of_what_changed(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """salesforce §0.8: what was set to null is told from what did not change."""
+    """salesforce §0.8: the record distinguishes a field set to null from a field that did not change."""
     setup = await capture_setup()
     case = sf.create("Case", {"Subject": "Broken", "Description": "It fell.", "Priority": "Low"})
     sf.update("Case", case, {"Priority": "High", "Description": None}, origin="com/salesforce/api/rest/66.0;client=x")
@@ -44,7 +44,7 @@ async def test_change_lies_on_its_topic_with_key_headers_and_names_of_what_chang
 
 
 async def test_channel_of_several_entities_feeds_the_topic_of_each(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """One that nobody wants has no topic: it is counted, and the position moves over it."""
+    """An entity that no survey uses has no topic: capture counts its event and moves the position past it."""
     surveys = {on.lower(): {"on": on, "account": "main", "campaign": "1", "email": "x"} for on in ("Case", "Contact")}
     setup = await capture_setup(channels=["/data/ChangeEvents"], surveys=surveys)
     case = sf.create("Case", {})
@@ -75,7 +75,7 @@ async def test_merged_event_becomes_a_record_for_each_of_its_changes(sf: Salesfo
 
 
 async def test_platform_event_lies_on_a_topic_of_its_kind(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """salesforce §A5: its EventUuid tells a duplicate, so it is the key and the id."""
+    """salesforce §A5: the EventUuid identifies duplicates, so it is the key and the id."""
     visit = {"Store__c": "Üsküdar", "Email__c": "jane@example.com", "Consent__c": True}
     setup = await capture_setup(channels=[CASES, "/event/Store_Visit__e"])
     uuid = sf.publish("Store_Visit__e", visit)
@@ -92,7 +92,7 @@ async def test_platform_event_lies_on_a_topic_of_its_kind(sf: SalesforceDouble, 
 async def test_schema_that_changes_in_mid_stream_is_read_by_each_event(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """salesforce §B5: an administrator's new field shifts every position that a bitmap counts by."""
+    """salesforce §B5: when an administrator adds a field, every bit position in the bitmaps shifts."""
     setup = await capture_setup()
     case = sf.create("Case", {"Subject": "before"})
     async with running_app(setup.config, ONLY):
@@ -117,7 +117,7 @@ async def test_schema_that_changes_in_mid_stream_is_read_by_each_event(
 
 
 class Headless(Garbage):
-    """A schema whose header lacks what every header has; the event fits it."""
+    """A schema whose header lacks the usual fields; the event matches the schema."""
 
     json = """{"type": "record", "name": "CaseChangeEvent", "fields": [{"name": "ChangeEventHeader", "type":
         {"type": "record", "name": "H", "fields": [{"name": "recordIds", "type": "string"}]}}]}"""
@@ -132,7 +132,7 @@ class Headless(Garbage):
 async def test_event_that_nobody_can_read_is_a_dead_letter_and_the_next_is_captured(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """Byte for byte, with stage, reason and source: garbage, a wrong bitmap, a time that is none, and half a header."""
+    """Garbage, a wrong bitmap, an invalid time, half a header: kept byte for byte, with stage, reason and source."""
     setup = await capture_setup()
     sf.create("Case", {"Subject": "first"})
     good = sf.log.entries[-1]
@@ -160,7 +160,7 @@ async def test_event_that_nobody_can_read_is_a_dead_letter_and_the_next_is_captu
 
 
 async def test_event_of_a_megabyte_is_captured(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """salesforce §A5: that much Salesforce sends, and as JSON it is more than Kafka and its clients take unasked."""
+    """salesforce §A5: events can be 1 MB large; as JSON they exceed the default limits of Kafka and its clients."""
     setup = await capture_setup()
     sf.add_field("Case", "Letter__c long(999999)")
     sf.create("Case", {"Letter__c": "\n" * 990_000})
@@ -185,7 +185,7 @@ async def test_event_larger_than_its_topic_takes_is_a_dead_letter(sf: Salesforce
 async def test_topic_that_takes_less_than_it_should_is_told_to_a_person(
     sf: SalesforceDouble, bootstrap_servers: str, unique: str, capture_setup: Any
 ) -> None:
-    """The event is not at fault, so it is no dead letter, and the position stays before it."""
+    """The event is not at fault, so it does not become a dead letter, and the position stays before it."""
     kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
     await topics.create(kafka, CASE_TOPIC, max_message_bytes="10000")
     setup = await capture_setup()

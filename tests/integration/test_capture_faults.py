@@ -1,4 +1,4 @@
-"""capture while Salesforce or the network fail: each fault of the double, and nothing is lost or captured twice."""
+"""capture while Salesforce or the network fails: with each fault of the double, it loses and repeats nothing."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from connector.cells import Cell
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 ONLY = ["capture"]
-PASSING = [  # salesforce §A4: what is retried, with the status that each may come with
+PASSING = [  # salesforce §A4: the error codes that capture retries, each with a status that it may come with
     ("UNAVAILABLE", "service.unavailable"),
     ("INTERNAL", "service.unavailable"),
     ("UNAUTHENTICATED", "service.auth.error"),
@@ -31,7 +31,7 @@ PASSING = [  # salesforce §A4: what is retried, with the status that each may c
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Salesforce asks for pauses of minutes; here each pause is none."""
+    """Salesforce asks for pauses of minutes; in these tests there is no pause."""
     monkeypatch.setattr(Cell, "_pause", lambda _: 0.0)
     with stamina.set_testing(True, attempts=100):
         yield
@@ -42,7 +42,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Any:
 async def test_no_error_of_the_stream_loses_or_repeats_anything(
     sf: SalesforceDouble, capture_setup: Any, after: int
 ) -> None:
-    """Refused when it is opened, and broken in its midst: the next stream goes on behind the last position."""
+    """The stream fails when it opens or in the middle; the next stream goes on after the last position."""
     setup = await capture_setup()
     for number in range(60):
         sf.create("Case", {"Subject": f"{number:02}"})
@@ -57,7 +57,7 @@ async def test_no_error_of_the_stream_loses_or_repeats_anything(
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_an_outage_is_not_a_line_for_every_try(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """What is waited for is said once a minute, as in every stage; that there is no position yet is said once."""
+    """capture logs once a minute what it waits for, as every stage does, and logs once that it has no position yet."""
     setup = await capture_setup()
     sf.create("Case", {})
     sf.fail(Fault(match="rpc Subscribe", times=10, status="UNAVAILABLE"))
@@ -65,7 +65,7 @@ async def test_an_outage_is_not_a_line_for_every_try(sf: SalesforceDouble, captu
         async with running_app(setup.config, ONLY):
             await until(lambda: captured(setup.kafka, 1))
     assert not sf.faults.waiting
-    # What stamina says is replaced in the service: tests/unit/test_logs.py.
+    # The service replaces the log lines of stamina: tests/unit/test_logs.py.
     assert [line["event"] for line in logged if line["event"] != "stamina.retry_scheduled"] == [
         "stage_started",
         "no_position_yet",
@@ -74,7 +74,7 @@ async def test_an_outage_is_not_a_line_for_every_try(sf: SalesforceDouble, captu
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_schemas_that_are_unavailable_hold_their_events_back(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """An outage fills no dead letters (rule 4)."""
+    """An outage makes no dead letters (rule 4)."""
     setup = await capture_setup()
     for status, code in [("UNAVAILABLE", "schema.api.unavailable"), ("UNAUTHENTICATED", "service.auth.error")]:
         sf.fail(Fault(match="rpc GetSchema", times=3, status=status, error_code=code))
@@ -86,7 +86,7 @@ async def test_schemas_that_are_unavailable_hold_their_events_back(sf: Salesforc
 
 
 async def test_stream_that_died_silently_is_opened_again(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """salesforce §0.3: no event, no keep-alive and no error."""
+    """salesforce §0.3: the stream brings no event, no keep-alive and no error."""
     sf.configure(keepalive=0.1)
     setup = await capture_setup(pubsub={"start": "earliest", "idle_timeout": 3})
     sf.create("Case", {"Subject": "before"})
@@ -101,7 +101,7 @@ async def test_stream_that_died_silently_is_opened_again(sf: SalesforceDouble, c
 
 
 async def test_pause_that_salesforce_asks_for_is_kept(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """Also by a stream that brought events first; the other channels go on meanwhile."""
+    """A stream keeps the pause even if it brought events before; the other channels go on meanwhile."""
     contacts = "/data/ContactChangeEvent"
     setup = await capture_setup(channels=[CASES, contacts])
     limit = "subscription.limit.exceeded"
@@ -118,7 +118,7 @@ async def test_pause_that_salesforce_asks_for_is_kept(sf: SalesforceDouble, capt
 
 
 async def test_token_that_ends_interrupts_nothing(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """salesforce §A2: the open stream outlives it; new schemas and new streams need another."""
+    """salesforce §A2: the open stream outlives its token; new schemas and new streams need a new token."""
     setup = await capture_setup()
     case = sf.create("Case", {})
     async with running_app(setup.config, ONLY):
@@ -136,7 +136,7 @@ async def test_token_that_ends_interrupts_nothing(sf: SalesforceDouble, capture_
 
 
 async def test_salesforce_that_is_away_is_waited_for(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """Its log-in answers 503 for a while, and the stage neither ends nor asks without a pause."""
+    """The login answers 503 for a while; the stage does not end, and pauses between its tries."""
     setup = await capture_setup()
     sf.create("Case", {})
     sf.fail(Fault(match="POST /services/oauth2/token", times=2, status=503))

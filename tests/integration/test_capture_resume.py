@@ -1,4 +1,4 @@
-"""capture goes on after its position: over restarts, quiet days, shared replay ids, and a position that got lost."""
+"""capture goes on after its position: after restarts, quiet days, shared replay ids, and a lost position."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ CONTACTS, CONTACT_TOPIC = "/data/ContactChangeEvent", "salesforce.cdc.Contact"
 
 
 async def test_restart_resumes_strictly_after_the_last_position(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """What happens meanwhile is captured, what was captured is not captured again (salesforce §A2)."""
+    """capture picks up the changes made while it was away, and repeats none that it captured (salesforce §A2)."""
     setup = await capture_setup()
     for so_far in (0, 70, 140):
         for number in range(so_far, so_far + 70):
@@ -28,7 +28,7 @@ async def test_restart_resumes_strictly_after_the_last_position(sf: SalesforceDo
 async def test_start_at_the_latest_has_a_position_from_the_first_keepalive_on(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """salesforce §A2: nothing names one earlier. It moves with every keep-alive, and so stays inside the 72 h."""
+    """salesforce §A2: there is no position before the first keep-alive; each later one moves it, within the 72 h."""
     sf.configure(keepalive=0.1)
     setup = await capture_setup(pubsub={"start": "latest"})
     sf.create("Case", {"Subject": "before it was there"})
@@ -49,9 +49,9 @@ async def test_start_at_the_latest_has_a_position_from_the_first_keepalive_on(
 async def test_shared_replay_id_is_captured_once_over_restarts_in_its_midst(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """salesforce §0.7: enrichment takes a merged event apart; a position behind its replay id would skip the rest.
+    """salesforce §0.7: enrichment splits a merged event into events that share one replay id.
 
-    The same goes for a dead letter that was the last one written.
+    A position after this replay id would skip the rest. The same applies when a dead letter was written last.
     """
     sf.add_channel("Cases__chn", Channel(entities=("Case",), enriched={"Case": ("Subject",)}))
     sf.configure(batch=3)
@@ -59,7 +59,7 @@ async def test_shared_replay_id_is_captured_once_over_restarts_in_its_midst(
     cases = [sf.create("Case", {"Subject": str(number)}) for number in range(9)]
     sf.update("Case", cases, {"Priority": "High"})
     garbage = sf.log.publish("Case", Garbage("no-such-schema"), {"changeType": "GAP_UPDATE"}, {})
-    for delivered, on_the_topic in ((9 + 4, 13), (6, 15), (9 + 1, 18)):  # four of the six were captured before
+    for delivered, on_the_topic in ((9 + 4, 13), (6, 15), (9 + 1, 18)):  # capture had stored four of the six before
         sf.fail(Fault(match="rpc Subscribe", after=delivered, kind="hang"))
         async with running_app(setup.config, ONLY):
             await until(lambda count=on_the_topic: captured(setup.kafka, count))
@@ -72,7 +72,7 @@ async def test_shared_replay_id_is_captured_once_over_restarts_in_its_midst(
 
 
 async def test_lost_position_ends_with_one_clear_message(sf: SalesforceDouble, capture_setup: Any) -> None:
-    """salesforce §0.4: what was between may be gone, so a person decides; the message says what and how."""
+    """salesforce §0.4: the events in between may be gone, so a person decides. The message says what and how."""
     setup = await capture_setup()
     sf.create("Case", {"Subject": "seen"})
     async with running_app(setup.config, ONLY):
@@ -86,7 +86,7 @@ async def test_lost_position_ends_with_one_clear_message(sf: SalesforceDouble, c
 async def test_lost_position_goes_on_from_the_earliest_on_that_channel_alone(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """A channel without a position still begins where the configuration says, whatever happens to another one."""
+    """A channel without a position begins where the configuration says, even if another channel loses its position."""
     setup = await capture_setup(channels=[CASES, CONTACTS], pubsub={"start": "latest", "lost_position": "earliest"})
 
     def opened() -> int:

@@ -1,4 +1,4 @@
-"""Several capture workers: each channel is followed by one of them, and a change of hands loses and repeats nothing."""
+"""Several capture workers: one of them follows each channel, and a takeover loses and repeats nothing."""
 
 from collections import Counter
 from typing import Any
@@ -52,7 +52,7 @@ async def test_workers_share_the_channels_and_take_over_from_each_other(
 async def test_worker_that_was_taken_over_asks_for_its_share_and_goes_on_behind_the_other_one(
     sf: SalesforceDouble, capture_setup: Any
 ) -> None:
-    """As by one that the group has forgotten: whose turn it is, the group says, and both cannot write."""
+    """The other one acts like a worker that the group has forgotten. The group decides who writes; both cannot."""
     setup = await capture_setup()
     (positions,) = [topic for topic in catalogue.topics_for(setup.config) if topic.name.endswith(POSITIONS)]
     sf.create("Case", {"Subject": "first"})

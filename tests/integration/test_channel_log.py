@@ -1,4 +1,4 @@
-"""A channel's log on a real broker: events and position together or not at all, and one worker at a time."""
+"""A channel's log on a real broker: it stores events and position together or not at all, from one worker at a time."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ async def values(kafka: Kafka, topic: str) -> list[bytes | None]:
 
 
 async def test_position_behind_the_open_transaction_of_another_channel_is_found(kafka: Kafka) -> None:
-    """Channels share partitions, and what lies behind an open transaction is hidden from a reader until that ends."""
+    """Channels share partitions, and Kafka hides records behind an open transaction from readers until it ends."""
     first = ChannelLog(kafka, CHANNEL, 0)
     await first.open()
     other = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=kafka.topic_prefix + "other")
@@ -61,7 +61,7 @@ async def test_position_behind_the_open_transaction_of_another_channel_is_found(
 
 
 async def test_events_and_their_position_are_there_together(kafka: Kafka) -> None:
-    """Also after an append that was given up on: the log is opened again, and then knows where it ends."""
+    """Also after a cancelled append: when the log is opened again, it finds where it ends."""
     channel_log = ChannelLog(kafka, CHANNEL, 0)
     await channel_log.open()
     assert channel_log.position is None
@@ -109,11 +109,11 @@ async def test_kafka_that_is_away_is_retryable_and_leaves_nothing_open() -> None
     channel_log = ChannelLog(Kafka(bootstrap_servers="127.0.0.1:1"), CHANNEL, 0)
     with pytest.raises(Retryable):
         await channel_log.open()
-    gc.collect()  # a client that was not closed warns of it, and here a warning is an error
+    gc.collect()  # an unclosed client gives a warning, and in the tests a warning is an error
 
 
 async def test_something_else_in_the_place_of_a_position_stops_the_channel_and_says_where_it_lies(kafka: Kafka) -> None:
-    """To begin anywhere else could pass over changes; a person decides, here by taking it away."""
+    """Starting anywhere else could skip changes, so a person decides; in this test the person deletes the record."""
     topic = kafka.topic_prefix + POSITIONS
     await topics.publish(kafka, [OutRecord(topic, CHANNEL.encode(), b"no position", [])])
     channel_log = ChannelLog(kafka, CHANNEL, 0)

@@ -1,4 +1,4 @@
-"""A Kafka that does not give what a stage needs: said in a sentence, with the port open, and SIGTERM heeded."""
+"""When Kafka lacks something that a stage needs, the process says so, keeps its port open and obeys SIGTERM."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ def held(process: Process) -> dict[str, str]:
 async def test_without_a_group_coordinator_the_port_is_open_and_every_stage_says_what_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """clients.md A1: a single broker whose offsets topic wants three; the service hung mute and ignored SIGTERM."""
+    """clients.md A1: one broker, an offsets topic with three replicas; the service hung silently, ignoring SIGTERM."""
     async with broker_with(monkeypatch, offsets_topic_replication_factor="3") as broker:
         setup = await set_up(tmp_path, broker.bootstrap_servers, "lacks.")
         process = Process(setup, "capture,trigger,send,receive,write", tmp_path / "log")
@@ -68,7 +68,7 @@ async def test_without_a_group_coordinator_the_port_is_open_and_every_stage_says
 async def test_without_transactions_the_account_says_so_and_nothing_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """clients.md A2: everything was ready, nothing was logged, and nothing happened."""
+    """clients.md A2: the service said that it was ready, logged nothing and did nothing."""
     monkeypatch.setattr(connection, "STARTED_WITHIN", 3.0)
     monkeypatch.setattr(capture, "PATIENCE", 3.0)
     settings = {"transaction_state_log_replication_factor": "3", "transaction_state_log_min_isr": "2"}
@@ -80,7 +80,7 @@ async def test_without_transactions_the_account_says_so_and_nothing_is_sent(
 
 
 async def test_records_that_kafka_deleted_before_they_were_read_are_told(bootstrap_servers: str, unique: str) -> None:
-    """Report 27: deleted by time, and a topic that was created anew; a group that has read all is no hole."""
+    """Report 27: records deleted by time, and a topic created anew; a group that has read everything has no hole."""
     kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
     topic = await topics.create(kafka, "in")
     await topics.produce(kafka, topic, [b"%d" % number for number in range(100)])

@@ -1,4 +1,4 @@
-"""The ledger on a real broker: whoever opens it knows all, and whoever had it before can write nothing more."""
+"""The ledger on a real broker: the worker that opens it knows everything; its earlier owner can write nothing more."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,7 +77,7 @@ async def test_whoever_opens_it_knows_what_was_settled_and_what_was_only_begun(k
 
 
 async def test_it_is_read_whole_every_time(kafka: Kafka) -> None:
-    """A reader that began at the end would know of nobody who was e-mailed already: aiokafka can be brought to that."""
+    """aiokafka can be made to read from the end; such a reader would not know which customers already got an e-mail."""
     for number in range(15):
         async with opened(kafka) as ledger:
             assert len(ledger.outcomes) == number
@@ -85,7 +85,7 @@ async def test_it_is_read_whole_every_time(kafka: Kafka) -> None:
 
 
 async def test_an_earlier_owner_can_write_nothing_more(kafka: Kafka) -> None:
-    """And without a written beginning it makes no call."""
+    """Then it makes no call either, because it must record an attempt first."""
     async with opened(kafka) as earlier:
         await earlier.begin(attempt(1))
         async with opened(kafka) as owner:
@@ -106,7 +106,7 @@ async def test_accounts_that_share_a_partition_know_nothing_of_each_other(kafka:
 
 
 async def test_an_entry_that_cannot_be_read_stops_the_account_and_says_where_it_lies(kafka: Kafka) -> None:
-    """To pass over it could mean to e-mail somebody twice."""
+    """If send skipped it, it could e-mail a customer twice."""
     await topics.produce(kafka, kafka.topic_prefix + "pisano.attempts", [b"no entry"])
     with pytest.raises(Fatal, match=r"pisano\.attempts, partition 0, offset 0 is no entry"):
         await Ledger.open(kafka, "main", partition=0, calls_since=NOW)

@@ -1,4 +1,4 @@
-"""Cells on a real broker: what is held waits on connector.parked, in order, and costs the other cells nothing."""
+"""Cells on a real broker: the records of a held cell wait on connector.parked, in order; the other cells go on."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Other:
-    """The other side: `refuses` raises what a cell's work meets; `done` is what went through, by cell, in order."""
+    """The other system. `refuses`: the errors of each cell's work. `done`: numbers that passed, by cell, in order."""
 
     def __init__(self) -> None:
         self.refuses: dict[str, Callable[[int], Exception | None]] = {}
@@ -95,7 +95,7 @@ def records(cells: str, *numbers: int) -> list[bytes]:
 
 
 async def test_a_held_cell_waits_in_order_and_the_other_cells_of_its_records_go_on(kafka: Kafka) -> None:
-    """The partition is committed past what waits, and whatever was held is done once it is mended."""
+    """The worker commits the partition past the parked records, and does their work once the cause is fixed."""
     topic, other, cells = await prepared(kafka), Other(), Cells()
     other.refuses["a"] = lambda _: Fatal("the field Branch__c is hidden")
     async with working(kafka, other, cells=cells):
@@ -119,7 +119,7 @@ async def committed_is(kafka: Kafka, offset: int) -> bool:
 
 
 async def test_what_is_parked_outlives_the_worker(kafka: Kafka) -> None:
-    """The next worker works it off where no new record comes, and once only."""
+    """The next worker works off the parked records even if no new record comes, and only once."""
     topic, other = await prepared(kafka), Other()
     other.refuses["a"] = lambda _: Fatal("no such campaign")
     await topics.produce(kafka, topic, records("a", *range(50)))
@@ -141,7 +141,7 @@ async def test_what_is_parked_outlives_the_worker(kafka: Kafka) -> None:
 
 
 async def test_an_older_record_that_fails_late_is_parked_before_the_newer_ones(kafka: Kafka) -> None:
-    """Its call was under way when the cell was held; else an older answer would be stored over a newer one."""
+    """Its call was under way when the cell was held. Parked after them, it would overwrite newer answers."""
     topic, other = await prepared(kafka), Other()
     late = other.pauses["a"] = asyncio.Event()
     async with working(kafka, other, in_flight=3) as worker:
@@ -170,7 +170,7 @@ async def test_an_outage_that_lasts_holds_the_cell_and_fills_no_dead_letters(kaf
 
 
 async def test_a_flood_of_dead_letters_holds_the_cell_instead(kafka: Kafka) -> None:
-    """A single one is a dead letter. Each probe of a flood costs one more, until one goes through."""
+    """A single refused record is a dead letter. In a flood each probe makes one more dead letter, until one passes."""
     topic, other, cells = await prepared(kafka), Other(), Cells()
     other.refuses["a"] = lambda number: Rejected("REQUIRED_FIELD_MISSING") if number >= 10 else None
     async with working(kafka, other, cells=cells, breaker=Breaker(run=5)):
@@ -185,7 +185,7 @@ async def test_a_flood_of_dead_letters_holds_the_cell_instead(kafka: Kafka) -> N
 
 
 async def test_five_thousand_that_wait_do_not_hold_up_one(kafka: Kafka) -> None:
-    """The cell that is full is parked; the other one's record is begun within seconds."""
+    """The records of the full cell are parked; the worker begins the other cell's record within seconds."""
     topic, other = await prepared(kafka), Other()
     slow = other.pauses["mass"] = asyncio.Event()
     async with working(kafka, other, in_flight=50):

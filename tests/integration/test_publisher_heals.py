@@ -1,4 +1,4 @@
-"""The shared producer goes on after whatever ends an idempotent producer for good."""
+"""The publisher goes on after every error that ends an idempotent producer for good."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ def record(topic: str, value: bytes, partition: int = 0) -> OutRecord:
 
 
 async def test_a_record_that_kafka_refuses_for_its_size_stops_no_later_one(bootstrap_servers: str, unique: str) -> None:
-    """Report 1: aiokafka counts the refused record, and Kafka refuses every later one of the partition."""
+    """Report 1: aiokafka counts the refused record, so Kafka refuses every later record of the partition."""
     kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
     topic = await topics.create(kafka, "in", max_message_bytes="20000")
     publisher = Publisher(kafka)
@@ -52,7 +52,7 @@ async def own_broker() -> AsyncIterator[LocalBroker]:
 async def test_a_broker_that_was_away_longer_than_a_record_waits_gets_the_later_ones(
     own_broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Report 1: the record that ran out of time left a gap; `send` is what its callers repeat until it works."""
+    """Report 1: the record that timed out left a gap. Like the real callers, `send` repeats until it works."""
     monkeypatch.setattr(connection, "_REQUEST_TIMEOUT", 2_000)
     monkeypatch.setattr(shared, "_STORED_WITHIN", 3.0)
     kafka = Kafka(bootstrap_servers=own_broker.bootstrap_servers, topic_prefix="heals.")
@@ -86,7 +86,7 @@ async def test_a_broker_that_was_away_longer_than_a_record_waits_gets_the_later_
 
 
 class Producer:
-    """As aiokafka's, of which the first ends with `error` at its first record."""
+    """A stand-in for aiokafka's producer; the first one made fails with `error`."""
 
     made: list["Producer"]
     error: BaseException
@@ -100,7 +100,7 @@ class Producer:
         return True
 
     async def start(self) -> None:
-        """It is connected at once."""
+        """Connects at once."""
 
     async def stop(self) -> None:
         self.stopped = True

@@ -1,4 +1,4 @@
-"""receive on a real broker: a 2xx means stored, and only who knows the secret is heard."""
+"""receive on a real broker: a 2xx means stored, and only a client that knows the secret gets one."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +20,7 @@ PATH = "/pisano/main"
 SECRET = {"X-Webhook-Secret": WEBHOOK_SECRET}
 HEAD = (f"POST {PATH} HTTP/1.1", "Host: connector")
 ALLOWED = (*HEAD, f"X-Webhook-Secret: {WEBHOOK_SECRET}")
-MOST = 10_000  # bytes of a webhook
+MOST = 10_000  # bytes: the largest body of a webhook
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def feedback(setup: Setup) -> list[Feedback]:
 
 
 async def test_an_accepted_webhook_is_on_its_topic_when_the_answer_comes(setup: Setup, http: httpx.AsyncClient) -> None:
-    """Sent again it has the same id and key, so whoever reads the topic can tell."""
+    """A repeated webhook has the same id and key, so readers of the topic can recognise it."""
     body = b'{"sf_ref_id": "5005g0000000001AAA", "nps_score": "9", "comment": ""}'
     for count in (1, 2):
         answer = await http.post(PATH, content=body, headers=SECRET)
@@ -74,7 +74,7 @@ async def test_a_webhook_without_a_reference_is_stored_under_its_own_id(setup: S
 
 
 async def test_what_cannot_be_read_is_stored_byte_for_byte_and_taken(setup: Setup, http: httpx.AsyncClient) -> None:
-    """pisano §4: it would not be better the next time, and Pisano may not send it again."""
+    """pisano §4: a repeat would not be readable either, and Pisano may not send it again."""
     bodies = [b'{"comment": "she said "never""}', b"\xff\x00", b"", b"[1]", b'{"nps_score": "nine, jane@example.com"}']
     for body in bodies:
         assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 202
@@ -89,7 +89,7 @@ async def test_what_cannot_be_read_is_stored_byte_for_byte_and_taken(setup: Setu
 
 
 async def test_whoever_does_not_know_the_secret_is_not_heard(setup: Setup, app: App) -> None:
-    """Not with none, a wrong one, one that is no text, the right one behind a wrong one or in another header."""
+    """Refused: no secret, a wrong one, bytes that are no text, the right one after a wrong one or in another header."""
     wrong: list[list[str]] = [
         [],
         ["X-Webhook-Secret: wrong"],
@@ -107,7 +107,7 @@ async def test_whoever_does_not_know_the_secret_is_not_heard(setup: Setup, app: 
 
 
 async def test_the_secret_may_stand_at_the_end_of_the_path(tmp_path: Path, bootstrap_servers: str, unique: str) -> None:
-    """For a Pisano that cannot set headers. A header does not do there."""
+    """For a Pisano that cannot set headers. A secret in a header is then not accepted."""
     account = {"webhook": webhook(secret_in="path")}
     setup = await set_up(tmp_path, bootstrap_servers, unique, account=account)
     async with (
@@ -124,10 +124,10 @@ async def test_the_secret_may_stand_at_the_end_of_the_path(tmp_path: Path, boots
 async def test_a_body_above_the_bound_is_refused_and_one_of_exactly_the_bound_is_taken(
     setup: Setup, app: App, http: httpx.AsyncClient
 ) -> None:
-    """Also where no length was announced: chunks are refused as soon as they are too many."""
+    """Also without an announced length: receive refuses the chunks as soon as they are too large together."""
     body = b'{"comment": "%s"}' % (b"x" * (MOST - 15))
     assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 202
-    chunk = b"%x\r\n%s \r\n" % (MOST + 1, body)  # and no last chunk
+    chunk = b"%x\r\n%s \r\n" % (MOST + 1, body)  # without a last chunk
     for length, sent in (("Content-Length: 10001", body + b" "), ("Transfer-Encoding: chunked", chunk)):
         async with Connection(app.address) as connection:
             await connection.say(*ALLOWED, length, "", body=sent)

@@ -1,4 +1,4 @@
-"""receive while Kafka is away or a client is odd: no 2xx without the record, no answer lost, no waiting for ever."""
+"""receive with Kafka away or a client misbehaving: every 2xx is stored, no answer is lost, nothing waits for ever."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ ALLOWED = (f"POST {PATH} HTTP/1.1", "Host: connector", f"X-Webhook-Secret: {WEBH
 
 @pytest.fixture(scope="module")
 def own_broker() -> Iterator[LocalBroker]:
-    """A broker to freeze and to stop, for the tests here only."""
+    """A broker that only these tests use, so that they can freeze and stop it."""
     with asyncio.Runner() as runner:
         context = kafka_broker("local")
         broker = runner.run(context.__aenter__())
@@ -50,7 +50,7 @@ async def setup(tmp_path: Path, own_broker: LocalBroker, unique: str) -> Setup:
 
 @asynccontextmanager
 async def receiving(setup: Setup, *, arrived_within: float = 10.0, durable_within: float = 1.0) -> AsyncIterator[str]:
-    """The stage behind its server; the server's address."""
+    """Runs the stage and its server; yields the server's address."""
     publisher, metrics = Publisher(setup.kafka), Metrics()
     receive = Receive(
         setup.config.pisano,
@@ -97,7 +97,7 @@ def answer(score: int) -> bytes:
 async def test_while_kafka_is_away_there_is_a_503_in_time_and_what_is_sent_again_is_stored(
     away: str, own_broker: LocalBroker, setup: Setup
 ) -> None:
-    """The 503 may have been wrong: what Kafka took late is there twice then, under one id."""
+    """Kafka may store a record late, after the 503; then the record is there twice, with the same id."""
     async with receiving(setup) as address, client(address) as http:
         await until(lambda: _taken(http, answer(0)))
         async with AsyncExitStack() as outage:
@@ -106,7 +106,7 @@ async def test_while_kafka_is_away_there_is_a_503_in_time_and_what_is_sent_again
             else:
                 await own_broker.stop()
                 outage.push_async_callback(own_broker.start)
-            async with asyncio.timeout(15):  # Kafka's client alone would wait for longer
+            async with asyncio.timeout(15):  # by itself Kafka's client would wait for longer
                 answers = await asyncio.gather(*(http.post(PATH, content=answer(score)) for score in range(1, 6)))
             assert {refused.status_code for refused in answers} == {503}
             unreadable = await http.post(PATH, content=b"no JSON")
@@ -121,7 +121,7 @@ async def test_while_kafka_is_away_there_is_a_503_in_time_and_what_is_sent_again
 
 
 def client(address: str) -> httpx.AsyncClient:
-    """Somebody who knows the secret, and has more patience than the stage."""
+    """A client that knows the secret and waits longer than the stage."""
     return httpx.AsyncClient(base_url=address, headers=SECRET, timeout=PATIENCE)
 
 
@@ -132,7 +132,7 @@ async def _taken(http: httpx.AsyncClient, body: bytes) -> bool:
 async def test_it_is_ready_while_kafka_answers_and_not_while_kafka_is_away(
     own_broker: LocalBroker, setup: Setup
 ) -> None:
-    """So that a balancer sends webhooks to those who can store them; alive it is all the while."""
+    """So a load balancer sends webhooks only to workers that can store them. The stage stays alive all the time."""
 
     async def statuses() -> tuple[int, int, bool]:
         ready, alive = await asyncio.gather(http.get("/readyz"), http.get("/healthz"))
@@ -160,26 +160,26 @@ async def is_ready(app: App) -> bool:
 async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_more_is_taken(
     own_broker: LocalBroker, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kafka is let go of last, and idle connections are not waited for."""
-    monkeypatch.setattr(health, "_ANSWERED_WITHIN", PATIENCE)  # so that it cannot be what ends the idle ones in time
+    """The stage disconnects from Kafka last, and does not wait for idle connections."""
+    monkeypatch.setattr(health, "_ANSWERED_WITHIN", PATIENCE)  # so that this limit cannot end the idle connections
     async with AsyncExitStack() as running:
         app = await running.enter_async_context(App(setup.config, ["receive"]))
         await until(lambda: is_ready(app))
         async with Connection(app.address) as begun, Connection(app.address), httpx.AsyncClient() as idle:
             with frozen(own_broker):
                 await begun.say(*ALLOWED, f"Content-Length: {len(answer(10))}", "", body=answer(10))
-                await idle.get(f"{app.address}/healthz")  # and so the one before has been read
+                await idle.get(f"{app.address}/healthz")  # after this answer, the server has read the request above
                 ending = asyncio.create_task(running.aclose())
-                # Not by connecting: aiohttp never closes a connection that is made at the very moment of the end.
+                # Do not connect to find out: aiohttp never closes a connection made at the moment when the server ends.
                 await until(lambda: is_free(app.address))
             assert await begun.status() == 202
-            async with asyncio.timeout(20):  # the App itself gives up after 35
+            async with asyncio.timeout(20):  # the App itself gives up after 35 s
                 await ending
     assert await scores(setup) == [10]
 
 
 async def test_the_end_is_not_held_up_by_a_kafka_that_is_away(own_broker: LocalBroker, setup: Setup) -> None:
-    """What Kafka did not take was answered with a 503, so it may be let go of."""
+    """A webhook that Kafka did not store got a 503, so the stage may drop it."""
     with ExitStack() as outage:
         async with asyncio.timeout(None) as end, receiving(setup) as address:
             async with client(address) as http:
@@ -199,7 +199,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(setup: Setup) -> None:
 async def test_a_client_that_hangs_up_or_writes_nonsense_leaves_no_record_no_traceback_and_no_secret(
     setup: Setup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """aiohttp would log a request that it cannot read with what stands in it."""
+    """By itself aiohttp would log the content of a request that it cannot read."""
     caplog.set_level(logging.DEBUG, "aiohttp")
     async with receiving(setup) as address:
         with structlog.testing.capture_logs() as logged:

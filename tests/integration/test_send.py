@@ -17,7 +17,7 @@ from connector.kafka.ledger import read_entry
 from connector.records import Attempt, Invitation, Suppression
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 
-WIDE = ((10_000, 5.0),)  # limits that hold nobody back: windows are proven in tests/unit/test_limits.py
+WIDE = ((10_000, 5.0),)  # limits that delay no call; tests/unit/test_limits.py tests the windows
 AT_ONCE: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
 
 
@@ -39,7 +39,7 @@ async def publish(setup: Setup, *invitations: Invitation) -> None:
 
 
 async def settled(setup: Setup, count: int) -> dict[str, Counter[str]]:
-    """What the ledger says when it tells of so many invitations; each has exactly one outcome, once."""
+    """Waits until `count` invitations are in the ledger, and returns their outcomes; each must have exactly one."""
 
     async def all_there() -> dict[str, Counter[str]] | None:
         found = await outcomes(setup.kafka)
@@ -57,7 +57,7 @@ async def dead_letters(setup: Setup) -> list[tuple[str, bytes]]:
 
 
 async def test_each_invitation_is_sent_once_however_often_its_record_comes(base: Setup, pisano: PisanoDouble) -> None:
-    """Also when it comes again after a restart."""
+    """Also when the record comes again after a restart."""
     made_up = [invitation(number) for number in range(10)]
     async with running_app(base.config, ["send"]):
         await publish(base, *made_up, *made_up)
@@ -98,7 +98,7 @@ async def test_a_suppressed_invitation_makes_no_call_and_its_reason_is_on_record
 async def test_one_that_pisano_refuses_sinks_nobody_who_shares_its_call(
     tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble
 ) -> None:
-    """A call of eight is halved until the culprit stands alone: a dead letter with what Pisano said."""
+    """send halves a call of eight until the refused one is alone. It becomes a dead letter with Pisano's answer."""
     account = {**AT_ONCE, "max_recipients_per_call": 8}
     setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=account)
     culprit = invitation(5, built_in_responses={"sf_ref_id": "case-5", "no_such_question": "x"})
@@ -128,7 +128,7 @@ async def test_policy_decides_about_a_call_that_got_no_answer(
     letters: list[str],
     emails: int,
 ) -> None:
-    """The e-mail had left. Only `resend`, which the operator has to choose, e-mails the customer again."""
+    """Pisano had sent the e-mail. Only `resend`, which the operator has to choose, e-mails the customer again."""
     account = {**AT_ONCE, "unknown_outcome": policy}
     setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=account)
     pisano.fail(Fault(calls="email_sharings", kind="drop", sent=True))
@@ -141,7 +141,7 @@ async def test_policy_decides_about_a_call_that_got_no_answer(
 
 @pytest.mark.parametrize("call", ["token", "email_sharings"])
 async def test_a_429_closes_the_gate_and_nothing_is_lost(base: Setup, pisano: PisanoDouble, call: Any) -> None:
-    """It is a metric, for it means that somebody else spends the same budget."""
+    """A metric counts it, because it means that another client uses the same budget."""
     pisano.fail(Fault(calls=call, status=429, body="Retry later\n", headers={"Retry-After": "1"}))
     async with running_app(base.config, ["send"]) as app:
         await publish(base, *(invitation(number) for number in range(3)))
@@ -156,7 +156,7 @@ async def test_a_429_closes_the_gate_and_nothing_is_lost(base: Setup, pisano: Pi
 async def test_calls_made_before_a_restart_count_after_it(
     tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble
 ) -> None:
-    """In a window that no restart outlasts."""
+    """The window is longer than any restart."""
     account = {**AT_ONCE, "limits": ["10000/3600s"]}
     setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=account)
     async with running_app(setup.config, ["send"]):
@@ -192,6 +192,6 @@ async def test_a_record_that_is_no_invitation_is_a_dead_letter_and_the_next_one_
     await topics.publish(base.kafka, [garbage, record])
     async with running_app(base.config, ["send"]):
         await settled(base, 1)
-        await until(lambda: dead_letters(base))  # it is written apart from the ledger, and send does not drain
+        await until(lambda: dead_letters(base))  # send writes it separately from the ledger, and does not drain
     assert await dead_letters(base) == [("unreadable", b"\xffgarbage")]
     assert len(pisano.emails()) == 1

@@ -1,4 +1,4 @@
-"""A sender that has lost its ledger opens it again, after a pause, and sends nothing twice for it."""
+"""A sender that has lost its ledger opens it again after a pause, and sends nothing twice because of that."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ ACCOUNT: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
 
 @pytest.fixture
 def may_answer() -> asyncio.Event:
-    """Until it is set, Pisano's late answers do not come."""
+    """Pisano's late answers come only once this is set."""
     return asyncio.Event()
 
 
@@ -52,7 +52,7 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: Pis
 
 
 class Stage:
-    """The stage without its consumer: records are handed to it here. `pauses` are the seconds that it slept."""
+    """The stage without its consumer: the tests hand records to it. `pauses`: the seconds that it slept each time."""
 
     def __init__(self, setup: Setup, http: httpx.AsyncClient) -> None:
         self.pauses: list[float] = []
@@ -101,7 +101,7 @@ async def lose_the_ledger(setup: Setup) -> None:
 async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
     setup: Setup, stage: Stage, pisano: PisanoDouble
 ) -> None:
-    """The loss shows at a suppressed invitation, which needs no call, while others wait for theirs."""
+    """send notices the loss at a suppressed invitation, which needs no call, while others wait for their calls."""
     await stage.handle(invitation(0))
     await lose_the_ledger(setup)
     suppressed = invitation(1, suppressed=Suppression.OPTED_OUT)
@@ -117,7 +117,7 @@ async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
 async def test_the_end_of_a_call_that_could_not_be_written_is_written_later(
     setup: Setup, stage: Stage, pisano: PisanoDouble, may_answer: asyncio.Event
 ) -> None:
-    """Nobody else owned the account in between, so what this worker knows stands: sent, not unknown."""
+    """No other worker owned the account in between, so this worker's knowledge counts: sent, not unknown."""
     await stage.handle(invitation(0))
     pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
@@ -132,7 +132,7 @@ async def test_the_end_of_a_call_that_could_not_be_written_is_written_later(
 async def test_what_an_owner_in_between_decided_stands(
     setup: Setup, stage: Stage, pisano: PisanoDouble, may_answer: asyncio.Event
 ) -> None:
-    """It found the call begun and not settled, and held it: this worker's later word makes no second outcome."""
+    """The other owner found the call begun but not settled, and held it. This worker then adds no second outcome."""
     await stage.handle(invitation(0))
     pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
@@ -152,7 +152,7 @@ async def test_what_an_owner_in_between_decided_stands(
 async def test_a_partition_that_is_given_away_is_not_opened_again(
     setup: Setup, stage: Stage, pisano: PisanoDouble, may_answer: asyncio.Event
 ) -> None:
-    """To open its ledger once more would fence the worker that has it next."""
+    """If this worker opened the ledger again, it would fence the worker that has the partition next."""
     await stage.handle(invitation(0))
     pisano.fail(Fault(calls="email_sharings", sent=True, delay=1.0))
     waiting = [asyncio.create_task(stage.handle(invitation(number))) for number in range(1, 4)]

@@ -1,4 +1,4 @@
-"""Work that is spread over the workers of a group: each piece runs at one of them, whoever comes, goes or fails."""
+"""Work shared by the workers of a group: each piece runs at one worker, even when workers come, go or fail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -29,7 +29,7 @@ async def kafka(bootstrap_servers: str, unique: str) -> Kafka:
 
 
 class Desk:
-    """Where one worker's pieces of work lie while they run."""
+    """The pieces of work that one worker is running."""
 
     def __init__(self) -> None:
         self.running: set[str] = set()
@@ -54,7 +54,7 @@ async def sharing(kafka: Kafka, work: Work, topic: str = "shares") -> AsyncItera
 
 
 def split(one: Desk, other: Desk) -> Callable[[], bool]:
-    """Whether two workers have all of the work between them, and each some."""
+    """Whether two workers together run all the work, and each runs some."""
     return lambda: bool(one.running and other.running) and sorted([*one.running, *other.running]) == sorted(NAMES)
 
 
@@ -70,14 +70,14 @@ async def test_each_piece_runs_at_one_worker_and_moves_when_another_comes_or_goe
 
 
 async def test_worker_without_a_share_is_ready_too(kafka: Kafka) -> None:
-    """One that waits to take over must not look broken to whoever watches it."""
+    """Monitoring must not see a worker that waits to take over as broken."""
     await topics.create(kafka, "one", 1)
     async with sharing(kafka, Desk().work, "one"), sharing(kafka, Desk().work, "one") as other:
         await until(lambda: other.ready)
 
 
 async def test_work_that_was_fenced_asks_the_group_again_for_its_share(kafka: Kafka) -> None:
-    """Whoever was taken over without noticing, or was away for too long, must not end and must not insist."""
+    """A worker that was replaced unnoticed or away for too long must not end; it must ask the group for its share."""
     begun: list[str] = []
 
     async def work(name: str, _: int) -> None:
@@ -94,7 +94,7 @@ async def test_work_that_was_fenced_asks_the_group_again_for_its_share(kafka: Ka
 
 
 async def test_worker_whose_share_never_comes_ends(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here another member holds the rebalance up; aiokafka has been seen to wait so for ever, without an error."""
+    """In this test another member blocks the rebalance; aiokafka has waited like this for ever, without an error."""
     monkeypatch.setattr(shared_work, "Watch", partial(Watch, every=0.1, stands_still=0.5))
     held_up = asyncio.Event()
 
@@ -136,13 +136,13 @@ async def test_work_that_does_not_end_holds_the_stop_back_for_its_time_only(kafk
     shared = SharedWork(kafka, "group", "shares", NAMES, work)
     await shared.start()
     await until(lambda: shared.ready)
-    async with asyncio.timeout(15):  # a share that is given away, not stopped, has 20 s
+    async with asyncio.timeout(15):  # a share that Kafka reassigns gets 20 s; a stop does not
         await shared.stop(0.1)
     stuck.set()
 
 
 async def test_partition_is_the_one_that_kafka_gives_the_key(kafka: Kafka) -> None:
-    """So that a channel's positions lie where its worker looks for them, whoever wrote them."""
+    """So a worker finds the positions of its channel, no matter which client wrote them."""
     topic = kafka.topic_prefix + "shares"
     await topics.publish(kafka, [OutRecord(topic, name.encode(), b"", []) for name in NAMES])
     found = {record.key.decode(): record.partition for record in await topics.read(kafka, "shares")}

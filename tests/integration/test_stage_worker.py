@@ -1,4 +1,4 @@
-"""StageWorker on a real broker: nothing is lost, nothing is skipped, and one bad record stops nobody (rules 1 to 4)."""
+"""StageWorker on a real broker: it loses and skips nothing, and one bad record stops no other (rules 1 to 4)."""
 
 import asyncio
 import random
@@ -56,7 +56,7 @@ async def committed(kafka: Kafka, partition: int = 0) -> int:
 
 
 async def test_what_is_committed_never_passes_an_unfinished_record(kafka: Kafka) -> None:
-    """Records finish in a random order, on a topic whose offsets have holes; aborted records are never handed out."""
+    """Records finish in random order, on a topic whose offsets have holes; aborted records are never handed out."""
     topic = await topics.create(kafka, "in")
     await topics.write_in_transactions(kafka, topic, 40)
     held = 17  # every other record ends before this one
@@ -87,7 +87,7 @@ async def test_what_is_committed_never_passes_an_unfinished_record(kafka: Kafka)
 
 
 async def test_a_record_at_fault_is_a_dead_letter_and_the_next_one_is_handled(kafka: Kafka) -> None:
-    """Byte for byte, with its own headers, and with stage, reason and source in ours."""
+    """It is kept byte for byte, with its own headers; our headers add stage, reason and source."""
     topic = await topics.create(kafka, "in")
     await topics.create(kafka, "connector.deadletters")
     values = [b"good", b"\xff\x00bad", b"broken", b"good"]
@@ -177,9 +177,9 @@ async def test_no_more_records_are_in_memory_than_the_bound_says(kafka: Kafka) -
 
 
 async def test_a_worker_that_joins_and_one_that_leaves_lose_nothing(kafka: Kafka) -> None:
-    """Partitions move twice while records are in flight: each is handled to its end by somebody, none is skipped.
+    """Partitions move twice while records are in flight: some worker finishes each record, and none is skipped.
 
-    The first worker would be done before the second had its share, so what is in flight stays so until then.
+    The records in flight wait until the second worker has its share; otherwise the first would finish before that.
     """
     topic = await topics.create(kafka, "in", partitions=4)
     for partition in range(4):
@@ -201,7 +201,7 @@ async def test_a_worker_that_joins_and_one_that_leaves_lose_nothing(kafka: Kafka
             may_end.set()
         await until(lambda: len(finished) == 400)
     assert [await committed(kafka, partition) for partition in range(4)] == [100] * 4
-    assert sum(finished.values()) - 400 <= 2 * 20  # what was in flight when partitions moved may be handled twice
+    assert sum(finished.values()) - 400 <= 2 * 20  # records in flight when partitions moved may be handled twice
 
 
 async def test_stopping_waits_for_what_is_in_flight_and_commits_it(kafka: Kafka) -> None:
@@ -239,7 +239,7 @@ async def test_what_does_not_end_in_time_is_delivered_again(kafka: Kafka) -> Non
 async def test_a_record_that_takes_long_does_not_let_uncommitted_ones_pile_up(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies behind it is done meanwhile, up to a bound; then the stage waits for it."""
+    """The worker handles later records meanwhile, up to a limit; then it waits for the slow one."""
     monkeypatch.setattr(stage_worker, "_UNCOMMITTED", 20)
     topic = await topics.create(kafka, "in")
     await topics.produce(kafka, topic, [b"%d" % number for number in range(60)])
@@ -255,7 +255,7 @@ async def test_a_record_that_takes_long_does_not_let_uncommitted_ones_pile_up(
 
     async with working(kafka, handle) as worker:
         await until(lambda: worker.in_flight == 20)
-        await until(lambda: len(handled) == 22)  # 0 to 2, and 19 behind the one that takes long
+        await until(lambda: len(handled) == 22)  # 0 to 2, and 19 after the slow one
         await until(is_committed_up_to_it)
         may_end.set()
         await until(lambda: len(handled) == 60)
@@ -265,7 +265,7 @@ async def test_a_record_that_takes_long_does_not_let_uncommitted_ones_pile_up(
 async def test_a_consumer_with_nothing_to_do_is_no_error_in_the_log(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Faust's own detector logs errors about partitions just assigned, once a worker is five minutes old."""
+    """Once a worker is five minutes old, Faust's own detector logs errors about partitions just assigned."""
     await topics.create(kafka, "in")
 
     async def handle(_: InRecord) -> None: ...

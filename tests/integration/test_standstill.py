@@ -1,4 +1,4 @@
-"""A stage's consumer that does nothing any more, told from one with nothing to do: on a real broker."""
+"""On a real broker, the watch distinguishes a consumer that has stopped working from one that has nothing to do."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ def kafka(bootstrap_servers: str, unique: str) -> Kafka:
 
 @asynccontextmanager
 async def working(kafka: Kafka, handle: Handle, *, in_flight: int = 100) -> AsyncIterator[StageWorker]:
-    """A worker of the group `stage` on the topic `in`, no record of which is at fault."""
+    """A worker of the group `stage` on the topic `in`; no record there is at fault."""
 
     async def bury(record: InRecord, reason: str, error: Exception) -> None:
         raise AssertionError(f"{record} was given up on: {reason}") from error
@@ -41,7 +41,7 @@ async def working(kafka: Kafka, handle: Handle, *, in_flight: int = 100) -> Asyn
 
 
 async def test_a_consumer_that_stands_still_ends_its_worker(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faust goes on without an error when its consumer fetches nothing any more: only Kafka can tell."""
+    """When Faust's consumer stops fetching, Faust gives no error: only Kafka's offsets show it."""
     monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.2, stands_still=1.0))
     topic = await topics.create(kafka, "in")
     handled: list[int] = []
@@ -65,7 +65,7 @@ async def test_a_consumer_that_stands_still_ends_its_worker(kafka: Kafka, monkey
 async def test_a_worker_with_nothing_to_do_or_with_all_that_it_can_do_does_not_stand_still(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Idle behind a transaction's marker, then full: many looks long, and nobody is ended for it."""
+    """The worker is idle behind a transaction's marker, then full. The watch looks many times and does not end it."""
     looks = 0
 
     async def count(seconds: float) -> None:
@@ -97,6 +97,6 @@ async def test_a_worker_with_nothing_to_do_or_with_all_that_it_can_do_does_not_s
 
 
 def stop_fetching(worker: StageWorker) -> None:
-    """Leaves the consumer a member of its group that fetches no more; nothing of ours could do this."""
+    """Stops the consumer's fetching, but it stays a member of its group; no code of ours can do this."""
     consumer = worker._app.consumer._thread._consumer
     consumer.pause(*consumer.assignment())

@@ -1,4 +1,4 @@
-"""The demo's story as the topics tell it, in whatever order they come."""
+"""The demo tells the story from the topics' records, in any order."""
 
 from contextlib import aclosing
 from datetime import UTC, datetime

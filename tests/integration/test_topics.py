@@ -1,4 +1,4 @@
-"""The catalogue in a real Kafka: what is missing is created, what differs is said, and nothing is ever changed."""
+"""The catalogue in a real Kafka: missing topics are created, differences are reported, nothing is ever changed."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def config(file: Path) -> Config:
 
 
 async def as_they_stand(kafka: Kafka, names: list[str]) -> dict[str, dict[str, str]]:
-    """Kafka's own settings of each topic, and its partitions and replicas, as any admin client sees them."""
+    """The settings, partitions and replicas of each topic, as any admin client sees them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
 
@@ -102,7 +102,7 @@ async def test_what_differs_is_said_and_not_changed(config: Config) -> None:
 
 @pytest.fixture
 def wishful(file: Path) -> Config:
-    """A configuration that wants some topics to be different than the catalogue says."""
+    """A configuration that changes some topics of the catalogue."""
     changes = (
         "{salesforce.cdc: {retention: 30d, partitions: 3}, pisano.attempts: {retention: 800d, partitions: 2}, "
         "pisano.invitations: {partitions: 2}}"
@@ -140,7 +140,7 @@ async def test_what_the_configuration_wants_otherwise_is_created_and_compared_so
             "salesforce.positions",
             12,
             {"cleanup.policy": "delete"},
-        ),  # as a broker makes it that creates topics by itself
+        ),  # the settings of a topic that the broker created by itself
         ("pisano.attempts", 6, {"cleanup.policy": "compact,delete", "retention.ms": "86400000"}),
         ("salesforce.writes", 6, {"cleanup.policy": "compact,delete", "retention.bytes": "1000000"}),
     ],
@@ -148,7 +148,7 @@ async def test_what_the_configuration_wants_otherwise_is_created_and_compared_so
 async def test_a_topic_that_forgets_what_must_be_read_back_is_refused(
     config: Config, name: str, partitions: int, settings: Mapping[str, str]
 ) -> None:
-    """A stage that works with it would resume elsewhere, or ask a customer twice, weeks later and without a word."""
+    """With such a topic a stage would, weeks later and silently, resume in the wrong place or ask a customer twice."""
     forgetful = await topics.create(config.kafka, name, partitions, **settings)
     await apply(config.kafka, topics_for(config))
     with pytest.raises(Fatal, match=rf"Kafka deletes records of {forgetful} that are still needed"):
@@ -171,7 +171,7 @@ def test_two_processes_at_once_create_each_topic_once(config: Config, file: Path
 
 
 def test_a_topic_that_kafka_refuses_is_not_called_created(config: Config, file: Path) -> None:
-    """One broker cannot hold three replicas; what it says about that is what the operator reads."""
+    """One broker cannot hold three replicas; the operator reads the broker's own message about it."""
     file.write_text(file.read_text().replace("topic_prefix:", "replication_factor: 3, topic_prefix:"))
     process = connector("topics", "apply", str(file))
     out, said = process.communicate(timeout=PATIENCE)
@@ -195,7 +195,7 @@ def test_the_list_names_each_topic_in_full_even_into_a_pipe(config: Config, file
 
 
 async def test_the_largest_record_that_kafka_takes_can_become_a_dead_letter(config: Config) -> None:
-    """With our headers on it it is larger than Kafka takes by itself; a stage that cannot bury it would stand still."""
+    """With our headers it exceeds Kafka's default limit; if it could not become a dead letter, its stage would stop."""
     await apply(config.kafka, topics_for(config))
     source = config.kafka.topic_prefix + "salesforce.cdc.Case"
     largest = b"x" * (2 * 1024 * 1024 - 100)
@@ -210,7 +210,7 @@ async def test_the_largest_record_that_kafka_takes_can_become_a_dead_letter(conf
 
 
 async def test_a_dead_letter_is_the_record_byte_for_byte(config: Config) -> None:
-    """Key, value and headers as they were: none, empty, twice the same, without a value, and no text at all."""
+    """Key, value and headers stay the same: missing, empty, repeated, without a value, or bytes that are no text."""
     await apply(config.kafka, topics_for(config))
     headers = (("a", b"1"), ("a", b"2"), ("empty", b""), ("none", None), ("bytes", b"\xff\x00"))
     given = [(None, b"\xff\xfe"), (b"", b""), (b"\x00key", None)]

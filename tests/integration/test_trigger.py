@@ -1,4 +1,4 @@
-"""trigger on a real broker, with Salesforce's double: who is invited, at what cost, and that nobody vanishes."""
+"""trigger on a real broker with the Salesforce double: whom it invites, with how many calls; it loses nobody."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from connector.wiring import App
 OURS = "com/salesforce/api/rest/66.0;client=pisano-connector"
 QUERY = r"GET \S+/query"
 CLOSED = {"Status": "Closed"}
-PLAIN: dict[str, Any] = {  # a survey that needs nothing but the event
+PLAIN: dict[str, Any] = {  # a survey that needs only the event
     "on": "Case",
     "account": "main",
     "campaign": "4711",
@@ -37,7 +37,7 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: Salesfo
 
 
 def a_case(sf: SalesforceDouble, contact: Mapping[str, Any] | None = None, **fields: Any) -> str:
-    """A case of a contact of its own."""
+    """A case with its own contact."""
     who = {"FirstName": "Ada", "LastName": "Byron", "Email": "ada@example.com", **(contact or {})}
     return sf.create("Case", {"ContactId": sf.create("Contact", who), "Branch__c": "Izmir", **fields})
 
@@ -52,7 +52,7 @@ async def worked_off(setup: Setup) -> bool:
 
 
 async def trigger(setup: Setup, events: Iterable[ChangeEvent]) -> list[Invitation]:
-    """Every invitation there is when the stage has worked off these events too."""
+    """Publishes the events, runs the stage until all are worked off, and returns all invitations."""
     await publish(setup, events)
     async with running_app(setup.config, ["trigger"]):
         await until(lambda: worked_off(setup))
@@ -64,7 +64,7 @@ async def written(setup: Setup) -> list[Invitation]:
 
 
 async def letters(setup: Setup) -> list[dict[str, str]]:
-    """The headers of the dead letters, which are checked to be the records byte for byte."""
+    """The headers of the dead letters; fails if a dead letter is not its record byte for byte."""
     sources = {(r.topic, r.partition, r.offset): r for r in await topics.read(setup.kafka, "salesforce.cdc.Case")}
     found = []
     for letter in await topics.read(setup.kafka, "connector.deadletters"):
@@ -77,7 +77,7 @@ async def letters(setup: Setup) -> list[dict[str, str]]:
 
 
 def queries(sf: SalesforceDouble) -> list[tuple[str, set[str], int]]:
-    """Of each query its object, its fields and how many records it asks for."""
+    """For each query, its object, its fields and how many records it asks for."""
     found = []
     for call in sf.calls:
         if re.search(QUERY, call.what):
@@ -94,7 +94,7 @@ async def all_in_flight(app: App, count: int) -> bool:
 async def test_many_cases_are_read_in_calls_of_up_to_200_and_only_what_templates_name(
     sf: SalesforceDouble, setup: Setup, may_answer: asyncio.Event
 ) -> None:
-    """Whoever comes while a call is under way goes with the next one: here all the others, while the first is."""
+    """Records that arrive during a call go with the next call: here all the others arrive during the first call."""
     may_answer.clear()
     sf.fail(Fault(match=QUERY, delay=1.0))
     cases = [a_case(sf, {"Email": f"customer-{number}@example.com"}) for number in range(300)]
@@ -117,7 +117,7 @@ async def test_many_cases_are_read_in_calls_of_up_to_200_and_only_what_templates
     assert max(records for *_, records in asked) <= 200
     assert sum(records for entity, _, records in asked if entity == "Case") == 300
     calls = Counter(entity for entity, *_ in asked)
-    assert max(calls.values()) <= 6, calls  # three of cases; contacts and users are asked for as those come in
+    assert max(calls.values()) <= 6, calls  # three for cases; those for contacts and users start as cases arrive
 
 
 async def test_an_event_that_suffices_and_one_that_is_not_meant_cost_no_call(
@@ -150,7 +150,7 @@ async def test_whoever_is_not_to_be_asked_is_written_down_with_the_reason(sf: Sa
 
 
 async def test_a_repeat_is_the_same_invitation_again(sf: SalesforceDouble, setup: Setup) -> None:
-    """At once, and after a restart, when the record has changed meanwhile."""
+    """The repeat comes at once, and again after a restart, when the record has changed."""
     case = a_case(sf)
     event = change(case, CLOSED)
     await trigger(setup, [event, event])
@@ -161,7 +161,7 @@ async def test_a_repeat_is_the_same_invitation_again(sf: SalesforceDouble, setup
 
 
 async def test_our_own_changes_invite_nobody_and_those_of_others_do(sf: SalesforceDouble, setup: Setup) -> None:
-    """salesforce §0.9: the client name comes back in changeOrigin."""
+    """salesforce §0.9: Salesforce returns our client name in changeOrigin."""
     ours, theirs, people = a_case(sf), a_case(sf), a_case(sf)
     events = [
         change(ours, CLOSED, change_origin=OURS),
@@ -176,7 +176,7 @@ async def test_our_own_changes_invite_nobody_and_those_of_others_do(sf: Salesfor
 async def test_what_cannot_be_decided_is_a_dead_letter_and_what_is_gone_is_nothing(
     sf: SalesforceDouble, setup: Setup
 ) -> None:
-    """Deletes, gaps, wildcards and overflows (salesforce §B4), and behind each of them an event that is worked off."""
+    """Deletes, gaps, wildcards and overflows (salesforce §B4); trigger still works off the good events after them."""
     odd = [
         change(a_case(sf), {}, change_type="DELETE"),
         change(a_case(sf), {}, change_type="GAP_DELETE"),
@@ -197,8 +197,8 @@ async def test_what_cannot_be_decided_is_a_dead_letter_and_what_is_gone_is_nothi
 async def test_one_record_at_fault_is_a_dead_letter_and_fails_neither_others_nor_another_survey(
     tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble
 ) -> None:
-    """Bytes that are no event, a template that fails, a record that is gone, and a text that only looks like an id."""
-    no_id = "0035g0000000001ZZZ"  # its last three characters do not belong to the others
+    """Bytes that are not an event, a template that fails, a deleted record, and a text that only looks like an id."""
+    no_id = "0035g0000000001ZZZ"  # its last three characters are not the checksum of the others
     contact = {"object": "Contact", "id": "{{ record.Agent_Code__c }}", "fields": ["Email"]}
     surveys = {
         "looked-up": {
@@ -244,7 +244,7 @@ async def test_one_record_at_fault_is_a_dead_letter_and_fails_neither_others_nor
 async def test_an_outage_of_salesforce_holds_back_and_buries_nothing(
     tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble
 ) -> None:
-    """Rule 4; salesforce §D4. A survey that needs nothing of Salesforce does not write its own again at every try."""
+    """Rule 4; salesforce §D4. A survey that needs no lookup does not write its invitation again at every try."""
     surveys = {"plain": {**PLAIN, "email": "ada@example.com"}, "read": PLAIN}
     setup = await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, surveys=surveys)
     cases = [a_case(sf, SuppliedEmail="bora@example.com") for _ in range(3)]

@@ -1,4 +1,4 @@
-"""write on a real broker, with Salesforce's double: each answer is stored once, in order, and nothing is undone."""
+"""write on a real broker with the Salesforce double: it stores each answer once, in order, and undoes nothing."""
 
 import asyncio
 from collections import Counter
@@ -40,7 +40,7 @@ def answer(case: str | None, score: object = 9, **body: object) -> Feedback:
 
 
 def as_records(kafka: Kafka, answers: Iterable[Feedback]) -> list[OutRecord]:
-    """As receive writes them."""
+    """The answers as records, in the form that receive writes."""
     return [
         to_record(
             kafka.topic_prefix + "pisano.feedback",
@@ -65,7 +65,7 @@ async def worked_off(setup: Setup) -> bool:
 
 
 async def write(setup: Setup, answers: Iterable[Feedback] = ()) -> None:
-    """Runs the stage until all there is, these answers too, is worked off."""
+    """Publishes the answers and runs the stage until all answers are worked off."""
     await publish(setup, answers)
     async with running_app(setup.config, ["write"]):
         await until(lambda: worked_off(setup))
@@ -76,7 +76,7 @@ async def written(setup: Setup) -> list[Write]:
 
 
 async def letters(setup: Setup) -> dict[str, dict[str, str]]:
-    """The headers of each dead letter, by the feedback that it is, byte for byte; what its rules met in one text."""
+    """The headers of each dead letter, by feedback id; `dl_error` joins its rules' errors. Checks key and value."""
     sources = {(r.topic, r.partition, r.offset): r for r in await topics.read(setup.kafka, "pisano.feedback")}
     found: dict[str, dict[str, str]] = {}
     for letter in await topics.read(setup.kafka, "connector.deadletters"):
@@ -99,9 +99,9 @@ async def all_in_flight(app: App, count: int) -> bool:
 async def test_many_answers_are_stored_in_few_calls_each_with_its_own_result(
     sf: SalesforceDouble, setup: Setup, may_answer: asyncio.Event
 ) -> None:
-    """Upserts by external id and updates by Id; every write is on salesforce.writes with what Salesforce said.
+    """Upserts by external id and updates by Id; every write is on salesforce.writes with Salesforce's answer.
 
-    All of them come while a first call of each kind is under way, to a stage that has read back what is done.
+    The stage has read back its earlier writes. The answers arrive during the first call of each kind.
     """
     cases = [sf.create("Case", {"Status": "Closed"}) for _ in range(250)]
     answers = [answer(case, score=number % 11) for number, case in enumerate(cases)]
@@ -111,7 +111,7 @@ async def test_many_answers_are_stored_in_few_calls_each_with_its_own_result(
         await until(lambda: worked_off(setup))
         calls_before = collection_calls(sf)
         may_answer.clear()
-        sf.fail(Fault(match="composite/sobjects", delay=1.0, times=2))  # of each kind the first
+        sf.fail(Fault(match="composite/sobjects", delay=1.0, times=2))  # the first call of each kind
         await publish(setup, others)
         await until(lambda: all_in_flight(app, len(others)))
         may_answer.set()
@@ -125,14 +125,14 @@ async def test_many_answers_are_stored_in_few_calls_each_with_its_own_result(
     done = await written(setup)
     assert Counter(entry.rule for entry in done) == {"response": 250, "detractor": len(reopened)}
     assert all(entry.success and entry.record_id for entry in done)
-    assert collection_calls(sf) - calls_before <= 6  # of each kind what its first call took, then two full ones at most
+    assert collection_calls(sf) - calls_before <= 6  # of each kind: the first call, then at most two full ones
     assert {entry.client for entry in sf.history()} == {"pisano-connector"}
 
 
 async def test_answers_about_one_record_are_stored_in_their_order_though_it_is_locked(
     tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble
 ) -> None:
-    """Two rules of one answer to the same record too; and both forms of the record's id."""
+    """This includes two rules of one answer for the same record, and both forms of the record's id."""
     feedback: dict[str, Any] = {
         "csat": {"update": "Case", "by": {"Id": "{{ body.form }}"}, "fields": {"CSAT__c": "{{ body.nps_score }}"}},
         "nps": {"update": "Case", "by": {"Id": "{{ body.sf_ref_id }}"}, "fields": {"NPS__c": "{{ body.nps_score }}"}},
@@ -151,7 +151,7 @@ async def test_answers_about_one_record_are_stored_in_their_order_though_it_is_l
 async def test_what_salesforce_refuses_is_a_dead_letter_and_the_rest_is_stored(
     sf: SalesforceDouble, setup: Setup
 ) -> None:
-    """A rule that fails keeps neither the other rule nor the next answer from being carried out."""
+    """A rule that fails stops neither the other rule nor the next answer."""
     sf.configure(bad_field="call")
     case = sf.create("Case", {})
     deleted = sf.create("Case", {})
@@ -182,7 +182,7 @@ async def test_what_salesforce_refuses_is_a_dead_letter_and_the_rest_is_stored(
 
 
 async def test_a_webhook_that_is_sent_again_is_not_stored_again(sf: SalesforceDouble, setup: Setup) -> None:
-    """At once, after a restart, and when all is replayed: what people did since then stands."""
+    """The repeat comes at once, after a restart, and in a full replay; write keeps what people changed since."""
     case = sf.create("Case", {"Status": "Closed"})
     again = answer(case, score=1)
     await write(setup, [again] * 3)
@@ -223,7 +223,7 @@ async def test_one_external_id_twice_at_once_is_two_writes_of_one_record(
 async def test_a_crash_after_salesforce_stored_it_repeats_an_upsert_and_nothing_else(
     tmp_path: Path, sf: SalesforceDouble, setup: Setup
 ) -> None:
-    """kill -9 while the answer of Salesforce is still on its way."""
+    """The test kills the process with kill -9 while Salesforce's answer is on its way."""
     case = sf.create("Case", {})
     sf.fail(Fault(match="composite/sobjects", kind="hang", done=True))
     await publish(setup, [answer(case)])
@@ -243,7 +243,7 @@ async def test_a_crash_after_salesforce_stored_it_repeats_an_upsert_and_nothing_
 
 
 async def test_an_outage_of_salesforce_holds_back_and_buries_nothing(sf: SalesforceDouble, setup: Setup) -> None:
-    """Rule 4; salesforce §D4. A call whose answer was lost is made again: it is keyed."""
+    """Rule 4; salesforce §D4. write repeats a call whose answer was lost; that is safe because the call has a key."""
     for fault in ({"status": 503}, {"kind": "reset", "done": True}, {"status": 500}):
         sf.fail(Fault.model_validate({"match": "composite/sobjects", "times": 1, **fault}))
     case = sf.create("Case", {})
@@ -256,7 +256,7 @@ async def test_an_outage_of_salesforce_holds_back_and_buries_nothing(sf: Salesfo
 async def test_a_strange_record_among_the_writes_holds_the_rules_and_buries_no_answer(
     sf: SalesforceDouble, setup: Setup
 ) -> None:
-    """What is done cannot be told then, and that is not the fault of the answers that wait."""
+    """Then write cannot know which writes are done. The waiting answers are not at fault."""
     await publish(setup, [answer(sf.create("Case", {}))])
     [feedback] = await topics.read(setup.kafka, "pisano.feedback")
     strange = OutRecord(f"{setup.kafka.topic_prefix}salesforce.writes", b"key", b"no write", [], feedback.partition)

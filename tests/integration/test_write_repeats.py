@@ -1,4 +1,4 @@
-"""write where it must tell a repeat from a first time: around Kafka's answers, at its start, and after a long time."""
+"""write must recognise repeats: when Kafka refuses a write's record, at its start, and after a long time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -27,7 +27,7 @@ RULE: dict[str, Any] = {
 
 
 class Stage:
-    """The stage for one rule, `score`, over the double. `writes` are on its topic; the first `refusals` are refused."""
+    """The stage with one rule, `score`, and the double. `writes`: its topic. Kafka refuses the first `refusals`."""
 
     def __init__(self, sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
         self.writes: list[Write] = []
@@ -59,7 +59,7 @@ class Stage:
             yield write
 
     async def answers(self, *values: dict[str, Any]) -> None:
-        """Each with the same id if it says the same."""
+        """Carries out the answers; answers with the same content have the same id."""
         await asyncio.gather(*(carry_out(self.write_back.plan, _record(body)) for body in values))
 
 
@@ -89,7 +89,7 @@ def scores(sf: SalesforceDouble) -> Sequence[Any]:
 async def test_what_kafka_did_not_take_at_once_is_on_the_topic_before_the_answer_counts_as_done(
     sf: SalesforceDouble, stage: Stage
 ) -> None:
-    """And it is not written to Salesforce again for that, over what came after it."""
+    """write does not store it in Salesforce again because of that; it would overwrite the later answer."""
     case = sf.create("Case", {})
     stage.refusals = 2
     await stage.answers({"case": case, "score": 1}, {"case": case, "score": 2})
@@ -101,7 +101,7 @@ async def test_what_kafka_did_not_take_at_once_is_on_the_topic_before_the_answer
 async def test_answers_keep_their_order_while_the_stage_reads_back_what_is_done(
     later: int, sf: SalesforceDouble, stage: Stage
 ) -> None:
-    """The second answer comes a few turns of the loop after the reading has ended."""
+    """The second answer comes a few turns of the event loop after the reading has ended."""
     case = sf.create("Case", {})
     stage.may_read.clear()
     first = asyncio.create_task(stage.answers({"case": case, "score": 1}))
@@ -114,7 +114,7 @@ async def test_answers_keep_their_order_while_the_stage_reads_back_what_is_done(
 
 
 async def test_partitions_that_come_back_are_read_anew(sf: SalesforceDouble, stage: Stage) -> None:
-    """Another worker may have written there meanwhile."""
+    """Another worker may have written to them in the meantime."""
     case = sf.create("Case", {})
     await stage.answers({"case": case, "score": 1})
     await stage.write_back.forget({("pisano.feedback", 0)})
