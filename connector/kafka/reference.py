@@ -39,7 +39,7 @@ was a record). Tools that read transactional topics should do so with `isolation
 
 
 def stale() -> list[tuple[Path, str]]:
-    """The generated files that are missing or not as they would be written now, with the text they should have."""
+    """The generated files that are missing or out of date, with the text they should have."""
     wanted = {folder("topics") / "README.md": _page()}
     for name in sorted({name for topic in catalogue() for name in topic.schemas}):
         model: type[records.Record] = getattr(records, name)
