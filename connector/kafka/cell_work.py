@@ -62,7 +62,7 @@ class CellWork:
 
     def part(self, record: InRecord, cell: str) -> Work:
         """The work of one cell, for a record that was parked for it."""
-        gone = Rejected(f"{self._name} has no {cell} any more in the configuration", code="not_configured")
+        gone = Rejected(f"the configuration no longer has {cell} for {self._name}", code="not_configured")
         return self.parts(record).get(cell) or _failing(gone)
 
     async def finish(self, record: InRecord, cell: str, work: Work) -> None:

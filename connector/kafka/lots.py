@@ -1,4 +1,4 @@
-"""The lots that one worker owns. It works them off while the cell's new records queue up behind them."""
+"""The lots that one worker owns. The worker works them off while the cell's new records queue up behind them."""
 
 import asyncio
 from collections import defaultdict
