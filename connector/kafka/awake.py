@@ -1,7 +1,7 @@
-"""Notices that the whole process stood still, as under SIGSTOP or on a machine that was paused.
+"""Notices that the whole process stood still, for example under SIGSTOP or on a paused machine.
 
-Kafka gives a worker's partitions away meanwhile, and the worker wakes up without knowing. Until Kafka has told it, it
-must not do what cannot be fenced and what another worker may have gone beyond.
+Meanwhile Kafka gives the worker's partitions to other workers, and this worker wakes up without knowing. Until Kafka
+tells it, the worker must not do work that Kafka cannot fence: another worker may already be further on.
 """
 
 import asyncio
@@ -14,15 +14,18 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _TICK = 1.0  # seconds
-_FROZEN = 5.0  # seconds without a tick: with heartbeats 2.5 s apart, well before the 10 s after which Kafka gives away
+_FROZEN = 5.0  # seconds without a tick; heartbeats are 2.5 s apart, and Kafka gives partitions away after 10 s
 
-# Seconds until a worker that has lost its partitions without knowing has been told so: more than Kafka's session
-# timeout of 10 s, within which a heartbeat does it.
+# Seconds until a worker that has lost its partitions without knowing surely knows: more than Kafka's session timeout
+# of 10 s, because a heartbeat within that time gets the news.
 TOLD_WITHIN = 15.0
 
 
 class Awake:
-    """`run` beside the work, `sure` before each step that cannot be taken back. `clock`: the wall clock, in seconds."""
+    """Start `run` beside the work; await `sure` before each step that cannot be undone.
+
+    `clock` is the wall clock, in seconds.
+    """
 
     def __init__(
         self, *, clock: Callable[[], float] = time.time, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -39,7 +42,7 @@ class Awake:
             await self._sleep(_TICK)
 
     async def sure(self) -> None:
-        """Returns at once; after a freeze, when Kafka has told what was given away: tasks that still live may go on."""
+        """Returns at once. After a freeze it waits until Kafka has told us what we lost: tasks that live may go on."""
         self._look()
         while (pause := self._unsure_until - self._clock()) > 0:
             await self._sleep(min(pause, _TICK))

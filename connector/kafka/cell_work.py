@@ -16,16 +16,17 @@ Plan = Callable[[InRecord], Mapping[str, Work]]
 Handle = Callable[[InRecord], Awaitable[None]]
 DeadLetter = Callable[[InRecord, str, Exception], Awaitable[None]]
 
-UNREADABLE = "unreadable"  # the cell of records of which not even their cell can be told
+UNREADABLE = "unreadable"  # the cell of records that cannot be read, so that their real cell is unknown
 
 
 class CellWork:
     """The work of the stage `name`. `plan(record)` gives the record's pieces of work by the cell that each belongs to.
 
-    What a piece of work raises decides (rule 3): Retryable is repeated, and holds the cell when it lasts; Fatal holds
-    the cell, or its parent if it is `whole`; Rejected and any unexpected error go to `dead_letter(record, reason,
-    error)`, unless so many did that the cell is held instead. Where the stage `keeps_order`, a held cell is probed with
-    its oldest work; else each probe is made with another one's, so that one at fault does not hold the others for good.
+    The error that a piece of work raises decides what happens (rule 3). After Retryable the work is repeated; if the
+    error lasts, it holds the cell. Fatal holds the cell, or its parent if the error is `whole`. After Rejected or any
+    unexpected error the record goes to `dead_letter(record, reason, error)`; too many of those hold the cell instead.
+    If the stage `keeps_order`, a held cell is probed with its oldest work. Otherwise each probe uses another piece of
+    work, so that a faulty one does not hold the others for good.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class CellWork:
         return self._cells.at(f"{self._name}/{name}")
 
     def parts(self, record: InRecord) -> Mapping[str, Work]:
-        """The record's pieces of work by cell; one that fails, where the record cannot be read."""
+        """The record's pieces of work by cell. If the record cannot be read, there is one piece, and it fails."""
         try:
             return self._plan(record)
         except Exception as error:  # noqa: BLE001 - raised again by the work
@@ -61,18 +62,18 @@ class CellWork:
 
     def part(self, record: InRecord, cell: str) -> Work:
         """The work of one cell, for a record that was parked for it."""
-        gone = Rejected(f"{self._name} has no {cell} any more in the configuration", code="not_configured")
+        gone = Rejected(f"the configuration no longer has {cell} for {self._name}", code="not_configured")
         return self.parts(record).get(cell) or _failing(gone)
 
     async def finish(self, record: InRecord, cell: str, work: Work) -> None:
-        """Returns when the work is done or the record is a dead letter, however long the cell is held until then."""
+        """Returns when the work is done or the record is a dead letter, however long the cell is held before."""
         done, ticket = False, next_ticket()
         while not done:
             async with self.cell(cell).turn(ticket if self._keeps_order else next_ticket()):
                 done = await self._try(record, cell, work)
 
     async def tried(self, record: InRecord, cell: str, work: Work) -> bool:
-        """One try. False when the cell is held, before it or by it, and the work is still to be done."""
+        """Tries once. False when the work is not done: the cell was held already, or this try made it held."""
         return self.cell(cell).holder is None and await self._try(record, cell, work)
 
     async def _try(self, record: InRecord, name: str, work: Work) -> bool:
@@ -99,7 +100,7 @@ class CellWork:
         return True
 
     async def _refused(self, record: InRecord, name: str, reason: str, error: Exception) -> bool:
-        """A dead letter; or, where it is one too many, the cell is held. Each probe costs one dead letter then."""
+        """Writes a dead letter. After too many it holds the cell instead; then each probe costs one dead letter."""
         cell = self.cell(name)
         if self._breaker(name).refused():
             is_probe = cell.reason is not None
@@ -107,7 +108,7 @@ class CellWork:
             if not is_probe:
                 return False
         else:
-            self._works(name)  # an answer about this very record: nothing else is wrong
+            self._works(name)  # the answer is about this record only: nothing else is wrong
         await patiently(lambda: self._dead_letter(record, reason, error), self._patience)
         return True
 

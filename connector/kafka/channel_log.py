@@ -1,4 +1,4 @@
-"""What capture has written for one channel: change events and the position behind them, in one transaction."""
+"""What capture has written for one channel: change events and the position after them, in one transaction."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ POSITIONS = "salesforce.positions"
 
 
 class ChannelLog:
-    """`open` it, then `append` each batch. `partition` is the one of salesforce.positions that the channel has."""
+    """`open` it, then `append` each batch. `partition` is the channel's partition of salesforce.positions."""
 
     def __init__(self, kafka: Kafka, channel: str, partition: int) -> None:
         self.channel = channel
@@ -27,10 +27,10 @@ class ChannelLog:
         self._producer: AIOKafkaProducer | None = None
 
     async def open(self) -> None:
-        """Fences the worker that had the channel, and finds its `position`. Does nothing while it is open.
+        """Fences the worker that had the channel, and reads the channel's `position`. Does nothing if already open.
 
         Raises:
-            Fatal: What lies where its position should be is none.
+            Fatal: The record that should hold the position does not hold one.
             Retryable: Kafka is away.
         """
         if self._producer is not None:
@@ -44,9 +44,9 @@ class ChannelLog:
         self._producer = producer
 
     async def append(self, records: Sequence[OutRecord], position: Position) -> None:
-        """All of the records and the position, or none.
+        """Writes all of the records and the position, or nothing.
 
-        After an error it is closed: whether they were written is only known by opening it again.
+        After an error the log is closed. Only opening it again tells whether they were written.
 
         Raises:
             Fenced: Another worker has the channel now.
@@ -90,6 +90,6 @@ class ChannelLog:
         except ValidationError as error:
             raise Fatal(
                 f"{self._topic}, partition {self._partition}, offset {last.offset} is no position, so where"
-                f" {self.channel} goes on is not known. Write the position before it again under the same key, or a"
+                f" {self.channel} goes on is not known. Write the previous position again under the same key, or a"
                 " record without a value to begin where salesforce.pubsub.start says."
             ) from error

@@ -30,7 +30,7 @@ class OutRecord:
     partition: int | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """As aiokafka's `send` takes them."""
+        """The arguments for aiokafka's `send`."""
         return {
             "topic": self.topic,
             "key": self.key,
@@ -52,7 +52,7 @@ def to_record(
     partition: int | None = None,
     parent: Headers = (),
 ) -> OutRecord:
-    """A record of ours as it goes to its topic. `parent` are the headers of the record that caused it."""
+    """One of our records in the form for its topic. `parent` holds the headers of the record that caused it."""
     attributes = {
         "specversion": "1.0",
         "id": ce_id,

@@ -19,15 +19,15 @@ from connector.kafka.errors import REFUSED, translated
 
 log = structlog.get_logger(__name__)
 
-LARGEST_REQUEST = 3 * 1024 * 1024  # bytes, as the topic of the dead letters takes them; the others refuse less
+LARGEST_REQUEST = 3 * 1024 * 1024  # bytes: the limit of the dead letters' topic; other topics' limits are not higher
 _REQUEST_TIMEOUT = 20_000  # milliseconds; a broker that needs longer is away
-_COUNTED_IN_WITHIN = 10.0  # seconds until a broker that has just started is a part of its cluster; it takes one
-_LOOK = 0.1  # seconds between two looks whether it is
+_COUNTED_IN_WITHIN = 10.0  # seconds for a broker that has just started to join its cluster; it takes one second
+_LOOK = 0.1  # seconds between two checks whether it has joined
 _LOOK_TIMEOUT = 3_000  # milliseconds to find out why a broker does not answer
-_TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, and aiokafka itself repeats for as long as Kafka is away
+_TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, but aiokafka itself would retry for as long as Kafka is away
 STARTED_WITHIN = 25.0  # seconds for a producer to start: above the 20 s of one request
-_CLOSE_WITHIN = 5.0  # seconds; a broken connection has nothing to say
-_TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts what a killed worker left open and others can read on
+_CLOSE_WITHIN = 5.0  # seconds; a broken connection answers nothing, so a longer wait is useless
+_TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts a killed worker's open transaction; then others read on
 
 
 def ssl_context(kafka: Kafka) -> ssl.SSLContext | None:
@@ -45,13 +45,13 @@ def ssl_context(kafka: Kafka) -> ssl.SSLContext | None:
     except OSError as error:
         files = ", ".join(filter(None, (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file)))
         raise Fatal(
-            f"kafka: a certificate or key file cannot be used ({files}): {error}. They are PEM, without a passphrase."
+            f"kafka: a certificate or key file cannot be used ({files}): {error}. Use PEM files without a passphrase."
         ) from error
     return context
 
 
 def client_settings(kafka: Kafka) -> dict[str, Any]:
-    """What every aiokafka client is given."""
+    """The settings of every aiokafka client."""
     return {
         "bootstrap_servers": kafka.bootstrap_servers,
         "request_timeout_ms": _REQUEST_TIMEOUT,
@@ -68,7 +68,7 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     """A started admin client.
 
     Raises:
-        Fatal: No broker answers, be it at the start or when it is asked something.
+        Fatal: No broker answers, at the start or to a later request.
     """
     admin = AIOKafkaAdminClient(**client_settings(kafka))
     try:
@@ -91,7 +91,7 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def _knows_a_broker(admin: AIOKafkaAdminClient) -> bool:
-    """False for a client that asked a broker which the cluster has not counted in yet: it never asks again."""
+    """False when the client asked a broker that has not joined the cluster yet: such a client never asks again."""
     try:
         return bool((await admin.describe_cluster())["brokers"])
     except NodeNotReadyError:
@@ -100,7 +100,7 @@ async def _knows_a_broker(admin: AIOKafkaAdminClient) -> bool:
 
 
 async def _why(kafka: Kafka) -> str:
-    """What keeps the first broker from talking to us, which aiokafka only logs; empty when nothing does."""
+    """Why the first broker does not talk to us, which aiokafka only logs; empty when it does talk."""
     host, _, port = kafka.bootstrap_servers.split(",")[0].rpartition(":")
     settings = client_settings(kafka) | {"request_timeout_ms": _LOOK_TIMEOUT}
     del settings["bootstrap_servers"]
@@ -113,7 +113,7 @@ async def _why(kafka: Kafka) -> str:
 
 
 async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
-    """A started producer with the transactional id `name` behind the prefix; it fences every earlier one.
+    """A started producer. Its transactional id is the prefix and `name`, and it fences every earlier one with that id.
 
     Raises:
         Retryable: Kafka is away, or has no coordinator for transactions: aiokafka itself would ask for one for ever.
@@ -145,11 +145,11 @@ async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
 async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:
     """Writes all of the records, or none.
 
-    After any error the producer is of no use: `close` it and start another. Whether the records are there is then to be
-    read from the topics, for the answer to a commit can be lost like any other.
+    After any error the producer is useless: `close` it and start another. Then read the topics to learn whether the
+    records are there: Kafka's answer to a commit can get lost like any other.
 
     Raises:
-        Fenced: Another producer of that name was started since.
+        Fenced: Another producer with the same name has started since.
         Retryable: Kafka is away, or took longer than 40 s.
     """
     with translated():
@@ -158,25 +158,25 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
             try:
                 await asyncio.gather(*[await _sent(producer, record) for record in records])
             except REFUSED:
-                await producer.abort_transaction()  # else whoever reads these partitions waits a minute for its end
+                await producer.abort_transaction()  # else readers of these partitions wait a minute for its end
                 raise
             await producer.commit_transaction()
 
 
 async def _sent(producer: AIOKafkaProducer, record: OutRecord) -> asyncio.Future[Any]:
-    """A record on its way. Where another one fails first, nobody asks for this one's error, which asyncio would log."""
+    """Sends a record. If another record fails first, nobody reads this one's error, so asyncio would log it."""
     future: asyncio.Future[Any] = await producer.send(**record.arguments())
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return future
 
 
 async def close(producer: AIOKafkaProducer) -> None:
-    """Stops a producer, in 5 s at most. A transaction that it leaves open, the next one of its name aborts."""
+    """Stops a producer, in 5 s at most. If it leaves a transaction open, the next producer of its name aborts that."""
     try:
         async with asyncio.timeout(_CLOSE_WITHIN):
             await producer.stop()
-    except (TimeoutError, KafkaError, AssertionError):  # the last: of a sender that a failed batch has ended
-        if task := producer._sender.sender_task:  # `stop` ends it and its connections only when all is flushed
+    except (TimeoutError, KafkaError, AssertionError):  # the last comes when a failed batch has ended the sender
+        if task := producer._sender.sender_task:  # `stop` ends it and its connections only after a full flush
             task.cancel()
             await asyncio.wait([task], timeout=_LOOK)
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Dead letters: what a stage gave up on, byte for byte, with why, where and when in its headers."""
+"""Dead letters: what a stage gave up on, byte for byte, with the reason, place and time in its headers."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ Count = Callable[[str, str], None]
 
 
 class DeadLetters:
-    """Makes the dead letters of one stage. `count(stage, reason)` is told of each."""
+    """Makes the dead letters of one stage, and calls `count(stage, reason)` for each."""
 
     def __init__(self, kafka: Kafka, stage: str, count: Count) -> None:
         self._topic = kafka.topic_prefix + DEAD_LETTERS
@@ -23,7 +23,7 @@ class DeadLetters:
         self._count = count
 
     def of_record(self, record: InRecord, reason: str, error: Exception) -> OutRecord:
-        """For a record from a topic: its key, value and headers as they are, and where it lay."""
+        """For a record from a topic: its key, value and headers unchanged, and where it was."""
         place = {"dl_topic": record.topic, "dl_partition": str(record.partition), "dl_offset": str(record.offset)}
         return self._letter(record.key, record.value, list(record.headers), reason, error, place)
 

@@ -1,4 +1,4 @@
-"""What Kafka's errors ask of the caller: the only place that translates them."""
+"""Translates Kafka's errors into ours, which tell the caller what to do. No other module does this."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 
 
 class Fenced(ConnectorError):
-    """Another worker has taken over what this producer wrote for; nothing of its open transaction is stored."""
+    """Another worker has taken over this producer's work; Kafka stores nothing of its open transaction."""
 
 
 _FENCED = (kafka.ProducerFenced, kafka.InvalidProducerEpoch)
@@ -29,7 +29,7 @@ _MISCONFIGURED = (
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what aiokafka raises in its body into our errors.
+    """Turns the errors that aiokafka raises in the `with` body into ours.
 
     Raises:
         Fenced: Another producer has the transactional id now.

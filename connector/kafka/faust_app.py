@@ -1,10 +1,10 @@
 """A Faust app that commits only what we say is finished.
 
-Faust acknowledges a record in a `finally` and derives the offset to commit from what was acknowledged, with an
-off-by-one at the head and a blind spot for the holes that transaction markers leave. So the commit position comes from
-our own `OrderedAcks` here, and Faust does what it is good at: membership, fetching and hand-out.
-Overrides of Faust's internals stand in this module and nowhere else; `tests/integration/test_stage_worker.py` and
-`tests/chaos/` hold them against a real broker, so that a bump of the pinned version cannot break them unseen.
+Faust acknowledges a record in a `finally` and computes the offset to commit from the acknowledged records. It is off by
+one at the head and overlooks the holes that transaction markers leave. So here our own `OrderedAcks` gives the position
+to commit, and Faust does what it is good at: membership, fetching and handing records out.
+Only this module overrides Faust's internals. `tests/integration/test_stage_worker.py` and `tests/chaos/` test the
+overrides against a real broker, so that a bump of the pinned version cannot break them unnoticed.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from faust.types import TP
 from connector.config import Kafka
 from connector.kafka.connection import ssl_context
 
-_LONGEST_HOLD = 86_400.0  # a body blocks while its queue is full; past this Kafka would drop the consumer in silence
-_SESSION = 10.0  # how long a killed worker's partitions lie idle; heartbeats have a thread of their own
+_LONGEST_HOLD = 86_400.0  # seconds that an agent may block on a full queue; then Kafka would drop the consumer silently
+_SESSION = 10.0  # seconds that a killed worker's partitions lie idle; heartbeats have a thread of their own
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
-_FAUST_BUFFER = 64  # records that Faust holds per stream beside our own bound
+_FAUST_BUFFER = 64  # records that Faust holds per stream, on top of our own limit
 
 
 class Offsets(Protocol):
-    """Who knows what is finished."""
+    """Knows which records are finished."""
 
     def position(self, partition: TP) -> int | None:
         """The offset to commit."""
 
     async def settle(self, partitions: set[TP]) -> None:
-        """Ends the work on partitions that are about to be given away; their positions are committed after it."""
+        """Ends the work on partitions that Kafka is about to give away. Their positions are committed afterwards."""
 
     async def assigned(self, partitions: set[TP]) -> None:
-        """The partitions are ours now; their records come after this."""
+        """This worker has the partitions now; their records come after this call."""
 
     def forget(self, partitions: set[TP]) -> None:
-        """The partitions are gone; what comes next on them is a new delivery."""
+        """The worker has lost the partitions; if records of them come again, that is a new delivery."""
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -53,7 +53,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_thread_stop(self) -> None:
-        # While Kafka is away aiokafka's consumer ends with this, and Faust would wait for its thread for ever.
+        # While Kafka is away, aiokafka's consumer ends with this error, and Faust would wait for its thread for ever.
         with suppress(asyncio.CancelledError):
             await super().on_thread_stop()
 
@@ -68,7 +68,7 @@ class _Consumer(driver.Consumer):
         return (tp for tp in self.assignment() if topics is None or tp in topics or tp.topic in topics)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: Faust would log a full queue and a rebalance as errors. `watch.py` tells those from a standstill."""
+        """Does nothing: Faust would log a full queue or a rebalance as an error. `watch.py` finds real standstills."""
 
     def _new_offset(self, tp: TP) -> int | None:
         for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow
@@ -91,7 +91,7 @@ class _Transport(driver.Transport):
 
 
 def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
-    """A Faust app for one stage on the running loop, not started. `name` is its consumer group, behind the prefix."""
+    """A Faust app for one stage on the running loop, not started. Its consumer group is the prefix and `name`."""
     app = faust.App(
         kafka.topic_prefix + name,
         broker=[f"kafka://{server}" for server in kafka.bootstrap_servers.split(",")],
@@ -118,12 +118,12 @@ def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
 
 
 async def fetch_positions(app: faust.App) -> dict[TP, int] | None:
-    """The next offset that it asks Kafka for, by partition; None while its consumer's thread does not answer."""
+    """The next offset that the app will ask Kafka for, by partition. None while its consumer thread does not answer."""
     try:
         async with asyncio.timeout(_ANSWERS_WITHIN):
             positions = {tp: await app.consumer.position(tp) for tp in app.consumer.assignment()}
             return {tp: position for tp, position in positions.items() if position is not None}
-    except (TimeoutError, ConsumerNotStarted, IllegalStateError):  # the last: its partitions are being exchanged
+    except (TimeoutError, ConsumerNotStarted, IllegalStateError):  # the last comes while its partitions change
         return None
 
 

@@ -1,4 +1,4 @@
-"""Records that Kafka deleted before a group had read them: they would be skipped without a word."""
+"""Finds records that Kafka deleted before a group had read them. The group itself would skip them silently."""
 
 import asyncio
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ from connector.config import Kafka
 from connector.kafka.connection import client_settings
 from connector.kafka.errors import translated
 
-_WITHIN = 10.0  # seconds; a rebalance waits for it
+_WITHIN = 10.0  # seconds; a rebalance waits for this check
 
 
 @dataclass(frozen=True)
 class Hole:
     """The group is at `committed`, and the first record that Kafka still has, or will have, is at `begins`.
 
-    A topic that was created anew ends before `committed`; then `begins` is 0 and what was lost cannot be counted.
+    A topic that was created anew ends before `committed`; then `begins` is 0 and the lost records cannot be counted.
     """
 
     topic: str
@@ -27,7 +27,7 @@ class Hole:
 
     @property
     def records(self) -> int:
-        """How many records were deleted unread, as far as that can be told."""
+        """How many records were deleted unread, as far as we know."""
         return max(0, self.begins - self.committed)
 
     def __str__(self) -> str:
@@ -35,11 +35,11 @@ class Hole:
         if self.begins > self.committed:
             lost = f"{self.committed} to {self.begins - 1}"
             return f"Kafka deleted {self.records} records of {place} before they were read: {lost}"
-        return f"{place} was created anew: it ends before offset {self.committed}, up to which it had been read"
+        return f"{place} was created anew: it ends before offset {self.committed}, up to which the group had read"
 
 
 async def holes(kafka: Kafka, group: str, partitions: Iterable[tuple[str, int]]) -> list[Hole]:
-    """Where the group's next record is not there any more. `group` is the full name.
+    """The partitions in which the group's next record is gone. `group` is the full name.
 
     Raises:
         Retryable, Fatal: Kafka does not answer, or refuses us.

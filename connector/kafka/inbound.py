@@ -21,7 +21,7 @@ class InRecord:
 
 
 def in_record(message: Any) -> InRecord:
-    """What Faust hands out; it types its messages loosely."""
+    """Makes our record from Faust's message. Faust types its messages loosely."""
     headers = message.headers
     return InRecord(
         topic=message.topic,

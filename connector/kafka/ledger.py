@@ -1,7 +1,7 @@
 """The ledger: one account's attempts and settlements, and the lock that lets one worker at a time call Pisano.
 
-Opening it fences every earlier owner of the account's transactional id and then reads what they left. A worker that has
-lost the account without knowing cannot commit an attempt any more, and without a committed attempt it does not call.
+Opening it fences every earlier owner of the account's transactional id and then reads what they wrote. A worker that
+lost the account without knowing can no longer commit an attempt, and without a committed attempt it does not call.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Attempt | Settlement)
 
 
 def read_entry(value: bytes) -> Attempt | Settlement:
-    """One record of the ledger from its bytes. Raises pydantic's ValidationError when it is none."""
+    """One record of the ledger from its bytes. Raises pydantic's ValidationError for anything else."""
     return _ENTRY.validate_json(value)
 
 
@@ -34,27 +34,27 @@ def _entry(record: ConsumerRecord) -> Attempt | Settlement:
         return read_entry(record.value)
     except ValidationError as error:
         raise Fatal(
-            f"{record.topic}, partition {record.partition}, offset {record.offset} is no entry of a ledger, so who was "
-            "e-mailed is not known for sure. Find out who wrote it, and let it pass by deleting the records up to it."
+            f"{record.topic}, partition {record.partition}, offset {record.offset} is not a ledger entry, so we do not "
+            "know for sure who was e-mailed. Find out who wrote it, then delete the records up to and including it."
         ) from error
 
 
 class LedgerLost(ConnectorError):
-    """Another worker has opened the account's ledger, or Kafka was away. This one is of no use any more."""
+    """Another worker has opened the account's ledger, or Kafka was away. This ledger object is useless now."""
 
 
 class Ledger:
     """Open with `await Ledger.open(…)`, then `begin` before each call and `settle` after it.
 
     Raises:
-        LedgerLost: from `begin` and `settle`, and from then on; whether the entry is there, the next one to open the
-            ledger will see.
+        LedgerLost: From `begin` and `settle`, and from every later call. Only the next opening of the ledger shows
+            whether the entry was written.
     """
 
     def __init__(self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer) -> None:
         self.account = account
         self.outcomes: dict[str, Outcome] = {}  # by invitation id
-        self.begun: dict[str, Attempt] = {}  # by attempt id: begun, and nobody knows what became of it
+        self.begun: dict[str, Attempt] = {}  # by attempt id: attempts that were begun and whose end is not written
         self.earlier_calls: dict[str, datetime] = {}  # by attempt id: when the call was last known to be under way
         self._kafka = kafka
         self._partition = partition
@@ -66,7 +66,7 @@ class Ledger:
     async def open(cls, kafka: Kafka, account: str, partition: int, calls_since: datetime) -> Self:
         """Fences the earlier owners, then reads the ledger's `partition` to its end.
 
-        Of the earlier owners' calls, those from `calls_since` on are kept: whoever limits calls needs no others.
+        It keeps the earlier owners' calls from `calls_since` on: the limiter needs no older ones.
         """
         producer = await transactional_producer(kafka, f"send-{account}")
         ledger = cls(kafka, account, partition, producer)
@@ -84,7 +84,7 @@ class Ledger:
         return next((a for a in self.begun.values() if invitation in a.invitations), None)
 
     async def begin(self, attempt: Attempt) -> None:
-        """Writes an attempt down; only after this may the call be made."""
+        """Writes an attempt down. The caller may make the call only after this."""
         await self._write(attempt)
 
     async def settle(
@@ -101,7 +101,7 @@ class Ledger:
     async def _write(self, *entries: Attempt | Settlement, also: Sequence[OutRecord] = ()) -> None:
         lost = f"the ledger of the account {self.account} is lost"
         async with self._one_transaction:
-            if self._lost:  # behind a transaction that failed or was broken off, its producer takes no other
+            if self._lost:  # after a failed or cancelled transaction the producer takes no other
                 raise LedgerLost(lost)
             self._lost = True
             try:

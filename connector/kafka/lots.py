@@ -1,4 +1,4 @@
-"""The lots that one worker owns, and how they are worked off while the cell's new records queue up behind them."""
+"""The lots that one worker owns. The worker works them off while the cell's new records queue up behind them."""
 
 import asyncio
 from collections import defaultdict
@@ -13,15 +13,15 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ordered import OrderedAcks
 from connector.kafka.parking import Lot, Parking
 
-_COMING = 10_000  # records on their way to a lot; past it the stage waits for Kafka to take them
-_OLDER_WITHIN = 60.0  # seconds for work under way to end or to be parked; a failure is waited out for 30 s
+_COMING = 10_000  # records on their way to a partition's lots; above this the stage waits until Kafka has taken them
+_OLDER_WITHIN = 60.0  # seconds for work under way to end or to be parked; a failure is first retried for 30 s
 
 
 class Lots:
-    """`known` before the first record of a partition; from then on `waits`, `lot` and `work_off`.
+    """Await `known` before the first record of a partition. After that use `waits`, `lot` and `work_off`.
 
-    `in_flight` pieces of a lot's work are under way at most. Where a stage `keeps_order`, a lot has its records in the
-    order of their offsets, also when some of them were under way when the cell was held.
+    At most `in_flight` pieces of a lot's work are under way. If the stage `keeps_order`, a lot has its records in the
+    order of their offsets, even if work on some of them was under way when the cell was held.
     """
 
     def __init__(self, parking: Parking, in_flight: int, *, keeps_order: bool = True) -> None:
@@ -39,7 +39,7 @@ class Lots:
         return sum(lot.count for lots in self._lots.values() for lot in lots.values())
 
     def open(self, partition: TP) -> Coroutine[Any, Any, list[Lot]]:
-        """Begins at once to read back what is parked of a partition that has been assigned."""
+        """Begins at once to read back what is parked of a newly assigned partition."""
         opening = self._opening[partition] = asyncio.ensure_future(self._parking.lots([partition]))
         return self._opened(partition, opening)
 
@@ -48,9 +48,9 @@ class Lots:
         return list(self._lots[partition].values())
 
     async def known(self, partition: TP) -> bool:
-        """Returns when it is known what is parked of the partition, and not too much is on its way there.
+        """Waits until we know what is parked of the partition, and not too many records are on their way there.
 
-        False when the partition has been given away meanwhile.
+        False when Kafka has given the partition away meanwhile.
         """
         while (opening := self._opening.get(partition)) and partition not in self._lots:
             if opening.done() and (opening.cancelled() or opening.exception()):
@@ -62,11 +62,11 @@ class Lots:
         return partition in self._lots
 
     def waits(self, partition: TP, cell: str) -> bool:
-        """Whether there are parked records, behind which new ones have to queue up."""
+        """Whether there are parked records. If so, new ones have to queue up behind them."""
         return cell in self._lots.get(partition, {})
 
     def lot(self, partition: TP, cell: str) -> tuple[Lot, bool]:
-        """The lot, and whether it is new: then somebody has to work it off."""
+        """The lot, and whether it is new. The caller must see that a new lot is worked off."""
         lots = self._lots[partition]
         is_new = cell not in lots
         if is_new:
@@ -74,16 +74,16 @@ class Lots:
         return lots[cell], is_new
 
     def begins(self, partition: TP, cell: str, offset: int) -> None:
-        """The work of a record begins without having been parked. To be called in the order of offsets."""
+        """Takes note that work on a record begins without parking it. Call this in the order of offsets."""
         self._direct[partition, cell][offset] = None
 
     def ends(self, partition: TP, cell: str, offset: int) -> None:
-        """It is done, or parked."""
+        """Takes note that this work is done, or its record parked."""
         self._direct[partition, cell].pop(offset, None)
         self._ended.set()
 
     async def park(self, lot: Lot, record: InRecord) -> None:
-        """Parks a record whose work has not begun. Returns when it is durable there."""
+        """Parks a record whose work has not begun. Returns when the record is durable in the lot."""
         lot.announce()
         async with lot.in_order:
             if self._keeps_order:
@@ -92,7 +92,7 @@ class Lots:
         await asyncio.shield(stored)
 
     async def park_begun(self, lot: Lot, record: InRecord) -> None:
-        """Parks a record whose work has begun and could not be done: those that came later wait for it."""
+        """Parks a record whose work has begun and could not be done. Later records wait for it."""
         lot.announce()
         stored = lot.put(record)
         self.ends(lot.place.source, lot.place.cell, record.offset)
@@ -107,7 +107,7 @@ class Lots:
                     await self._ended.wait()
 
     def forget(self, partition: TP) -> None:
-        """The partition is another worker's."""
+        """Another worker has the partition now."""
         self._lots.pop(partition, None)
         for place in [place for place in self._direct if place[0] == partition]:
             del self._direct[place]
@@ -115,7 +115,7 @@ class Lots:
             opening.cancel()
 
     async def work_off(self, lot: Lot, work: CellWork) -> None:
-        """Works the lot off in order, until it is empty; from then on the cell's records are not parked any more."""
+        """Works the lot off in order, until it is empty. After that the cell's new records are no longer parked."""
         room = asyncio.Semaphore(self._in_flight)
         acks = OrderedAcks()
         async with asyncio.TaskGroup() as tasks:

@@ -1,7 +1,7 @@
 """Ordered acknowledgement: how far a partition may be committed while later records finish before earlier ones.
 
-Pure bookkeeping without Kafka: `add` in the order of delivery, `done` in any order; `position` is the offset after the
-last record before which everything is done (rule 1).
+Pure bookkeeping without Kafka: call `add` in the order of delivery and `done` in any order. `position` is the offset
+before which everything is done (rule 1).
 """
 
 from collections import deque
@@ -27,14 +27,14 @@ class OrderedAcks:
 
     @property
     def in_flight(self) -> int:
-        """How many records were delivered and are not behind `position` yet."""
+        """How many delivered records `position` has not passed yet."""
         return len(self._waiting)
 
     def add(self, offset: int) -> None:
         """Takes note of a delivered record. Offsets may have holes (transaction markers) but must rise.
 
         Raises:
-            ValueError: the offset is not behind the last one, so somebody delivered out of order.
+            ValueError: The offset is not after the last one, so records were delivered out of order.
         """
         if offset < (self.delivered or 0):
             raise ValueError(f"offset {offset} was delivered after {(self.delivered or 0) - 1}")

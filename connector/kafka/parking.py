@@ -1,9 +1,9 @@
 """Where records wait for a held cell: the topic `connector.parked`.
 
-A record that is parked is durable there, so its own partition may be committed past it (rule 1) and the other cells of
-the partition go on. What is parked of one source partition for one cell is a lot. The worker that owns the source
-partition owns its lots: it reads them back when it gets the partition, and works them off in order. How far it got, it
-writes behind them. A crash repeats a part of a lot; that is why a stage's work must be safe to repeat.
+A parked record is durable there, so the worker may commit the record's own partition past it (rule 1), and the other
+cells of the partition go on. The records parked from one source partition for one cell are a lot. The worker that owns
+the source partition owns its lots: it reads them back when it gets the partition, works them off in order, and writes
+to the same topic how far it got. A crash repeats a part of a lot, so a stage's work must be safe to repeat.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 PARKED = "connector.parked"
 _AT_ONCE = 500  # records that are written together; a full write takes some 30 ms
 _POLL = 200  # milliseconds
-_MARK_EVERY = 500  # records: the most that a crash repeats of a lot
+_MARK_EVERY = 500  # records; a crash repeats at most this many of a lot
 
 Publish = Callable[[OutRecord], Awaitable[int]]
 
@@ -46,7 +46,7 @@ class Place:
 
 
 class Lot:
-    """What is parked of one source partition for one cell.
+    """The records parked from one source partition for one cell.
 
     `todo` is the offset of the oldest parked record that is not worked off, and None when there is none.
     """
@@ -54,12 +54,12 @@ class Lot:
     def __init__(self, place: Place, topic: TopicPartition, kafka: Kafka, publish: Publish) -> None:
         self.place = place
         self.todo: int | None = None
-        self.count = 0  # how many records wait, the ones on their way to the topic included
-        self.in_order = asyncio.Lock()  # for those who put records here one after the other
+        self.count = 0  # how many records wait, including those on their way to the topic
+        self.in_order = asyncio.Lock()  # for callers that must put their records here one after the other
         self._pending = 0  # records that were announced and are not durable here yet
         self._last = -1
         self._position = 0  # everything before it is worked off
-        self._read_to = -1  # the offset behind the last record that `records` gave
+        self._read_to = -1  # the offset after the last record that `records` gave
         self._topic = topic
         self._kafka = kafka
         self._publish = publish
@@ -77,12 +77,15 @@ class Lot:
         return self._pending
 
     def announce(self) -> None:
-        """A record will be put here: until it is worked off, the lot is not empty."""
+        """Takes note that a record will be put here. Until it is worked off, the lot is not empty."""
         self._pending += 1
         self.count += 1
 
     def put(self, record: InRecord) -> asyncio.Future[None]:
-        """Is done when the announced record is durable here, be it after an outage of Kafka. The order stays."""
+        """Writes an announced record, in the order of the calls. The future is done when the record is durable here.
+
+        An outage of Kafka only delays that.
+        """
         stored = asyncio.get_running_loop().create_future()
         self._coming.append((self._to_parked(record), stored))
         if self._writer is None or self._writer.done():
@@ -90,16 +93,16 @@ class Lot:
         return stored
 
     def found(self, offset: int) -> None:
-        """A record of this lot lies at `offset`. It may have been read and worked off before we hear of it."""
+        """Takes note of a record of this lot at `offset`. It may have been read and worked off before this call."""
         self._last = max(self._last, offset)
         if offset >= self._position:
             self.todo = offset if self.todo is None else min(self.todo, offset)
 
     async def records(self) -> AsyncIterator[tuple[int, InRecord]]:
-        """Each parked record and its offset, in order, until the lot is empty: see `done`."""
+        """Each parked record and its offset, in order, until `done` leaves the lot empty."""
         while not self.is_empty:
             if self.todo is None:
-                await asyncio.sleep(_POLL / 1000)  # what comes is on its way
+                await asyncio.sleep(_POLL / 1000)  # the announced records are on their way
                 continue
             async for attempt in until_it_works():
                 with attempt, translated():
@@ -109,7 +112,7 @@ class Lot:
                         yield record.offset, _as_it_was(record)
 
     async def done(self, position: int) -> None:
-        """Everything before `position` is worked off. Says so on the topic now and then."""
+        """Takes note that everything before `position` is worked off. Writes that to the topic now and then."""
         self._position = max(self._position, position)
         self.todo = position if position <= self._last else None
         self._unmarked += 1
@@ -129,7 +132,7 @@ class Lot:
     async def _write(self) -> None:
         while self._coming:
             batch = self._coming[:_AT_ONCE]
-            async for attempt in until_it_works():  # as a whole, so that their order stays; repeats do no harm
+            async for attempt in until_it_works():  # repeats the whole batch to keep its order; repeats do no harm
                 with attempt:
                     offsets = await asyncio.gather(*(self._publish(record) for record, _ in batch))
             del self._coming[: len(batch)]
@@ -140,7 +143,7 @@ class Lot:
                     stored.set_result(None)
 
     async def _read(self, start: int) -> AsyncIterator[ConsumerRecord]:
-        """From `start` on until nothing is left to be worked off."""
+        """The lot's records from `start` on, until nothing is left to work off."""
         consumer = AIOKafkaConsumer(
             **client_settings(self._kafka), enable_auto_commit=False, auto_offset_reset="earliest"
         )
@@ -196,7 +199,7 @@ class Parking:
         self._partitions: int | None = None
 
     async def lots(self, sources: Iterable[TP]) -> dict[TP, dict[str, Lot]]:
-        """What is parked of these partitions, by cell, as the topic has it. Waits out an outage of Kafka.
+        """Reads from the topic what is parked of these partitions, by cell. Waits out an outage of Kafka.
 
         Raises:
             Fatal: Kafka refuses us.
@@ -213,7 +216,7 @@ class Parking:
         return found
 
     def lot(self, source: TP, cell: str) -> Lot:
-        """An empty lot. `lots` was called before."""
+        """An empty lot. Call `lots` before this."""
         partition = TopicPartition(self._topic, source.partition % (self._partitions or 1))
         return Lot(Place(self._stage, cell, source), partition, self._kafka, self._publish)
 

@@ -1,4 +1,4 @@
-"""Tasks that belong to a partition: they end with it, and none fails unseen."""
+"""Tasks that belong to a partition: they end with it, and every failure is reported."""
 
 import asyncio
 from collections import defaultdict
@@ -11,7 +11,7 @@ Tasks = defaultdict[TP, set[asyncio.Task[None]]]
 
 
 class PartitionTasks:
-    """`fail` is told of what a task raises, unless it was cancelled."""
+    """Calls `fail` with the error that a task raises, unless the task was cancelled."""
 
     def __init__(self, fail: Callable[[BaseException], None]) -> None:
         self._fail = fail
@@ -20,7 +20,7 @@ class PartitionTasks:
 
     @property
     def partitions(self) -> list[TP]:
-        """Those that have had a task since they were assigned."""
+        """The partitions that have had a task since they were assigned."""
         return list({*self._tasks, *self._background})
 
     def spawn(self, partition: TP, work: Coroutine[Any, Any, None], *, in_background: bool = False) -> None:
@@ -31,7 +31,7 @@ class PartitionTasks:
         task.add_done_callback(tasks.discard)
 
     async def ended(self, within: float) -> None:
-        """Returns when all of them have ended, and after `within` seconds at the latest."""
+        """Waits until all tasks but those in the background have ended, for `within` seconds at most."""
         if pending := [task for tasks in self._tasks.values() for task in tasks]:
             await asyncio.wait(pending, timeout=within)
 
@@ -48,5 +48,5 @@ class PartitionTasks:
             await work
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it must end the worker rather than vanish
+        except BaseException as error:  # noqa: BLE001 - any error must end the worker rather than vanish
             self._fail(error)

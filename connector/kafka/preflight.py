@@ -1,7 +1,7 @@
-"""Whether Kafka gives a stage what it needs, asked before the stage starts.
+"""Checks, before a stage starts, that Kafka gives it what it needs.
 
-Faust and aiokafka ask for a missing coordinator for ever and without a word, and end with tracebacks where a right is
-missing (tried on Kafka 4.1). So this is asked first, in bounded time, and said in one sentence.
+If a coordinator is missing, Faust and aiokafka silently ask for it for ever; if a right is missing, they end with
+tracebacks (tried on Kafka 4.1). So this module checks first, in limited time, and says in one sentence what is missing.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from connector.errors import Fatal, Retryable
 from connector.kafka.connection import client_settings
 from connector.kafka.errors import translated
 
-_WITHIN = 15.0  # seconds; a coordinator that is being elected takes a few
+_WITHIN = 15.0  # seconds; the election of a coordinator takes a few
 _FETCH = 300  # milliseconds that a broker has to refuse a fetch
 
 
 async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
-    """Returns when the group can be joined and the topics be read. `group` and `topics` are full names.
+    """Returns when we can join the group and read the topics. `group` and `topics` are full names.
 
     Raises:
         Fatal: A right is missing; the message says which.
@@ -53,7 +53,7 @@ async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
 
 
 async def _ask(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
-    """The next record of each partition, as the stage would ask for it, and how far the group is."""
+    """Asks for the next record of each partition, as the stage would, and for the group's committed offset."""
     partitions = [
         TopicPartition(topic, partition) for topic in topics for partition in await _partitions(consumer, topic)
     ]

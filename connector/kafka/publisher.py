@@ -15,17 +15,17 @@ from connector.kafka.errors import Fenced, translated
 
 log = structlog.get_logger(__name__)
 
-_ANSWERS_WITHIN = 2.0  # seconds; whoever asks whether we are ready does not wait much longer
-_STORED_WITHIN = 60.0  # seconds for a record; a new leader is there within 30
-_FAILS_FOR = 60.0  # seconds without a stored record after which we do not count as connected, though Kafka answers
+_ANSWERS_WITHIN = 2.0  # seconds; a readiness probe does not wait much longer
+_STORED_WITHIN = 60.0  # seconds to store a record; Kafka has a new leader within 30 s
+_FAILS_FOR = 60.0  # seconds of failed sends after which we count as disconnected, even if Kafka answers
 
 
 class Publisher:
     """An idempotent producer that many stages share: `send` returns when the record is durable (acks=all).
 
     A producer that has failed once may fail for good: it has counted a record that Kafka never got, and Kafka refuses
-    all later ones as out of order (aiokafka 0.14). So after any failure it is replaced before the next record.
-    `replaced` is how often that was. `clock` is in seconds.
+    all later ones as out of order (aiokafka 0.14). So after any failure we replace it before the next record.
+    `replaced` counts the replacements. `clock` is in seconds.
     """
 
     def __init__(self, kafka: Kafka, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,35 +33,35 @@ class Publisher:
         self._kafka = kafka
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
-        self._failed: AIOKafkaProducer | None = None  # the one that is to be replaced
+        self._failed: AIOKafkaProducer | None = None  # the producer to replace
         self._failing_since: float | None = None
         self._one_renewal = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connects. From then on it takes records."""
+        """Connects. After that `send` takes records."""
         self._producer = await self._started()
 
     async def stop(self) -> None:
-        """Flushes and disconnects. What Kafka has not taken by then, nobody was told to be stored."""
+        """Flushes and disconnects. If Kafka has not taken a record by then, `send` has not reported it as stored."""
         producer, self._producer = self._producer, None
         await asyncio.gather(*self._closing, *([close(producer)] if producer else []))
 
     async def answers(self) -> bool:
-        """Whether Kafka answers now, within 2 s, and takes records. However often it is asked, one request is made."""
+        """Whether Kafka answers now, within 2 s, and takes records. Calls at the same time share one request."""
         if self._producer is None:
             return False
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN):
                 if self._failing_since is not None and self._clock() - self._failing_since >= _FAILS_FOR:
-                    await self._renew()  # nobody may be sending any more
+                    await self._renew()  # here too, because maybe no stage sends any more
                     self._failing_since = None
                 return bool(await self._producer.client.force_metadata_update())
         except (TimeoutError, ConnectorError):
             return False
 
     async def send(self, record: OutRecord) -> int:
-        """Gives the record's offset. Raises Retryable, Rejected or Fatal when it is not stored."""
+        """Returns the record's offset. Raises Retryable, Rejected or Fatal when Kafka has not stored the record."""
         if self._failed is not None:
             await self._renew()
         producer = self._producer
@@ -69,7 +69,7 @@ class Publisher:
             raise Retryable("Kafka is not connected yet")
         try:
             with translated():
-                async with asyncio.timeout(_STORED_WITHIN):  # aiokafka itself repeats for as long as Kafka is away
+                async with asyncio.timeout(_STORED_WITHIN):  # aiokafka would retry for as long as Kafka is away
                     offset = int((await producer.send_and_wait(**record.arguments())).offset)
         except asyncio.CancelledError:
             raise
@@ -86,7 +86,7 @@ class Publisher:
         async with self._one_renewal:
             old = self._failed
             if old is None:
-                return  # somebody else has replaced it meanwhile
+                return  # another caller has replaced it meanwhile
             self._producer = await self._started()
             self._failed = None
             self.replaced += 1

@@ -10,23 +10,23 @@ from connector.errors import Retryable
 from connector.kafka.connection import client_settings
 from connector.kafka.errors import translated
 
-_NO_PROGRESS = 30.0  # seconds without a record or a move before the broker counts as away
+_NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
 _POLL = 100  # milliseconds
-_WAIT = 50  # milliseconds that the broker waits for more before it says that there is none: an end is soon known
+_WAIT = 50  # milliseconds that the broker waits for more records; short, so that we soon know the end
 
 
 async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[ConsumerRecord]:
     """Every committed record of the partition that was written before this call, in order.
 
-    Waits until all that lies there is committed or aborted: what is behind somebody else's open transaction is hidden
-    until then. Transaction markers and aborted records take offsets too, so it is the consumer's position that tells
-    when everything was read, not the last record's offset.
+    Waits until every transaction there is committed or aborted: until then Kafka hides what comes after an open one.
+    Transaction markers and aborted records take offsets too, so the consumer's position tells when everything was
+    read, not the last record's offset.
 
     Raises:
         Retryable: Kafka is away, or does not hand out records for 30 s.
     """
     place = TopicPartition(topic, partition)
-    # Not by seek_to_beginning: the reset to the default, latest, that `assign` begins can win over it.
+    # We do not use seek_to_beginning: `assign` starts a reset to the default, latest, which can override it.
     consumer = AIOKafkaConsumer(
         **client_settings(kafka),
         enable_auto_commit=False,

@@ -39,7 +39,7 @@ begin with `dl_`: `dl_stage`, `dl_reason`, `dl_error`, `dl_at`, and `dl_topic`, 
 
 
 def stale() -> list[tuple[Path, str]]:
-    """The generated files that are missing or out of date, with the text that they should have."""
+    """The generated files that are missing or out of date, with the text they should have."""
     wanted = {folder("topics") / "README.md": _page()}
     for name in sorted({name for topic in catalogue() for name in topic.schemas}):
         model: type[records.Record] = getattr(records, name)

@@ -8,11 +8,11 @@ from faust.types import TP
 from connector.kafka.cell_work import CellWork
 from connector.kafka.lots import Lots
 
-_ROOM_WITHIN = 1.0  # seconds that a full room is waited for: a stage that works frees a place within milliseconds
+_ROOM_WITHIN = 1.0  # seconds that we wait for a place in a full room; a working stage frees one within milliseconds
 
 
 class Rooms:
-    """Each cell has places for `size` pieces of work. Without `lots` a full room is waited for without end."""
+    """Each cell's room has places for `size` pieces of work. Without `lots`, `take` waits for a place without limit."""
 
     def __init__(self, size: int, work: CellWork, lots: Lots | None) -> None:
         self._rooms: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(size))
@@ -20,7 +20,7 @@ class Rooms:
         self._lots = lots
 
     async def take(self, partition: TP, cell: str) -> bool:
-        """Takes a place in the cell's room. False when the work is to be parked."""
+        """Takes a place in the cell's room. False when the caller must park the work."""
         room = self._rooms[cell]
         if self._lots is None:
             return await room.acquire()

@@ -18,7 +18,7 @@ from connector.retry import until_it_works
 
 log = structlog.get_logger(__name__)
 
-_POLL = 500  # milliseconds; a poll is what keeps the membership, its records are not used
+_POLL = 500  # milliseconds; polling keeps the membership, and we do not use the records
 _SESSION = 10_000  # milliseconds until a killed worker's share goes to the others
 _LEAVE = 20.0  # seconds that a piece of work may take to end before its partition is given away
 
@@ -39,8 +39,8 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
     """Runs `work(name, partition)` for each name whose partition of `topic` this worker holds.
 
     A piece of work runs until it is cancelled. If it raises Fenced, the group has given it to another worker without
-    our noticing, or Kafka was away for too long: this worker joins the group again to be told what is its share. If it
-    raises anything else, `failure` holds the error.
+    our noticing, or Kafka was away for too long: this worker joins the group again to learn its share. If it raises
+    anything else, `failure` holds the error.
     """
 
     def __init__(
@@ -56,27 +56,27 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: AIOKafkaConsumer | None = None
         self._member: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._doubt: Exception | None = None  # why this membership is not to be trusted any more
+        self._doubt: Exception | None = None  # why we no longer trust this membership
         self._stopping = False
         self.ready = False
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Begins to join the group; work begins when partitions are assigned, and from then on it is `ready`.
+        """Begins to join the group. Work begins when Kafka assigns partitions; from then on `ready` is true.
 
         Raises:
             Fatal, Retryable: As `preflight.require` says.
         """
         await preflight.require(self._kafka, self._group, [self._topic])
         self._member = asyncio.create_task(self._take_part_for_good())
-        watch = Watch(self._kafka, self._group, self._topic, self._consumption)  # a share that never comes is no error
+        watch = Watch(self._kafka, self._group, self._topic, self._consumption)  # a missing share raises no error
         self._watching = asyncio.create_task(watch.run(self._fail))
 
     def check(self) -> None:
-        """Everything that ends this shows in `failure`."""
+        """Does nothing: every error that ends this shows in `failure`."""
 
     async def stop(self, drain: float) -> None:
-        """Ends the work, for which it has `drain` seconds, and leaves the group."""
+        """Gives the work `drain` seconds to end, and leaves the group."""
         self._stopping = True
         await self._end(drain)
         tasks = [task for task in (self._member, self._watching) if task is not None]
@@ -86,14 +86,14 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._at_end()
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:  # noqa: ARG002 - it is always all of them
-        """Ends the work before it is given away; what does not end in time is fenced by the next owner."""
+        """Ends the work before Kafka gives it away. The next owner fences what does not end in time."""
         self.ready = False
         await self._end(_LEAVE)
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        """Begins the work of the partitions that are ours now."""
+        """Begins the work of the partitions that this worker has now."""
         if self._consumer is None or self._stopping:
-            return  # it is leaving the group
+            return  # this worker is leaving the group
         partitions = len(self._consumer.partitions_for_topic(self._topic) or ())
         if not partitions:
             self._doubt = Retryable(f"Kafka did not tell how many partitions {self._topic} has")
@@ -111,11 +111,11 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
             async for attempt in until_it_works():
                 with attempt:
                     await self._take_part()
-        except Exception as error:  # noqa: BLE001 - whoever waits for `failure` raises it
+        except Exception as error:  # noqa: BLE001 - `failure` passes it on to the supervisor
             self._fail(error)
 
     async def _take_part(self) -> None:
-        """One membership of the group, which ends with Retryable when it cannot be trusted any more."""
+        """Holds one membership of the group. Raises Retryable when we can no longer trust it."""
         self._doubt = None
         consumer = self._consumer = AIOKafkaConsumer(
             **client_settings(self._kafka),
@@ -152,7 +152,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if self._running.get(task.get_name()) is not task:
-            return  # it was given away already
+            return  # this work was given away already
         if isinstance(error, Fenced):
             self._doubt = error
         elif error is not None:

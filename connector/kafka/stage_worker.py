@@ -1,9 +1,10 @@
 """Runs one stage over its topics: many records at once, committed in order, none lost and none skipped (rules 1 to 4).
 
-One Faust agent without concurrency hands the records out. A record's work is carried out cell by cell (`cell_work.py`).
-What belongs to a held cell, or to one that has more than its share in memory, is parked (`parking.py`), so that it
-costs the others nothing. Positions to commit come from `OrderedAcks`. A stage is held back by its body blocking, never
-by pausing partitions. What is in flight is dropped when partitions are revoked: it will be delivered again.
+One Faust agent without concurrency hands the records out. The worker does a record's work cell by cell
+(`cell_work.py`). It parks the work of a held cell, or of a cell with more than its share in memory (`parking.py`), so
+that the other cells do not wait. `OrderedAcks` gives the positions to commit. To hold a stage back, the agent blocks;
+the worker never pauses partitions. When Kafka revokes partitions, the worker drops what is in flight: Kafka will
+deliver it again.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from connector.kafka.watch import Consumption, StandsStill, Watch
 
 log = structlog.get_logger(__name__)
 
-_UNCOMMITTED = 100_000  # records of a partition behind one that takes long: the most that a crash repeats; 10 MB
+_UNCOMMITTED = 100_000  # records of a partition after a slow one; a crash repeats at most this many; 10 MB
 
 OnHole = Callable[[Hole], None]
 Settle = Callable[[set[tuple[str, int]]], Awaitable[None]]
@@ -44,11 +45,11 @@ async def nothing(_: set[tuple[str, int]]) -> None:
 class StageWorker:
     """Carries out the work of each record of `topics`, at most `in_flight` pieces at once in each cell.
 
-    The work of a cell begins in the order of delivery per partition. `work` says what a failure means. `lots` keeps
-    what waits for a cell; without it everything waits in memory. `settle(partitions)` may use the time before
-    partitions are given away to settle what is under way. A stage that `drains` is given time to finish all that is in
-    flight when it is stopped; another one only settles. `on_hole` is told of records that Kafka deleted unread; what it
-    raises ends the worker.
+    The work of a cell begins in the order of delivery per partition. `work` decides what a failure means. `lots` keeps
+    what waits for a cell; without it everything waits in memory. The worker calls `settle(partitions)` before it gives
+    partitions away, to settle what is under way. When a stage that `drains` is stopped, it gets time to finish all that
+    is in flight; another stage only settles. The worker calls `on_hole` for records that Kafka deleted unread; an error
+    from it ends the worker.
     """
 
     def __init__(
@@ -121,12 +122,12 @@ class StageWorker:
         return math.nan if self._watch.lag is None else self._watch.lag
 
     def check(self) -> None:
-        """Raises StandsStill when Faust has stopped working for us, which it does not always say."""
+        """Raises StandsStill when Faust has stopped working for us; Faust does not always say so."""
         if self._app is not None and (self._app.crashed or self._app.should_stop):
             raise StandsStill(self.name, f"Faust stopped it ({self._app.crash_reason!r})")
 
     async def consumption(self) -> Consumption:
-        """How far it is; see `Watch`."""
+        """How far the worker is; see `Watch`."""
         fetched = await fetch_positions(self._app) if self.ready else None
         if fetched is None:
             return Consumption(is_member=False)
@@ -157,7 +158,7 @@ class StageWorker:
             async for event in stream.noack().events():
                 await self._take(event)
         except Exception as error:
-            self._fail(error)  # Faust would log it and go on behind the record
+            self._fail(error)  # Faust would log it and go on after the record
             raise
 
     async def _take(self, event: Any) -> None:
@@ -177,11 +178,11 @@ class StageWorker:
             for cell in (cell for cell, has in has_room.items() if has):
                 self._rooms.leave(cell)
             return
-        event.ack()  # frees Faust's own book-keeping; what is committed is ours to say
+        event.ack()  # frees Faust's own book-keeping; we decide what is committed
         self._begin(message.tp, record, parts, has_room)
 
     async def _wait_for_commits(self, partition: TP) -> None:
-        """Holds the stage back while too much is done of the partition behind a record that is not."""
+        """Holds the stage back while too many records of the partition wait for an unfinished one before them."""
         while self._acks[partition].in_flight >= _UNCOMMITTED and not self._draining:
             self._committable.clear()
             await self._committable.wait()
@@ -240,7 +241,7 @@ class StageWorker:
         return acks.position if acks else None
 
     async def assigned(self, partitions: set[TP]) -> None:
-        """See `Offsets`. What is parked of them is worked off, also where no new record comes."""
+        """See `Offsets`. Works off what is parked of the partitions, even if no new record comes."""
         await self._look_for_holes(partitions)
         if self._lots:
             for partition in partitions:
@@ -254,7 +255,7 @@ class StageWorker:
                 self._on_hole(hole)
         except Retryable as error:
             log.warning("not_looked_for_deleted_records", stage=self.name, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - a rebalance of Faust's must not end with it
+        except Exception as error:  # noqa: BLE001 - it must not end Faust's rebalance
             self._fail(error)
 
     async def _work_off_lots(self, lots: Lots, opening: Awaitable[list[Lot]]) -> None:

@@ -1,4 +1,4 @@
-"""The topics of a configuration as they stand in Kafka: what is missing is created, what differs is said."""
+"""The topics of a configuration in Kafka: creates those that are missing, and reports settings that differ."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +15,12 @@ from connector.kafka.connection import admin_client
 from connector.kafka.errors import translated
 
 _TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
-_FENCED = "fenced"  # of a broker that has just started, or that the controller has not heard for a while: it passes
-_LOOK = 0.05  # seconds between two looks whether a topic is known, or a broker is back
+_FENCED = "fenced"  # said of a broker that has just started or that the controller has not heard for a while: it passes
+_LOOK = 0.05  # seconds between two checks whether a topic is known, or a broker is back
 
 
 class Difference(BaseModel):
-    """A setting of an existing topic that is not as the configuration says."""
+    """A setting of an existing topic that differs from the configuration."""
 
     topic: str
     setting: str
@@ -39,10 +39,10 @@ class Report(BaseModel):
 async def apply(kafka: Kafka, topics: Sequence[Topic]) -> Report:
     """Creates what is missing and reports what differs; never deletes, shrinks or changes anything.
 
-    A topic that somebody else creates at the same moment counts as unchanged.
+    A topic that another client creates at the same moment counts as unchanged.
 
     Raises:
-        Fatal: No broker answers, or it refuses us. The topics that it did not refuse are there all the same.
+        Fatal: No broker answers, or Kafka refuses us. Kafka has still created the topics that it did not refuse.
     """
     async with admin_client(kafka) as admin:
         existing = await _existing(admin, topics)
@@ -56,11 +56,12 @@ async def apply(kafka: Kafka, topics: Sequence[Topic]) -> Report:
 
 
 async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
-    """Looks whether the stages can work with the topics as they are.
+    """Checks that the stages can work with the topics as they are.
 
     Raises:
-        Fatal: A topic is missing, or has another number of partitions than what was done is remembered by, or Kafka
-            deletes what a stage reads back at its start, so that it would resume elsewhere or ask a customer twice.
+        Fatal: A topic is missing. Or its number of partitions is wrong, so that a stage would not find what was done.
+            Or Kafka deletes what a stage reads back at its start, so that it would resume elsewhere or ask a customer
+            twice.
     """
     async with admin_client(kafka) as admin:
         existing = await _existing(admin, topics)
@@ -83,7 +84,7 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
 
 
 def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping[str, int]) -> None:
-    """What was done is remembered in the partition of the record that it was done for."""
+    """The connector remembers what it did for a record under that record's partition number, so numbers must match."""
     for one, other in MEMORY_OF.items():
         counts = [existing[kafka.topic_prefix + name] for name in (one, other)]
         if counts[0] != counts[1]:
@@ -93,13 +94,14 @@ def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping
         if topic.name in paired and existing[topic.name] != topic.partitions:
             raise Fatal(
                 f"{topic.name} has {existing[topic.name]} partitions, and the configuration says {topic.partitions}."
-                " If it was created so, say that under kafka.topics. Partitions that were added later move keys away"
-                " from what is remembered of them, so that customers may be e-mailed and records written again."
+                " If the topic was created with that number, set it under kafka.topics. Partitions that were added"
+                " later move keys away from what we remember of them: customers may get a second e-mail, and records"
+                " may be written again."
             )
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> list[str]:
-    """The names of those that were created; one that is there by now is not among them."""
+    """The names of the topics that Kafka created. A topic that another client created meanwhile is not among them."""
     created: list[str] = []
     loop = asyncio.get_running_loop()
     until = loop.time() + _TIMEOUT / 1000
@@ -116,7 +118,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Ka
 
 
 async def _create_once(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> dict[str, str | None]:
-    """Why those were not created that were not, by name; None when the topic is there by now."""
+    """Why Kafka did not create a topic, by name; None when the topic exists by now."""
     with translated():
         answer = await admin.create_topics([_new(topic, kafka) for topic in topics], timeout_ms=_TIMEOUT)
     refused: dict[str, str | None] = {}
@@ -130,10 +132,10 @@ async def _create_once(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafk
 
 
 async def _until_known(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
-    """The controller creates topics; the broker that the next client asks hears of them a moment later."""
+    """The controller creates topics. The broker that the next client asks learns of them a moment later."""
     with translated():
         async with asyncio.timeout(_TIMEOUT / 1000):
-            while len(await _existing(admin, topics)) < len(topics):  # noqa: ASYNC110 - Kafka calls nobody
+            while len(await _existing(admin, topics)) < len(topics):  # noqa: ASYNC110 - Kafka sends no notice
                 await asyncio.sleep(_LOOK)
 
 

@@ -1,8 +1,8 @@
 """Watches a stage's consumer from outside: how far behind it is, and whether it has silently stopped working.
 
-After an outage or a rebalance Faust and aiokafka may go on without an error while nothing is handed out or committed
-any more. Where topics end and what is committed is therefore asked of Kafka itself, with a client of the watch's own:
-that tells a consumer that stands still from one that has nothing to do. An outage of Kafka is neither.
+After an outage or a rebalance Faust and aiokafka may go on without an error but hand out or commit nothing any more.
+So the watch uses its own client to ask Kafka where topics end and what is committed. That tells a consumer that stands
+still from one that has nothing to do. During an outage of Kafka a consumer counts as neither.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY = 10.0  # seconds between two looks
 _TIMEOUT = 10.0  # seconds that a look may take; a broker that needs longer is away
-_SAY_AGAIN = 60.0  # seconds until an outage that goes on is worth another line
+_SAY_AGAIN = 60.0  # seconds between two log lines about the same outage
 _STANDS_STILL = 120.0  # seconds without a step: twice the 60 s that a rebalance may take
 
 Offsets = Mapping[TopicPartition, int]
@@ -33,10 +33,10 @@ Offsets = Mapping[TopicPartition, int]
 
 @dataclass(frozen=True)
 class Consumption:
-    """How far a consumer is, by its own word. `held_back`: it takes no more records for now, on purpose.
+    """How far a consumer says that it is. `held_back`: it takes no more records for now, on purpose.
 
-    By partition: `fetched` is the next offset that it will ask Kafka for, `handed_out` the one behind the last record
-    that was taken into work, `finished` the one that it wants committed.
+    By partition: `fetched` is the next offset that it will ask Kafka for, `handed_out` the offset after the last record
+    that it took into work, `finished` the offset that it wants committed.
     """
 
     is_member: bool
@@ -49,7 +49,7 @@ class Consumption:
 
 @dataclass(frozen=True)
 class Look:
-    """A consumer's own word, beside where Kafka says that its partitions end and up to where it has committed."""
+    """What a consumer says, and what Kafka says: where its partitions end, and up to where it has committed."""
 
     consumption: Consumption
     ends: Offsets
@@ -64,7 +64,7 @@ class Look:
 
 
 class StandsStill(Retryable):
-    """A consumer does nothing any more, though Kafka answers; a new process has to take its place."""
+    """A consumer does nothing any more, though Kafka answers. A new process has to take its place."""
 
     def __init__(self, group: str, reason: str) -> None:
         super().__init__(
@@ -92,7 +92,7 @@ def why_it_stands_still(before: Look, now: Look) -> str | None:
 class Watch:
     """Looks at the consumer of a group. `lag` is what the last look found, None while Kafka is away.
 
-    `consumption()` is the consumer's own word; `topic` one that the group reads. Times are in seconds.
+    `consumption()` asks the consumer how far it is; `topic` is one that the group reads. Times are in seconds.
     """
 
     def __init__(
@@ -118,13 +118,13 @@ class Watch:
         self.lag: int | None = None
 
     async def run(self, fail: Callable[[BaseException], None]) -> None:
-        """Looks until it is cancelled, or until it has told `fail` why the process must end.
+        """Looks until it is cancelled, or until it calls `fail` with the error that must end the process.
 
-        That is StandsStill when the consumer has taken no step for `stands_still`, or Fatal when Kafka refuses us.
+        That is StandsStill when the consumer has made no step for `stands_still`, or Fatal when Kafka refuses us.
         """
         try:
             await self._look_until_it_stands_still()
-        except Exception as error:  # noqa: BLE001 - whoever owns the watch decides what comes of it
+        except Exception as error:  # noqa: BLE001 - the owner of the watch decides what to do
             fail(error)
 
     async def _look_until_it_stands_still(self) -> NoReturn:
@@ -134,7 +134,7 @@ class Watch:
                 async with self._client() as client:
                     reason = await self._look_on(client)
                 break
-            except Retryable as error:  # an outage: from its end on the consumer has all of its time again
+            except Retryable as error:  # an outage: after it the consumer has all of its time again
                 self.lag = None
                 if self._clock() - said_at >= _SAY_AGAIN:
                     said_at = self._clock()

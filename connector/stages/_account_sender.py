@@ -1,8 +1,8 @@
 """Sends the invitations of one Pisano account, one call at a time.
 
 Per call: a token, then the limiter's permit, then the batch, then an attempt in the ledger, then the call, then its
-settlement. Calls are made one after the other: the budget allows one in four seconds in the long run, and so the order
-in which Pisano counts them is ours.
+settlement. The sender makes one call after the other: the budget allows one in four seconds in the long run, and this
+way Pisano counts them in our order.
 """
 
 import asyncio
@@ -34,10 +34,10 @@ log = structlog.get_logger(__name__)
 class AccountSender:
     """Sends one account's invitations for as long as this worker owns the account.
 
-    A call that only a person can make work fails whoever waits for it, and the next delivery is tried afresh. `turns`
-    chooses who shares a call; `calls` is the cell that is held, for people to see, while Pisano is away. When the
-    ledger is lost it is of no use any more, and `unwritten` holds the ending, if there is one, that could not
-    be written: it is for whoever opens the ledger next in this process.
+    If only a person can make a call work, the deliveries that wait for it fail, and the next one is tried afresh.
+    `turns` chooses who shares a call; while Pisano is away, `calls` is the cell that is held, for people to see. When
+    the ledger is lost, the sender is useless. `unwritten` then holds the ending, if any, that could not be written:
+    the next opening of the ledger in this process writes it.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class AccountSender:
 
     @property
     def unwritten(self) -> Ending | None:
-        """The ending of the last call, where it could not be written down."""
+        """The ending of the last call, if it could not be written down."""
         return self._book.unwritten
 
     def start(self, pisano: EmailSharings, auth: Auth) -> None:
-        """Begins to make calls. `auth` counts its own by `counted_token_call`."""
+        """Begins to make calls. `auth` counts its own with `counted_token_call`."""
         self._task = asyncio.create_task(self._run(pisano, auth), name=f"send-{self._ledger.account}")
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
-        """Returns when the invitation's outcome is in the ledger, or is there already: a repeat sends nothing.
+        """Returns when the invitation's outcome is in the ledger. If it is there already, this sends nothing.
 
         Raises:
             LedgerLost: Open the ledger anew, and deliver again.
-            Fatal: Nothing of the account, or where it is not `whole` of the campaign, will be sent until a person
-                changes something. No e-mail has left for this invitation; it may be delivered again.
+            Fatal: The campaign, or the account if `whole`, sends nothing until a person changes something.
+                No e-mail has left for this invitation; it may be delivered again.
         """
         if invitation.id in self._ledger.outcomes:
             self._metrics.repeated_invitations.labels(invitation.account).inc()
@@ -148,7 +148,7 @@ class AccountSender:
             self._queue.fail(error)
 
     async def _send_some(self, pisano: EmailSharings, auth: Auth) -> None:
-        """One call. What only a person can mend fails those who wait for it, and nobody else."""
+        """Makes one call. What only a person can mend fails the invitations that wait for it, and no others."""
         try:
             async for attempt in until_it_works():
                 with attempt:
@@ -169,7 +169,7 @@ class AccountSender:
         try:
             if self._evidence.in_outage:
                 await asyncio.sleep(self._evidence.pause)
-                await auth.prove()  # where there is a call that e-mails nobody, it comes first
+                await auth.prove()  # if there is a call that e-mails nobody, we make it first
             await auth.header()  # a token call takes a permit of its own, so it comes first
             await self._permit()
             async with self._one_call:
@@ -216,7 +216,7 @@ class AccountSender:
                 self._outage.ends()
             await self._book.end(attempt, "refused", str(error))
             raise
-        except Exception as error:  # whatever it is, it must not be sent again for it
+        except Exception as error:  # whatever the error, we must not send again
             log.exception("call_failed_unexpectedly", account=attempt.account, attempt=attempt.id)
             await self._book.end(attempt, "unknown", f"{type(error).__name__}: {error}", batch, Outcome.UNKNOWN, error)
         else:
@@ -226,7 +226,7 @@ class AccountSender:
             self._outage.ends()
             await self._book.end(attempt, "accepted", answer, batch, Outcome.SENT)
         finally:
-            self._limiter.count_now()  # Pisano counted the call when it arrived, which is not after this
+            self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
 
     async def _rejected(self, attempt: Attempt, batch: Sequence[Entry], error: Rejected) -> None:
         if len(batch) > 1:

@@ -1,4 +1,4 @@
-"""The invitations of an account that wait for a call to Pisano, and which of them share the next one."""
+"""The invitations of an account that wait for a call to Pisano, and which of them share the next call."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ class Entry:
         return (self.invitation.email or "").lower()  # whether Pisano tells capitals apart is not documented
 
     def fail(self, error: Exception) -> None:
-        """Tells whoever waits for the outcome that there is none."""
+        """Raises `error` in the caller that waits for the outcome: there is none."""
         if not self.settled.done():
             self.settled.set_exception(error)
-            self.settled.exception()  # whoever waited for it may have been cancelled
+            self.settled.exception()  # read here, because the waiting caller may have been cancelled
 
 
 class Turns:
-    """Whose turn it is: surveys of the highest priority first, and among those each in its turn."""
+    """Decides which survey comes next: those of the highest priority first, and among those each in turn."""
 
     def __init__(self, priorities: Mapping[str, int]) -> None:
         self._priorities = priorities
@@ -44,9 +44,9 @@ class Turns:
         self._calls = count(1)
 
     def next_batch(self, waiting: Sequence[Entry], *, at_most: int | None = None) -> list[Entry]:
-        """The invitations of the next call: they share a campaign, and no address stands twice.
+        """The invitations of the next call: they share a campaign, and no address appears twice.
 
-        The oldest invitation of the survey whose turn it is leads; its own survey's are taken before others.
+        The oldest invitation of the survey whose turn it is comes first, then others of its survey, then the rest.
         """
         lead = min(waiting, key=self._place)
         self._served[lead.invitation.survey] = next(self._calls)
@@ -66,9 +66,9 @@ class Turns:
 
 
 class Queue:
-    """The invitations of an account that have no outcome yet: `entries` all of them, `waiting` those for a call.
+    """An account's invitations without an outcome: `entries` has all of them, `waiting` those that wait for a call.
 
-    What the stage's worker keeps in flight is its bound.
+    The queue has no limit of its own: the stage's worker limits what is in flight.
     """
 
     def __init__(self, turns: Turns) -> None:
@@ -78,13 +78,13 @@ class Queue:
         self._changed = asyncio.Event()
 
     async def not_empty(self) -> None:
-        """Returns when one waits."""
+        """Returns when an invitation waits for a call."""
         while not self.waiting:
             self._changed.clear()
             await self._changed.wait()
 
     def add(self, entry: Entry) -> None:
-        """It waits for a call from now on."""
+        """Makes an invitation wait for a call."""
         self.waiting.append(entry)
         self._changed.set()
 
@@ -93,23 +93,23 @@ class Queue:
         return self._turns.next_batch(self.waiting, at_most=at_most)
 
     def of_campaign(self, campaign: str) -> list[Entry]:
-        """Those who wait for this campaign."""
+        """The waiting invitations of this campaign."""
         return [entry for entry in self.waiting if entry.invitation.campaign == campaign]
 
     def settled(self, entry: Entry) -> None:
-        """Its outcome is written down."""
+        """Removes an invitation whose outcome is written down, and tells the waiting caller."""
         self._remove(entry)
         if not entry.settled.done():
             entry.settled.set_result(None)
 
     def turn_away(self, entries: Sequence[Entry], error: Exception) -> None:
-        """They cannot be sent for now; each may be delivered again."""
+        """Removes invitations that cannot be sent for now. Each may be delivered again."""
         for entry in list(entries):
             self._remove(entry)
             entry.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """Nothing more comes of any of them here."""
+        """Fails every invitation: this queue will send none of them."""
         for entry in self.entries.values():
             entry.fail(error)
 
@@ -120,5 +120,5 @@ class Queue:
 
 
 def recipient(invitation: Invitation) -> Recipient:
-    """The invitation as Pisano's call has it."""
+    """The invitation as a recipient in Pisano's call."""
     return Recipient(invitation.email or "", invitation.custom_attributes, invitation.built_in_responses)

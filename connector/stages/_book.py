@@ -1,4 +1,4 @@
-"""Writes the calls of an account and what they decide into its ledger, and keeps what could not be written."""
+"""Writes an account's calls and what they decide into its ledger, and keeps what it could not write."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from connector.records import Attempt, Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._endings import Ending, Result, settled, settlement
 
-_STALE = 5.0  # seconds from an attempt's beginning to its call: past it a frozen worker's account may be another's
+_STALE = 5.0  # seconds from an attempt's beginning to its call; later a frozen worker may have lost the account
 TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
 
 DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
@@ -30,7 +30,7 @@ class Book:
         self._now = now
 
     async def begin(self, attempt: Attempt) -> bool:
-        """Writes down that a call is about to be made. False when that took so long that it must not be made."""
+        """Writes down that a call is about to be made. False when that took so long that we must not make the call."""
         not_made = "not made: its beginning could not be written down"
         self.unwritten = Ending(settled(attempt, "refused", not_made, self._now()))
         await self._ledger.begin(attempt)
@@ -49,14 +49,14 @@ class Book:
         outcome: Outcome = Outcome.SENT,
         buried_for: Exception | None = None,
     ) -> None:
-        """Writes down how a call ended and, where that decides them, the outcomes of its invitations."""
+        """Writes down how a call ended, and the outcomes of the invitations that it decides."""
         now = self._now()
         ending = Ending(
             attempt and settled(attempt, result, detail, now),
             tuple(settlement(entry.invitation, outcome, now, reason=detail, attempt=attempt) for entry in batch),
             tuple(self._dead_letter(entry.record, outcome, buried_for) for entry in batch if buried_for),
         )
-        if attempt:  # what was decided without a call is decided again
+        if attempt:  # without a call, the same is decided again later
             self.unwritten = ending
         await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
         if attempt:

@@ -1,4 +1,4 @@
-"""What the ledger is told about a call to Pisano: how it began, how it ended, and what that decides for invitations."""
+"""What we write to the ledger about a call to Pisano: how it began, how it ended, and what that decides."""
 
 import uuid
 from collections.abc import Container, Sequence
@@ -17,7 +17,7 @@ Result = Literal["accepted", "rejected", "refused", "unknown"]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a call ended, and what that decides for invitations: written to the ledger as one.
+    """How a call ended, and what that decides for its invitations. We write both to the ledger in one transaction.
 
     There are no dead letters, or one for each settlement, in the same order.
     """
@@ -27,7 +27,7 @@ class Ending:
     dead_letters: tuple[OutRecord, ...] = ()
 
     def without(self, decided: Container[str]) -> Self:
-        """The same, but for the invitations that were `decided` already."""
+        """The same ending without the invitations that are `decided` already."""
         open_ = [settlement.invitation not in decided for settlement in self.settlements]
         settlements, dead_letters = compress(self.settlements, open_), compress(self.dead_letters, open_)
         return type(self)(self.attempt, tuple(settlements), tuple(dead_letters))
@@ -54,7 +54,7 @@ def begun(
 
 
 def settled(attempt: Attempt, result: Result, detail: str | None, at: datetime) -> Attempt:
-    """The same call once it is known how it ended."""
+    """The same call, with how it ended."""
     detail = detail and detail[:_LONGEST_DETAIL]
     return attempt.model_copy(update={"state": "settled", "result": result, "detail": detail, "settled_at": at})
 

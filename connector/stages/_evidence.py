@@ -1,4 +1,4 @@
-"""What the calls of an account tell about who is at fault: Pisano as a whole, the credential, or one invitation."""
+"""Tells from an account's calls what is at fault: Pisano as a whole, the credential, or one invitation."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ REFUSED_BODIES = 3  # different invitations refused with a 403 in a row: one or 
 
 
 class Evidence:
-    """`outage_after`: after so many calls in a row that ended unknown, Pisano counts as away."""
+    """Pisano counts as away after `outage_after` calls in a row that ended unknown."""
 
     def __init__(self, outage_after: int) -> None:
         self._outage_after = outage_after
@@ -47,9 +47,9 @@ class Evidence:
         self._unknown += 1
 
     def is_the_body(self, entry: Entry, waiting: Sequence[Entry], error: Forbidden) -> bool:
-        """Whether a 403 to one invitation alone is about its body, as far as is known.
+        """Whether a 403 to one invitation alone is about its body, as far as we know.
 
-        Where that is not known, the invitation is a suspect and waits behind the others: they show it.
+        If we do not know, the invitation is a suspect and waits behind the others: their calls will tell.
         """
         self._suspects.add(entry.invitation.id)
         if len(self._suspects) >= REFUSED_BODIES:
@@ -66,20 +66,20 @@ class Evidence:
 
 
 class Outage:
-    """Shows in the cell `calls` that no call of the account goes through, once that lasts."""
+    """Holds the cell `calls` once no call of the account has gone through for some time."""
 
     def __init__(self, calls: Cell) -> None:
         self._calls = calls
         self._since: float | None = None
 
     def shows(self, error: Exception, *, at_once: bool) -> None:
-        """A call failed as it does in an outage."""
+        """Takes note that a call failed as in an outage."""
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
         if at_once or now - self._since > PATIENCE:
             self._calls.hold(error, "outage")
 
     def ends(self) -> None:
-        """Pisano has answered a call."""
+        """Takes note that Pisano has answered a call."""
         self._since = None
         self._calls.works()

@@ -1,8 +1,8 @@
 """capture: Salesforce's Pub/Sub API → salesforce.cdc.*, salesforce.events.* and salesforce.positions.
 
-One stream per channel. Change events and the position behind them are written in one transaction, so a restart goes on
-exactly where the topics end. Workers share the channels, and whoever takes one over fences the worker that had it.
-Each channel is a cell: one that cannot be followed is tried again at growing intervals, and stops no other.
+One stream per channel. Capture writes change events and the position after them in one transaction, so a restart goes
+on exactly where the topics end. Workers share the channels; a worker that takes one over fences the worker that had it.
+Each channel is a cell: capture tries a failing channel again at growing intervals, and it stops no other channel.
 """
 
 import hashlib
@@ -45,8 +45,8 @@ DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
 class Capture:
     """The stage. `topics` gives the topic of each entity that is wanted.
 
-    `channel_log(channel, partition)` makes a log that is not open yet, `dead_letter(source, payload, reason, error)`
-    the record for an event that nobody can read.
+    `channel_log(channel, partition)` makes a log that is not open yet. `dead_letter(source, payload, reason, error)`
+    makes the record for an event that cannot be read.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Capture:
         self._channel_log = channel_log
         self._dead_letter = dead_letter
         self._metrics = metrics
-        self._without_position: set[str] = set()  # the channels of which this was said
+        self._without_position: set[str] = set()  # the channels for which we have logged this
 
     async def follow(self, channel: str, partition: int) -> None:
         """Captures a channel until it is cancelled.
@@ -87,7 +87,7 @@ class Capture:
         return self._cells.at("capture/" + channel.strip("/").replace("/", "."))
 
     async def _try_to_follow(self, channel_log: ChannelLog, cell: Cell) -> None:
-        """Follows the channel until its stream ends. What keeps it from that holds the channel's cell."""
+        """Follows the channel until its stream ends. An error that prevents this holds the channel's cell."""
         async with cell.turn():
             try:
                 await patiently(partial(self._follow_once, channel_log), 0.0 if cell.holder else PATIENCE)
@@ -101,7 +101,7 @@ class Capture:
         await channel_log.open()
         position = channel_log.position
         if position is None and channel_log.channel not in self._without_position:
-            # The first event or keep-alive brings one; what is missed before then stays missed.
+            # The first event or keep-alive brings a position. What we miss before then stays missed.
             log.warning("no_position_yet", channel=channel_log.channel, begins_with=self._settings.start)
             self._without_position.add(channel_log.channel)
         try:
@@ -121,7 +121,7 @@ class Capture:
     async def _copy(
         self, channel_log: ChannelLog, after: Position | None, preset: Literal["latest", "earliest"]
     ) -> None:
-        """Copies one stream to its end. An error after progress is an end like any other: the next pause is short."""
+        """Copies one stream to its end. An error after progress counts as a normal end: the next pause is short."""
         progress = False
         self._metrics.stream_restarts.labels(channel_log.channel).inc()
         stream = self._pubsub.subscribe(
@@ -135,7 +135,7 @@ class Capture:
                     self._cell(channel_log.channel).works()
         except Retryable as error:
             if error.retry_after or not progress:
-                raise  # an outage, which `until_it_works` says once a minute
+                raise  # an outage, which `until_it_works` logs once a minute
             log.warning("stream_ended", channel=channel_log.channel, error=str(error))
 
     async def _store(self, batch: Batch, channel_log: ChannelLog) -> None:
@@ -156,7 +156,7 @@ class Capture:
         self._metrics.change_events.labels(channel_log.channel).inc(len(records))
 
     async def _records(self, raw: RawEvent, channel: str) -> dict[str, OutRecord]:
-        """What an event becomes, by ids that are the same for every delivery of it."""
+        """The records that an event becomes, by id. The ids are the same at every delivery of the event."""
         try:
             return self._readable(raw, channel, await self._pubsub.schema(raw.schema_id))
         except Rejected as error:
@@ -174,7 +174,7 @@ class Capture:
             return {event.id: self._to_record(event) for event in events if self._is_wanted(event)}
         except Rejected:
             raise
-        except Exception as error:  # whatever it is, this event is at fault and the next one is not
+        except Exception as error:  # whatever the error, this event is at fault and the next one is not
             raise Rejected(f"not a readable event: {type(error).__name__}", code="undecodable") from error
 
     def _is_wanted(self, event: ChangeEvent) -> bool:
@@ -199,10 +199,10 @@ class Capture:
 
 
 def _position(channel_log: ChannelLog, batch: Batch, ids: Mapping[bytes, Sequence[str]]) -> Position:
-    """The position behind a batch; `ids` are those of its change events, by replay id, in order.
+    """The position after a batch; `ids` are the ids of its change events, by replay id, in order.
 
     On custom channels several events may share a replay id (salesforce §0.7), and the rest of them may come with the
-    next batch: there the position stays before the last replay id, with a note of what was written beyond it.
+    next batch. So there the position stays before the last replay id, and notes what was written beyond it.
     """
     before = channel_log.position
     *earlier, last = [replay_id.hex() for replay_id in ids or [batch.latest_replay_id]]
@@ -247,7 +247,7 @@ def _change_event(channel: str, raw: RawEvent, change: DecodedChange) -> ChangeE
 
 
 def _platform_event(channel: str, raw: RawEvent, event: DecodedPlatformEvent) -> ChangeEvent:
-    """A published event is published again with the same EventUuid and another replay id (salesforce §A5)."""
+    """If an event is published again, it has the same EventUuid and another replay id (salesforce §A5)."""
     uuid = event.event_uuid or raw.id or raw.replay_id.hex()
     return ChangeEvent(
         id=uuid,

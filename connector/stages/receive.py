@@ -1,8 +1,9 @@
 """receive: Pisano's webhooks → pisano.feedback.
 
 A 2xx means that the feedback, or the dead letter of a body that cannot be read, is durable: in Kafka (acks=all), or
-synced to the spool while Kafka is away. What would fail again is not refused: Pisano may or may not send it again, and
-the answer would be lost (pisano §4). While records wait in the spool, new ones go behind them: their order stays.
+synced to the spool while Kafka is away. The stage does not refuse a body that would fail again: Pisano may or may not
+send it again, and the answer would be lost (pisano §4). While records wait in the spool, new ones go behind them, so
+their order stays.
 """
 
 import asyncio
@@ -22,11 +23,11 @@ from connector.spool import Spool
 
 log = structlog.get_logger(__name__)
 
-_ARRIVED_WITHIN = 10.0  # seconds for a body of kilobytes; a slower client holds a connection of ours for nothing
-# Seconds until a record goes to the spool. Pisano's own time-out is not documented and hardly below 10 s; and at the
-# end of the process, what has come in has 10 s for Kafka and the spool together.
+_ARRIVED_WITHIN = 10.0  # seconds for a body of kilobytes; a slower client only blocks one of our connections
+# Seconds until a record goes to the spool. Pisano's own time-out is not documented, and is hardly below 10 s. When the
+# process ends, the webhooks that have come in have 10 s for Kafka and the spool together.
 _DURABLE_WITHIN = 5.0
-_RETRY_AFTER = 30  # seconds that a refused sender is asked to wait: a broker that restarts is back by then
+_RETRY_AFTER = 30  # seconds that we ask a refused sender to wait: a broker that restarts is back by then
 
 Publish = Callable[[OutRecord], Awaitable[object]]
 DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
@@ -35,9 +36,9 @@ DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
 class Receive:
     """The stage: one route for each account that has a webhook.
 
-    `dead_letter(source, body, reason, error)` makes the record for a body that nobody can read. Without a `spool`,
-    what Kafka does not take is answered with 503. The two times are in seconds: how long a body may take to come, and
-    Kafka to store it.
+    `dead_letter(source, body, reason, error)` makes the record for a body that cannot be read. Without a `spool` the
+    stage answers 503 when Kafka does not take a record. A body has `arrived_within` seconds to arrive, and Kafka has
+    `durable_within` seconds to store it.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Receive:
         self._durable_within = durable_within
 
     def routes(self) -> list[web.RouteDef]:
-        """One POST route for each webhook; with the secret as the last segment where it is configured so."""
+        """One POST route for each webhook, with the secret as the last segment if it is configured so."""
         return [
             web.post(webhook.path + ("/{secret}" if webhook.secret_is_in_path else ""), self._handler(name, webhook))
             for name, webhook in self._accounts.items()
@@ -84,9 +85,9 @@ class Receive:
             async with asyncio.timeout(self._arrived_within):
                 body = await _bounded_body(request, webhook.max_bytes)
         except TimeoutError:
-            return 408, f"a webhook takes at most {self._arrived_within:g} s to come"
+            return 408, f"the body did not arrive within {self._arrived_within:g} s"
         except (web.RequestPayloadError, ConnectionError):
-            return 400, "the body did not come as its headers say"
+            return 400, "the body does not match its headers"
         except ValueError as error:
             log.warning("webhook_too_large", account=account, error=str(error))
             return 413, str(error)
@@ -98,7 +99,7 @@ class Receive:
             await self._publish_or_spool(record)
         except Rejected as error:
             log.warning("webhook_too_large", account=account, error=str(error))
-            return 413, "Kafka takes no record of this size"
+            return 413, "Kafka does not take records of this size"
         except ConnectorError as error:
             log.warning("webhook_not_durable", account=account, error=str(error))
             return 503, "not stored; send it again"
@@ -107,7 +108,7 @@ class Receive:
         return 202, said
 
     async def _publish_or_spool(self, record: OutRecord) -> None:
-        """Raises Rejected for a record that Kafka never takes, and another ConnectorError when it is nowhere."""
+        """Raises Rejected for a record that Kafka never takes, another ConnectorError when it is stored nowhere."""
         if self._spool is not None and not await self._spool.is_empty():
             await self._spool.add(record)
             return
@@ -145,7 +146,7 @@ class Receive:
 
 
 def _text(correlation: object) -> str:
-    """Empty unless it can name a record: a list or a mapping cannot."""
+    """The correlation as text. Empty if it cannot name a record, such as a list or a mapping."""
     return str(correlation) if correlation and isinstance(correlation, str | int) else ""
 
 
@@ -164,5 +165,5 @@ async def _bounded_body(request: web.Request, most: int) -> bytes:
     async for chunk in request.content.iter_any():
         body += chunk
         if len(body) > most:
-            raise ValueError(f"a webhook has at most {most} bytes")
+            raise ValueError(f"a webhook's body may have at most {most} bytes")
     return bytes(body)

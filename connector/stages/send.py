@@ -1,8 +1,7 @@
 """send: pisano.invitations → Pisano's e-mail sharing API → pisano.attempts.
 
-All invitations of an account lie in one partition, so one worker owns the account's budget of calls and its ledger. An
-invitation's record is acknowledged when its outcome is in the ledger. How an account's calls are made stands in
-`_account_sender.py`.
+All invitations of an account are in one partition, so one worker owns the account's budget of calls and its ledger. An
+invitation's record is acknowledged when its outcome is in the ledger. `_account_sender.py` makes an account's calls.
 """
 
 import asyncio
@@ -38,8 +37,8 @@ OpenLedger = Callable[[str, int, datetime], Coroutine[Any, Any, Ledger]]
 class Send:
     """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
 
-    `open_ledger(account, partition, calls_since)` is `Ledger.open`; `grace` are the seconds for the call under way when
-    a partition is given away; `priorities` are by survey.
+    `open_ledger(account, partition, calls_since)` is `Ledger.open`. The call under way has `grace` seconds to end when
+    its partition is given away. `priorities` are by survey.
     """
 
     def __init__(
@@ -69,13 +68,13 @@ class Send:
         self._senders: dict[tuple[str, int], asyncio.Task[AccountSender]] = {}
         self._leaving: set[int] = set()  # partitions that are being given away
         self._one_settling = asyncio.Lock()
-        self._unwritten: dict[str, Ending] = {}  # by account; each is there only between two ledgers
+        self._unwritten: dict[str, Ending] = {}  # by account; kept only until its ledger is opened again
 
     def plan(self, record: InRecord) -> dict[str, Work]:
         """The work that an invitation makes: its cell is the survey within the account. See `CellWork`.
 
         Raises:
-            Rejected: The record is no invitation, or of an account that the configuration does not have.
+            Rejected: The record is not an invitation, or the configuration does not have its account.
         """
         invitation = read(Invitation, record.value)
         if invitation.account not in self._accounts:
@@ -88,7 +87,7 @@ class Send:
         """One invitation, from its record to its outcome. See `CellWork` for what an error means."""
         place = (invitation.account, record.partition)
         if record.partition in self._leaving:
-            await asyncio.Event().wait()  # until it is cancelled: to open the ledger now would fence its next owner
+            await asyncio.Event().wait()  # until cancelled: opening the ledger now would fence its next owner
         if place not in self._senders:
             self._senders[place] = asyncio.create_task(self._open(*place))
         opening = self._senders[place]
@@ -107,7 +106,7 @@ class Send:
     async def settle(self, partitions: set[tuple[str, int]]) -> None:
         """Closes the senders of partitions that are about to be given away, so that no call is left without its end.
 
-        Whoever stops the stage meanwhile waits until that is done: its process would end under the call.
+        A stop of the stage meanwhile waits until this is done: otherwise the process would end during the call.
         """
         numbers = {partition for _, partition in partitions}
         async with self._one_settling:
@@ -129,13 +128,14 @@ class Send:
 
     async def _open_again(self, account: str, partition: int, lost: asyncio.Task[AccountSender]) -> AccountSender:
         await self._close(account, lost)
-        await self._sleep(TOLD_WITHIN)  # to open it fences whoever has it; if that is another worker, this is cancelled
+        # Opening fences the current owner. If that is another worker, this task is cancelled during the wait.
+        await self._sleep(TOLD_WITHIN)
         return await self._open(account, partition)
 
     async def _open(self, name: str, partition: int) -> AccountSender:
-        """A running sender whose limiter knows the calls that the ledger says were made before, here or elsewhere.
+        """A running sender. Its limiter knows the earlier calls in the ledger, made here or elsewhere.
 
-        One whose end nobody knows counts as made now: writing it down took its time, and it may be on its way still.
+        A call with an unknown end counts as made now: writing it down took time, and it may still be on its way.
         """
         account = self._accounts[name]
         limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
@@ -172,7 +172,7 @@ class Send:
         return sender
 
     async def _write_what_is_unwritten(self, ledger: Ledger) -> None:
-        """How a call of ours ended, and what became of those invitations that no owner in between has decided about."""
+        """Writes how a call of ours ended, and the outcomes of its invitations that no owner in between has decided."""
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
             ending = ending.without(ledger.outcomes)

@@ -1,8 +1,8 @@
 """trigger: salesforce.cdc.* and salesforce.events.* → pisano.invitations.
 
-Each change event is shown to every survey. A survey decides from the event alone where it can, reads from Salesforce
-what is missing, and writes an invitation whose id is a pure function of its cause: a repeat is the same record again.
-Each survey is a cell: one that cannot go on holds back its own work and no other survey's.
+Every survey sees each change event. A survey decides from the event alone where it can, reads what is missing from
+Salesforce, and writes an invitation. The invitation's id is a pure function of its cause, so a repeat is the same
+record again. Each survey is a cell: a survey that cannot go on holds back only its own work.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +45,7 @@ class Trigger:
         """The work that a change event makes for each survey that it may concern. See `CellWork`.
 
         Raises:
-            Rejected: The record is no change event.
+            Rejected: The record is not a change event.
         """
         event = read(ChangeEvent, record.value)
         if self._ours(event.change_origin):

@@ -1,9 +1,9 @@
 """write: pisano.feedback → Salesforce → salesforce.writes.
 
 Each feedback rule that applies becomes one write: an upsert by external id or an update by Id, so that a repeat stores
-the same again. A feedback is acknowledged when what became of all its writes is on `salesforce.writes`; a write that
-stands there as done is not made again, so a webhook sent twice cannot undo what people did in between. Each rule is a
-cell: one that cannot go on holds back its own writes and no other rule's.
+the same again. A feedback is acknowledged when the results of all its writes are on `salesforce.writes`. The stage does
+not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between. Each rule is a
+cell: a rule that cannot go on holds back only its own writes.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ ReadWrites = Callable[[int], AsyncIterator[Write]]
 
 
 class WriteBack:
-    """The stage. `read_writes(partition)` gives the writes that stand on the topic, which are kept for `kept` there."""
+    """The stage. `read_writes(partition)` gives the writes that are on the topic. The topic keeps them for `kept`."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class WriteBack:
         """The work that a feedback makes for each rule that applies to it. See `CellWork`.
 
         Raises:
-            Rejected: The record is no feedback.
+            Rejected: The record is not a feedback.
         """
         feedback = read(Feedback, record.value)
         scope = _scope(feedback)
@@ -67,7 +67,7 @@ class WriteBack:
         }
 
     async def forget(self, partitions: set[tuple[str, int]]) -> None:
-        """Another worker may write there now; what is done is read again when they come back."""
+        """Forgets the writes of these partitions: another worker may write there now. We read them again if needed."""
         for _, partition in partitions:
             self._done.pop(partition, None)
 
@@ -85,7 +85,7 @@ class WriteBack:
             async for write in self._read_writes(partition):
                 if write.success:
                     done.add(write.id, write.at)
-        except Rejected as error:  # of ours, and no fault of the feedback that waits for it
+        except Rejected as error:  # our own record is bad; the feedback that waits is not at fault
             raise Fatal(f"partition {partition} of {self._topic} holds a record that is no write: {error}") from error
         return done
 
@@ -108,7 +108,7 @@ class WriteBack:
         if write_id in done:
             self._metrics.writes.labels(name, "repeated").inc()
             return
-        done.add(write_id, datetime.now(UTC))  # before the wait: a repeat that is in flight meanwhile is a repeat too
+        done.add(write_id, datetime.now(UTC))  # before the wait, so that we see a repeat that comes meanwhile
         try:
             write = await self._carry_out(planned, write_id, name, record, feedback)
         except BaseException:
@@ -133,7 +133,7 @@ class WriteBack:
             error=str(result.error) if result.error else None,
             at=datetime.now(UTC),
         )
-        async for attempt in until_it_works():  # here, for else it would be written again, over what came after it
+        async for attempt in until_it_works():  # retried here: else we would write again, over later changes
             with attempt:
                 await self._publish(self._to_record(write, cause))
         self._metrics.writes.labels(rule, "done" if write.success else "rejected").inc()
@@ -154,7 +154,7 @@ class WriteBack:
 
 
 class _Done:
-    """The ids of the writes of one partition that are done. They are forgotten by the day, once none can come again."""
+    """The ids of one partition's done writes. It forgets a whole day at once, when no write of it can come again."""
 
     def __init__(self, kept: timedelta) -> None:
         self._kept = kept
@@ -183,7 +183,7 @@ def _scope(feedback: Feedback) -> Scope:
 
 
 def _may_apply(rule: FeedbackRule, scope: Scope) -> bool:
-    """False when the rule's condition does not hold; True when it does, or cannot be decided, which its work says."""
+    """False when the rule's condition does not hold. True when it does, or when we cannot decide: its work says why."""
     try:
         return rule.when is None or rule.when.holds(scope)
     except Rejected:
@@ -208,7 +208,7 @@ def _planned(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
 
 
 class _Body(dict[str, Any]):
-    """A webhook's body: a key that Pisano's template left out is empty, for the admin writes that template by hand."""
+    """A webhook's body. A key that Pisano's template left out is empty: the admin writes that template by hand."""
 
     def __missing__(self, key: str) -> None:
         return None

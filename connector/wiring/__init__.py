@@ -1,4 +1,4 @@
-"""Wiring: from a configuration to supervised stages, one file a stage."""
+"""Wiring: builds supervised stages from a configuration, with one file per stage."""
 
 from connector.wiring.app import STAGES, App
 

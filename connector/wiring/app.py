@@ -1,4 +1,4 @@
-"""The service: the chosen stages of a configuration, each under a supervisor, and the port that is open before them."""
+"""The service: the chosen stages of a configuration, each under a supervisor, and the port, which opens first."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -33,10 +33,10 @@ _LEAVE = 10.0  # seconds to leave the consumer groups after draining; past it Ka
 class App:
     """`async with App(config) as app: await app.run(stop)` on the running loop.
 
-    The port is open from the start. Each stage starts when Kafka has what it needs, and says so.
+    The port is open from the start. Each stage starts, and logs that it did, when Kafka has what it needs.
 
     Raises:
-        Fatal: At start, when the port cannot be had, or a certificate or key file is of no use.
+        Fatal: At start, when the port cannot be opened, or a certificate or key file cannot be used.
     """
 
     def __init__(self, config: Config, stages: Collection[str] = STAGES) -> None:
@@ -54,7 +54,7 @@ class App:
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        client_settings(self._config.kafka)  # whatever is wrong with its files is said before anything starts
+        client_settings(self._config.kafka)  # raises for a bad certificate or key file before anything starts
         try:
             await self._shared.__aenter__()
             await self._open_port()
@@ -73,7 +73,7 @@ class App:
         return self._server.address if self._server else ""
 
     async def ready(self) -> dict[str, bool]:
-        """Whether each stage can work as far as Kafka goes. Receive can also without Kafka, while it has a spool."""
+        """Whether each stage can work as far as Kafka is concerned. With a spool, receive works without Kafka too."""
         answers = bool(self._supervisors) and await self._shared.publisher.answers()
         ready = {supervisor.name: answers and supervisor.ready for supervisor in self._supervisors}
         if self._receiving:
@@ -92,7 +92,7 @@ class App:
         try:
             await asyncio.wait({stopping, self._running}, return_when=asyncio.FIRST_COMPLETED)
             if self._running.done():
-                self._running.result()  # without an error no stage has to be kept at work: receive is alone
+                self._running.result()  # if it raises nothing, only receive runs, and nothing needs supervision
             await stopping
         finally:
             stopping.cancel()
@@ -117,7 +117,7 @@ class App:
             raise errors.exceptions[0] from None
 
     async def _until_kafka_is_ready(self) -> None:
-        """Returns when the topics are there as the configuration wants them, and Kafka takes records from us."""
+        """Returns when the topics are as the configuration wants them, and Kafka takes records from us."""
         await self._until(lambda: topics.require(self._config.kafka, catalogue.topics_for(self._config)))
         await self._until(lambda: patiently(self._shared.publisher.start, 0.0))
 

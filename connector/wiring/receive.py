@@ -13,9 +13,9 @@ from connector.wiring.shared import Shared
 
 
 class Receiving:
-    """The stage and what only it uses: the spool, and a publisher, so that no other stage holds a webhook up.
+    """The stage and what only it uses: the spool, and its own publisher, so that no other stage delays a webhook.
 
-    It takes webhooks from `start` on, whether Kafka is there or not.
+    It takes webhooks from `start` on, even if Kafka is away.
     """
 
     def __init__(self, shared: Shared) -> None:
@@ -55,7 +55,7 @@ class Receiving:
         self._connecting = asyncio.create_task(self._connect())
 
     async def stop(self) -> None:
-        """After the last webhook was answered."""
+        """Stops the publisher and the spool. Call this after the last webhook was answered."""
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)

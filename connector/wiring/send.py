@@ -11,7 +11,7 @@ _IN_FLIGHT = 200  # invitations of a survey in memory: what two full calls of an
 
 
 def build(shared: Shared) -> StageWorker:
-    """Reads the invitations."""
+    """The worker that reads the invitations."""
     send = Send(
         shared.config.pisano,
         partial(Ledger.open, shared.config.kafka),

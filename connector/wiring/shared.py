@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Shared:
-    """Made once a process; `async with` it. Nothing here waits for Kafka, Salesforce or Pisano to be there."""
+    """Make one per process and use it with `async with`. Nothing here waits for Kafka, Salesforce or Pisano."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -1,4 +1,4 @@
-"""Keeps one stage at work: starts it, watches it, and starts it again after whatever ended it."""
+"""Keeps one stage at work: starts it, watches it, and starts it again after any failure."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class CannotRestart(Retryable):
 
 
 class Supervisor:
-    """`run` a stage until it is cancelled. `build()` makes a runner; `cell` is held while the stage cannot run."""
+    """Call `run`, and cancel it to end. `build()` makes a runner; `cell` is held while the stage cannot run."""
 
     def __init__(self, name: str, build: Callable[[], Runner], cell: Cell) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class Supervisor:
                     await self._start()
                     self._cell.works()
                     log.info("stage_started", stage=self.name)
-                except Exception as error:  # noqa: BLE001 - whatever it is, the other stages go on
+                except Exception as error:  # noqa: BLE001 - after any error the other stages go on
                     self._hold(error)
                     await self._end()
                     continue
@@ -90,7 +90,7 @@ class Supervisor:
                 self._runner.check()
                 if self._runner.failure.done():
                     self._runner.failure.result()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other stages go on
+            except Exception as error:  # noqa: BLE001 - after any error the other stages go on
                 return error
 
     def _hold(self, error: Exception) -> None:

@@ -12,7 +12,7 @@ _IN_FLIGHT = 400  # records of a survey in memory: two full SOQL calls
 
 
 def build(shared: Shared) -> StageWorker:
-    """Reads every entity's topic."""
+    """The worker that reads every entity's topic."""
     lookup = Lookup(shared.rest.select)
     ours = shared.config.salesforce.client_name
     trigger = Trigger(

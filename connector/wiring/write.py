@@ -14,7 +14,7 @@ _IN_FLIGHT = 400  # answers of a rule in memory: two full collections calls
 
 
 def build(shared: Shared) -> StageWorker:
-    """Reads the feedback."""
+    """The worker that reads the feedback."""
     config, topic = shared.config, shared.topic("salesforce.writes")
 
     async def writes(partition: int) -> AsyncIterator[Write]:
