@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 import stamina
 
 from connector.errors import ConnectorError, Retryable
+
+T = TypeVar("T")
 
 _FIRST_PAUSE = 0.2  # seconds; short, because most outages that we see are a lost connection
 PATIENCE = 30.0  # seconds that we wait in memory for a failure to pass; after that the stage holds a cell
@@ -33,6 +36,21 @@ def until_it_works() -> "stamina._core._RetryContextIterator":
     )
 
 
+async def until_done(work: Callable[[], Awaitable[T]]) -> T:
+    """Repeats `work` while it raises Retryable, and returns its result."""
+    try:
+        return await work()  # most work succeeds at once, and stamina's loop would cost it 0.1 ms
+    except Retryable as error:
+        first: Retryable | None = error
+    async for attempt in until_it_works():
+        with attempt:
+            if first is not None:
+                failed, first = first, None
+                raise failed
+            return await work()
+    raise AssertionError("stamina gave up, though it has no limit")
+
+
 class Lasts(ConnectorError):
     """An outage lasts longer than the caller waits. `at_least`: the seconds that the other side named, if any."""
 
@@ -48,15 +66,18 @@ async def patiently(work: Callable[[], Awaitable[None]], patience: float = PATIE
         Lasts: `work` still fails after that, or the other side asks for a longer pause.
     """
     loop, since = asyncio.get_running_loop(), None
-    async for attempt in until_it_works():
-        with attempt:
-            try:
-                await work()
-            except Retryable as error:
-                since = loop.time() if since is None else since
-                if loop.time() - since + (error.retry_after or 0.0) > patience:
-                    raise Lasts(error) from error
-                raise
+
+    async def tried() -> None:
+        nonlocal since
+        try:
+            await work()
+        except Retryable as error:
+            since = loop.time() if since is None else since
+            if loop.time() - since + (error.retry_after or 0.0) > patience:
+                raise Lasts(error) from error
+            raise
+
+    await until_done(tried)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

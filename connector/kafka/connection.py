@@ -156,14 +156,14 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
         async with asyncio.timeout(_TRANSACTION_WITHIN):
             await producer.begin_transaction()
             try:
-                await asyncio.gather(*[await _sent(producer, record) for record in records])
+                await asyncio.gather(*[await on_its_way(producer, record) for record in records])
             except REFUSED:
                 await producer.abort_transaction()  # else readers of these partitions wait a minute for its end
                 raise
             await producer.commit_transaction()
 
 
-async def _sent(producer: AIOKafkaProducer, record: OutRecord) -> asyncio.Future[Any]:
+async def on_its_way(producer: AIOKafkaProducer, record: OutRecord) -> asyncio.Future[Any]:
     """Sends a record. If another record fails first, nobody reads this one's error, so asyncio would log it."""
     future: asyncio.Future[Any] = await producer.send(**record.arguments())
     future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -7,8 +7,9 @@ to the same topic how far it got. A crash repeats a part of a lot, so a stage's 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -20,7 +21,7 @@ from connector.kafka.connection import client_settings
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back
-from connector.retry import until_it_works
+from connector.retry import until_done, until_it_works
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ _AT_ONCE = 500  # records that are written together; a full write takes some 30 
 _POLL = 200  # milliseconds
 _MARK_EVERY = 500  # records; a crash repeats at most this many of a lot
 
-Publish = Callable[[OutRecord], Awaitable[int]]
+Publish = Callable[[Sequence[OutRecord]], Awaitable[list[int]]]  # gives their offsets
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,13 @@ class Lot:
                 [("pk_stage", self.place.stage.encode()), ("pk_done", str(position).encode())],
                 partition=self._topic.partition,
             )
-            async for attempt in until_it_works():
-                with attempt:
-                    await self._publish(mark)
+            await until_done(partial(self._publish, [mark]))
 
     async def _write(self) -> None:
         while self._coming:
             batch = self._coming[:_AT_ONCE]
-            async for attempt in until_it_works():  # repeats the whole batch to keep its order; repeats do no harm
-                with attempt:
-                    offsets = await asyncio.gather(*(self._publish(record) for record, _ in batch))
+            records = [record for record, _ in batch]
+            offsets = await until_done(partial(self._publish, records))  # as a whole, in order; repeats do no harm
             del self._coming[: len(batch)]
             for offset, (_, stored) in zip(offsets, batch, strict=True):
                 self.found(offset)

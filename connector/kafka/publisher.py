@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from connector.config import Kafka
 from connector.errors import ConnectorError, Retryable
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import LARGEST_REQUEST, STARTED_WITHIN, client_settings, close
+from connector.kafka.connection import LARGEST_REQUEST, STARTED_WITHIN, client_settings, close, on_its_way
 from connector.kafka.errors import Fenced, translated
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,14 @@ class Publisher:
 
     async def send(self, record: OutRecord) -> int:
         """Returns the record's offset. Raises Retryable, Rejected or Fatal when Kafka has not stored the record."""
+        return (await self.send_all([record]))[0]
+
+    async def send_all(self, records: Sequence[OutRecord]) -> list[int]:
+        """Returns the offset of each record; records of one partition keep their order.
+
+        Raises:
+            Retryable, Rejected, Fatal: Kafka has not stored all of them. It may have stored some.
+        """
         if self._failed is not None:
             await self._renew()
         producer = self._producer
@@ -70,7 +78,7 @@ class Publisher:
         try:
             with translated():
                 async with asyncio.timeout(_STORED_WITHIN):  # aiokafka would retry for as long as Kafka is away
-                    offset = int((await producer.send_and_wait(**record.arguments())).offset)
+                    stored = await asyncio.gather(*[await on_its_way(producer, record) for record in records])
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -80,7 +88,7 @@ class Publisher:
                 raise
             raise Retryable(f"Kafka: the producer failed: {error!r}") from error
         self._failing_since = None
-        return offset
+        return [int(each.offset) for each in stored]
 
     async def _renew(self) -> None:
         async with self._one_renewal:

@@ -20,7 +20,7 @@ from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
-from connector.retry import until_it_works
+from connector.retry import until_done, until_it_works
 from connector.salesforce import CollectionWriter, RecordWrite
 
 Publish = Callable[[OutRecord], Awaitable[object]]
@@ -133,9 +133,8 @@ class WriteBack:
             error=str(result.error) if result.error else None,
             at=datetime.now(UTC),
         )
-        async for attempt in until_it_works():  # retried here: else we would write again, over later changes
-            with attempt:
-                await self._publish(self._to_record(write, cause))
+        # Retried here, because otherwise we would write again, over later changes.
+        await until_done(partial(self._publish, self._to_record(write, cause)))
         self._metrics.writes.labels(rule, "done" if write.success else "rejected").inc()
         return write
 

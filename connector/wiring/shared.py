@@ -88,7 +88,7 @@ class Shared:
             if self.config.kafka.on_deleted_records == "stop":
                 raise Fatal(f"{hole}. Set the offset of the group {self.topic(name)}, or kafka.on_deleted_records.")
 
-        lots = Lots(Parking(self.config.kafka, name, self.publisher.send), in_flight, keeps_order=keeps_order)
+        lots = Lots(Parking(self.config.kafka, name, self.publisher.send_all), in_flight, keeps_order=keeps_order)
         work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, breaker=self.config.service.breaker.make)
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
         options["on_hole"] = say

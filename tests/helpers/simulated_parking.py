@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from random import Random
 from typing import Any
 
@@ -39,7 +39,10 @@ class SimulatedParking:
         patch.setattr(parking, "_partitions", one)
         patch.setattr(parking, "Lot", type("SimulatedLot", (_Lot,), {"parked": self.records, "random": self._random}))
 
-    async def park(self, record: OutRecord) -> int:
+    async def park(self, records: Sequence[OutRecord]) -> list[int]:
+        return await asyncio.gather(*(self._put(record) for record in records))
+
+    async def _put(self, record: OutRecord) -> int:
         delay = self._random.choice((0.01, 0.1, 3.0))  # sometimes slow, so that a kill can come first
         name, now = name_of_this(), asyncio.get_running_loop().time()
         self._there_at[name] = max(self._there_at[name] + 1e-6, now + delay)

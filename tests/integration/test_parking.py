@@ -69,7 +69,7 @@ async def working(
         await publisher.send(letters.of_record(record, reason, error))
 
     work = CellWork("stage", other.plan, bury, cells or Cells(), breaker=lambda: breaker or Breaker(), patience=1.0)
-    lots = Lots(Parking(kafka, "stage", publisher.send), in_flight)
+    lots = Lots(Parking(kafka, "stage", publisher.send_all), in_flight)
     worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=in_flight, lots=lots)
     await worker.start()
     try:

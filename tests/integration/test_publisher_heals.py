@@ -105,10 +105,13 @@ class Producer:
     async def stop(self) -> None:
         self.stopped = True
 
-    async def send_and_wait(self, **_: Any) -> Any:
+    async def send(self, **_: Any) -> asyncio.Future[Any]:
+        stored = asyncio.get_running_loop().create_future()
         if self is self.made[0]:
-            raise self.error
-        return SimpleNamespace(offset=7)
+            stored.set_exception(self.error)
+        else:
+            stored.set_result(SimpleNamespace(offset=7))
+        return stored
 
 
 @pytest.mark.parametrize(
