@@ -12,8 +12,8 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
-from connector.kafka.connection import client_settings
-from connector.kafka.errors import translated
+from connector.kafka.connection import client_settings, close, transactional_producer
+from connector.kafka.errors import Fenced, translated
 
 _WITHIN = 15.0  # seconds; the election of a coordinator takes a few
 _FETCH = 300  # milliseconds that a broker has to refuse a fetch
@@ -50,6 +50,20 @@ async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
         raise
     finally:
         await consumer.stop()
+
+
+async def require_transactions(kafka: Kafka, stage: str) -> None:
+    """Returns when Kafka gives the stage transactions.
+
+    Raises:
+        Fatal: A right is missing.
+        Retryable: There is no coordinator for transactions, or Kafka is away.
+    """
+    try:
+        producer = await transactional_producer(kafka, f"{stage}-preflight")
+    except Fenced:
+        return  # another worker asks at the same moment, and Kafka has answered both
+    await close(producer)
 
 
 async def _ask(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:

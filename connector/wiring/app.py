@@ -8,7 +8,7 @@ import structlog
 
 from connector.config import Config, catalogue
 from connector.errors import ConnectorError, Fatal, Retryable
-from connector.kafka import topics
+from connector.kafka import preflight, topics
 from connector.kafka.connection import client_settings
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
@@ -27,6 +27,7 @@ _BUILD: dict[str, Callable[[Shared], Runner]] = {
     "send": send.build,
     "write": write.build,
 }
+_TRANSACTIONAL = {"capture", "send"}  # the stages that write in transactions
 _LEAVE = 10.0  # seconds to leave the consumer groups after draining; past it Kafka finds out by itself
 
 
@@ -43,15 +44,18 @@ class App:
         self._shared = Shared(config)
         self._config = config
         self._stages = stages
-        cells = self._shared.cells
-        self._supervisors = [
-            Supervisor(name, lambda build=_BUILD[name]: build(self._shared), cells.at(f"kafka/{name}"))  # type: ignore[misc]
-            for name in stages
-            if name in _BUILD
-        ]
+        self._supervisors = [self._supervisor(name) for name in stages if name in _BUILD]
         self._receiving = Receiving(self._shared) if "receive" in stages else None
         self._server: Server | None = None
         self._running: asyncio.Task[None] | None = None
+
+    def _supervisor(self, stage: str) -> Supervisor:
+        async def check() -> None:
+            if stage in _TRANSACTIONAL:
+                await preflight.require_transactions(self._config.kafka, stage)
+
+        cell = self._shared.cells.at(f"kafka/{stage}")
+        return Supervisor(stage, check, lambda: _BUILD[stage](self._shared), cell)
 
     async def __aenter__(self) -> Self:
         client_settings(self._config.kafka)  # raises for a bad certificate or key file before anything starts

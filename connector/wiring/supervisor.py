@@ -1,7 +1,7 @@
 """Keeps one stage at work: starts it, watches it, and starts it again after any failure."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -37,10 +37,16 @@ class CannotRestart(Retryable):
 
 
 class Supervisor:
-    """Call `run`, and cancel it to end. `build()` makes a runner; `cell` is held while the stage cannot run."""
+    """Call `run`, and cancel it to end. `build()` makes a runner; `cell` is held while the stage cannot run.
 
-    def __init__(self, name: str, build: Callable[[], Runner], cell: Cell) -> None:
+    `check()` is called before each start, and raises while Kafka lacks what the stage needs.
+    """
+
+    def __init__(
+        self, name: str, check: Callable[[], Awaitable[None]], build: Callable[[], Runner], cell: Cell
+    ) -> None:
         self.name = name
+        self._check = check
         self._build = build
         self._cell = cell
         self._runner: Runner | None = None
@@ -78,6 +84,7 @@ class Supervisor:
         self._runner = self._build()
         try:
             async with asyncio.timeout(_STARTED_WITHIN):
+                await self._check()
                 await self._runner.start()
         except TimeoutError:
             raise Retryable(f"{self.name} did not start within {_STARTED_WITHIN:g} s") from None

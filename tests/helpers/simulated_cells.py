@@ -37,7 +37,7 @@ CELLS = ("a", "b", "c")
 HEALTHY = "c"  # this cell never has a fault
 LONGEST = 45.0  # most seconds that a worker is frozen
 ENDS_WITHIN = 2_000.0  # seconds after the last fault: the worker probes a held cell every 300 s
-PROMPT = 10.0  # seconds within which a live worker does the healthy cell's work: a full room parks, and a slow write takes 3 s
+PROMPT = 10.0  # seconds until the healthy cell has done its work: a full room parks, and a slow write takes 3 s
 
 What = Literal["records", "start", "stop", "rebalance", "kill", "freeze", "fatal", "outage", "mend"]
 

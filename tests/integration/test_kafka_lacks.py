@@ -12,7 +12,8 @@ import pytest
 from aiokafka import TopicPartition
 from helpers import topics
 from helpers.plain_http import plain_http
-from helpers.service import Process, set_up, why_held
+from helpers.service import Process, set_up
+from helpers.service import held as held_in
 from helpers.waiting import until
 
 from connector.config import Kafka
@@ -21,7 +22,7 @@ from connector.kafka import connection, preflight
 from connector.kafka.connection import admin_client
 from connector.kafka.holes import holes
 from connector.sandbox.broker import LocalBroker, _local, kafka_broker
-from connector.stages import capture
+from connector.wiring import App
 
 
 @asynccontextmanager
@@ -65,18 +66,27 @@ async def test_without_a_group_coordinator_the_port_is_open_and_every_stage_says
             process.kill()
 
 
-async def test_without_transactions_the_account_says_so_and_nothing_is_sent(
+async def test_without_transactions_the_stages_that_need_them_say_so_and_are_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """clients.md A2: the service said that it was ready, logged nothing and did nothing."""
     monkeypatch.setattr(connection, "STARTED_WITHIN", 3.0)
-    monkeypatch.setattr(capture, "PATIENCE", 3.0)
     settings = {"transaction_state_log_replication_factor": "3", "transaction_state_log_min_isr": "2"}
     async with broker_with(monkeypatch, **settings) as broker:
         setup = await set_up(tmp_path, broker.bootstrap_servers, "lacks.")
-        ((cell, reason),) = (await why_held(setup.config, ["capture"])).items()
-        assert cell == "capture/data.CaseChangeEvent"
-        assert "transaction.state.log.replication.factor" in reason
+        async with App(setup.config, ["capture", "trigger", "send"]) as app:
+
+            async def both() -> dict[str, str] | None:
+                why = await held_in(app)
+                return why if {*why} == {"kafka/capture", "kafka/send"} else None
+
+            why = await until(both)
+            assert all("transaction.state.log.replication.factor" in reason for reason in why.values())
+            await until(lambda: only_trigger_is_ready(app))
+
+
+async def only_trigger_is_ready(app: App) -> bool:
+    return await app.ready() == {"capture": False, "trigger": True, "send": False}
 
 
 async def test_records_that_kafka_deleted_before_they_were_read_are_told(bootstrap_servers: str, unique: str) -> None:
