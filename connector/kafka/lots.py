@@ -122,7 +122,9 @@ class Lots:
             async for offset, record in lot.records():
                 await room.acquire()
                 acks.add(offset)
-                tasks.create_task(_one(lot, offset, record, work, acks, room))
+                task = tasks.create_task(_one(lot, offset, record, work, acks, room))
+                if work.cell(lot.place.cell).holder:
+                    await asyncio.wait({task})  # one record probes the cell; the others stay on the topic
             self._lots.get(lot.place.source, {}).pop(lot.place.cell, None)
 
 

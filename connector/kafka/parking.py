@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 PARKED = "connector.parked"
 _AT_ONCE = 500  # records that are written together; a full write takes some 30 ms
+_GATHER = 0.1  # seconds that a few records wait for more: a write costs the healthy cells time
 _POLL = 200  # milliseconds
 _MARK_EVERY = 500  # records; a crash repeats at most this many of a lot
 
@@ -130,6 +131,8 @@ class Lot:
 
     async def _write(self) -> None:
         while self._coming:
+            if len(self._coming) < _AT_ONCE:
+                await asyncio.sleep(_GATHER)
             batch = self._coming[:_AT_ONCE]
             records = [record for record, _ in batch]
             offsets = await until_done(partial(self._publish, records))  # as a whole, in order; repeats do no harm

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Self
 
 import structlog
@@ -123,7 +124,8 @@ class App:
     async def _until_kafka_is_ready(self) -> None:
         """Returns when the topics are as the configuration wants them, and Kafka takes records from us."""
         await self._until(lambda: topics.require(self._config.kafka, catalogue.topics_for(self._config)))
-        await self._until(lambda: patiently(self._shared.publisher.start, 0.0))
+        for publisher in (self._shared.publisher, self._shared.parking):
+            await self._until(partial(patiently, publisher.start, 0.0))
 
     async def _until(self, step: Callable[[], Awaitable[None]]) -> None:
         cell = self._shared.cells.at("kafka")

@@ -34,6 +34,8 @@ class Shared:
         self.metrics = Metrics()
         self.cells = Cells(self.metrics.tell_held)
         self.publisher = Publisher(config.kafka)
+        # aiokafka has one request to a broker under way at a time: what is parked must not stand before healthy work
+        self.parking = Publisher(config.kafka)
         self.awake = Awake()
         self._resources = AsyncExitStack()
 
@@ -50,6 +52,7 @@ class Shared:
             timeout=settings.timeout,
         )
         self._resources.push_async_callback(self.publisher.stop)
+        self._resources.push_async_callback(self.parking.stop)
         for beside in (self.awake.run(), self.cells.say_what_is_held()):
             self._resources.callback(asyncio.create_task(beside).cancel)
         return self
@@ -88,7 +91,7 @@ class Shared:
             if self.config.kafka.on_deleted_records == "stop":
                 raise Fatal(f"{hole}. Set the offset of the group {self.topic(name)}, or kafka.on_deleted_records.")
 
-        lots = Lots(Parking(self.config.kafka, name, self.publisher.send_all), in_flight, keeps_order=keeps_order)
+        lots = Lots(Parking(self.config.kafka, name, self.parking.send_all), in_flight, keeps_order=keeps_order)
         work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, breaker=self.config.service.breaker.make)
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
         options["on_hole"] = say
