@@ -11,6 +11,7 @@ from connector.retry import patiently
 _MOST = 200  # records per call; more would exceed the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
+_Line = tuple[str, frozenset[str] | None]  # an object, and a set of fields that is read alone
 Select = Callable[[str, Iterable[str], list[str]], Awaitable[list[dict[str, Any]]]]
 
 
@@ -24,13 +25,15 @@ class _Request:
 class Lookup:
     """`read` returns one record's fields. Reads of an object wait for its call under way, then share the next call.
 
+    A set of fields that could not be read shares no call until it can be read again, as it would fail other reads.
     `select(object, fields, ids)` returns the rows that exist, each with its `Id`.
     """
 
     def __init__(self, select: Select) -> None:
         self._select = select
-        self._waiting: dict[str, list[_Request]] = {}  # by object; the stage limits them by its records in flight
-        self._readers: dict[str, asyncio.Task[None]] = {}  # one for each object that a `read` waits for
+        self._waiting: dict[_Line, list[_Request]] = {}  # the stage limits them by its records in flight
+        self._readers: dict[_Line, asyncio.Task[None]] = {}  # one for each line that a `read` waits in
+        self._at_fault: set[_Line] = set()
 
     async def read(self, object_name: str, record_id: str, fields: Iterable[str]) -> Row | None:
         """The record's `fields`, or None when Salesforce has no such record that we may see.
@@ -45,18 +48,20 @@ class Lookup:
                 f"{record_id!r} is not a Salesforce record id, so no {object_name} can be read", code="malformed_id"
             )
         request = _Request(record_id, frozenset(fields))
-        self._waiting.setdefault(object_name, []).append(request)
-        if object_name not in self._readers:
-            self._readers[object_name] = asyncio.create_task(self._read_waiting(object_name))
+        own = (object_name, request.fields)
+        line: _Line = own if own in self._at_fault else (object_name, None)
+        self._waiting.setdefault(line, []).append(request)
+        if line not in self._readers:
+            self._readers[line] = asyncio.create_task(self._read_waiting(line))
         return await request.row
 
-    async def _read_waiting(self, object_name: str) -> None:
-        waiting = self._waiting[object_name]
+    async def _read_waiting(self, line: _Line) -> None:
+        waiting = self._waiting[line]
         while waiting:
             await asyncio.sleep(0)  # other reads that begin now share the call
             requests, waiting[:_MOST] = waiting[:_MOST], []
-            await self._read_together(object_name, requests)
-        del self._readers[object_name]
+            await self._read_together(line[0], requests)
+        del self._readers[line]
 
     async def _read_together(self, object_name: str, requests: list[_Request]) -> None:
         fields = frozenset({"Id"}).union(*(request.fields for request in requests))
@@ -71,6 +76,7 @@ class Lookup:
             await self._read_by_fields(object_name, requests, error)
         else:
             for request in requests:
+                self._at_fault.discard((object_name, request.fields))
                 if not request.row.done():
                     request.row.set_result(by_id.get(request.record_id[:15]))
 
@@ -90,6 +96,8 @@ class Lookup:
         for request in requests:
             groups.setdefault(request.fields, []).append(request)
         if len(groups) == 1 or not isinstance(error, Fatal) or error.whole:
+            if isinstance(error, Fatal) and not error.whole:
+                self._at_fault.add((object_name, requests[0].fields))
             _fail(requests, error)
             return
         for group in groups.values():

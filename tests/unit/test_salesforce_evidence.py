@@ -261,6 +261,36 @@ def test_a_survey_whose_field_is_hidden_fails_no_other_survey_that_shares_its_ca
     assert [isinstance(result, Fatal) for result in results] == [True, False, True, False]
 
 
+def test_a_survey_that_is_tried_again_delays_no_other_survey_until_its_field_is_back() -> None:
+    """Report 9: each try of the held survey would fail a call that it shares, and the others would wait for one more."""
+
+    async def play() -> list[list[set[str]]]:
+        calls: list[set[str]] = []
+        hidden = {"Branch__c"}
+
+        async def select(_: str, fields: Any, ids: list[str]) -> list[dict[str, Any]]:
+            calls.append({*fields} - {"Id"})
+            if hidden & {*fields}:
+                raise Fatal("No such column Branch__c")
+            return [{field: id_ if field == "Id" else "x" for field in fields} for id_ in ids]
+
+        async def both() -> list[set[str]]:
+            calls.clear()
+            reads = (lookup.read("Case", "500000000000001", [field]) for field in ("Branch__c", "Status"))
+            await asyncio.gather(*reads, return_exceptions=True)
+            return sorted(calls, key=sorted)
+
+        lookup = Lookup(select)
+        rounds = [await both(), await both()]
+        hidden.clear()
+        return [*rounds, await both(), await both()]
+
+    first, held, mended, after = simulate(play())
+    assert first == [{"Branch__c"}, {"Branch__c", "Status"}, {"Status"}]
+    assert held == mended == [{"Branch__c"}, {"Status"}]
+    assert after == [{"Branch__c", "Status"}]
+
+
 def test_an_outage_that_lasts_is_told_to_whoever_reads_that_object() -> None:
     async def play() -> tuple[Any, Any]:
         async def select(object_name: str, fields: Any, ids: list[str]) -> list[dict[str, Any]]:
