@@ -262,7 +262,7 @@ def test_a_survey_whose_field_is_hidden_fails_no_other_survey_that_shares_its_ca
 
 
 def test_a_survey_that_is_tried_again_delays_no_other_survey_until_its_field_is_back() -> None:
-    """Report 9: each try of the held survey would fail a call that it shares, and the others would wait for one more."""
+    """Report 9: a try of the held survey would fail a call that it shares, and the others would wait for another."""
 
     async def play() -> list[list[set[str]]]:
         calls: list[set[str]] = []
