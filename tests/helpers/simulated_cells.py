@@ -82,7 +82,7 @@ class Worker:
     async def _run(self) -> None:
         world, order = self._world, self._world.scenario.keeps_order
         plan, settle = world.stage()
-        work = CellWork("stage", plan, world.bury, Cells(), keeps_order=order)
+        work = CellWork("stage", plan, world.bury, Cells(world.tell_held), keeps_order=order)
         lots = Lots(Parking(KAFKA, "stage", world.parking.park), world.scenario.in_flight, keeps_order=order)
         in_flight = world.scenario.in_flight
         worker = StageWorker("stage", KAFKA, [TOPIC.topic], work, in_flight=in_flight, lots=lots, settle=settle)
@@ -108,6 +108,7 @@ class World:
         self.done: defaultdict[str, list[int]] = defaultdict(list)
         self.letters: defaultdict[str, set[int]] = defaultdict(set)
         self.late: Counter[str] = Counter()
+        self.ever_held: set[str] = set()
         self.tries: Counter[str] = Counter()
         self.troubles: dict[str, Exception] = {}
         self.written_at: list[float] = []
@@ -116,6 +117,10 @@ class World:
 
     def say(self, what: str) -> None:
         self.history.append(f"{clock():8.3f} {what}")
+
+    def tell_held(self, cell: str, _: str, held: bool) -> None:
+        self.say(f"{cell} is {'held' if held else 'released'}")
+        self.ever_held.add(cell)
 
     def stage(self) -> tuple[Plan, Settle]:
         """A worker's stage: its plan, and what it does before it loses partitions."""

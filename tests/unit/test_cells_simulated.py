@@ -87,6 +87,7 @@ def check(world: World) -> None:
     everything = range(len(world.written_at))
     for cell in CELLS:
         assert {*world.done[cell], *world.letters[cell]} >= {*everything}
+    assert f"stage/{HEALTHY}" not in world.ever_held
     if world.scenario.is_calm():
         assert Counter(world.done[HEALTHY]) == Counter(everything)
         assert world.late[HEALTHY] <= PROMPT

@@ -39,6 +39,7 @@ def check(world: WriteWorld) -> None:
         assert world.letters[cell] == {n for n in everything if world.kind(cell, n) != "fine"}
         for record, number in world.stored[cell].items():
             assert number == max(n for n in world.done[cell] if f"record-{n % 3}" == record)
+    assert f"stage/{HEALTHY}" not in world.ever_held
     if world.scenario.is_calm():
         assert world.late[HEALTHY] <= PROMPT
         for cell in CELLS:
