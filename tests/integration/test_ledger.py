@@ -108,5 +108,5 @@ async def test_accounts_that_share_a_partition_know_nothing_of_each_other(kafka:
 async def test_an_entry_that_cannot_be_read_stops_the_account_and_says_where_it_lies(kafka: Kafka) -> None:
     """If send skipped it, it could e-mail a customer twice."""
     await topics.produce(kafka, kafka.topic_prefix + "pisano.attempts", [b"no entry"])
-    with pytest.raises(Fatal, match=r"pisano\.attempts, partition 0, offset 0 is no entry"):
+    with pytest.raises(Fatal, match=r"pisano\.attempts, partition 0, offset 0 is not a ledger entry"):
         await Ledger.open(kafka, "main", partition=0, calls_since=NOW)
