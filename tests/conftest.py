@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import os
 import random
 import uuid
@@ -12,6 +13,8 @@ from contextlib import closing
 from typing import Any, cast
 
 import pytest
+import stamina
+import structlog
 from hypothesis import HealthCheck, settings
 
 from connector.sandbox.broker import Broker, Way, _container, kafka_broker
@@ -53,6 +56,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(autouse=True)
 def _seeded(request: pytest.FixtureRequest) -> None:
     random.seed(f"{request.config.option.hypothesis_seed} {request.node.nodeid}")
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """Restores the log settings: `logs.set_up`, which every command calls, changes them for the whole process."""
+    hooks, root = stamina.instrumentation.get_on_retry_hooks(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    stamina.instrumentation.set_on_retry_hooks(hooks)
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

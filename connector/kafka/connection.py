@@ -25,7 +25,7 @@ _COUNTED_IN_WITHIN = 10.0  # seconds for a broker that has just started to join 
 _LOOK = 0.1  # seconds between two checks whether it has joined
 _LOOK_TIMEOUT = 3_000  # milliseconds to find out why a broker does not answer
 _TRANSACTION_WITHIN = 40.0  # seconds; one takes 30 ms, but aiokafka itself would retry for as long as Kafka is away
-STARTED_WITHIN = 25.0  # seconds for a producer to start: above the 20 s of one request
+_STARTED_WITHIN = 25.0  # seconds for a producer to start: above the 20 s of one request
 _CLOSE_WITHIN = 5.0  # seconds; a broken connection answers nothing, so a longer wait is useless
 _TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts a killed worker's open transaction; then others read on
 
@@ -125,17 +125,26 @@ async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
         transaction_timeout_ms=_TRANSACTION_TIMEOUT,
     )
     try:
-        with translated():
-            async with asyncio.timeout(STARTED_WITHIN):
-                await producer.start()
+        return await started(producer)
     except Retryable as error:
-        await close(producer)
         if not isinstance(error.__cause__, TimeoutError):
             raise
         raise Retryable(
-            f"Kafka gives no transactions to {kafka.topic_prefix}{name} within {STARTED_WITHIN:g} s. If Kafka is up,"
+            f"Kafka gives no transactions to {kafka.topic_prefix}{name} within {_STARTED_WITHIN:g} s. If Kafka is up,"
             " its transaction.state.log.replication.factor or min.isr may ask for more brokers than there are."
         ) from error
+
+
+async def started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
+    """Starts a producer, or closes it if that fails.
+
+    Raises:
+        Fatal, Retryable, Fenced: As `translated` says; Retryable also when it takes longer than 25 s.
+    """
+    try:
+        with translated():
+            async with asyncio.timeout(_STARTED_WITHIN):
+                await producer.start()
     except BaseException:
         await close(producer)
         raise

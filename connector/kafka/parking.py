@@ -206,10 +206,8 @@ class Parking:
             Fatal: Kafka refuses us.
         """
         by_parked: dict[int, set[TP]] = {}
-        async for attempt in until_it_works():
-            with attempt:
-                if self._partitions is None:
-                    self._partitions = await _partitions(self._kafka, self._topic)
+        if self._partitions is None:
+            self._partitions = await until_done(partial(_partitions, self._kafka, self._topic))
         for source in sources:
             by_parked.setdefault(source.partition % (self._partitions or 1), set()).add(source)
         found: dict[TP, dict[str, Lot]] = {source: {} for each in by_parked.values() for source in each}
@@ -222,11 +220,7 @@ class Parking:
         return Lot(Place(self._stage, cell, source), partition, self._kafka, self._publish)
 
     async def _read(self, partition: int, found: dict[TP, dict[str, Lot]]) -> None:
-        async for attempt in until_it_works():
-            with attempt:
-                parked: dict[bytes, dict[int, Place]] = {}
-                async for record in read_back(self._kafka, self._topic, partition):
-                    self._take_note(record, parked)
+        parked = await until_done(partial(self._read_notes, partition))
         for offsets in parked.values():
             for offset, place in offsets.items():
                 if place.source in found:
@@ -234,6 +228,12 @@ class Parking:
                     lot = lots.setdefault(place.cell, self.lot(place.source, place.cell))
                     lot.found(offset)
                     lot.count += 1
+
+    async def _read_notes(self, partition: int) -> dict[bytes, dict[int, Place]]:
+        parked: dict[bytes, dict[int, Place]] = {}
+        async for record in read_back(self._kafka, self._topic, partition):
+            self._take_note(record, parked)
+        return parked
 
     def _take_note(self, record: ConsumerRecord, parked: dict[bytes, dict[int, Place]]) -> None:
         headers = dict(record.headers)

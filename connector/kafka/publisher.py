@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from connector.config import Kafka
 from connector.errors import ConnectorError, Retryable
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import LARGEST_REQUEST, STARTED_WITHIN, client_settings, close, on_its_way
+from connector.kafka.connection import LARGEST_REQUEST, client_settings, close, on_its_way, started
 from connector.kafka.errors import Fenced, translated
 
 log = structlog.get_logger(__name__)
@@ -104,14 +104,5 @@ class Publisher:
             task.add_done_callback(self._closing.discard)
 
     async def _started(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **client_settings(self._kafka), enable_idempotence=True, max_request_size=LARGEST_REQUEST
-        )
-        try:
-            with translated():
-                async with asyncio.timeout(STARTED_WITHIN):
-                    await producer.start()
-        except BaseException:
-            await close(producer)
-            raise
-        return producer
+        settings = client_settings(self._kafka)
+        return await started(AIOKafkaProducer(**settings, enable_idempotence=True, max_request_size=LARGEST_REQUEST))

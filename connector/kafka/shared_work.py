@@ -14,7 +14,7 @@ from connector.kafka import preflight
 from connector.kafka.connection import client_settings
 from connector.kafka.errors import Fenced, translated
 from connector.kafka.watch import Consumption, Watch
-from connector.retry import until_it_works
+from connector.retry import until_done
 
 log = structlog.get_logger(__name__)
 
@@ -108,9 +108,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take_part_for_good(self) -> None:
         try:
-            async for attempt in until_it_works():
-                with attempt:
-                    await self._take_part()
+            await until_done(self._take_part)
         except Exception as error:  # noqa: BLE001 - `failure` passes it on to the supervisor
             self._fail(error)
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -22,7 +23,7 @@ from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed
 from connector.records import Attempt, Invitation, Outcome
-from connector.retry import until_it_works
+from connector.retry import until_done
 from connector.stages._batches import Entry, Queue, Turns, recipient
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Now
 from connector.stages._endings import Ending, begun
@@ -150,9 +151,7 @@ class AccountSender:
     async def _send_some(self, pisano: EmailSharings, auth: Auth) -> None:
         """Makes one call. What only a person can mend fails the invitations that wait for it, and no others."""
         try:
-            async for attempt in until_it_works():
-                with attempt:
-                    await self._send_next(pisano, auth)
+            await until_done(partial(self._send_next, pisano, auth))
         except Fatal as error:
             said = Fatal(f"Pisano account {self._ledger.account}: {error}", whole=error.whole)
             self._queue.turn_away(self._queue.waiting if error.whole else self._queue.of_campaign(self._campaign), said)

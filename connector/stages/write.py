@@ -20,7 +20,7 @@ from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
-from connector.retry import until_done, until_it_works
+from connector.retry import until_done
 from connector.salesforce import CollectionWriter, RecordWrite
 
 Publish = Callable[[OutRecord], Awaitable[object]]
@@ -74,9 +74,7 @@ class WriteBack:
     async def _done_in(self, partition: int) -> "_Done":
         async with self._reading[partition]:  # first come, first served: writes begin in the order of their feedback
             if partition not in self._done:
-                async for attempt in until_it_works():
-                    with attempt:
-                        self._done[partition] = await self._read_done(partition)
+                self._done[partition] = await until_done(partial(self._read_done, partition))
             return self._done[partition]
 
     async def _read_done(self, partition: int) -> "_Done":

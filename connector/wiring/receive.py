@@ -6,7 +6,7 @@ from pathlib import Path
 from aiohttp import web
 
 from connector.kafka.publisher import Publisher
-from connector.retry import until_it_works
+from connector.retry import until_done
 from connector.spool import Spool
 from connector.stages.receive import Receive
 from connector.wiring.shared import Shared
@@ -63,6 +63,4 @@ class Receiving:
         await self._publisher.stop()
 
     async def _connect(self) -> None:
-        async for attempt in until_it_works():
-            with attempt:
-                await self._publisher.start()
+        await until_done(self._publisher.start)

@@ -70,7 +70,7 @@ async def test_without_transactions_the_stages_that_need_them_say_so_and_are_not
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """clients.md A2: the service said that it was ready, logged nothing and did nothing."""
-    monkeypatch.setattr(connection, "STARTED_WITHIN", 3.0)
+    monkeypatch.setattr(connection, "_STARTED_WITHIN", 3.0)
     settings = {"transaction_state_log_replication_factor": "3", "transaction_state_log_min_isr": "2"}
     async with broker_with(monkeypatch, **settings) as broker:
         setup = await set_up(tmp_path, broker.bootstrap_servers, "lacks.")

@@ -1,26 +1,10 @@
 """What the log tells an operator about an outage."""
 
-import logging
-from collections.abc import Iterator
-
-import pytest
 import stamina
 import structlog
 
 from connector.errors import Retryable
 from connector.observe import logs
-
-
-@pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    """Restores the log settings, because `set_up` changes them for the whole process."""
-    hooks, root = stamina.instrumentation.get_on_retry_hooks(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    stamina.instrumentation.set_on_retry_hooks(hooks)
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def said(*pauses: float) -> list[float]:
