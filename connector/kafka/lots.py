@@ -2,9 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
 
 from faust.types import TP
 
@@ -31,32 +29,30 @@ class Lots:
         self._ended = asyncio.Event()
         self._in_flight = in_flight
         self._lots: dict[TP, dict[str, Lot]] = {}
-        self._opening: dict[TP, asyncio.Future[dict[TP, dict[str, Lot]]]] = {}
+        self._opening: dict[TP, asyncio.Task[list[Lot]]] = {}
 
     @property
     def count(self) -> int:
         """How many records are parked, as far as this worker knows."""
         return sum(lot.count for lots in self._lots.values() for lot in lots.values())
 
-    def open(self, partition: TP) -> Coroutine[Any, Any, list[Lot]]:
+    def open(self, partition: TP) -> asyncio.Task[list[Lot]]:
         """Begins at once to read back what is parked of a newly assigned partition."""
-        opening = self._opening[partition] = asyncio.ensure_future(self._parking.lots([partition]))
-        return self._opened(partition, opening)
+        self._opening[partition] = asyncio.create_task(self._open(partition))
+        return self._opening[partition]
 
-    async def _opened(self, partition: TP, opening: asyncio.Future[dict[TP, dict[str, Lot]]]) -> list[Lot]:
-        self._lots[partition] = (await opening)[partition]
-        return list(self._lots[partition].values())
+    async def _open(self, partition: TP) -> list[Lot]:
+        lots = self._lots[partition] = (await self._parking.lots([partition]))[partition]
+        return list(lots.values())
 
     async def known(self, partition: TP) -> bool:
         """Waits until we know what is parked of the partition, and not too many records are on their way there.
 
         False when Kafka has given the partition away meanwhile.
         """
-        while (opening := self._opening.get(partition)) and partition not in self._lots:
-            if opening.done() and (opening.cancelled() or opening.exception()):
-                return False
+        opening = self._opening.get(partition)
+        if opening and not opening.done():
             await asyncio.wait({opening})
-            await asyncio.sleep(0)  # so that `_opened` takes what was found
         while sum(lot.coming for lot in self._lots.get(partition, {}).values()) > _COMING:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         return partition in self._lots
