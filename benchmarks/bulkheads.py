@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import _command
+from _topics import topics_deleted
 from aiokafka import AIOKafkaConsumer
 from helpers.bulkheads import HEALTHY, HELD, NAMES, answer, change_event, invited, three_of_each
 from helpers.service import held, running_app
@@ -28,7 +29,6 @@ from rich.table import Table
 
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import admin_client
 from connector.kafka.ledger import read_entry
 from connector.kafka.publisher import Publisher
 from connector.records import Feedback, Invitation, Settlement, Write, read
@@ -125,7 +125,7 @@ async def one_round(stage: Stage, bootstrap_servers: str, share: float, *, at_fa
             pisanos=pisanos,
             at_fault=[stage.name] if at_fault else [],
         )
-        await stack.enter_async_context(_topics_deleted(setup.kafka))
+        await stack.enter_async_context(topics_deleted(setup.kafka))
         publisher = Publisher(setup.kafka)
         await publisher.start()
         stack.push_async_callback(publisher.stop)
@@ -189,15 +189,6 @@ async def _watched(kafka: Kafka, stage: Stage) -> AsyncIterator[Seen]:
 
 async def _is_held(app: App, cell: str) -> bool:
     return cell in await held(app)
-
-
-@asynccontextmanager
-async def _topics_deleted(kafka: Kafka) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        async with admin_client(kafka) as admin:
-            await admin.delete_topics([n for n in await admin.list_topics() if n.startswith(kafka.topic_prefix)])
 
 
 async def compare(quick: bool) -> _command.Result:

@@ -21,6 +21,7 @@ from statistics import quantiles
 from typing import Any, TypeVar
 
 import _command
+from _topics import topics_deleted
 from aiokafka import AIOKafkaProducer
 from faust import App as Faust
 from helpers import topics
@@ -30,7 +31,6 @@ from helpers.waiting import until
 from rich.table import Table
 
 from connector.config import Config, Kafka
-from connector.kafka.connection import admin_client
 from connector.sandbox.broker import kafka_broker
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
@@ -152,7 +152,7 @@ async def compare(quick: bool) -> _command.Result:
     count = 40 if quick else 300
     async with kafka_broker(say=_command.say) as broker:
         kafka = Kafka(bootstrap_servers=broker.bootstrap_servers, topic_prefix=f"bench-{secrets.token_hex(3)}.")
-        async with _topics_deleted(kafka):
+        async with topics_deleted(kafka):
             found = {}
             for name, measure in (("connector", whole_connector), ("bare_faust_hops", bare_hops)):
                 _command.say(f"{name}: {count} changes, {RATE:g} a second …")
@@ -161,16 +161,6 @@ async def compare(quick: bool) -> _command.Result:
     ratios = {"p50": whole["p50_ms"] / floor["p50_ms"], "p99": whole["p99_ms"] / floor["p99_ms"]}
     settings = {"changes": count, "per_second": RATE, "broker": broker.way}
     return _command.Result({**settings, **found, "ratios": ratios}, _table(found, ratios, count), [])
-
-
-@asynccontextmanager
-async def _topics_deleted(kafka: Kafka) -> AsyncIterator[None]:
-    """Raises Fatal when no broker answers."""
-    async with admin_client(kafka) as admin:
-        try:
-            yield
-        finally:
-            await admin.delete_topics([n for n in await admin.list_topics() if n.startswith(kafka.topic_prefix)])
 
 
 def _milliseconds(seconds: list[float]) -> dict[str, float]:

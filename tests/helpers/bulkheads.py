@@ -35,7 +35,6 @@ async def three_of_each(
     salesforce: SalesforceDouble,
     pisanos: Mapping[str, PisanoDouble],
     at_fault: Collection[str] = (),
-    limits: Collection[str] = ("1000000/1s",),
 ) -> Setup:
     """`at_fault` names the stages whose third part cannot work: trigger, send, write."""
     for pisano in pisanos.values():
@@ -49,7 +48,7 @@ async def three_of_each(
             **account,
             "base_url": each.base_url,
             "auth": {"method": "authorized_app", "client_id": each.app_id, "client_secret": secrets[name]},
-            "limits": list(limits),
+            "limits": ["1000000/1s"],
             "webhook": {**account["webhook"], "path": f"/pisano/{name}"},
         }
         for name, each in pisanos.items()

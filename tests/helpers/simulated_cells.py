@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import pytest
 import stamina
-from faust.types import TP
 
 from connector.cells import Cells
 from connector.config import Kafka
@@ -109,7 +108,6 @@ class World:
         self.letters: defaultdict[str, set[int]] = defaultdict(set)
         self.late: Counter[str] = Counter()
         self.ever_held: set[str] = set()
-        self.tries: Counter[str] = Counter()
         self.troubles: dict[str, Exception] = {}
         self.written_at: list[float] = []
         self.workers: list[Worker] = []
@@ -131,7 +129,6 @@ class World:
         return {cell: partial(self.work, cell, number) for cell in CELLS}
 
     async def work(self, cell: str, number: int) -> None:
-        self.tries[cell] += 1
         await outside(self._carry_out, cell, number)
 
     async def _carry_out(self, cell: str, number: int) -> None:
@@ -140,6 +137,10 @@ class World:
             raise error
         if cell != HEALTHY and Random(f"{self.scenario.seed} {number}").random() < self.scenario.bad:
             raise Rejected(f"{cell}: at fault")
+        self.take_note(cell, number)
+
+    def take_note(self, cell: str, number: int) -> None:
+        """The cell has done its work on the record."""
         self.done[cell].append(number)
         self.late[cell] = max(self.late[cell], int(clock() - self.written_at[number]))
 
@@ -251,6 +252,3 @@ def _simulated(world: World) -> Iterator[None]:
         world.parking.patch(patch)
         yield
     stamina.instrumentation.set_on_retry_hooks(hooks)
-
-
-__all__ = ["CELLS", "HEALTHY", "LONGEST", "PROMPT", "TP", "Happening", "Scenario", "What", "World", "run"]

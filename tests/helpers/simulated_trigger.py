@@ -22,7 +22,7 @@ from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
 from helpers.change_events import change
 from helpers.processes import outside
-from helpers.simulated_cells import World, clock
+from helpers.simulated_cells import World
 
 _READS = {"a": ("Contact", ["Email", "A__c"]), "b": ("User", ["Email"]), "c": ("Contact", ["Email"])}
 
@@ -76,6 +76,4 @@ class TriggerWorld(World):
 
     async def _publish(self, invitation: Invitation) -> None:
         await asyncio.sleep(self.random.uniform(0, 0.1))
-        cell, number = invitation.survey, int(invitation.record_id[3:])
-        self.done[cell].append(number)
-        self.late[cell] = max(self.late[cell], int(clock() - self.written_at[number]))
+        self.take_note(invitation.survey, int(invitation.record_id[3:]))

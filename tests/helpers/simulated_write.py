@@ -102,8 +102,7 @@ class WriteWorld(World):
         if self.kind(cell, number) == "refused":
             return Result(False, error=Rejected("refused"))
         self.stored[cell][record] = number
-        self.done[cell].append(number)
-        self.late[cell] = max(self.late[cell], int(clock() - self.written_at[number]))
+        self.take_note(cell, number)
         return Result(True, id=record)
 
     def kind(self, cell: str, number: int) -> str:

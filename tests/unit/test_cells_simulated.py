@@ -5,32 +5,37 @@ their partition. The stage worker, the parking and the cells are the real ones.
 """
 
 from collections import Counter
+from functools import partial
 
+from helpers import simulated_play
 from helpers.simulated_cells import CELLS, HEALTHY, LONGEST, PROMPT, Happening, Scenario, What, World, run
+from helpers.simulated_play import play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-
-def happenings(*what: What) -> st.SearchStrategy[list[Happening]]:
-    one = st.builds(
-        Happening,
-        after=st.floats(0, 40) | st.floats(0, 1),
-        what=st.sampled_from(what),
-        whom=st.integers(0, 2),
-        seconds=st.floats(1, LONGEST),
-    )
-    return st.lists(one, max_size=12)
+happenings = partial(simulated_play.happenings, Happening, gap=40, longest=LONGEST)
 
 
 CALM: tuple[What, ...] = ("records", "records", "fatal", "outage", "mend")
-SCENARIOS = st.builds(
-    Scenario,
-    seed=st.integers(0, 2**32),
-    keeps_order=st.booleans(),
-    in_flight=st.sampled_from([2, 5, 100]),
-    bad=st.sampled_from([0.0, 0.0, 0.2]),
-    happenings=happenings(*CALM) | happenings(*CALM, "start", "stop", "rebalance", "kill", "freeze"),
-)
+ANYTHING = happenings(*CALM) | happenings(*CALM, "start", "stop", "rebalance", "kill", "freeze")
+
+
+def scenarios(
+    keeps_order: st.SearchStrategy[bool],
+    bad: st.SearchStrategy[float],
+    what: st.SearchStrategy[list[Happening]] = ANYTHING,
+) -> st.SearchStrategy[Scenario]:
+    return st.builds(
+        Scenario,
+        seed=st.integers(0, 2**32),
+        keeps_order=keeps_order,
+        in_flight=st.sampled_from([2, 5, 100]),
+        bad=bad,
+        happenings=what,
+    )
+
+
+BAD = st.sampled_from([0.0, 0.0, 0.2])  # share of bad records
 
 
 def lost_while_parking() -> st.SearchStrategy[list[Happening]]:
@@ -50,36 +55,16 @@ def lost_while_parking() -> st.SearchStrategy[list[Happening]]:
     return st.tuples(held, rounds).map(lambda parts: parts[0] + parts[1])
 
 
-LOSING = st.builds(
-    Scenario,
-    seed=st.integers(0, 2**32),
-    keeps_order=st.booleans(),
-    in_flight=st.sampled_from([2, 5, 100]),
-    bad=st.just(0.0),
-    happenings=lost_while_parking(),
-)
-
-
 @settings(max_examples=60, deadline=None)
-@given(LOSING)
+@given(scenarios(st.booleans(), st.just(0.0), lost_while_parking()))
 def test_no_record_is_lost_when_its_worker_is_lost_while_it_is_parked(scenario: Scenario) -> None:
-    play(scenario)
+    play(World(scenario), run, check)
 
 
 @settings(max_examples=120, deadline=None)
-@given(SCENARIOS)
+@given(scenarios(st.booleans(), BAD))
 def test_no_record_is_lost_and_the_healthy_cell_is_never_late_or_doubled(scenario: Scenario) -> None:
-    play(scenario)
-
-
-def play(scenario: Scenario) -> None:
-    world = World(scenario)
-    try:
-        run(world)
-        check(world)
-    except BaseException as error:
-        error.add_note("\n".join(world.history))
-        raise
+    play(World(scenario), run, check)
 
 
 def check(world: World) -> None:

@@ -5,9 +5,12 @@ but do not answer. The stage, its worker, the ledger, the limiter and Pisano's c
 """
 
 from collections import Counter, defaultdict
+from functools import partial
 
+from helpers import simulated_play
 from helpers.simulated_pisano import is_disliked, is_refused
-from helpers.simulated_send import FAULTS, LIMITS, LONGEST, ORDERLY, Fault, Happening, Scenario, What, World, run
+from helpers.simulated_play import play
+from helpers.simulated_send import FAULTS, LIMITS, LONGEST, ORDERLY, Happening, Scenario, World, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,17 +21,7 @@ from connector.records import Invitation, Outcome, Settlement
 PROMPT = 4.0  # seconds beyond what the limits ask for: a fetch, two transactions and a call
 
 
-def happenings(*what: What | Fault) -> st.SearchStrategy[list[Happening]]:
-    one = st.builds(
-        Happening,
-        after=st.floats(0, 15) | st.floats(0, 1),
-        what=st.sampled_from(what),
-        whom=st.integers(0, 2),
-        seconds=st.floats(1, LONGEST),
-    )
-    return st.lists(one, max_size=12)
-
-
+happenings = partial(simulated_play.happenings, Happening, gap=15, longest=LONGEST)
 SCENARIOS = st.builds(
     Scenario,
     seed=st.integers(0, 2**32),
@@ -50,13 +43,7 @@ def test_no_invitation_is_lost_and_nobody_e_mailed_twice_whatever_befalls_the_wo
 
     If workers stopped cleanly or only Kafka had faults, no invitation is left in doubt either.
     """
-    world = World(scenario)
-    try:
-        run(world)
-        check(world)
-    except BaseException as error:
-        error.add_note("\n".join(world.history))
-        raise
+    play(World(scenario), run, check)
 
 
 def check(world: World) -> None:

@@ -3,33 +3,19 @@
 from collections import Counter
 
 from helpers.simulated_cells import CELLS, HEALTHY, PROMPT, Scenario, run
+from helpers.simulated_play import play
 from helpers.simulated_write import WriteWorld
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cells_simulated import CALM, happenings
-
-SCENARIOS = st.builds(
-    Scenario,
-    seed=st.integers(0, 2**32),
-    keeps_order=st.just(True),
-    in_flight=st.sampled_from([2, 5, 100]),
-    bad=st.sampled_from([0.0, 0.0, 0.2]),
-    happenings=happenings(*CALM) | happenings(*CALM, "start", "stop", "rebalance", "kill", "freeze"),
-)
+from test_cells_simulated import BAD, scenarios
 
 
 @settings(max_examples=100, deadline=None)
-@given(SCENARIOS)
+@given(scenarios(st.just(True), BAD))
 def test_no_answer_is_lost_and_none_overwrites_a_newer_one_whatever_befalls_rules_and_workers(
     scenario: Scenario,
 ) -> None:
-    world = WriteWorld(scenario)
-    try:
-        run(world)
-        check(world)
-    except BaseException as error:
-        error.add_note("\n".join(world.history))
-        raise
+    play(WriteWorld(scenario), run, check)
 
 
 def check(world: WriteWorld) -> None:
