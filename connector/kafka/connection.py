@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -63,6 +63,17 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
     }
 
 
+async def stopped(stop: Callable[[], Awaitable[None]]) -> None:
+    """Calls a client's `stop`, and passes on a cancellation of the calling task that came meanwhile.
+
+    aiokafka 0.14 swallows one that comes while `AIOKafkaClient.close` waits for its own task: the caller would live on.
+    """
+    await stop()
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 @asynccontextmanager
 async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     """A started admin client.
@@ -76,7 +87,7 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
             await admin.start()
             async with asyncio.timeout(_COUNTED_IN_WITHIN):
                 while not await _knows_a_broker(admin):
-                    await admin.close()
+                    await stopped(admin.close)
                     admin = AIOKafkaAdminClient(**client_settings(kafka))
                     await admin.start()
         yield admin
@@ -87,7 +98,7 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
             "settings are those of its listener."
         ) from error
     finally:
-        await admin.close()
+        await stopped(admin.close)
 
 
 async def _knows_a_broker(admin: AIOKafkaAdminClient) -> bool:
@@ -183,11 +194,11 @@ async def close(producer: AIOKafkaProducer) -> None:
     """Stops a producer, in 5 s at most. If it leaves a transaction open, the next producer of its name aborts that."""
     try:
         async with asyncio.timeout(_CLOSE_WITHIN):
-            await producer.stop()
+            await stopped(producer.stop)
     except (TimeoutError, KafkaError, AssertionError):  # the last comes when a failed batch has ended the sender
         if task := producer._sender.sender_task:  # `stop` ends it and its connections only after a full flush
             task.cancel()
             await asyncio.wait([task], timeout=_LOOK)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):
-                await producer.client.close()
+                await stopped(producer.client.close)

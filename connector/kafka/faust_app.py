@@ -20,6 +20,7 @@ from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import ServiceThread, WorkerThread
 
 from connector.config import Kafka
 from connector.kafka.connection import ssl_context
@@ -46,7 +47,17 @@ class Offsets(Protocol):
         """The worker has lost the partitions; if records of them come again, that is a new delivery."""
 
 
+class _Daemon(WorkerThread):
+    """A thread that cannot keep the process when it does not end."""
+
+    def __init__(self, service: ServiceThread, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    Worker = _Daemon
+
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # capture and send write in transactions
@@ -56,6 +67,21 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         # While Kafka is away, aiokafka's consumer ends with this error, and Faust would wait for its thread for ever.
         with suppress(asyncio.CancelledError):
             await super().on_thread_stop()
+
+    async def call_thread(self, *arguments: Any, **options: Any) -> Any:
+        if self.thread_loop.is_closed():
+            raise ConsumerNotStarted("the thread of the consumer has ended")
+        return await super().call_thread(*arguments, **options)
+
+    async def commit(self, offsets: Any) -> bool:
+        # After the thread has ended, this worker is no member of the group any more.
+        return not self.thread_loop.is_closed() and bool(await super().commit(offsets))
+
+    def _stopped_set(self) -> None:
+        if self.thread_loop.is_closed():
+            self._stopped.set()
+        else:
+            super()._stopped_set()
 
 
 class _Consumer(driver.Consumer):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
-from connector.kafka.connection import client_settings
+from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
 
 _WITHIN = 10.0  # seconds; a rebalance waits for this check
@@ -54,7 +54,7 @@ async def holes(kafka: Kafka, group: str, partitions: Iterable[tuple[str, int]])
                 ends = await client.end_offsets(places)
                 committed = {place: await client.committed(place) for place in places}
     finally:
-        await client.stop()
+        await stopped(client.stop)
     return [
         Hole(place.topic, place.partition, at, begins[place])
         for place, at in committed.items()

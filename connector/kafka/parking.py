@@ -17,7 +17,7 @@ from faust.types import TP
 
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import client_settings
+from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back
@@ -159,7 +159,7 @@ class Lot:
                     if record.key == self.place.key and record.value is not None:
                         yield record
         finally:
-            await consumer.stop()
+            await stopped(consumer.stop)
 
     async def _say_what_was_deleted(self, consumer: AIOKafkaConsumer, start: int) -> None:
         beginning = (await consumer.beginning_offsets([self._topic]))[self._topic]
@@ -269,4 +269,4 @@ async def _partitions(kafka: Kafka, topic: str) -> int:
             await consumer.start()
             return len(consumer.partitions_for_topic(topic) or ()) or 1
         finally:
-            await consumer.stop()
+            await stopped(consumer.stop)

@@ -12,7 +12,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
-from connector.kafka.connection import client_settings, close, transactional_producer
+from connector.kafka.connection import client_settings, close, stopped, transactional_producer
 from connector.kafka.errors import Fenced, translated
 
 _WITHIN = 15.0  # seconds; the election of a coordinator takes a few
@@ -49,7 +49,7 @@ async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
             raise Fatal(f"Kafka: the user needs the right READ on Topic {names} ({error.__cause__!r})") from error
         raise
     finally:
-        await consumer.stop()
+        await stopped(consumer.stop)
 
 
 async def require_transactions(kafka: Kafka, stage: str) -> None:

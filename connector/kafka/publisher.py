@@ -79,9 +79,9 @@ class Publisher:
             with translated():
                 async with asyncio.timeout(_STORED_WITHIN):  # aiokafka would retry for as long as Kafka is away
                     stored = await asyncio.gather(*[await on_its_way(producer, record) for record in records])
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise  # else aiokafka cancelled the record, because the producer was closed meanwhile
             self._failed = producer
             self._failing_since = self._clock() if self._failing_since is None else self._failing_since
             if isinstance(error, ConnectorError) and not isinstance(error, Fenced):

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import client_settings
+from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
@@ -53,4 +53,4 @@ async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[C
             elif time.monotonic() - moved_at > _NO_PROGRESS:
                 raise Retryable(f"reading {topic}/{partition} back: nothing came for {_NO_PROGRESS:g} s")
     finally:
-        await consumer.stop()
+        await stopped(consumer.stop)

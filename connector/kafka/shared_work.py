@@ -11,7 +11,7 @@ from aiokafka.partitioner import murmur2
 from connector.config import Kafka
 from connector.errors import Retryable
 from connector.kafka import preflight
-from connector.kafka.connection import client_settings
+from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import Fenced, translated
 from connector.kafka.watch import Consumption, Watch
 from connector.retry import until_done
@@ -132,7 +132,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
             finally:
                 self.ready, self._consumer = False, None
                 await self._end(_LEAVE)
-                await consumer.stop()
+                await stopped(consumer.stop)
         log.warning("joining_again", group=self._group, reason=str(self._doubt))
         raise Retryable(str(self._doubt)) from self._doubt
 
@@ -148,7 +148,10 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.wait(tasks, timeout=within)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            error: BaseException | None = Retryable(f"{task.get_name()}: a client was closed and cancelled the work")
+        else:
+            error = task.exception()
         if self._running.get(task.get_name()) is not task:
             return  # this work was given away already
         if isinstance(error, Fenced):

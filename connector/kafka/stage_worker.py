@@ -82,6 +82,7 @@ class StageWorker:
         self._held_back = False
         self._draining = False
         self._app: Any = None
+        self._starting: asyncio.Task[None] | None = None
         self._watch = Watch(kafka, self._group, topics[0], self.consumption)
         self._watching: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -99,7 +100,8 @@ class StageWorker:
         )
         self._app.agent(topic, name=self.name)(self._read)
         self._app.finalize()
-        await self._app.start()
+        self._starting = asyncio.create_task(self._app.start())
+        await asyncio.shield(self._starting)  # if it were cancelled, Faust's consumer thread would stay behind
         self._watching = asyncio.create_task(self._watch.run(self._fail))
 
     @property
@@ -150,7 +152,8 @@ class StageWorker:
         partitions = self._tasks.partitions
         await self._settle({(tp.topic, tp.partition) for tp in partitions})
         await self._tasks.cancel(partitions)
-        if self._app is not None:
+        if self._starting is not None:
+            await asyncio.gather(self._starting, return_exceptions=True)  # Faust cannot be stopped while it starts
             await self._app.stop()
 
     async def _read(self, stream: Any) -> None:

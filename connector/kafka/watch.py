@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import client_settings
+from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
 
 log = structlog.get_logger(__name__)
@@ -179,4 +179,4 @@ class Watch:
                 await client.start()
             yield client
         finally:
-            await client.stop()
+            await stopped(client.stop)

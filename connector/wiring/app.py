@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from functools import partial
 from typing import Self
 
@@ -29,7 +30,7 @@ _BUILD: dict[str, Callable[[Shared], Runner]] = {
     "write": write.build,
 }
 _TRANSACTIONAL = {"capture", "send"}  # the stages that write in transactions
-_LEAVE = 10.0  # seconds to leave the consumer groups after draining; past it Kafka finds out by itself
+_LEAVE = 10.0  # seconds for stages to end their start, and to leave their groups after draining
 
 
 class App:
@@ -143,7 +144,9 @@ class App:
     async def _stop(self, drain: float) -> None:
         if self._running is not None:
             self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVE):
+                    await asyncio.gather(self._running, return_exceptions=True)
         ending = [supervisor.stop(drain) for supervisor in self._supervisors]
         if self._server is not None:
             ending.append(self._server.stop())

@@ -22,6 +22,7 @@ from connector.kafka.publisher import Publisher
 from connector.kafka.stage_worker import Settle, StageWorker, nothing
 from connector.observe.metrics import Metrics
 from connector.salesforce import RestClient, TokenSource
+from connector.wiring.http_client import HttpClient
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,7 @@ class Shared:
         self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self.http = await self._resources.enter_async_context(httpx.AsyncClient())
+        self.http = await self._resources.enter_async_context(HttpClient())
         self.tokens = _tokens(self.config, self.http)
         settings = self.config.salesforce
         self.rest = RestClient(

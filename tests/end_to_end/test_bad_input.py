@@ -72,7 +72,7 @@ async def holding(file: Path, environ: dict[str, str], log: Path) -> AsyncIterat
     try:
         yield says
         process.send_signal(signal.SIGTERM)
-        await until(lambda: process.poll() is not None, within=15)
+        await until(lambda: process.poll() is not None, within=30)  # less than a drain that never ends
         assert process.returncode == 0, _said(log)
         for unwanted in ("Traceback", "hunter2", "never retrieved", "was destroyed"):
             assert unwanted not in _said(log)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import faust
 import faust.transport.consumer
 import pytest
 from helpers import topics
@@ -15,7 +16,7 @@ from helpers.waiting import until
 from connector.cells import Cells
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
-from connector.kafka import stage_worker
+from connector.kafka import faust_app, stage_worker
 from connector.kafka.cell_work import CellWork, Handle, alone
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
@@ -275,3 +276,35 @@ async def test_a_consumer_with_nothing_to_do_is_no_error_in_the_log(
         assert worker._app
         await worker._app.consumer.verify_all_partitions_active()
     assert [record.message for record in caplog.records if record.name == "connector.kafka.faust_app"] == []
+
+
+async def test_faust_is_never_cancelled_while_it_starts(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its consumer thread could stay behind then, and the process never ended; seen at 1 of 27 early SIGTERMs."""
+    await topics.create(kafka, "in")
+    happened: list[str] = []
+    starts = asyncio.Event()
+
+    class App(faust.App):
+        async def start(self) -> None:
+            starts.set()
+            await super().start()
+            happened.append("started")
+
+        async def stop(self) -> None:
+            happened.append("stops")
+            await super().stop()
+
+    async def handle(record: InRecord) -> None: ...
+
+    async def bury(record: InRecord, reason: str, error: Exception) -> None: ...
+
+    monkeypatch.setattr(faust_app.faust, "App", App)
+    work = CellWork("stage", alone(handle), bury, Cells())
+    worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=1)
+    starting = asyncio.create_task(worker.start())
+    await starts.wait()
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert starting.cancelled()
+    await worker.stop(0.0)
+    assert happened == ["started", "stops"]
