@@ -92,6 +92,8 @@ class Suppression(StrEnum):
     NO_ADDRESS = "no_address"
     INVALID_ADDRESS = "invalid_address"
     OPTED_OUT = "opted_out"
+    RECORD_GONE = "record_gone"
+    RESTORED = "restored"
 
 
 class Invitation(Record):

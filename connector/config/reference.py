@@ -60,7 +60,7 @@ equals only `nil` and `blank`. To compare a text with a number is an error: the 
 | surveys | `record` | the record that changed: the event's values, and for other fields what Salesforce has now. \
 Only fields that a template names are read: `{{ record.Branch__c }}` |
 | surveys | `changed`, `nulled` | the names of the fields that changed, and of those that were emptied: `changed \
-contains "Status"`. A platform event has neither |
+contains "Status"`. For a created record `changed` is every field that has a value. A platform event has neither |
 | surveys | `event` | the event itself: EVENT |
 | surveys, except `when` | each lookup's name | the fields that it reads: `{{ contact.Email }}` |
 | feedback | `feedback` | the answer itself: FEEDBACK |

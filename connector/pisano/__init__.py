@@ -1,7 +1,7 @@
 """The Pisano side: tokens, e-mail sharings and webhooks. It knows no Kafka and no Salesforce."""
 
 from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
-from connector.pisano.email_sharings import EmailSharings, Recipient, normalise_email
+from connector.pisano.email_sharings import EmailSharings, Recipient
 from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
 from connector.pisano.webhooks import authentic, feedback_id, parse
 
@@ -16,6 +16,5 @@ __all__ = [
     "TokenRenewed",
     "authentic",
     "feedback_id",
-    "normalise_email",
     "parse",
 ]

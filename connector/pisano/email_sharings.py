@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import httpx
 import orjson
-from email_validator import EmailNotValidError, validate_email
 
 from connector.errors import Fatal
 from connector.masking import mask_emails
@@ -120,14 +119,6 @@ def call_body(recipients: Sequence[Recipient]) -> bytes:
             "built_in_responses": {r.email: _present(r.built_in_responses) for r in recipients},
         }
     )
-
-
-def normalise_email(raw: str) -> str:
-    """The address trimmed, its domain in lower case, Unicode composed. Raise ValueError with the reason, masked."""
-    try:
-        return validate_email(raw.strip(), check_deliverability=False).normalized
-    except EmailNotValidError as error:
-        raise ValueError(mask_emails(str(error))) from None
 
 
 def _present(values: Mapping[str, Scalar | None]) -> dict[str, Scalar]:

@@ -60,9 +60,19 @@ class RestClient:
             rows += await self.query(query)
         return rows
 
-    async def query(self, query: str) -> list[dict[str, Any]]:
-        """All rows of a SOQL query, from all its pages. The caller escapes values in it with `soql.literal`."""
-        page = await self._call("GET", f"{self._base}/query", "query", params={"q": query})
+    async def select_deleted(self, object_name: str, fields: Iterable[str], ids: Iterable[str]) -> list[dict[str, Any]]:
+        """As `select`, for the records that are in the recycle bin."""
+        rows: list[dict[str, Any]] = []
+        for query in soql.select_by_ids(object_name, [*fields, "IsDeleted"], ids):
+            rows += await self.query(query, resource="queryAll")
+        return [row for row in rows if row["IsDeleted"]]
+
+    async def query(self, query: str, *, resource: str = "query") -> list[dict[str, Any]]:
+        """All rows of a SOQL query, from all its pages. The caller escapes values in it with `soql.literal`.
+
+        The resource `queryAll` gives deleted and merged records too (salesforce §B4).
+        """
+        page = await self._call("GET", f"{self._base}/{resource}", "query", params={"q": query})
         rows = _rows(page)
         while page.get("nextRecordsUrl"):
             page = await self._call("GET", page["nextRecordsUrl"], "query")

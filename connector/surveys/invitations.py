@@ -1,17 +1,18 @@
 """Turns a change event into an invitation, or into the reason why the customer is not invited."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from connector.config import Survey
 from connector.errors import Rejected
-from connector.pisano import normalise_email
 from connector.records import ChangeEvent, Invitation, Suppression, digest
-from connector.surveys.lookup import Lookup
+from connector.surveys.addresses import normalise_email
+from connector.surveys.reader import Gone, Reader
 from connector.templates import Template, Unread
 
 _GONE = ("DELETE", "GAP_DELETE")  # for a record that is gone there is nobody to ask
+_RESTORED = ("UNDELETE", "GAP_UNDELETE")
 _DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed than Salesforce names (salesforce §0.5)
 
 
@@ -37,14 +38,15 @@ class _Record(Mapping[str, Any]):
 class SurveyRule:
     """One configured survey, ready to decide about change events."""
 
-    def __init__(self, name: str, survey: Survey, lookup: Lookup) -> None:
+    def __init__(self, name: str, survey: Survey, reader: Reader) -> None:
         self.name = name
         self._survey = survey
-        self._lookup = lookup
+        self._reader = reader
         self._fields = frozenset().union(*(liquid.fields("record") for liquid in survey.templates()))
         self._asks_what_changed = any(
             path.parts[0] in {"changed", "nulled"} for liquid in survey.templates() for path in liquid.paths()
         )
+        self._asks_for_restored = survey.when is not None and "change_type" in survey.when.fields("event")
 
     def is_about(self, event: ChangeEvent) -> bool:
         """Whether the event is of this survey's entity, and of a record that still exists."""
@@ -68,12 +70,18 @@ class SurveyRule:
         if wanted is False:
             return None
         if missing := self._fields - _known(event).keys():
-            scope["record"] = {**await self._read(event, missing), **_known(event)}
+            try:
+                scope["record"] = {**await self._read(event, missing), **_known(event)}
+            except Gone as error:
+                return self._suppressed(event, Suppression.RECORD_GONE, str(error))
         if wanted is None and not self._holds(scope):
             return None
+        if event.change_type in _RESTORED and not self._asks_for_restored:
+            return self._suppressed(event, Suppression.RESTORED, "the record came back from the recycle bin")
+        gone: list[str] = []
         for name, lookup in self._survey.lookup.items():
-            scope[name] = await self._looked_up(lookup.object, lookup.id.render(scope), lookup.fields)
-        return self._invitation(event, scope)
+            scope[name] = await self._looked_up(lookup.object, lookup.id.render(scope), lookup.fields, gone)
+        return self._invitation(event, scope, gone)
 
     def _require_content(self, event: ChangeEvent) -> None:
         """Rejects an event that does not say which record changed, or what changed in it, if we need that (§B4)."""
@@ -85,43 +93,59 @@ class SurveyRule:
     def _holds(self, scope: Mapping[str, Any]) -> bool:
         return self._survey.when is None or self._survey.when.holds(scope)
 
-    async def _read(self, event: ChangeEvent, fields: Collection[str]) -> Mapping[str, Any]:
+    async def _read(self, event: ChangeEvent, fields: frozenset[str]) -> Mapping[str, Any]:
         if event.change_type == "EVENT":
             raise Rejected(f"{event.entity} has no field {', '.join(sorted(fields))}", code="no_such_field")
-        row = await self._lookup.read(event.entity, event.record_id, fields)
-        if row is None:
-            raise Rejected(
-                f"Salesforce has no {event.entity} {event.record_id}, or the user may not see it", code="no_record"
-            )
-        return row
+        return await self._reader.read(event.entity, event.record_id, fields)
 
-    async def _looked_up(self, object_name: str, record_id: object, fields: Collection[str]) -> dict[str, Any]:
-        row = await self._lookup.read(object_name, str(record_id), fields) if record_id is not None else None
-        return dict.fromkeys(fields) if row is None else {field: row[field] for field in fields}
+    async def _looked_up(
+        self, object_name: str, record_id: object, fields: Collection[str], gone: list[str]
+    ) -> dict[str, Any]:
+        """The fields, all None if there is no such record; then `gone` gets the reason."""
+        if record_id is None:
+            return dict.fromkeys(fields)
+        try:
+            row = await self._reader.read_kept(object_name, str(record_id), frozenset(fields))
+        except Rejected as error:
+            if error.code not in {"record_gone", "no_record"}:
+                raise
+            gone.append(str(error))
+            return dict.fromkeys(fields)
+        return {field: row[field] for field in fields}
 
-    def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any]) -> Invitation:
-        survey = self._survey
-        email, suppressed, detail = self._addressee(scope)
+    def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Sequence[str]) -> Invitation:
+        email, suppressed, detail = self._addressee(scope, gone)
+        return self._record(
+            event,
+            email=email,
+            custom_attributes=_rendered(self._survey.custom_attributes, scope),
+            built_in_responses=_rendered(self._survey.built_in_responses, scope),
+            suppressed=suppressed,
+            detail=detail,
+        )
+
+    def _suppressed(self, event: ChangeEvent, reason: Suppression, detail: str) -> Invitation:
+        return self._record(event, email=None, suppressed=reason, detail=detail)
+
+    def _record(self, event: ChangeEvent, **decided: Any) -> Invitation:
         return Invitation(
             id=digest(self.name, event.record_id, event.id),
             survey=self.name,
-            account=survey.account,
-            campaign=survey.campaign,
-            email=email,
-            custom_attributes=_rendered(survey.custom_attributes, scope),
-            built_in_responses=_rendered(survey.built_in_responses, scope),
+            account=self._survey.account,
+            campaign=self._survey.campaign,
             entity=event.entity,
             record_id=event.record_id,
             cause=event.id,
-            suppressed=suppressed,
-            detail=detail,
             created_at=datetime.now(UTC),
+            **decided,
         )
 
-    def _addressee(self, scope: Mapping[str, Any]) -> tuple[str | None, Suppression | None, str | None]:
+    def _addressee(
+        self, scope: Mapping[str, Any], gone: Sequence[str]
+    ) -> tuple[str | None, Suppression | None, str | None]:
         raw = self._survey.email.render(scope)
         if raw is None:
-            return None, Suppression.NO_ADDRESS, None
+            return None, Suppression.RECORD_GONE if gone else Suppression.NO_ADDRESS, "; ".join(gone) or None
         try:
             email = normalise_email(str(raw))
         except ValueError as error:
@@ -137,10 +161,17 @@ def _known(event: ChangeEvent) -> dict[str, Any]:
     return {"Id": event.record_id, **event.fields}
 
 
+def _changed(event: ChangeEvent) -> list[str]:
+    """A CREATE names no changed fields (salesforce §B3), but a record can be created in the state that invites."""
+    if event.change_type == "CREATE":
+        return [field for field, value in event.fields.items() if value is not None]
+    return list(event.changed_fields)
+
+
 def _scope(event: ChangeEvent) -> dict[str, Any]:
     return {
         "record": _Record(_known(event)),
-        "changed": list(event.changed_fields),
+        "changed": _changed(event),
         "nulled": list(event.nulled_fields),
         "event": {
             "id": event.id,

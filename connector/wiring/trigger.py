@@ -6,6 +6,7 @@ from connector.salesforce import client_of
 from connector.stages.trigger import Trigger
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
 from connector.wiring.shared import Shared
 
 _IN_FLIGHT = 400  # records of a survey in memory: two full SOQL calls
@@ -13,10 +14,10 @@ _IN_FLIGHT = 400  # records of a survey in memory: two full SOQL calls
 
 def build(shared: Shared) -> StageWorker:
     """The worker that reads every entity's topic."""
-    lookup = Lookup(shared.rest.select)
+    reader = Reader(Lookup(shared.rest.select), Lookup(shared.rest.select_deleted))
     ours = shared.config.salesforce.client_name
     trigger = Trigger(
-        [SurveyRule(name, survey, lookup) for name, survey in shared.config.surveys.items()],
+        [SurveyRule(name, survey, reader) for name, survey in shared.config.surveys.items()],
         shared.publisher.send,
         shared.topic("pisano.invitations"),
         ours=lambda origin: client_of(origin) == ours,

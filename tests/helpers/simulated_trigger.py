@@ -20,6 +20,7 @@ from connector.records import ChangeEvent, Invitation, read
 from connector.stages.trigger import Trigger
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
 from helpers.change_events import change
 from helpers.processes import outside
 from helpers.simulated_cells import World
@@ -48,8 +49,8 @@ class TriggerWorld(World):
     """`done` holds the change events for which an invitation of each survey was written."""
 
     def stage(self) -> tuple[Plan, Settle]:
-        lookup = Lookup(self.select)
-        rules = [SurveyRule(cell, survey, lookup) for cell, survey in _SURVEYS.items()]
+        reader = Reader(Lookup(self.select), Lookup(self.select))
+        rules = [SurveyRule(cell, survey, reader) for cell, survey in _SURVEYS.items()]
         trigger = Trigger(rules, self.publish, "pisano.invitations", ours=lambda _: False, metrics=Metrics())
         return trigger.plan, nothing
 

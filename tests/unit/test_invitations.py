@@ -1,6 +1,7 @@
 """From a change event to an invitation: who is invited, which fields are read, and why a customer is not invited."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from connector.errors import Rejected
 from connector.records import ChangeEvent, Invitation, Suppression
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
 
-CASE, CONTACT = "5005g0000000001AAA", "0035g0000000001AAA"
+CASE, CONTACT, OTHER = "5005g0000000001AAA", "0035g0000000001AAA", "0035g00000000zzAAA"
 CLOSED = {"Status": "Closed"}
 CONTACT_ROW = {"Id": CONTACT, "Email": "ada@example.com", "HasOptedOutOfEmail": False}
 CASE_ROW = {"Id": CASE, "Status": "Closed", "ContactId": CONTACT, "Branch__c": "Izmir"}
@@ -36,24 +38,34 @@ SURVEY: dict[str, Any] = {
 
 
 class Decision:
-    """One survey decides about one event. `read` are the fields that it read from Salesforce, by object."""
+    """One survey decides about one event. `read` are the fields that it read from Salesforce, by object.
+
+    `deleted` are the records in the recycle bin, each with the id of the record that it was merged into.
+    """
 
     def __init__(
         self,
         *,
         case: Mapping[str, Any] | None = CASE_ROW,
         contact: Mapping[str, Any] | None = CONTACT_ROW,
+        more: Iterable[Mapping[str, Any]] = (),
+        deleted: Mapping[str, str | None] | None = None,
         name: str = "closed-case",
         **survey: Any,
     ) -> None:
-        self._rows = {"Case": case, "Contact": contact}
-        self._rule = SurveyRule(name, Survey.model_validate({**SURVEY, **survey}), Lookup(self._select))
+        self._rows = [row for row in (case, contact, *more) if row]
+        self._deleted = deleted or {}
+        reader = Reader(Lookup(self._select), Lookup(self._select_deleted))
+        self._rule = SurveyRule(name, Survey.model_validate({**SURVEY, **survey}), reader)
         self.read: dict[str, set[str]] = {}
 
     async def _select(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
         self.read[object_name] = {*fields} - {"Id"}
-        row = self._rows[object_name]
-        return [dict(row)] if row and row["Id"] in ids else []
+        return [dict(row) for row in self._rows if row["Id"] in ids]
+
+    async def _select_deleted(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
+        assert set(fields) == {"Id", "MasterRecordId"} or object_name not in {"Account", "Case", "Contact", "Lead"}
+        return [{"Id": id_, "MasterRecordId": self._deleted[id_]} for id_ in ids if id_ in self._deleted]
 
     async def about(self, event: ChangeEvent) -> Invitation | None:
         return await self._rule.invite(event)
@@ -97,7 +109,7 @@ async def test_a_field_that_was_set_to_null_is_null_and_not_read() -> None:
 @pytest.mark.parametrize(
     ("contact", "email", "suppressed"),
     [
-        (None, None, Suppression.NO_ADDRESS),
+        (None, None, Suppression.RECORD_GONE),
         ({"Email": None}, None, Suppression.NO_ADDRESS),
         ({"Email": "  "}, None, Suppression.NO_ADDRESS),
         ({"Email": "ada@"}, "ada@", Suppression.INVALID_ADDRESS),
@@ -175,6 +187,103 @@ async def test_a_record_that_salesforce_does_not_show_is_rejected_and_not_taken_
     with pytest.raises(Rejected, match="may not see it") as caught:
         await Decision(case=None, when='record.Branch__c == "Izmir"').about(change(CASE, CLOSED))
     assert caught.value.code == "no_record"
+
+
+async def test_a_record_that_was_merged_away_or_deleted_has_nobody_to_ask() -> None:
+    """The survivor has an event of its own, so following it would ask the customer twice."""
+    decision = Decision(case=None, deleted={CASE: OTHER}, when='record.Branch__c == "Izmir"')
+    invitation = await decision.about(change(CASE, CLOSED))
+    assert invitation is not None
+    assert (invitation.suppressed, invitation.detail) == (
+        Suppression.RECORD_GONE,
+        f"Case {CASE} was merged into {OTHER}",
+    )
+
+
+@pytest.mark.parametrize("merges", [1, 2, 9])
+async def test_a_contact_that_was_merged_is_followed_to_the_one_that_was_kept(merges: int) -> None:
+    """Report 28: the event names the contact by the id that it had before the merge."""
+    ids = [CONTACT, *(f"0035g00000000{number:02}AAA" for number in range(2, 2 + merges))]
+    decision = Decision(
+        contact=None,
+        more=[{**CONTACT_ROW, "Id": ids[-1], "Email": "kept@example.com"}],
+        deleted=dict(pairwise(ids)),
+    )
+    invitation = await decision.about(change(CASE, CLOSED))
+    assert invitation is not None
+    assert (invitation.email, invitation.suppressed) == ("kept@example.com", None)
+    assert invitation.custom_attributes == {"external_id": ids[-1]}
+
+
+@pytest.mark.parametrize(
+    ("deleted", "detail"),
+    [
+        ({CONTACT: None}, f"Contact {CONTACT} was deleted"),
+        ({CONTACT: OTHER, OTHER: None}, f"Contact {OTHER} was deleted"),
+        ({CONTACT: OTHER, OTHER: CONTACT}, "was merged more than 10 times"),
+        ({}, f"Salesforce has no Contact {CONTACT}, or the user may not see it"),
+    ],
+)
+async def test_a_customer_who_cannot_be_found_is_not_one_without_an_address(
+    deleted: dict[str, str | None], detail: str
+) -> None:
+    decision = Decision(contact=None, deleted=deleted)
+    invitation = await decision.about(change(CASE, CLOSED))
+    assert invitation is not None
+    assert invitation.suppressed is Suppression.RECORD_GONE
+    assert detail in (invitation.detail or "")
+
+
+async def test_a_missing_contact_suppresses_nobody_whose_address_is_elsewhere() -> None:
+    decision = Decision(contact=None, email="{{ record.SuppliedEmail }}")
+    invitation = await decision.about(change(CASE, {**CLOSED, "SuppliedEmail": "ada@example.com"}))
+    assert invitation is not None
+    assert (invitation.email, invitation.suppressed) == ("ada@example.com", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "invited"),
+    [
+        (CLOSED, True),
+        ({"Status": "New"}, False),
+        ({"Status": None}, False),
+    ],
+)
+async def test_a_record_that_is_created_in_its_final_state_has_changed(
+    fields: dict[str, str | None], invited: bool
+) -> None:
+    """Report 5: a phone case that is logged as closed is one CREATE, whose list of changed fields is empty."""
+    event = change(CASE, {**fields, "ContactId": CONTACT}, change_type="CREATE", changed_fields=())
+    invitation = await Decision().about(event)
+    assert (invitation is not None) is invited
+
+
+async def test_a_created_record_has_not_changed_what_it_has_no_value_for() -> None:
+    decision = Decision(when='changed contains "Branch__c"')
+    event = change(CASE, {**CLOSED, "Branch__c": None}, change_type="CREATE", changed_fields=())
+    assert await decision.about(event) is None
+
+
+@pytest.mark.parametrize("kind", ["UNDELETE", "GAP_UNDELETE"])
+@pytest.mark.parametrize(
+    ("when", "suppressed"),
+    [
+        ('record.Status == "Closed"', Suppression.RESTORED),
+        ('record.Status == "Closed" and event.change_type contains "UNDELETE"', None),
+    ],
+)
+async def test_a_record_that_comes_back_invites_only_where_the_survey_asks_for_it(
+    kind: str, when: str, suppressed: Suppression | None
+) -> None:
+    """Report 5: it was decided before it was deleted, and its event has a new id."""
+    invitation = await Decision(when=when).about(change(CASE, CLOSED, change_type=kind, changed_fields=()))
+    assert invitation is not None
+    assert invitation.suppressed is suppressed
+
+
+async def test_a_record_that_comes_back_and_is_not_meant_leaves_no_record() -> None:
+    event = change(CASE, {"Status": "New"}, change_type="UNDELETE", changed_fields=())
+    assert await Decision(when='record.Status == "Closed"').about(event) is None
 
 
 async def test_a_platform_event_is_all_that_there_is_to_read() -> None:

@@ -11,7 +11,6 @@ from multidict import CIMultiDict
 
 from connector.masking import mask_email, mask_emails
 from connector.pisano.auth import read_token
-from connector.pisano.email_sharings import normalise_email
 from connector.pisano.errors import excerpt
 from connector.pisano.webhooks import authentic, feedback_id, parse
 from connector.retry import retry_after
@@ -91,20 +90,6 @@ def test_feedback_id_is_the_same_for_a_re_send_only() -> None:
     """pisano §4: there is no event id, so the bytes and the account identify the feedback."""
     assert feedback_id("main", b"{}") == feedback_id("main", b"{}")
     assert len({feedback_id("main", b"{}"), feedback_id("main", b"{ }"), feedback_id("other", b"{}")}) == 3
-
-
-def test_an_address_is_trimmed_and_its_domain_lowered() -> None:
-    """pisano §3: normalise consistently; the local part may be case-sensitive, so it stays."""
-    assert normalise_email(" Jane.Doe@EXAMPLE.com\n") == "Jane.Doe@example.com"
-
-
-@pytest.mark.parametrize(
-    "raw", ["", "jane", "jane@", "jane@@example.com", "Jane <jane@example.com>", "a b@example.com"]
-)
-def test_an_invalid_address_is_refused_with_a_reason(raw: str) -> None:
-    with pytest.raises(ValueError, match=r"\w+") as caught:
-        normalise_email(raw)
-    assert "jane@example.com" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

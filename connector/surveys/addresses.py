@@ -1,0 +1,23 @@
+"""The customer's e-mail address, as it goes to Pisano and into the protection of contacts."""
+
+from email_validator import EmailNotValidError, validate_email
+
+from connector.masking import mask_emails
+
+_SANDBOX = "example.com"  # older sandboxes made name=domain@example.com of every address; newer ones append .invalid
+
+
+def normalise_email(raw: str) -> str:
+    """The address trimmed, its domain in lower case, Unicode composed.
+
+    Raises:
+        ValueError: With the reason, masked: not an address, one that no mail server takes, or one of a sandbox.
+    """
+    try:
+        email = validate_email(raw.strip(), check_deliverability=False, strict=True).normalized
+    except EmailNotValidError as error:
+        raise ValueError(mask_emails(str(error))) from None
+    local, _, domain = email.rpartition("@")
+    if domain == _SANDBOX and "=" in local:
+        raise ValueError("a Salesforce sandbox made this address from a customer's, so that nobody gets its e-mails")
+    return email
