@@ -10,12 +10,12 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaError, NodeNotReadyError, TransactionalIdAuthorizationFailed
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.errors import REFUSED, translated
+from connector.kafka.errors import REFUSED, missing_right, translated
 
 log = structlog.get_logger(__name__)
 
@@ -128,6 +128,7 @@ async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
 
     Raises:
         Retryable: Kafka is away, or has no coordinator for transactions: aiokafka itself would ask for one for ever.
+        Fatal: The user may not use this transactional id.
     """
     producer = AIOKafkaProducer(
         **client_settings(kafka),
@@ -137,6 +138,10 @@ async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
     )
     try:
         return await started(producer)
+    except Fatal as error:
+        if not isinstance(error.__cause__, TransactionalIdAuthorizationFailed):
+            raise
+        raise missing_right("WRITE", f"TransactionalId {kafka.topic_prefix}{name}", error.__cause__) from error
     except Retryable as error:
         if not isinstance(error.__cause__, TimeoutError):
             raise

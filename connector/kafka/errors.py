@@ -49,3 +49,8 @@ def translated() -> Iterator[None]:
         ) from error
     except (kafka.KafkaError, TimeoutError, OSError) as error:
         raise Retryable(f"Kafka: {error!r}") from error
+
+
+def missing_right(operation: str, resource: str, error: BaseException | None) -> Fatal:
+    """The error for an operation that Kafka's ACLs do not allow us, such as READ on `Topic a`."""
+    return Fatal(f"Kafka: the user needs the right {operation} on {resource} ({error!r}). Add it with kafka-acls.")

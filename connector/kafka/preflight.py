@@ -9,11 +9,12 @@ from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.protocol.group import HeartbeatRequest
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka.connection import client_settings, close, stopped, transactional_producer
-from connector.kafka.errors import Fenced, translated
+from connector.kafka.errors import Fenced, missing_right, translated
 
 _WITHIN = 15.0  # seconds; the election of a coordinator takes a few
 _FETCH = 300  # milliseconds that a broker has to refuse a fetch
@@ -43,10 +44,9 @@ async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
         ) from error
     except Fatal as error:
         if isinstance(error.__cause__, GroupAuthorizationFailedError):
-            raise Fatal(f"Kafka: the user needs the right READ on Group {group} ({error.__cause__!r})") from error
+            raise missing_right("READ", f"Group {group}", error.__cause__) from error
         if isinstance(error.__cause__, TopicAuthorizationFailedError):
-            names = ", ".join(topics)
-            raise Fatal(f"Kafka: the user needs the right READ on Topic {names} ({error.__cause__!r})") from error
+            raise missing_right("READ", f"Topic {', '.join(topics)}", error.__cause__) from error
         raise
     finally:
         await stopped(consumer.stop)
@@ -74,7 +74,16 @@ async def _ask(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
     consumer.assign(partitions)
     for partition in partitions[:1]:
         await consumer.committed(partition)
+    await _ask_for_membership(consumer)
     await consumer.getmany(timeout_ms=_FETCH)
+
+
+async def _ask_for_membership(consumer: AIOKafkaConsumer) -> None:
+    """Sends a heartbeat of nobody: it needs the right to join, and changes nothing. `committed` needs DESCRIBE only."""
+    coordinator = consumer._coordinator
+    answer = await coordinator._send_req(HeartbeatRequest(coordinator.group_id, -1, ""))
+    if answer.error_code == GroupAuthorizationFailedError.errno:
+        raise GroupAuthorizationFailedError(coordinator.group_id)
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> Collection[int]:

@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from connector.config import Kafka
 from connector.errors import ConnectorError, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import LARGEST_REQUEST, client_settings, close, on_its_way, started
-from connector.kafka.errors import Fenced, translated
+from connector.kafka.errors import Fenced, missing_right, translated
 
 log = structlog.get_logger(__name__)
 
 _ANSWERS_WITHIN = 2.0  # seconds; a readiness probe does not wait much longer
 _STORED_WITHIN = 60.0  # seconds to store a record; Kafka has a new leader within 30 s
-_FAILS_FOR = 60.0  # seconds of failed sends after which we count as disconnected, even if Kafka answers
+_FAILS_FOR = 60.0  # seconds of failed sends after which we are not ready, even if Kafka answers
 
 
 class Publisher:
@@ -35,6 +36,7 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._failed: AIOKafkaProducer | None = None  # the producer to replace
         self._failing_since: float | None = None
+        self._failed_at = 0.0
         self._one_renewal = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -48,17 +50,24 @@ class Publisher:
         await asyncio.gather(*self._closing, *([close(producer)] if producer else []))
 
     async def answers(self) -> bool:
-        """Whether Kafka answers now, within 2 s, and takes records. Calls at the same time share one request."""
+        """Whether Kafka answers now, within 2 s, and takes records. Calls at the same time share one request.
+
+        After a minute in which every send failed this is False, for a minute after the last of them. Then it is True
+        again, because maybe nobody sends to a process that is not ready, and only a send can show that Kafka takes
+        records again.
+        """
         if self._producer is None:
             return False
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN):
-                if self._failing_since is not None and self._clock() - self._failing_since >= _FAILS_FOR:
-                    await self._renew()  # here too, because maybe no stage sends any more
-                    self._failing_since = None
-                return bool(await self._producer.client.force_metadata_update())
+                return not self._takes_nothing() and bool(await self._producer.client.force_metadata_update())
         except (TimeoutError, ConnectorError):
             return False
+
+    def _takes_nothing(self) -> bool:
+        if self._failing_since is None:
+            return False
+        return self._failed_at - self._failing_since >= _FAILS_FOR and self._clock() - self._failed_at < _FAILS_FOR
 
     async def send(self, record: OutRecord) -> int:
         """Returns the record's offset. Raises Retryable, Rejected or Fatal when Kafka has not stored the record."""
@@ -83,7 +92,11 @@ class Publisher:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise  # else aiokafka cancelled the record, because the producer was closed meanwhile
             self._failed = producer
-            self._failing_since = self._clock() if self._failing_since is None else self._failing_since
+            self._failed_at = self._clock()
+            self._failing_since = self._failed_at if self._failing_since is None else self._failing_since
+            if isinstance(error.__cause__, TopicAuthorizationFailedError):
+                names = {record.topic for record in records}
+                raise missing_right("WRITE", f"Topic {', '.join(sorted(names))}", error.__cause__) from error
             if isinstance(error, ConnectorError) and not isinstance(error, Fenced):
                 raise
             raise Retryable(f"Kafka: the producer failed: {error!r}") from error

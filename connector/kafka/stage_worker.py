@@ -1,10 +1,9 @@
 """Runs one stage over its topics: many records at once, committed in order, none lost and none skipped (rules 1 to 4).
 
-One Faust agent without concurrency hands the records out. The worker does a record's work cell by cell
-(`cell_work.py`). It parks the work of a held cell, or of a cell with more than its share in memory (`parking.py`), so
-that the other cells do not wait. `OrderedAcks` gives the positions to commit. To hold a stage back, the agent blocks;
-the worker never pauses partitions. When Kafka revokes partitions, the worker drops what is in flight: Kafka will
-deliver it again.
+One Faust agent hands the records out. The worker does a record's work cell by cell (`cell_work.py`). It parks the work
+of a held cell, or of a cell with more than its share in memory (`parking.py`), so that the other cells do not wait.
+`OrderedAcks` gives the positions to commit. To hold a stage back, the agent blocks; the worker never pauses partitions.
+When Kafka revokes partitions, the worker drops what is in flight, and Kafka delivers it again.
 """
 
 import asyncio
@@ -32,7 +31,8 @@ from connector.kafka.watch import Consumption, StandsStill, Watch
 
 log = structlog.get_logger(__name__)
 
-_UNCOMMITTED = 100_000  # records of a partition after a slow one; a crash repeats at most this many; 10 MB
+_STARTED_WITHIN = 5.0  # seconds for a start that is stopped; it takes one
+_UNCOMMITTED = 100_000  # records of a partition after a slow one: 10 MB; a crash repeats no more
 
 OnHole = Callable[[Hole], None]
 Settle = Callable[[set[tuple[str, int]]], Awaitable[None]]
@@ -47,9 +47,9 @@ class StageWorker:
 
     The work of a cell begins in the order of delivery per partition. `work` decides what a failure means. `lots` keeps
     what waits for a cell; without it everything waits in memory. The worker calls `settle(partitions)` before it gives
-    partitions away, to settle what is under way. When a stage that `drains` is stopped, it gets time to finish all that
-    is in flight; another stage only settles. The worker calls `on_hole` for records that Kafka deleted unread; an error
-    from it ends the worker.
+    partitions away, to settle what is under way. A stage that `drains` gets time at its stop to finish all that is in
+    flight; another stage only settles. `on_hole` is called for records that Kafka deleted unread; its error ends the
+    worker.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class StageWorker:
         self._app.agent(topic, name=self.name)(self._read)
         self._app.finalize()
         self._starting = asyncio.create_task(self._app.start())
-        await asyncio.shield(self._starting)  # if it were cancelled, Faust's consumer thread would stay behind
+        await asyncio.shield(self._starting)  # else Faust's consumer thread can stay behind
         self._watching = asyncio.create_task(self._watch.run(self._fail))
 
     @property
@@ -153,7 +153,9 @@ class StageWorker:
         await self._settle({(tp.topic, tp.partition) for tp in partitions})
         await self._tasks.cancel(partitions)
         if self._starting is not None:
-            await asyncio.gather(self._starting, return_exceptions=True)  # Faust cannot be stopped while it starts
+            await asyncio.wait({self._starting}, timeout=_STARTED_WITHIN)  # Faust cannot be stopped in its start
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
             await self._app.stop()
 
     async def _read(self, stream: Any) -> None:

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 from pydantic import BaseModel
 
 from connector.config import Kafka
 from connector.config.catalogue import MEMORY_OF, Topic
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client
-from connector.kafka.errors import translated
+from connector.kafka.errors import missing_right, translated
 
 _TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
 _FENCED = "fenced"  # said of a broker that has just started or that the controller has not heard for a while: it passes
@@ -46,8 +47,9 @@ async def apply(kafka: Kafka, topics: Sequence[Topic]) -> Report:
     """
     async with admin_client(kafka) as admin:
         existing = await _existing(admin, topics)
-        created = await _create(admin, [topic for topic in topics if topic.name not in existing], kafka)
-        await _until_known(admin, [topic for topic in topics if topic.name in created])
+        absent = [topic for topic in topics if topic.name not in existing]
+        created = await _create(admin, absent, kafka)
+        await _until_known(admin, absent)
         present = [topic for topic in topics if topic.name in existing]
         differences = _differences(present, existing, await _settings(admin, present))
     changed = {*created, *(difference.topic for difference in differences)}
@@ -133,10 +135,21 @@ async def _create_once(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafk
 
 async def _until_known(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
     """The controller creates topics. The broker that the next client asks learns of them a moment later."""
+    names = [topic.name for topic in topics]
     with translated():
         async with asyncio.timeout(_TIMEOUT / 1000):
-            while len(await _existing(admin, topics)) < len(topics):  # noqa: ASYNC110 - Kafka sends no notice
+            while names:
                 await asyncio.sleep(_LOOK)
+                described = await admin.describe_topics(names)
+                _require_visible(described)
+                names = [entry["topic"] for entry in described if entry["error_code"]]
+
+
+def _require_visible(described: Iterable[Mapping[str, Any]]) -> None:
+    hidden = [entry["topic"] for entry in described if entry["error_code"] == TopicAuthorizationFailedError.errno]
+    if hidden:
+        error = TopicAuthorizationFailedError("they are there, but hidden from this user")
+        raise missing_right("DESCRIBE", f"Topic {', '.join(hidden)}", error)
 
 
 async def _existing(admin: AIOKafkaAdminClient, topics: Iterable[Topic]) -> dict[str, int]:
@@ -155,6 +168,8 @@ async def _settings(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict
     with translated():
         for answer in await admin.describe_configs(resources) if resources else ():
             for code, _, _, name, entries in answer.resources:
+                if code == TopicAuthorizationFailedError.errno:
+                    raise missing_right("DESCRIBE_CONFIGS", f"Topic {name}", TopicAuthorizationFailedError())
                 if code:
                     raise for_code(code)(f"the settings of {name} cannot be read")
                 found[name] = {entry[0]: entry[1] for entry in entries}

@@ -1,6 +1,7 @@
 """Fixtures that the tests of single stages share."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,13 @@ from helpers.service import Setup, set_up
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 Prepare = Callable[..., Awaitable[Setup]]
+
+
+@pytest.fixture
+async def collected() -> AsyncIterator[None]:
+    """Collects what the test leaves, so that warnings about it come in this test and not in the next."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

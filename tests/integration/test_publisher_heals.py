@@ -152,12 +152,16 @@ async def test_a_publisher_that_stores_nothing_for_a_minute_is_not_ready_though_
         await publisher.send(record("t", b""))
     assert await publisher.answers()
     clock.now += 61
-
-    async def refused(self: Producer) -> None:
-        raise errors.KafkaConnectionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Producer, "start", refused)
-        assert not await publisher.answers()
-    assert await publisher.answers(), "and it is again once a new producer starts, also where nobody sends"
+    Producer.made.clear()  # so that the next producer fails too
+    with pytest.raises(Fatal):
+        await publisher.send(record("t", b""))
+    assert not await publisher.answers()
+    clock.now += 61
+    assert await publisher.answers(), "nobody sends to a process that is not ready, and only a send can show that it is"
+    Producer.made.clear()
+    with pytest.raises(Fatal):
+        await publisher.send(record("t", b""))
+    assert not await publisher.answers()
+    await publisher.send(record("t", b""))
+    assert await publisher.answers()
     await publisher.stop()

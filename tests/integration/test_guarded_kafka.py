@@ -1,0 +1,160 @@
+"""On a cluster with ACLs: each missing right is one sentence, holds one stage, and passes once somebody adds it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.guarded_broker import PASSWORD, USER, GuardedBroker, guarded_broker
+from helpers.plain_http import plain_http
+from helpers.service import WEBHOOK_SECRET, held, set_up
+from helpers.waiting import until
+from pydantic import SecretStr
+
+from connector.cells import Cell
+from connector.config import Config, Kafka, catalogue
+from connector.errors import Fatal
+from connector.kafka import publisher, topics
+from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
+from connector.wiring import App
+
+PREFIX = "px."
+
+# aiokafka leaves the sockets of a client that ends in mid-connection to the collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("collected"),
+]
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[GuardedBroker]:
+    """A user with the least rights that the service needs (docs/kafka.md)."""
+    with asyncio.Runner() as runner:
+        context = guarded_broker()
+        broker = runner.run(context.__aenter__())
+        try:
+            runner.run(broker.allow(f"Topic:{PREFIX}*", "READ", "WRITE", "DESCRIBE_CONFIGS"))
+            runner.run(broker.allow(f"Group:{PREFIX}*", "READ"))
+            runner.run(broker.allow(f"TransactionalId:{PREFIX}*", "WRITE"))
+            yield broker
+        finally:
+            runner.run(context.__aexit__(None, None, None))
+
+
+def as_user(kafka: Kafka, broker: GuardedBroker) -> Kafka:
+    login = {"sasl_mechanism": "PLAIN", "sasl_username": USER, "sasl_password": SecretStr(PASSWORD)}
+    address = {"bootstrap_servers": broker.guarded, "security_protocol": "SASL_PLAINTEXT"}
+    return kafka.model_copy(update={**login, **address})
+
+
+@pytest.fixture
+async def config(guarded: GuardedBroker, tmp_path: Path, sf: SalesforceDouble) -> AsyncIterator[Config]:
+    """The example, as the user runs it. Somebody else has created its topics."""
+    async with PisanoDouble() as pisano:
+        made = await set_up(tmp_path, guarded.bootstrap_servers, PREFIX, pisano=pisano, salesforce=sf)
+        yield made.config.model_copy(update={"kafka": as_user(made.kafka, guarded)})
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cell, "_pause", lambda _: 0.5)
+
+
+async def all_ready(app: App) -> bool:
+    return all((await app.ready()).values())
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize(
+    ("resource", "operation", "stages"),
+    [
+        ("Group:px.trigger", "READ", {"trigger"}),
+        ("Group:px.capture", "READ", {"capture"}),
+        ("Topic:px.salesforce.cdc.Case", "READ", {"trigger"}),
+        ("Topic:px.pisano.feedback", "READ", {"write"}),
+        ("TransactionalId:px.send-preflight", "WRITE", {"send"}),
+    ],
+)
+async def test_a_missing_right_is_one_sentence_and_holds_one_stage(
+    guarded: GuardedBroker, config: Config, resource: str, operation: str, stages: set[str]
+) -> None:
+    """clients.md A1, A4: the service hung without a word, or asked for ever to be started again."""
+    kind, _, name = resource.partition(":")
+    await guarded.forbid(resource, operation)
+    try:
+        async with App(config) as app:
+
+            async def why() -> dict[str, str] | None:
+                cells = await held(app)
+                return cells if {f"kafka/{stage}" for stage in stages} <= cells.keys() else None
+
+            reasons = await until(why)
+            for stage in stages:
+                assert f"the user needs the right {operation} on {kind} {name}" in reasons[f"kafka/{stage}"]
+            await until(lambda: others_are_ready(app, stages))
+            await guarded.forbid_no_longer(resource, operation)
+            await until(lambda: all_ready(app))
+    finally:
+        await guarded.forbid_no_longer(resource, operation)
+
+
+async def others_are_ready(app: App, stages: set[str]) -> bool:
+    return {name for name, is_ready in (await app.ready()).items() if not is_ready} == stages
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize("topic", ["pisano.feedback", "connector.deadletters"])
+async def test_webhooks_that_cannot_be_stored_make_receive_unready(
+    guarded: GuardedBroker, config: Config, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    """clients.md A3: the service was ready and answered each webhook with 503."""
+    monkeypatch.setattr(publisher, "_FAILS_FOR", 0.5)
+    body = b"{}" if topic == "pisano.feedback" else b"no JSON"
+    await guarded.forbid(f"Topic:{PREFIX}{topic}", "WRITE")
+    try:
+        async with App(config, ["receive"]) as app, plain_http(headers={"X-Webhook-Secret": WEBHOOK_SECRET}) as http:
+            await until(lambda: all_ready(app))
+            (path,) = {account.webhook.path for account in config.pisano.values() if account.webhook}
+
+            async def unready() -> bool:
+                assert (await http.post(app.address + path, content=body)).status_code == 503
+                return not (await app.ready())["receive"]
+
+            await until(unready)
+            await guarded.forbid_no_longer(f"Topic:{PREFIX}{topic}", "WRITE")
+            await until(lambda: all_ready(app))
+            assert (await http.post(app.address + path, content=body)).is_success
+    finally:
+        await guarded.forbid_no_longer(f"Topic:{PREFIX}{topic}", "WRITE")
+
+
+async def test_topics_apply_says_which_rights_it_lacks(guarded: GuardedBroker, config: Config) -> None:
+    """clients.md A14: with CREATE alone it waited 30 s and blamed the address."""
+    kafka = config.kafka.model_copy(update={"topic_prefix": "py."})
+    wanted = catalogue.topics_for(config.model_copy(update={"kafka": kafka}))
+    with pytest.raises(Fatal, match="Kafka refuses to create these topics"):
+        await topics.apply(kafka, wanted)
+
+    async def lacks(operation: str) -> bool:
+        try:
+            await topics.apply(kafka, wanted)
+        except Fatal as error:
+            return f"the user needs the right {operation} on Topic py." in str(error)
+        return False  # the brokers learn of a new right a moment later
+
+    await guarded.allow("Topic:py.*", "CREATE")
+    await until(lambda: lacks("DESCRIBE"))
+    assert await lacks("DESCRIBE"), "also when the topics are there"
+    await guarded.allow("Topic:py.*", "DESCRIBE")
+    await until(lambda: lacks("DESCRIBE_CONFIGS"))
+    await guarded.allow("Topic:py.*", "DESCRIBE_CONFIGS")
+
+    async def applied() -> bool:
+        try:
+            return (await topics.apply(kafka, wanted)).unchanged == [topic.name for topic in wanted]
+        except Fatal:
+            return False
+
+    await until(applied)
