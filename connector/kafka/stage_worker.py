@@ -31,7 +31,7 @@ from connector.kafka.watch import Consumption, StandsStill, Watch
 
 log = structlog.get_logger(__name__)
 
-_STARTED_WITHIN = 5.0  # seconds for a start that is stopped; it takes one
+_STARTED_WITHIN = 5.0  # seconds for a stopped start
 _UNCOMMITTED = 100_000  # records of a partition after a slow one: 10 MB; a crash repeats no more
 
 OnHole = Callable[[Hole], None]
