@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 from helpers import topics
 from helpers.plain_http import plain_http
-from helpers.service import Process, set_up
+from helpers.service import Process, metric, set_up
 from helpers.service import held as held_in
 from helpers.waiting import until
 
+from connector.cells import Cell
 from connector.config import Kafka
 from connector.errors import Retryable
 from connector.kafka import connection, preflight
@@ -98,8 +100,6 @@ async def test_records_that_kafka_deleted_before_they_were_read_are_told(bootstr
     await commit(kafka, place, 40)
     assert await holes(kafka, unique + "stage", [place]) == []
     async with admin_client(kafka) as admin:
-        from aiokafka.admin import RecordsToDelete  # noqa: PLC0415 - only here
-
         await admin.delete_records({place: RecordsToDelete(before_offset=70)})
     [hole] = await holes(kafka, unique + "stage", [place])
     assert (hole.committed, hole.begins, hole.records) == (40, 70, 30)
@@ -109,11 +109,43 @@ async def test_records_that_kafka_deleted_before_they_were_read_are_told(bootstr
     assert "was created anew" in str(hole)
 
 
-async def commit(kafka: Kafka, place: TopicPartition, offset: int) -> None:
-    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415 - only here
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiokafka leaves sockets at a restart
+@pytest.mark.usefixtures("collected")
+@pytest.mark.parametrize("choice", ["stop", "go_on"])
+async def test_a_stage_whose_records_were_deleted_waits_for_a_person_only_if_it_shall(
+    tmp_path: Path, bootstrap_servers: str, unique: str, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    """Report 27: trigger was stopped for longer than its topic is kept."""
+    monkeypatch.setattr(Cell, "_pause", lambda _: 0.5)
+    setup = await set_up(tmp_path, bootstrap_servers, unique)
+    config = setup.config.model_copy(update={"kafka": setup.kafka.model_copy(update={"on_deleted_records": choice})})
+    place = TopicPartition(unique + "salesforce.cdc.Case", 0)
+    await topics.produce(setup.kafka, place.topic, [b"no event"] * 10)
+    await commit(setup.kafka, place, 2, "trigger")
+    async with admin_client(setup.kafka) as admin:
+        await admin.delete_records({place: RecordsToDelete(before_offset=5)})
+    async with App(config, ["trigger"]) as app:
+        if choice == "stop":
+            reason = await until(lambda: held_by_trigger(app))
+            assert f"deleted 3 records of {place.topic}/0 before they were read: 2 to 4" in reason
+            assert await topics.read(setup.kafka, "connector.deadletters") == []
+            await commit(setup.kafka, place, 5, "trigger")
+        await until(lambda: five_dead_letters(setup.kafka))
+        assert await metric(app, 'connector_records_deleted_total{stage="trigger"}') >= 3
+        assert not await held_by_trigger(app)
 
+
+async def held_by_trigger(app: App) -> str:
+    return (await held_in(app)).get("kafka/trigger", "")
+
+
+async def five_dead_letters(kafka: Kafka) -> bool:
+    return len(await topics.read(kafka, "connector.deadletters")) == 5
+
+
+async def commit(kafka: Kafka, place: TopicPartition, offset: int, stage: str = "stage") -> None:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.topic_prefix + "stage", enable_auto_commit=False
+        bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.topic_prefix + stage, enable_auto_commit=False
     )
     await consumer.start()
     try:
