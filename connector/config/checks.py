@@ -108,8 +108,9 @@ def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator
 def _feedback_rule(key: Key, rule: dict[str, Any]) -> Iterator[Finding]:
     yield from _variables((*key, "when"), rule, Condition, FEEDBACK)
     for group in ("by", "fields"):
-        for name in _map(rule, group):
+        for name, value in _map(rule, group).items():
             yield from _variables((*key, group, name), _map(rule, group), Template, FEEDBACK)
+            yield from _variables((*key, group, name, "value"), _map(value), Template, FEEDBACK)
 
 
 def _variables(

@@ -66,6 +66,13 @@ class Metrics:
         self.spool_drained = counter("spool_drained", "Webhooks moved from this machine's disk to Kafka.")
         self.webhooks = counter("webhooks", "Webhooks, by the answer that they got.", "account", "answer")
         self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
+        self.unfit_values = counter(
+            "unfit_values",
+            "Values that a Salesforce field did not take, by what was done: cut or left_out.",
+            "rule",
+            "field",
+            "done",
+        )
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
         self.lag = gauge("lag", "Records of a stage's topics that this worker has not finished.", "stage")

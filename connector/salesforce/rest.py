@@ -12,8 +12,10 @@ from aiolimiter import AsyncLimiter
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import errors, soql
 from connector.salesforce.auth import TokenSource
+from connector.salesforce.record_write import CallOptions
 
 _MOST_RECORDS = 200  # of one collections call (salesforce §D2)
+_DEFAULTS = CallOptions()
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,11 @@ class RestClient:
         return [{key: value for key, value in row.items() if key != "attributes"} for row in rows]
 
     async def upsert(
-        self, object_name: str, external_field: str, records: Sequence[Mapping[str, object]]
+        self,
+        object_name: str,
+        external_field: str,
+        records: Sequence[Mapping[str, object]],
+        options: CallOptions = _DEFAULTS,
     ) -> list[Result]:
         """Creates or updates up to 200 records, each with its value of `external_field`. Results are in the same order.
 
@@ -79,9 +85,11 @@ class RestClient:
         """
         _require_distinct(records, external_field)
         path = f"{self._base}/composite/sobjects/{soql.name(object_name)}/{soql.name(external_field)}"
-        return await self._write(path, f"upsert {object_name}", object_name, records)
+        return await self._write(path, f"upsert {object_name}", object_name, records, options)
 
-    async def update(self, object_name: str, records: Sequence[Mapping[str, object]]) -> list[Result]:
+    async def update(
+        self, object_name: str, records: Sequence[Mapping[str, object]], options: CallOptions = _DEFAULTS
+    ) -> list[Result]:
         """Updates up to 200 records, each with its `Id`. Results are in the same order.
 
         Raises:
@@ -90,7 +98,7 @@ class RestClient:
         _require_distinct(records, "Id")
         lowered = [{"id" if key == "Id" else key: value for key, value in record.items()} for record in records]
         return await self._write(
-            f"{self._base}/composite/sobjects", f"update {object_name}", soql.name(object_name), lowered
+            f"{self._base}/composite/sobjects", f"update {object_name}", soql.name(object_name), lowered, options
         )
 
     async def limits(self) -> dict[str, Any]:
@@ -103,7 +111,12 @@ class RestClient:
         return dict(await self._call("GET", path, f"describe {object_name}"))
 
     async def _write(
-        self, path: str, what: str, object_name: str, records: Sequence[Mapping[str, object]]
+        self,
+        path: str,
+        what: str,
+        object_name: str,
+        records: Sequence[Mapping[str, object]],
+        options: CallOptions,
     ) -> list[Result]:
         if not records:
             return []
@@ -115,7 +128,7 @@ class RestClient:
             content = orjson.dumps(body)
         except orjson.JSONEncodeError as error:
             raise Rejected(f"{what}: a value cannot be written as JSON: {error}", code="no_json") from error
-        answers = await self._call("PATCH", path, what, content=content)
+        answers = await self._call("PATCH", path, what, content=content, headers=options.headers)
         if not isinstance(answers, list) or not all(isinstance(one, dict) and "success" in one for one in answers):
             raise Retryable(f"{what}: the answer holds no results; it may come from a proxy")
         if len(answers) != len(records):
@@ -123,7 +136,7 @@ class RestClient:
         return [_result(answer, what) for answer in answers]
 
     async def _call(self, method: str, path: str, what: str, **request: Any) -> Any:
-        """The JSON of a 2xx answer. `request` holds httpx's `params` or `content`."""
+        """The JSON of a 2xx answer. `request` holds httpx's `params`, `content` or `headers`."""
         response = await self._send(method, path, what, request)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             response = await self._send(method, path, what, request)
@@ -136,14 +149,14 @@ class RestClient:
 
     async def _send(self, method: str, path: str, what: str, request: Mapping[str, Any]) -> httpx.Response:
         token = await self._tokens.token()
-        headers = {**self._headers, "Authorization": f"Bearer {token.access_token}"}
+        headers = {**self._headers, **request.get("headers", {}), "Authorization": f"Bearer {token.access_token}"}
         if "content" in request:
             headers["Content-Type"] = "application/json"
         await self._pace.acquire()
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._http.request(
-                    method, token.instance_url + path, headers=headers, timeout=self._timeout, **request
+                    method, token.instance_url + path, timeout=self._timeout, **{**request, "headers": headers}
                 )
         except (httpx.HTTPError, TimeoutError) as error:
             raise errors.from_exception(error, what) from error

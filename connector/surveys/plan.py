@@ -86,7 +86,7 @@ def _feedback_rule(rule: FeedbackRule) -> Iterator[str]:
     (key_field, key), *_ = rule.by.items()
     verb = "create or update" if rule.upsert else "update"
     yield f"{verb} the {rule.object} whose {key_field} is {key}:"
-    yield from (f"  {field} = {value}" for field, value in rule.fields.items())
+    yield from (f"  {name} = {field.value}" for name, field in rule.fields.items())
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:

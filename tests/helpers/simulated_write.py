@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from connector.config import FeedbackRule
-from connector.errors import Fatal, Rejected
+from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.awake import Awake
 from connector.kafka.cell_work import Plan
 from connector.kafka.cloud_events import OutRecord
@@ -53,6 +53,7 @@ class WriteWorld(World):
             "salesforce.writes",
             read_writes=self.read_writes,
             kept=timedelta(days=30),
+            set_aside=self.set_aside,
             metrics=Metrics(),
         )
         return stage.plan, stage.forget
@@ -81,10 +82,23 @@ class WriteWorld(World):
     async def upsert(self, *_: object) -> list[Result]:
         raise AssertionError("no rule upserts")
 
+    def set_aside(self, *_: object) -> OutRecord:
+        raise AssertionError("every score fits")
+
     async def limits(self) -> object:
         return await outside(asyncio.sleep, 0.1)
 
-    async def update(self, object_name: str, records: Sequence[dict[str, Any]]) -> list[Result]:
+    async def describe(self, object_name: str) -> dict[str, Any]:
+        return await outside(self._describe, object_name[-1])
+
+    async def _describe(self, cell: str) -> dict[str, Any]:
+        await asyncio.sleep(self.random.uniform(0, 0.1))
+        trouble = self.troubles.get(cell)
+        if isinstance(trouble, Retryable):
+            raise trouble
+        return {"fields": [{"name": "Score__c", "type": "double", "precision": 18, "scale": 0}]}
+
+    async def update(self, object_name: str, records: Sequence[dict[str, Any]], _: object) -> list[Result]:
         return await outside(self._update, object_name[-1], records)
 
     async def _update(self, cell: str, records: Sequence[dict[str, Any]]) -> list[Result]:
