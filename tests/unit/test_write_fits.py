@@ -424,6 +424,7 @@ async def test_a_rule_chooses_its_headers() -> None:
     [
         ("DUPLICATES_DETECTED", "write_rejected", "set duplicates: save in this rule"),
         ("ENTITY_IS_DELETED", "record_gone", "ENTITY_IS_DELETED"),
+        ("INVALID_CROSS_REFERENCE_KEY", "record_gone", "INVALID_CROSS_REFERENCE_KEY"),
     ],
 )
 async def test_a_refusal_says_what_can_be_done(code: str, reason: str, advice: str) -> None:
