@@ -33,7 +33,7 @@ _ADVICE = {
     "DUPLICATES_DETECTED": ". One of the org's duplicate rules refuses the record. To store it all the same, set"
     " duplicates: save in this rule."
 }
-_GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record that the answer is about was deleted or merged away
+_GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record was deleted, or merged into another
 
 
 class WriteBack:
