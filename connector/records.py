@@ -153,6 +153,9 @@ class Settlement(Record):
     record_id: str
     outcome: Outcome
     reason: str | None = None
+    answer: str | None = Field(
+        default=None, description="The beginning of Pisano's 2xx, with addresses masked, when one decided this outcome."
+    )
     attempt: str | None = None
     at: AwareDatetime
 

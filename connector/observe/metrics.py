@@ -46,6 +46,13 @@ class Metrics:
         )
         self.outcomes = counter("outcomes", "What became of invitations.", "account", "survey", "outcome")
         self.calls = counter("pisano_calls", "Calls to Pisano, by how they ended.", "account", "result")
+        self.pisano_answers = counter(
+            "pisano_answers",
+            "Pisano's answers, by the shape of their body.",
+            "account",
+            "status",
+            "shape",
+        )
         self.throttled = counter("pisano_throttled", "429s: another client spends the same budget.", "account")
         self.permit_wait = Histogram(
             "connector_permit_wait_seconds",

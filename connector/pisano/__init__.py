@@ -1,16 +1,20 @@
 """The Pisano side: tokens, e-mail sharings and webhooks. It knows no Kafka and no Salesforce."""
 
+from connector.pisano.answers import AnswerRules, Results, shape
 from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
-from connector.pisano.email_sharings import EmailSharings, Recipient, normalise_email
+from connector.pisano.email_sharings import Accepted, EmailSharings, Recipient, normalise_email
 from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
 from connector.pisano.webhooks import authentic, feedback_id, parse
 
 __all__ = [
+    "Accepted",
+    "AnswerRules",
     "Auth",
     "AuthorizedApp",
     "EmailSharings",
     "Forbidden",
     "Recipient",
+    "Results",
     "StaticToken",
     "Throttled",
     "TokenRenewed",
@@ -18,4 +22,5 @@ __all__ = [
     "feedback_id",
     "normalise_email",
     "parse",
+    "shape",
 ]

@@ -9,12 +9,15 @@ import httpx
 import orjson
 from email_validator import EmailNotValidError, validate_email
 
-from connector.errors import Fatal
+from connector.errors import Fatal, Rejected
 from connector.masking import mask_emails
 from connector.pisano._http import Answer, post_json
+from connector.pisano.answers import AnswerRules
 from connector.pisano.auth import Auth, token_of
-from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, from_answer, from_transport
+from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, excerpt, from_answer, from_transport, masked
 from connector.records import Scalar
+
+_EVERY_2XX = AnswerRules()
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,22 @@ class Recipient:
     built_in_responses: Mapping[str, Scalar | None] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """Pisano's answer to a call that sent at least one e-mail. `refused` are the addresses that it sent none to.
+
+    `text` is the answer for a person to read, cut to 64 kB, without the token and with addresses masked.
+    """
+
+    text: str | None
+    refused: frozenset[str] = field(default=frozenset(), repr=False)
+
+
 class EmailSharings:
     """Makes the calls of one account. The caller counts each request before it is made here.
 
-    `retry_statuses` are statuses after which no e-mail can have been sent. Time-outs are in seconds. `clock` returns
-    seconds since the epoch.
+    `rules` say what a 2xx means. `saw(status, body)` is told about every answer. `retry_statuses` are statuses after
+    which no e-mail can have been sent. Time-outs are in seconds. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -39,6 +53,8 @@ class EmailSharings:
         base_url: str,
         auth: Auth,
         *,
+        rules: AnswerRules = _EVERY_2XX,
+        saw: Callable[[int, bytes], None] = lambda *_: None,
         retry_statuses: Collection[int] = RETRY_STATUSES,
         connect_timeout: float = 10.0,
         timeout: float = 60.0,
@@ -47,15 +63,16 @@ class EmailSharings:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._auth = auth
+        self._rules = rules
+        self._saw = saw
         self._retry_statuses = retry_statuses
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._clock = clock
         self._refused: str | None = None  # the header that Pisano refused last, until it accepts one again
 
-    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> str | None:
-        """Make one call and return the answer's text, cut to 64 kB and with addresses masked. The text is for a person
-        to read, because Pisano does not document it.
+    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
+        """Make one call and return Pisano's answer, if e-mails were sent.
 
         Raise TokenRenewed when there was no valid token, or Pisano refused it: then nothing was carried out, and the
         repeat needs a new permit. To waste no permit, await `auth.header()` before taking one.
@@ -81,8 +98,22 @@ class EmailSharings:
             )
         except (httpx.HTTPError, TimeoutError) as error:
             raise from_transport(error, call, repeatable=False) from error
+        self._saw(answer.status, answer.body)
         self._check(answer, call, header, campaign)
-        return mask_emails(answer.body.decode(errors="replace")) or None
+        return self._accepted(answer, call, header, recipients)
+
+    def _accepted(self, answer: Answer, call: str, header: str, recipients: Sequence[Recipient]) -> Accepted:
+        """What a 2xx means for the recipients, by the account's rules."""
+        hide = (token_of(header),)
+        said = f"{call}: Pisano answered {answer.status} ({excerpt(answer.body, hide)})."
+        refused = self._rules.refused(answer)
+        if refused is None:
+            self._rules.judge(answer, said)
+            refused = frozenset()
+        found = frozenset(each.email for each in recipients if each.email.lower() in refused)
+        if len(found) == len(recipients):
+            raise Rejected(f"{said} Its results refuse the address.", code="refused_by_answer")
+        return Accepted(masked(answer.body, hide) or None, found)
 
     def _check(self, answer: Answer, call: str, header: str, campaign: str) -> None:
         if answer.status == 401:

@@ -179,6 +179,21 @@ from connector.config.file import ConfigError, load
             "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B: y}, does_not_fit: drop}}\nsurveys:",
             "feedback.r.does_not_fit: allowed is 'leave_out', 'cut' or 'refuse'",
         ),
+        (
+            "    auth: {",
+            "    answers: {refused_when: answer.text contains 'no'}\n    auth: {",
+            "pisano.main.answers.refused_when: answer has no text; there is body, headers, status",
+        ),
+        (
+            "    auth: {",
+            "    answers: {results: {path: rejected, refused_when: answer.body == 1}}\n    auth: {",
+            "pisano.main.answers.results.refused_when: there is no answer here; there is result",
+        ),
+        (
+            "    auth: {",
+            "    answers: {results: {path: a b}}\n    auth: {",
+            "pisano.main.answers.results.path: a path is keys with points between them",
+        ),
         # Templates
         (
             "record.Supp",
