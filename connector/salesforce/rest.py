@@ -62,9 +62,13 @@ class RestClient:
             rows += await self.query(query)
         return rows
 
-    async def query(self, query: str) -> list[dict[str, Any]]:
-        """All rows of a SOQL query, from all its pages. The caller escapes values in it with `soql.literal`."""
-        page = await self._call("GET", f"{self._base}/query", "query", params={"q": query})
+    async def query(self, query: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        """All rows of a SOQL query, from all its pages. The caller escapes values in it with `soql.literal`.
+
+        `deleted`: with records in the recycle bin, such as those that were merged into others.
+        """
+        path = f"{self._base}/{'queryAll' if deleted else 'query'}"
+        page = await self._call("GET", path, "query", params={"q": query})
         rows = _rows(page)
         while page.get("nextRecordsUrl"):
             page = await self._call("GET", page["nextRecordsUrl"], "query")

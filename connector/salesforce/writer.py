@@ -8,47 +8,28 @@ every record that has it. Everything else is an outage, and holds only the objec
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Protocol
 
 import structlog
 
-from connector.errors import ConnectorError, Fatal, Rejected, Retryable
+from connector.errors import Fatal, Rejected, Retryable
 from connector.retry import PATIENCE, Lasts
+from connector.salesforce import _calls
 from connector.salesforce._pauses import FAILURES, may_pass, pause
 from connector.salesforce._refusals import BatchTooLarge, Failing, FieldsRefused
 from connector.salesforce._waiting import Entry, Waiting, Written
 from connector.salesforce.object_fields import ObjectFields
-from connector.salesforce.record_write import CallOptions, RecordWrite, Target
+from connector.salesforce.record_write import RecordWrite, Target
 from connector.salesforce.rest import Result
 
 log = structlog.get_logger(__name__)
 
+_GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # deleted, or merged into another record
 _GROWS_AFTER = 20  # full calls that must pass before we double a call's size again: limits change with the org's load
 
 Sleep = Callable[[float], Awaitable[None]]
 Sure = Callable[[], Awaitable[None]]
-
-
-class Collections(Protocol):
-    """The calls that the writer makes; `RestClient` has them."""
-
-    async def upsert(
-        self, object_name: str, external_field: str, records: Sequence[dict[str, object]], options: CallOptions
-    ) -> list[Result]:
-        """Per-record results in order."""
-
-    async def update(
-        self, object_name: str, records: Sequence[dict[str, object]], options: CallOptions
-    ) -> list[Result]:
-        """Per-record results in order."""
-
-    async def describe(self, object_name: str) -> dict[str, Any]:
-        """What the org says about an object and its fields."""
-
-    async def limits(self) -> object:
-        """The org's allowances. If they come, the org answers."""
 
 
 async def at_once() -> None:
@@ -75,7 +56,7 @@ class CollectionWriter:
 
     def __init__(
         self,
-        rest: Collections,
+        rest: _calls.Collections,
         *,
         batch: int = 200,
         sure: Sure = at_once,
@@ -108,7 +89,7 @@ class CollectionWriter:
             for tries in count():
                 self._wake(write.target)
                 result = await entry.result
-                if not self._may_go_on(entry, result):
+                if not await self._may_go_on(entry, result):
                     if not may_pass(write.operation, result, tries):
                         break
                     await self._sleep(pause(result, tries))
@@ -119,10 +100,22 @@ class CollectionWriter:
                 self._wake(waiting)  # they may have waited behind this write
         return entry.written(result)
 
-    def _may_go_on(self, entry: Entry, result: Result) -> bool:
-        """Whether the write may pass at once: with the fields as they are described now, or without some values."""
+    async def _may_go_on(self, entry: Entry, result: Result) -> bool:
+        """Whether the write may pass at once: with the fields as they are described now, without some values, or to the
+        record that its record was merged into."""
         error = result.error
-        return isinstance(error, FieldsRefused) and (self._fields.doubt(entry.write.object) or entry.without(error))
+        if isinstance(error, FieldsRefused) and (self._fields.doubt(entry.write.object) or entry.without(error)):
+            return True
+        if not isinstance(error, Rejected) or error.code not in _GONE:
+            return False
+        try:
+            survivor = await _calls.survivor(self._rest, entry.write)
+        except Retryable as outage:
+            self._hold(entry.write.target, outage)
+            raise Lasts(outage) from outage
+        if survivor is not None:
+            entry.write = replace(entry.write, key=survivor)
+        return survivor is not None
 
     def _wake(self, name: Target) -> None:
         target = self._targets.setdefault(name, _Target(self._batch))
@@ -149,7 +142,7 @@ class CollectionWriter:
         if not batch:
             return
         try:
-            results = await self._call(batch)
+            results = await _calls.write(self._rest, batch)
         except Failing as error:
             await self._failed(batch, target, error)
         except Retryable as error:
@@ -212,20 +205,12 @@ class CollectionWriter:
         elif len(batch) > 1:
             target.failures = FAILURES - 1  # each half is tried once
             await self._in_halves(batch, target)
-        elif await self._answers():
+        elif await _calls.answers(self._rest):
             target.failures = 0
             code = "UNKNOWN_EXCEPTION"
             batch[0].settle(Result(False, error=Rejected(f"{error}, {FAILURES} times, while others pass", code=code)))
         else:
             await self._wait_out(batch, target, error)
-
-    async def _answers(self) -> bool:
-        """Whether the org answers another call. If it does, there is no outage."""
-        try:
-            await self._rest.limits()
-        except ConnectorError:
-            return False
-        return True
 
     async def _wait_out(self, batch: Sequence[Entry], target: _Target, error: Retryable) -> None:
         now = self._clock()
@@ -233,10 +218,13 @@ class CollectionWriter:
         target.failures += 1
         if now - target.failing_since + (error.retry_after or 0.0) > self._patience:
             target.failures, target.failing_since = 0, None
-            for entry in self._waiting.of(batch[0].write.target):  # all, so that none overtakes another of its record
-                entry.settle(Lasts(error))
+            self._hold(batch[0].write.target, error)
         else:
             await self._sleep(pause(Result(False, error=error), target.failures))
+
+    def _hold(self, name: Target, error: Retryable) -> None:
+        for entry in self._waiting.of(name):  # all, so that none overtakes another of its record
+            entry.settle(Lasts(error))
 
     async def _not_taken(self, batch: Sequence[Entry], target: _Target, error: Exception) -> None:
         """Handles a call that we may not make: tries each set of fields alone, as one of them may be at fault."""
@@ -255,13 +243,6 @@ class CollectionWriter:
         """Settles all waiting writes with the same fields, so that none overtakes an older one of its record."""
         for entry in self._waiting.like(failed.write):
             entry.settle(error)
-
-    async def _call(self, batch: Sequence[Entry]) -> list[Result]:
-        name = batch[0].write.target
-        records: list[dict[str, object]] = [{**e.fitted.fields, name.key_field: e.write.key} for e in batch]
-        if name.operation == "upsert":
-            return await self._rest.upsert(name.object, name.key_field, records, name.options)
-        return await self._rest.update(name.object, records, name.options)
 
 
 def _open(batch: Sequence[Entry]) -> list[Entry]:

@@ -8,6 +8,7 @@ import pytest
 from helpers.plain_http import plain_http
 
 from connector.errors import Rejected
+from connector.retry import Lasts
 from connector.salesforce import CallOptions, Choice, ClientCredentials, CollectionWriter, RecordWrite, RestClient
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 from connector.sandbox.doubles.salesforce.org_rules import Lock
@@ -90,6 +91,39 @@ async def test_without_describe_salesforce_decides_what_fits(
     assert [result.success for result in results] == [True, True]
     assert results[0].left_out.keys() == {"Branch__c", "Priority", "NPS__c"}
     assert (sf.record("Case", case)["CSAT__c"], sf.record("Case", other)["NPS__c"]) == (3, 9)
+
+
+async def test_an_answer_about_a_merged_case_reaches_the_case_that_survives(
+    sf: SalesforceDouble, writer: CollectionWriter
+) -> None:
+    """Report 28: the answers keep their order, also when the survivor was merged again."""
+    first, second, last = (sf.create("Case", {}) for _ in range(3))
+    sf.merge("Case", second, first)
+    sf.merge("Case", last, second)
+    results = await asyncio.gather(*(writer.write(update(first, NPS__c=number)) for number in range(5)))
+    assert {result.id for result in results} == {last}
+    assert [write.fields["NPS__c"] for write in sf.history(last)] == [*range(5)]
+
+
+async def test_a_record_that_is_gone_for_good_is_refused(sf: SalesforceDouble, writer: CollectionWriter) -> None:
+    case = sf.create("Case", {})
+    sf.delete("Case", case)
+    result = await writer.write(update(case, NPS__c=9))
+    assert isinstance(result.error, Rejected)
+    assert result.error.code == "ENTITY_IS_DELETED"
+
+
+async def test_an_outage_while_the_survivor_is_looked_up_loses_no_answer(
+    sf: SalesforceDouble, writer: CollectionWriter
+) -> None:
+    """Both answers about the record are told of it, so that none overtakes the other."""
+    survivor, loser = sf.create("Case", {}), sf.create("Case", {})
+    sf.merge("Case", survivor, loser)
+    sf.fail(Fault(match="GET .*/queryAll", status=503))
+    writes = [writer.write(update(loser, NPS__c=number)) for number in range(2)]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(result) for result in results] == [Lasts, Lasts]
+    assert (await writer.write(update(loser, NPS__c=9))).id == survivor
 
 
 @pytest.mark.parametrize("kind", ["row", "flow", "trigger", "busy", "approval"])
