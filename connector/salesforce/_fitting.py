@@ -49,7 +49,8 @@ def fit(write: RecordWrite, known: Fields, refused: Mapping[str, str]) -> Fitted
     for name, value in write.fields.items():
         described, choice = known.get(name.lower()), write.choice(name)
         if value is None:
-            if choice.when_empty == "clear" and (described is None or described.can_be_empty):
+            can_be_empty = name not in refused and (described is None or described.can_be_empty)
+            if choice.when_empty == "clear" and can_be_empty:
                 fitted.fields[name] = None
         elif name in refused:
             fitted.left_out[name] = refused[name]

@@ -235,6 +235,37 @@ async def test_what_salesforce_refuses_by_name_is_left_out_and_the_rest_is_writt
     }
 
 
+@given(
+    values=st.dictionaries(
+        st.sampled_from(["A__c", "B__c", "C__c", "D__c"]), st.none() | st.text(min_size=1, max_size=4)
+    ),
+    known=st.sets(st.sampled_from(["A__c", "B__c"])),
+    refused=st.sets(st.sampled_from(["A__c", "B__c", "C__c"])),
+    when_empty=st.sampled_from(["keep", "clear"]),
+    at_once=st.booleans(),
+)
+def test_every_value_is_written_or_named_whatever_salesforce_refuses(
+    values: dict[str, str | None], known: set[str], refused: set[str], when_empty: Any, at_once: bool
+) -> None:
+    """The writer ends: a field that was refused is never sent again, with or without a description."""
+    org = Org()
+    org.fields = [{"name": name, "type": "string", "length": 2, "nillable": True} for name in known]
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        named = sorted(refused & record.keys())[: None if at_once else 1]
+        return [{"statusCode": "FIELD_INTEGRITY_EXCEPTION", "message": "no", "fields": named}] if named else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    asked = RecordWrite("upsert", "Answer__c", "Key__c", "a", values, dict.fromkeys(values, Choice(when_empty)))
+    [result] = simulate(written(org, asked))
+    assert result.success
+    assert not refused & result.fields.keys()
+    assert len(org.calls) <= 1 + len(refused)
+    given = {name for name, value in values.items() if value is not None}
+    assert {*result.left_out} | {name for name, value in result.fields.items() if value is not None} == given
+    assert not result.left_out.keys() & result.fields.keys()
+
+
 @pytest.mark.parametrize(
     ("code", "fields"),
     [
