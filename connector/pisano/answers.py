@@ -57,8 +57,8 @@ class AnswerRules:
         refused = [address for address, result in found.items() if when is None or _holds(when, {"result": result})]
         return frozenset(refused) if found else None
 
-    def judge(self, answer: Answer, said: str) -> None:
-        """Decides on the whole call. `said` begins the error's message.
+    def judge(self, answer: Answer) -> None:
+        """Decides on the whole call.
 
         Raises:
             Rejected: `refused_when` holds: no e-mail was sent.
@@ -66,9 +66,9 @@ class AnswerRules:
         """
         scope = _scope(answer)
         if self.refused_when is not None and _holds(self.refused_when, scope):
-            raise Rejected(f"{said} The condition refused_when holds.", code="refused_by_answer")
+            raise Rejected("the condition refused_when holds", code="refused_by_answer")
         if self.sent_when is not None and not _holds(self.sent_when, scope):
-            raise Unknown(f"{said} The condition sent_when does not hold: the e-mail may have been sent.")
+            raise Unknown("the condition sent_when does not hold, so the e-mail may have been sent")
 
 
 def shape(body: bytes) -> tuple[str, str]:

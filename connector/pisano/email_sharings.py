@@ -9,7 +9,7 @@ import httpx
 import orjson
 from email_validator import EmailNotValidError, validate_email
 
-from connector.errors import Fatal, Rejected
+from connector.errors import Fatal, Rejected, Unknown
 from connector.masking import mask_emails
 from connector.pisano._http import Answer, post_json
 from connector.pisano.answers import AnswerRules
@@ -105,14 +105,18 @@ class EmailSharings:
     def _accepted(self, answer: Answer, call: str, header: str, recipients: Sequence[Recipient]) -> Accepted:
         """What a 2xx means for the recipients, by the account's rules."""
         hide = (token_of(header),)
-        said = f"{call}: Pisano answered {answer.status} ({excerpt(answer.body, hide)})."
-        refused = self._rules.refused(answer)
-        if refused is None:
-            self._rules.judge(answer, said)
-            refused = frozenset()
-        found = frozenset(each.email for each in recipients if each.email.lower() in refused)
+        said = f"{call}: Pisano answered {answer.status} ({excerpt(answer.body, hide)})"
+        try:
+            refused = self._rules.refused(answer)
+            if refused is None:
+                self._rules.judge(answer)
+        except Rejected as error:
+            raise Rejected(f"{said}, and {error}", code=error.code) from error
+        except Unknown as error:
+            raise Unknown(f"{said}, and {error}") from error
+        found = frozenset(each.email for each in recipients if each.email.lower() in (refused or ()))
         if len(found) == len(recipients):
-            raise Rejected(f"{said} Its results refuse the address.", code="refused_by_answer")
+            raise Rejected(f"{said}, and its results refuse the address", code="refused_by_answer")
         return Accepted(masked(answer.body, hide) or None, found)
 
     def _check(self, answer: Answer, call: str, header: str, campaign: str) -> None:

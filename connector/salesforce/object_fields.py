@@ -83,7 +83,10 @@ class ObjectFields:
                 raise
             log.warning("salesforce_does_not_describe_object", object=name, reason=str(error))
             return {}
-        return {str(each["name"]).lower(): _field(each) for each in described.get("fields") or ()}
+        fields = described.get("fields")
+        if not isinstance(fields, list) or not all(isinstance(each, dict) and "name" in each for each in fields):
+            raise Retryable(f"describe {name}: the answer holds no fields; it may come from a proxy")
+        return {str(each["name"]).lower(): _field(each) for each in fields}
 
 
 def _field(described: Mapping[str, Any]) -> Field:

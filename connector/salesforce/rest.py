@@ -112,7 +112,8 @@ class RestClient:
     async def describe(self, object_name: str) -> dict[str, Any]:
         """What Salesforce says about an object and its fields."""
         path = f"{self._base}/sobjects/{soql.name(object_name)}/describe"
-        return dict(await self._call("GET", path, f"describe {object_name}"))
+        described = await self._call("GET", path, f"describe {object_name}")
+        return described if isinstance(described, dict) else {}
 
     async def _write(
         self,

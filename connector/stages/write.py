@@ -123,7 +123,7 @@ class WriteBack:
         done.add(write_id, datetime.now(UTC))  # before the wait, so that we see a repeat that comes meanwhile
         try:
             written = await self._salesforce.write(planned)
-            write = _write(write_id, feedback, name, planned, written)
+            write = _to_write(write_id, feedback, name, planned, written)
             await self._record(write, record)
         except BaseException:
             done.discard(write_id)
@@ -159,7 +159,7 @@ class WriteBack:
         )
 
 
-def _write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite, written: Written) -> Write:
+def _to_write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite, written: Written) -> Write:
     error = written.error
     return Write(
         id=write_id,

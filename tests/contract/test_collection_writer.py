@@ -244,7 +244,7 @@ class Answers:
         self._answer = answer
 
     async def describe(self, _: str) -> dict[str, Any]:
-        return {}
+        return {"fields": []}
 
     async def limits(self) -> object:
         raise AssertionError("nothing fails")

@@ -31,7 +31,7 @@ class Org:
     async def describe(self, _: str) -> dict[str, Any]:
         if self.down:
             raise self.down
-        return {}
+        return {"fields": []}
 
     async def upsert(
         self, object_name: str, field: str, records: Sequence[dict[str, object]], _: CallOptions

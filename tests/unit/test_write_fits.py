@@ -337,6 +337,23 @@ def test_an_outage_of_describe_writes_nothing_and_blames_no_record() -> None:
     assert org.calls == []
 
 
+@pytest.mark.parametrize("described", [{}, {"fields": None}, {"fields": ["a"]}, {"fields": [{"label": "Name"}]}])
+def test_a_description_of_another_shape_is_an_outage(described: dict[str, Any]) -> None:
+    """It may come from a proxy. Taken as it is, it would switch off every check for an hour."""
+
+    async def play() -> list[Any]:
+        org = Org()
+
+        async def describe(_: str) -> dict[str, Any]:
+            return described
+
+        org.describe = describe  # type: ignore[method-assign]
+        writer = CollectionWriter(org, clock=asyncio.get_running_loop().time)
+        return await asyncio.gather(writer.write(write(Score__c=9)), return_exceptions=True)
+
+    assert [type(result) for result in simulate(play())] == [Lasts]
+
+
 @pytest.mark.parametrize("error", [Fatal("403 INSUFFICIENT_ACCESS"), Rejected("400")])
 async def test_where_describe_is_not_allowed_the_write_goes_on_without(error: ConnectorError) -> None:
     org = Org()

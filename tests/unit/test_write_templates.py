@@ -23,7 +23,7 @@ class Org:
     fields: dict[str, object] | None = None
 
     async def describe(self, _: str) -> dict[str, Any]:
-        return {}
+        return {"fields": []}
 
     async def limits(self) -> object:
         raise AssertionError("nothing fails")
