@@ -30,14 +30,13 @@ class Entry:
     fitted: Fitted = field(default_factory=Fitted)
     result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _refused: dict[str, str] = field(default_factory=dict)
+    _refusal: Rejected | None = None  # why Salesforce's refusal of a value is one of the whole record
 
     def fit(self, known: Fields) -> None:
         """Makes the write fit. Settles it when nothing of it may be written, or when an update has nothing to write."""
         self.fitted = fit(self.write, known, self._refused)
-        what = f"{self.write.operation} {self.write.object}"
         if self.fitted.refused:
-            said = f"{what}: {self.fitted.refused}. Nothing was written (does_not_fit: refuse)"
-            self.settle(Result(False, error=Rejected(said, code="does_not_fit")))
+            self.settle(Result(False, error=self._nothing_written(self.fitted.refused, "does_not_fit")))
         elif self.write.operation == "update" and not self.fitted.fields:
             self.settle(Result(True, id=self.write.key))
 
@@ -45,11 +44,15 @@ class Entry:
         """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
         sent = {name.lower(): name for name in self.fitted.fields}
         names = [sent.get(name.lower(), "") for name in error.fields]
-        if any(not name or self.write.choice(name).does_not_fit == "refuse" for name in names):
+        if not all(names):
             return False
-        for name in names:
-            self._refused[name] = f"Salesforce refused {mask_value(self.fitted.fields[name])}: {error.code}"
-        return True
+        why = {name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {error.code}" for name in names}
+        must_fit = [name for name in names if self.write.choice(name).does_not_fit == "refuse"]
+        if must_fit:
+            self._refusal = self._nothing_written(f"{must_fit[0]}: {why[must_fit[0]]}", error.code)
+        else:
+            self._refused |= why
+        return not must_fit
 
     def settle(self, result: Result | Exception) -> None:
         """Tells the caller, unless it was told already."""
@@ -62,8 +65,12 @@ class Entry:
 
     def written(self, result: Result) -> Written:
         """The result together with what was sent."""
-        fitted = self.fitted
-        return Written(**vars(result), fields={**fitted.fields}, cut=fitted.cut, left_out=fitted.left_out)
+        said = {**vars(result), "error": self._refusal or result.error}
+        return Written(**said, fields=self.fitted.fields, cut=self.fitted.cut, left_out=self.fitted.left_out)
+
+    def _nothing_written(self, why: str, code: str | None) -> Rejected:
+        what = f"{self.write.operation} {self.write.object}"
+        return Rejected(f"{what}: {why}. Nothing was written (does_not_fit: refuse)", code=code)
 
 
 class Waiting(list[Entry]):

@@ -184,6 +184,18 @@ async def test_one_value_that_must_fit_refuses_the_whole_record() -> None:
     assert "a long" not in str(result.error)
 
 
+async def test_one_value_that_salesforce_refuses_and_that_must_fit_refuses_the_record_without_telling_it() -> None:
+    """Salesforce's own message quotes the value."""
+    org = Org()
+    said = "bad value for restricted picklist field: Web"
+    refusal = {"statusCode": "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "message": said, "fields": ["Channel__c"]}
+    org.refuses = lambda _: [refusal]  # type: ignore[method-assign]
+    [result] = await written(org, write(choice=Choice(does_not_fit="refuse"), Channel__c="Web", Score__c=9))
+    assert len(org.calls) == 1
+    assert "Channel__c: Salesforce refused W*** (3 characters): INVALID_OR_NULL" in str(result.error)
+    assert "Web" not in str(result.error)
+
+
 @given(st.text(), st.integers(1, 20))
 def test_a_cut_text_is_the_beginning_and_fits_however_its_characters_are_counted(text: str, length: int) -> None:
     """Salesforce may count an emoji as one character or as two."""
