@@ -63,7 +63,7 @@ _WHAT_TO_CHANGE = (
     " (object permissions, field-level security). Otherwise change the names in the configuration. Check"
     " salesforce.login_url and rest_version too if they are new."
 )
-# These name fields too, but without the values of those fields the record would be refused again, or be another.
+# These codes name fields too, but to leave out the values of those fields does not help.
 _OF_THE_RECORD = {"DUPLICATE_VALUE", "REQUIRED_FIELD_MISSING", "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
 _FORBIDDEN = ("INSUFFICIENT_ACCESS", "FUNCTIONALITY_NOT_ENABLED", "CANNOT_INSERT_UPDATE_FIELD")
 
