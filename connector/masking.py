@@ -16,3 +16,8 @@ def mask_email(address: str) -> str:
 def mask_emails(text: str) -> str:
     """Masks every address in the text. The @ may be plain, URL-encoded or escaped as in JSON."""
     return _ADDRESS.sub(lambda found: f"{found[1][:1]}***{found[2]}{found[3]}", text)
+
+
+def mask_value(value: object) -> str:
+    """A customer's value for a message: `good enough` becomes `g*** (11 characters)`, and a number becomes `***`."""
+    return f"{value[:1]}*** ({len(value)} characters)" if isinstance(value, str) else "***"

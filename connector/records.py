@@ -155,6 +155,9 @@ class Settlement(Record):
     record_id: str
     outcome: Outcome
     reason: str | None = None
+    answer: str | None = Field(
+        default=None, description="The beginning of Pisano's 2xx, with addresses masked, when one decided this outcome."
+    )
     attempt: str | None = None
     at: AwareDatetime
 
@@ -178,7 +181,11 @@ class Write(Record):
     object: str
     key_field: str
     key: str
-    fields: dict[str, Scalar | None]
+    fields: dict[str, Scalar | None] = Field(description="What was sent; an empty value empties the field.")
+    cut: dict[str, str] = Field(default={}, description="Why a text was cut, by field. The value in it is masked.")
+    left_out: dict[str, str] = Field(
+        default={}, description="Why a value was not written, by field. The value in it is masked."
+    )
     success: bool
     record_id: str | None = None
     created: bool | None = None

@@ -4,7 +4,7 @@ There is one module for each part of the file. A setting whose behaviour is not 
 any other, and `not_yet_supported` names it, so that no setting is silently ignored.
 """
 
-from connector.config.feedback import FeedbackRule
+from connector.config.feedback import FeedbackRule, FieldValue
 from connector.config.kafka import Kafka, TopicSettings
 from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
 from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
@@ -18,6 +18,7 @@ __all__ = [
     "ClientCredentials",
     "Config",
     "FeedbackRule",
+    "FieldValue",
     "JwtBearer",
     "Kafka",
     "Lookup",

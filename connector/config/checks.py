@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from connector.config import TopicSettings
 from connector.config.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
-from connector.config.scope import FEEDBACK, Scope, is_variable, mistakes, one_of, survey_scope
+from connector.config.scope import ANSWER, FEEDBACK, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.limits import Window
 from connector.templates import Condition, Template, TemplateError, VariablePath
 
@@ -41,6 +41,7 @@ def check(data: object) -> Iterator[Finding]:
     for name in rules:
         yield from _feedback_rule(("feedback", name), _map(rules, name))
     for name in accounts:
+        yield from _answers(("pisano", name, "answers"), _map(_map(accounts, name), "answers"))
         yield from _limits(("pisano", name, "limits"), _map(accounts, name).get("limits"))
     yield from _webhooks(accounts)
     yield from _topics(("kafka", "topics"), _map(_map(data, "kafka"), "topics"))
@@ -108,8 +109,15 @@ def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator
 def _feedback_rule(key: Key, rule: dict[str, Any]) -> Iterator[Finding]:
     yield from _variables((*key, "when"), rule, Condition, FEEDBACK)
     for group in ("by", "fields"):
-        for name in _map(rule, group):
+        for name, value in _map(rule, group).items():
             yield from _variables((*key, group, name), _map(rule, group), Template, FEEDBACK)
+            yield from _variables((*key, group, name, "value"), _map(value), Template, FEEDBACK)
+
+
+def _answers(key: Key, answers: dict[str, Any]) -> Iterator[Finding]:
+    for name in ("sent_when", "refused_when"):
+        yield from _variables((*key, name), answers, Condition, ANSWER)
+    yield from _variables((*key, "results", "refused_when"), _map(answers, "results"), Condition, RESULT)
 
 
 def _variables(

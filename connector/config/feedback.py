@@ -1,12 +1,35 @@
 """The section `feedback`: what the connector writes to Salesforce for an answer."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from connector.config.model import Model
+from connector.config.model import Allowed, Model
 from connector.config.types import FieldName
 from connector.templates import Condition, Template
+
+WhenEmpty = Literal["keep", "clear"]
+DoesNotFit = Literal["leave_out", "cut", "refuse"]
+
+
+class FieldValue(Model):
+    """What one field gets. A template alone is short for a mapping with only `value`."""
+
+    value: Template
+    """The value to write."""
+
+    when_empty: WhenEmpty | None = None
+    """As the rule's `when_empty`, for this field alone. Without it, the rule's holds."""
+
+    does_not_fit: DoesNotFit | None = None
+    """As the rule's `does_not_fit`, for this field alone. Without it, the rule's holds."""
+
+
+def _short(value: object) -> object:
+    return value if isinstance(value, (dict, FieldValue)) else {"value": value}
+
+
+Value = Annotated[FieldValue, BeforeValidator(_short), Allowed("template, or a mapping as below")]
 
 
 class FeedbackRule(Model):
@@ -28,8 +51,25 @@ class FeedbackRule(Model):
     """How the record is found: the external id's field for an upsert, `Id` for an update. The template must name a
     variable, or every answer would go to the same record."""
 
-    fields: Annotated[dict[FieldName, Template], Field(min_length=1)]
-    """The fields to write. A value that renders empty empties the field."""
+    fields: Annotated[dict[FieldName, Value], Field(min_length=1)]
+    """The fields to write. [writes.md](writes.md) explains what happens to an empty value and to one that does not
+    fit."""
+
+    when_empty: WhenEmpty = "keep"
+    """What to do with a field whose value renders empty. `keep` leaves the field as it is, so that an unanswered
+    question erases nothing. `clear` empties it, except a field that cannot be empty, such as a checkbox."""
+
+    does_not_fit: DoesNotFit = "leave_out"
+    """What to do with a value that its field does not take: too long a text, an unknown picklist value, a wrong type.
+    `leave_out` writes all other fields, and the answer becomes a dead letter that names the value. `cut` shortens a
+    text; other values are left out. `refuse` writes nothing of the record."""
+
+    auto_assign: bool = False
+    """Whether Salesforce's assignment rules run, which may give a Case or Lead to another owner."""
+
+    duplicates: Literal["refuse", "save"] = "refuse"
+    """What happens to a record that one of the org's duplicate rules finds twice. `refuse` makes the answer a dead
+    letter; `save` stores the record all the same, if that duplicate rule allows it."""
 
     @model_validator(mode="after")
     def _one_operation(self) -> "FeedbackRule":

@@ -10,6 +10,7 @@ from connector.config.types import (
     HeaderName,
     HeaderSecret,
     HttpError,
+    Keys,
     Limit,
     Seconds,
     Secret,
@@ -21,6 +22,7 @@ from connector.config.types import (
     Whole,
 )
 from connector.limits import Window
+from connector.templates import Condition
 
 Scheme = Literal["bearer", "token"]
 
@@ -109,6 +111,37 @@ class Webhook(Model):
         return self
 
 
+class Results(Model):
+    """Where an answer says what became of each address: a list, or a mapping by address."""
+
+    path: Keys
+    """The keys that lead to it in the body, such as `data.results`."""
+
+    address: Text = "email"
+    """The key that holds the address, in each entry of a list. An entry may also be the address itself."""
+
+    refused_when: Condition | None = None
+    """Which entries are refused addresses, over `result`: `result.status == "rejected"`. Without it, all of them are.
+    Addresses that are not listed were sent."""
+
+
+class Answers(Model):
+    """What Pisano's 2xx to a call means. Pisano does not document its answers, so without these settings every 2xx
+    means that the e-mails were sent. `connector_pisano_answers_total` shows which answers come. Conditions are over
+    `answer`: `answer.status`, `answer.headers` (names in lower case) and `answer.body`."""
+
+    sent_when: Condition | None = None
+    """What must hold for a call to count as sent: `answer.body.message == "accepted"`. If it does not, the outcome is
+    unknown, as after a call without an answer."""
+
+    refused_when: Condition | None = None
+    """When the call sent nothing: `answer.body.status == "error"`. A call for several addresses is then tried in
+    halves; an invitation that is refused alone is rejected."""
+
+    results: Results | None = None
+    """Where the answer lists addresses. If it lists any, the list decides, and the two conditions do not."""
+
+
 class Account(Model):
     """One Pisano account: one credential, one budget of calls."""
 
@@ -138,6 +171,9 @@ class Account(Model):
 
     retry_statuses: frozenset[HttpError] = frozenset({429, 503})
     """Statuses after which no e-mail can have been sent, so that the call is made again."""
+
+    answers: Answers = Answers()
+    """What Pisano's 2xx means."""
 
     unknown_outcome: Literal["hold", "resend", "drop"] = "hold"
     """What to do with an invitation whose call got no answer, so that the customer may have been e-mailed. `hold` makes

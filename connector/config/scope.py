@@ -19,11 +19,13 @@ class Root:
 
     fields: Collection[str] | None = None
     is_list: bool = False
-    is_open: bool = False  # anything may follow, at any depth: a webhook's body
+    is_open: bool = False  # anything may follow, at any depth: a webhook's body. With `fields`, after one of those
 
 
 Scope = Mapping[str, Root]
 
+ANSWER: Scope = {"answer": Root(("status", "headers", "body"), is_open=True)}
+RESULT: Scope = {"result": Root(is_open=True)}
 FEEDBACK: Scope = {"feedback": Root(_FEEDBACK), "body": Root(is_open=True)}
 
 
@@ -59,7 +61,7 @@ def _mistake(path: VariablePath, scope: Scope) -> str | None:
         return None if _is_property(rest) else f'{name} is a list of field names: write {name} contains "Status"'
     if not rest:
         return f"{name} is not a value but holds values: name one, such as {name}.{next(iter(root.fields or ['Id']))}"
-    return None if root.is_open else _field_mistake(path, root)
+    return None if root.is_open and root.fields is None else _field_mistake(path, root)
 
 
 def _field_mistake(path: VariablePath, root: Root) -> str | None:
@@ -68,7 +70,7 @@ def _field_mistake(path: VariablePath, root: Root) -> str | None:
         return f"{path} does not name a field: the connector must know beforehand which fields to read"
     if root.fields is not None and field not in root.fields:
         return f"{name} has no {field}; {one_of(field, root.fields)}"
-    if deeper and not _is_property(deeper):
+    if deeper and not root.is_open and not _is_property(deeper):
         return f"{path} reaches into {field}: for the fields of another record, add a lookup"
     return None
 

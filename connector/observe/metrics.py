@@ -46,6 +46,13 @@ class Metrics:
         )
         self.outcomes = counter("outcomes", "What became of invitations.", "account", "survey", "outcome")
         self.calls = counter("pisano_calls", "Calls to Pisano, by how they ended.", "account", "result")
+        self.pisano_answers = counter(
+            "pisano_answers",
+            "Pisano's answers, by the shape of their body.",
+            "account",
+            "status",
+            "shape",
+        )
         self.throttled = counter("pisano_throttled", "429s: another client spends the same budget.", "account")
         self.permit_wait = Histogram(
             "connector_permit_wait_seconds",
@@ -66,6 +73,13 @@ class Metrics:
         self.spool_drained = counter("spool_drained", "Webhooks moved from this machine's disk to Kafka.")
         self.webhooks = counter("webhooks", "Webhooks, by the answer that they got.", "account", "answer")
         self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
+        self.unfit_values = counter(
+            "unfit_values",
+            "Values that a Salesforce field did not take, by what was done: cut or left_out.",
+            "rule",
+            "field",
+            "done",
+        )
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
         self.lag = gauge("lag", "Records of a stage's topics that this worker has not finished.", "stage")

@@ -8,12 +8,14 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from connector.errors import Fatal
-from connector.masking import mask_emails
+from connector.errors import Fatal, Rejected, Unknown
 from connector.pisano._http import Answer, post_json
+from connector.pisano.answers import AnswerRules
 from connector.pisano.auth import Auth, token_of
-from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, from_answer, from_transport
+from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, excerpt, from_answer, from_transport, masked
 from connector.records import Scalar
+
+_EVERY_2XX = AnswerRules()
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,22 @@ class Recipient:
     built_in_responses: Mapping[str, Scalar | None] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """Pisano's answer to a call that sent at least one e-mail. `refused` are the addresses that it sent none to.
+
+    `text` is the answer for a person to read, cut to 64 kB, without the token and with addresses masked.
+    """
+
+    text: str | None
+    refused: frozenset[str] = field(default=frozenset(), repr=False)
+
+
 class EmailSharings:
     """Makes the calls of one account. The caller counts each request before it is made here.
 
-    `retry_statuses` are statuses after which no e-mail can have been sent. Time-outs are in seconds. `clock` returns
-    seconds since the epoch.
+    `rules` say what a 2xx means. `saw(status, body)` is told about every answer. `retry_statuses` are statuses after
+    which no e-mail can have been sent. Time-outs are in seconds. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -38,6 +51,8 @@ class EmailSharings:
         base_url: str,
         auth: Auth,
         *,
+        rules: AnswerRules = _EVERY_2XX,
+        saw: Callable[[int, bytes], None] = lambda *_: None,
         retry_statuses: Collection[int] = RETRY_STATUSES,
         connect_timeout: float = 10.0,
         timeout: float = 60.0,
@@ -46,15 +61,16 @@ class EmailSharings:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._auth = auth
+        self._rules = rules
+        self._saw = saw
         self._retry_statuses = retry_statuses
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._clock = clock
         self._refused: str | None = None  # the header that Pisano refused last, until it accepts one again
 
-    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> str | None:
-        """Make one call and return the answer's text, cut to 64 kB and with addresses masked. The text is for a person
-        to read, because Pisano does not document it.
+    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
+        """Make one call and return Pisano's answer, if e-mails were sent.
 
         Raise TokenRenewed when there was no valid token, or Pisano refused it: then nothing was carried out, and the
         repeat needs a new permit. To waste no permit, await `auth.header()` before taking one.
@@ -80,8 +96,26 @@ class EmailSharings:
             )
         except (httpx.HTTPError, TimeoutError) as error:
             raise from_transport(error, call, repeatable=False) from error
+        self._saw(answer.status, answer.body)
         self._check(answer, call, header, campaign)
-        return mask_emails(answer.body.decode(errors="replace")) or None
+        return self._accepted(answer, call, header, recipients)
+
+    def _accepted(self, answer: Answer, call: str, header: str, recipients: Sequence[Recipient]) -> Accepted:
+        """What a 2xx means for the recipients, by the account's rules."""
+        hide = (token_of(header),)
+        said = f"{call}: Pisano answered {answer.status} ({excerpt(answer.body, hide)})"
+        try:
+            refused = self._rules.refused(answer)
+            if refused is None:
+                self._rules.judge(answer)
+        except Rejected as error:
+            raise Rejected(f"{said}, and {error}", code=error.code) from error
+        except Unknown as error:
+            raise Unknown(f"{said}, and {error}") from error
+        found = frozenset(each.email for each in recipients if each.email.lower() in (refused or ()))
+        if len(found) == len(recipients):
+            raise Rejected(f"{said}, and its results refuse the address", code="refused_by_answer")
+        return Accepted(masked(answer.body, hide) or None, found)
 
     def _check(self, answer: Answer, call: str, header: str, campaign: str) -> None:
         if answer.status == 401:

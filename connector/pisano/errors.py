@@ -95,8 +95,13 @@ def _refusal(answer: Answer, said: str) -> Rejected:
 
 def excerpt(body: bytes, hide: Sequence[str] = ()) -> str:
     """The beginning of an answer, on one line, without secrets and with e-mail addresses masked."""
+    text = " ".join(masked(body, hide).split())
+    return text[:EXCERPT] + "…" if len(text) > EXCERPT else text or "no body"
+
+
+def masked(body: bytes, hide: Sequence[str] = ()) -> str:
+    """An answer as text, without secrets and with e-mail addresses masked."""
     text = body.decode(errors="replace")
     for secret in filter(None, hide):
         text = text.replace(secret, "***")
-    text = " ".join(mask_emails(text).split())
-    return text[:EXCERPT] + "…" if len(text) > EXCERPT else text or "no body"
+    return mask_emails(text)

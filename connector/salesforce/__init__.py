@@ -1,5 +1,6 @@
 """The Salesforce side: tokens, the Pub/Sub stream, change events, REST. It knows no Kafka and no Pisano."""
 
+from connector.salesforce._waiting import Written
 from connector.salesforce.auth import ClientCredentials, JwtBearer, Token, TokenSource
 from connector.salesforce.change_events import (
     DecodedChange,
@@ -10,13 +11,15 @@ from connector.salesforce.change_events import (
 )
 from connector.salesforce.errors import PositionLost
 from connector.salesforce.pubsub import Batch, PubSubClient, RawEvent
-from connector.salesforce.record_write import RecordWrite
+from connector.salesforce.record_write import CallOptions, Choice, RecordWrite
 from connector.salesforce.rest import RestClient, Result
 from connector.salesforce.schemas import EventSchema, parse_schema
 from connector.salesforce.writer import CollectionWriter
 
 __all__ = [
     "Batch",
+    "CallOptions",
+    "Choice",
     "ClientCredentials",
     "CollectionWriter",
     "DecodedChange",
@@ -31,6 +34,7 @@ __all__ = [
     "Result",
     "Token",
     "TokenSource",
+    "Written",
     "client_of",
     "decode",
     "decode_platform_event",

@@ -3,7 +3,7 @@
 import random
 
 from connector.errors import Rejected, Retryable
-from connector.salesforce.errors import Failing
+from connector.salesforce._refusals import Failing
 from connector.salesforce.rest import Result
 
 FAILURES = 4  # 5xx answers to a call before we try its records in halves, or give up a single record

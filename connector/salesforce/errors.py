@@ -15,6 +15,7 @@ import orjson
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.masking import mask_emails
 from connector.retry import retry_after
+from connector.salesforce._refusals import BatchTooLarge, Failing, FieldsRefused
 
 _PREFIX = "sfdc.platform.eventbus.grpc."
 _SECONDS = 5.0  # a burst of parallel calls, a lock or a restart of Salesforce passes in seconds
@@ -24,8 +25,9 @@ _LONG = 300.0  # a daily allowance, storage or maintenance: nothing changes for 
 _LOCKED_FOR = 120.0  # seconds: an approval process ends when a person decides; asking often does not help
 
 # A lock may come with any code and wording: triggers and flows wrap it in their own codes (salesforce §D4, and public
-# reports since 2021).
-_LOCK_WORDS = (
+# reports since 2021). So may a wish for another try.
+_PASSING_WORDS = (
+    "retry your request",
     "unable_to_lock_row",
     "unable to obtain exclusive access",
     "record currently unavailable",
@@ -61,6 +63,8 @@ _WHAT_TO_CHANGE = (
     " (object permissions, field-level security). Otherwise change the names in the configuration. Check"
     " salesforce.login_url and rest_version too if they are new."
 )
+# These codes name fields too, but to leave out the values of those fields does not help.
+_OF_THE_RECORD = {"DUPLICATE_VALUE", "REQUIRED_FIELD_MISSING", "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
 _FORBIDDEN = ("INSUFFICIENT_ACCESS", "FUNCTIONALITY_NOT_ENABLED", "CANNOT_INSERT_UPDATE_FIELD")
 
 _STREAM_PAUSES = {
@@ -114,14 +118,6 @@ _LOGIN_PERMANENT = {
 _LOGIN_PASSING_WORDS = ("retry", "rate exceeded", "try again", "temporar", "unavailable", "too many")
 
 
-class BatchTooLarge(Rejected):
-    """The records of one call together broke a limit of a transaction. Fewer records may pass (salesforce §D4)."""
-
-
-class Failing(Retryable):
-    """The org itself failed: a 5xx, or an UNKNOWN_EXCEPTION. The record may be at fault."""
-
-
 class TokenRefused(Retryable):
     """Salesforce no longer accepts the access token: renew it, then repeat."""
 
@@ -151,9 +147,9 @@ def _passing(
     status, after = response.status_code, _retry_after(response)
     if codes & _EXHAUSTED:
         return Retryable(message, retry_after=after or (_SECONDS if "concurrent" in message.lower() else _LONG))
-    if status in {408, 429, 502, 503, 504} or codes & _BUSY or any(map(_is_lock, details)):
+    if status in {408, 429, 502, 503, 504} or codes & _BUSY or any(map(_passes, details)):
         return Retryable(message, retry_after=after)
-    if status >= 500 or "UNKNOWN_EXCEPTION" in codes:
+    if status >= 500 or "UNKNOWN_EXCEPTION" in codes or (status in {400, 403, 404} and not details):
         return Failing(message, retry_after=after)
     if 300 <= status < 400:
         return Retryable(f"{message}, a redirect: maintenance, or salesforce.login_url is not the org's My Domain")
@@ -167,7 +163,7 @@ def _refusal(
         return BatchTooLarge(message, code="governor_limit")
     is_of_all = codes & _MISNAMED or any(code.startswith(_FORBIDDEN) for code in codes)
     if response.status_code in {400, 413} and not is_of_all:
-        return Rejected(message, code=next(iter(sorted(codes)), None))
+        return _rejected(details, message, next(iter(sorted(codes)), None))
     return Fatal(f"{message}. {_WHAT_TO_CHANGE}")
 
 
@@ -181,13 +177,20 @@ def from_record(problems: Sequence[Mapping[str, Any]], what: str) -> Retryable |
         return BatchTooLarge(message, code="governor_limit")
     if set(codes) & _HIDDEN:
         return Fatal(f"{message}. {_WHAT_TO_CHANGE}")
-    return Rejected(message, code=next(iter(codes), None))
+    return _rejected(problems, message, next(iter(codes), None))
+
+
+def _rejected(problems: Sequence[Mapping[str, Any]], message: str, code: str | None) -> Rejected:
+    named = [problem.get("fields") for problem in problems]
+    if code in _OF_THE_RECORD or not named or not all(named):
+        return Rejected(message, code=code)
+    return FieldsRefused(message, code, [str(name) for names in named for name in names or ()])
 
 
 def _passing_record(problems: Sequence[Mapping[str, Any]], codes: Sequence[str], message: str) -> Retryable | None:
     if set(codes) & _EXHAUSTED:
         return Retryable(message, retry_after=_LONG)
-    if codes and all(_is_lock(problem) or code in _BUSY for problem, code in zip(problems, codes, strict=True)):
+    if codes and all(_passes(problem) or code in _BUSY for problem, code in zip(problems, codes, strict=True)):
         return Retryable(message)
     if codes == ["ENTITY_IS_LOCKED"]:
         return Retryable(message, retry_after=_LOCKED_FOR)
@@ -234,9 +237,9 @@ def from_rpc(error: grpc.aio.AioRpcError, what: str) -> ConnectorError:
     return Retryable(message)
 
 
-def _is_lock(problem: Mapping[str, Any]) -> bool:
+def _passes(problem: Mapping[str, Any]) -> bool:
     code, text = problem.get("statusCode") or problem.get("errorCode"), str(problem.get("message")).lower()
-    return code == "UNABLE_TO_LOCK_ROW" or any(word in text for word in _LOCK_WORDS)
+    return code == "UNABLE_TO_LOCK_ROW" or any(word in text for word in _PASSING_WORDS)
 
 
 def _is_governor_limit(problem: Mapping[str, Any]) -> bool:

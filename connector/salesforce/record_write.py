@@ -1,5 +1,6 @@
 """One write of a record, as a stage asks for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -7,19 +8,59 @@ from connector.records import Scalar
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What to do with a field's value when it is empty, and when the field does not take it."""
+
+    when_empty: Literal["clear", "keep"] = "keep"
+    does_not_fit: Literal["cut", "refuse", "leave_out"] = "leave_out"
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What a call's headers ask of Salesforce. One call has one set of headers for all its records."""
+
+    auto_assign: bool = False
+    save_duplicates: bool = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Without `Sforce-Auto-Assign: FALSE`, Salesforce runs the active assignment rules for created and updated
+        Accounts, Cases and Leads, and they may change the owner (Salesforce's REST guide, assignment rule header).
+        """
+        duplicates = (
+            {"Sforce-Duplicate-Rule-Header": "allowSave=true"} if self.save_duplicates else {}
+        )  # salesforce §D2
+        return {"Sforce-Auto-Assign": "TRUE" if self.auto_assign else "FALSE", **duplicates}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Only writes with the same target can be in one call."""
+
+    operation: Literal["upsert", "update"]
+    object: str
+    key_field: str
+    options: CallOptions
+
+
+@dataclass(frozen=True)
 class RecordWrite:
-    """One record to upsert by an external id field, or to update by Id (`key_field` is then Id)."""
+    """One record to upsert by an external id field, or to update by Id (`key_field` is then Id).
+
+    A value of None is empty. `choices` are by field; a field without one has the defaults of `Choice`.
+    """
 
     operation: Literal["upsert", "update"]
     object: str
     key_field: str
     key: str
     fields: dict[str, Scalar | None] = field(repr=False)
+    choices: Mapping[str, Choice] = field(default_factory=dict, repr=False)
+    options: CallOptions = CallOptions()
 
     @property
-    def target(self) -> tuple[str, str, str]:
-        """Only writes with the same target can be in one call."""
-        return self.operation, self.object, self.key_field
+    def target(self) -> Target:
+        return Target(self.operation, self.object, self.key_field, self.options)
 
     @property
     def record(self) -> tuple[str, str]:
@@ -28,3 +69,7 @@ class RecordWrite:
         An Id has 15 or 18 characters. An external id ignores capitals, unless its field was made case-sensitive.
         """
         return self.object, self.key[:15] if self.key_field == "Id" else self.key.casefold()
+
+    def choice(self, name: str) -> Choice:
+        """What was chosen for a field."""
+        return self.choices.get(name, Choice())

@@ -12,8 +12,10 @@ from aiolimiter import AsyncLimiter
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import errors, soql
 from connector.salesforce.auth import TokenSource
+from connector.salesforce.record_write import CallOptions
 
 _MOST_RECORDS = 200  # of one collections call (salesforce §D2)
+_DEFAULTS = CallOptions()
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,16 @@ class RestClient:
         """As `select`, for the records that are in the recycle bin."""
         rows: list[dict[str, Any]] = []
         for query in soql.select_by_ids(object_name, [*fields, "IsDeleted"], ids):
-            rows += await self.query(query, resource="queryAll")
+            rows += await self.query(query, deleted=True)
         return [row for row in rows if row["IsDeleted"]]
 
-    async def query(self, query: str, *, resource: str = "query") -> list[dict[str, Any]]:
+    async def query(self, query: str, *, deleted: bool = False) -> list[dict[str, Any]]:
         """All rows of a SOQL query, from all its pages. The caller escapes values in it with `soql.literal`.
 
-        The resource `queryAll` gives deleted and merged records too (salesforce §B4).
+        `deleted`: with records in the recycle bin, such as those that were merged into others.
         """
-        page = await self._call("GET", f"{self._base}/{resource}", "query", params={"q": query})
+        path = f"{self._base}/{'queryAll' if deleted else 'query'}"
+        page = await self._call("GET", path, "query", params={"q": query})
         rows = _rows(page)
         while page.get("nextRecordsUrl"):
             page = await self._call("GET", page["nextRecordsUrl"], "query")
@@ -80,7 +83,11 @@ class RestClient:
         return [{key: value for key, value in row.items() if key != "attributes"} for row in rows]
 
     async def upsert(
-        self, object_name: str, external_field: str, records: Sequence[Mapping[str, object]]
+        self,
+        object_name: str,
+        external_field: str,
+        records: Sequence[Mapping[str, object]],
+        options: CallOptions = _DEFAULTS,
     ) -> list[Result]:
         """Creates or updates up to 200 records, each with its value of `external_field`. Results are in the same order.
 
@@ -89,9 +96,11 @@ class RestClient:
         """
         _require_distinct(records, external_field)
         path = f"{self._base}/composite/sobjects/{soql.name(object_name)}/{soql.name(external_field)}"
-        return await self._write(path, f"upsert {object_name}", object_name, records)
+        return await self._write(path, f"upsert {object_name}", object_name, records, options)
 
-    async def update(self, object_name: str, records: Sequence[Mapping[str, object]]) -> list[Result]:
+    async def update(
+        self, object_name: str, records: Sequence[Mapping[str, object]], options: CallOptions = _DEFAULTS
+    ) -> list[Result]:
         """Updates up to 200 records, each with its `Id`. Results are in the same order.
 
         Raises:
@@ -100,7 +109,7 @@ class RestClient:
         _require_distinct(records, "Id")
         lowered = [{"id" if key == "Id" else key: value for key, value in record.items()} for record in records]
         return await self._write(
-            f"{self._base}/composite/sobjects", f"update {object_name}", soql.name(object_name), lowered
+            f"{self._base}/composite/sobjects", f"update {object_name}", soql.name(object_name), lowered, options
         )
 
     async def limits(self) -> dict[str, Any]:
@@ -110,10 +119,16 @@ class RestClient:
     async def describe(self, object_name: str) -> dict[str, Any]:
         """What Salesforce says about an object and its fields."""
         path = f"{self._base}/sobjects/{soql.name(object_name)}/describe"
-        return dict(await self._call("GET", path, f"describe {object_name}"))
+        described = await self._call("GET", path, f"describe {object_name}")
+        return described if isinstance(described, dict) else {}
 
     async def _write(
-        self, path: str, what: str, object_name: str, records: Sequence[Mapping[str, object]]
+        self,
+        path: str,
+        what: str,
+        object_name: str,
+        records: Sequence[Mapping[str, object]],
+        options: CallOptions,
     ) -> list[Result]:
         if not records:
             return []
@@ -125,7 +140,7 @@ class RestClient:
             content = orjson.dumps(body)
         except orjson.JSONEncodeError as error:
             raise Rejected(f"{what}: a value cannot be written as JSON: {error}", code="no_json") from error
-        answers = await self._call("PATCH", path, what, content=content)
+        answers = await self._call("PATCH", path, what, content=content, headers=options.headers)
         if not isinstance(answers, list) or not all(isinstance(one, dict) and "success" in one for one in answers):
             raise Retryable(f"{what}: the answer holds no results; it may come from a proxy")
         if len(answers) != len(records):
@@ -133,7 +148,7 @@ class RestClient:
         return [_result(answer, what) for answer in answers]
 
     async def _call(self, method: str, path: str, what: str, **request: Any) -> Any:
-        """The JSON of a 2xx answer. `request` holds httpx's `params` or `content`."""
+        """The JSON of a 2xx answer. `request` holds httpx's `params`, `content` or `headers`."""
         response = await self._send(method, path, what, request)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             response = await self._send(method, path, what, request)
@@ -146,14 +161,14 @@ class RestClient:
 
     async def _send(self, method: str, path: str, what: str, request: Mapping[str, Any]) -> httpx.Response:
         token = await self._tokens.token()
-        headers = {**self._headers, "Authorization": f"Bearer {token.access_token}"}
+        headers = {**self._headers, **request.get("headers", {}), "Authorization": f"Bearer {token.access_token}"}
         if "content" in request:
             headers["Content-Type"] = "application/json"
         await self._pace.acquire()
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._http.request(
-                    method, token.instance_url + path, headers=headers, timeout=self._timeout, **request
+                    method, token.instance_url + path, timeout=self._timeout, **{**request, "headers": headers}
                 )
         except (httpx.HTTPError, TimeoutError) as error:
             raise errors.from_exception(error, what) from error

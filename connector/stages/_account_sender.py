@@ -25,7 +25,7 @@ from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRen
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_done
 from connector.stages._batches import Entry, Queue, Turns, recipient
-from connector.stages._book import TOO_LATE, Book, DeadLetter, Now
+from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._endings import Ending, begun
 from connector.stages._evidence import Evidence, Outage
 
@@ -63,7 +63,7 @@ class AccountSender:
         self._evidence = Evidence(account.outage_after)
         self._breakers: defaultdict[str, Breaker] = defaultdict(breaker)  # by campaign
         self._queue = Queue(turns)
-        self._book = Book(ledger, self._queue, dead_letter, metrics, now)
+        self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=account.unknown_outcome)
         self._one_call = asyncio.Lock()
         self._failure: Exception | None = None
         self._campaign = ""  # of the last call
@@ -131,11 +131,11 @@ class AccountSender:
     async def _admit(self, entry: Entry) -> None:
         suppressed = entry.invitation.suppressed
         if suppressed is not None:
-            await self._book.end(None, "accepted", suppressed, [entry], Outcome.SUPPRESSED)
+            await self._book.end(None, "accepted", suppressed, Decision([entry], Outcome.SUPPRESSED))
             return
         if attempt := self._ledger.unsettled(entry.invitation.id):
             known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
-            await self._unknown(None, [entry], Unknown(known))
+            await self._book.unknown(None, [entry], Unknown(known))
         if not entry.settled.done():
             self._queue.add(entry)
 
@@ -208,7 +208,7 @@ class AccountSender:
             self._evidence.unknown()
             if self._evidence.in_outage:
                 self._outage.shows(error, at_once=self._evidence.in_outage)
-            await self._unknown(attempt, batch, error)
+            await self._book.unknown(attempt, batch, error)
         except ConnectorError as error:  # Retryable or Fatal: no e-mail has left
             if isinstance(error, Fatal):
                 self._evidence.answered()
@@ -217,13 +217,16 @@ class AccountSender:
             raise
         except Exception as error:  # whatever the error, we must not send again
             log.exception("call_failed_unexpectedly", account=attempt.account, attempt=attempt.id)
-            await self._book.end(attempt, "unknown", f"{type(error).__name__}: {error}", batch, Outcome.UNKNOWN, error)
+            said = f"{type(error).__name__}: {error}"
+            await self._book.end(attempt, "unknown", said, Decision(batch, Outcome.UNKNOWN, error))
         else:
             self._limiter.note_success()
             self._evidence.passed()
-            self._breakers[campaign].passed()
             self._outage.ends()
-            await self._book.end(attempt, "accepted", answer, batch, Outcome.SENT)
+            self._breakers[campaign].passed()
+            refused = await self._book.accepted(attempt, batch, answer)
+            if any(self._breakers[campaign].refused() for _ in range(refused)):
+                raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
 
@@ -239,12 +242,4 @@ class AccountSender:
             await self._book.end(attempt, "refused", f"{error}; too many were refused like this")
             raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
         else:
-            await self._book.end(attempt, "rejected", str(error), batch, Outcome.REJECTED, error)
-
-    async def _unknown(self, attempt: Attempt | None, batch: Sequence[Entry], error: Unknown) -> None:
-        policy = self._account.unknown_outcome
-        if policy == "resend":
-            await self._book.end(attempt, "unknown", str(error))
-        else:
-            buried_for = error if policy == "hold" else None
-            await self._book.end(attempt, "unknown", str(error), batch, Outcome.UNKNOWN, buried_for)
+            await self._book.end(attempt, "rejected", str(error), Decision(batch, Outcome.REJECTED, error))

@@ -1,12 +1,15 @@
 """Writes an account's calls and what they decide into its ledger, and keeps what it could not write."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from connector.errors import Rejected, Unknown
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.observe.metrics import Metrics
+from connector.pisano import Accepted
 from connector.records import Attempt, Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._endings import Ending, Result, settled, settlement
@@ -18,16 +21,35 @@ DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
 Now = Callable[[], datetime]
 
 
-class Book:
-    """`begin` before a call, `end` after it. `unwritten` is the ending that could not be written, if there is one."""
+@dataclass(frozen=True)
+class Decision:
+    """An outcome for some invitations. `reason` is that of the call, unless it is given here.
 
-    def __init__(self, ledger: Ledger, queue: Queue, dead_letter: DeadLetter, metrics: Metrics, now: Now) -> None:
+    `buried_for` is why each of them becomes a dead letter as well.
+    """
+
+    entries: Sequence[Entry]
+    outcome: Outcome = Outcome.SENT
+    buried_for: Exception | None = None
+    reason: str | None = None
+
+
+class Book:
+    """`begin` before a call, then one of the others. `policy` is the account's `unknown_outcome`.
+
+    `unwritten` is the ending that could not be written, if there is one.
+    """
+
+    def __init__(
+        self, ledger: Ledger, queue: Queue, dead_letter: DeadLetter, metrics: Metrics, now: Now, *, policy: str
+    ) -> None:
         self.unwritten: Ending | None = None
         self._ledger = ledger
         self._queue = queue
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._now = now
+        self._policy = policy
 
     async def begin(self, attempt: Attempt) -> bool:
         """Writes down that a call is about to be made. False when that took so long that we must not make the call."""
@@ -40,28 +62,46 @@ class Book:
             return False
         return True
 
+    async def accepted(self, attempt: Attempt, batch: Sequence[Entry], answer: Accepted) -> int:
+        """Writes down that Pisano sent e-mails, and which addresses its answer refuses. Returns how many those are."""
+        error = Rejected("Pisano's answer lists the address as refused", code="refused_by_answer")
+        refused = [entry for entry in batch if entry.invitation.email in answer.refused]
+        sent = Decision([entry for entry in batch if entry not in refused])
+        rejected = Decision(refused, Outcome.REJECTED, error, str(error))
+        await self.end(attempt, "accepted", answer.text, sent, rejected)
+        return len(refused)
+
+    async def unknown(self, attempt: Attempt | None, batch: Sequence[Entry], error: Unknown) -> None:
+        """Writes down that a call's end is not known, and what the policy makes of its invitations."""
+        buried_for = error if self._policy == "hold" else None
+        decisions = () if self._policy == "resend" else (Decision(batch, Outcome.UNKNOWN, buried_for),)
+        await self.end(attempt, "unknown", str(error), *decisions)
+
     async def end(
-        self,
-        attempt: Attempt | None,
-        result: Result,
-        detail: str | None = None,
-        batch: Sequence[Entry] = (),
-        outcome: Outcome = Outcome.SENT,
-        buried_for: Exception | None = None,
+        self, attempt: Attempt | None, result: Result, detail: str | None = None, *decisions: Decision
     ) -> None:
         """Writes down how a call ended, and the outcomes of the invitations that it decides."""
-        now = self._now()
+        now, answer = self._now(), detail if attempt and result == "accepted" else None
+        each = [(entry, decision) for decision in decisions for entry in decision.entries]
         ending = Ending(
             attempt and settled(attempt, result, detail, now),
-            tuple(settlement(entry.invitation, outcome, now, reason=detail, attempt=attempt) for entry in batch),
-            tuple(self._dead_letter(entry.record, outcome, buried_for) for entry in batch if buried_for),
+            tuple(
+                settlement(
+                    entry.invitation, to.outcome, now, reason=to.reason or detail, attempt=attempt, answer=answer
+                )
+                for entry, to in each
+            ),
+            tuple(
+                self._dead_letter(entry.record, to.outcome, to.buried_for) if to.buried_for else None
+                for entry, to in each
+            ),
         )
         if attempt:  # without a call, the same is decided again later
             self.unwritten = ending
-        await self._ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
+        await self._ledger.settle(ending.attempt, ending.settlements, ending.letters)
         if attempt:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
-        for entry in batch:
-            self._metrics.outcomes.labels(self._ledger.account, entry.survey, outcome).inc()
+        for entry, to in each:
+            self._metrics.outcomes.labels(self._ledger.account, entry.survey, to.outcome).inc()
             self._queue.settled(entry)

@@ -11,6 +11,7 @@ from connector.kafka.cloud_events import OutRecord
 from connector.records import Attempt, Invitation, Outcome, Settlement
 
 _LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
+_LONGEST_ANSWER = 300  # the same for each of a call's invitations, of which there may be many
 
 Result = Literal["accepted", "rejected", "refused", "unknown"]
 
@@ -19,12 +20,17 @@ Result = Literal["accepted", "rejected", "refused", "unknown"]
 class Ending:
     """How a call ended, and what that decides for its invitations. We write both to the ledger in one transaction.
 
-    There are no dead letters, or one for each settlement, in the same order.
+    There are no dead letters, or one for each settlement, in the same order; None stands for a settlement without one.
     """
 
     attempt: Attempt | None
     settlements: tuple[Settlement, ...] = ()
-    dead_letters: tuple[OutRecord, ...] = ()
+    dead_letters: tuple[OutRecord | None, ...] = ()
+
+    @property
+    def letters(self) -> list[OutRecord]:
+        """The dead letters that there are."""
+        return [letter for letter in self.dead_letters if letter is not None]
 
     def without(self, decided: Container[str]) -> Self:
         """The same ending without the invitations that are `decided` already."""
@@ -60,9 +66,15 @@ def settled(attempt: Attempt, result: Result, detail: str | None, at: datetime) 
 
 
 def settlement(
-    invitation: Invitation, outcome: Outcome, at: datetime, *, reason: str | None, attempt: Attempt | None
+    invitation: Invitation,
+    outcome: Outcome,
+    at: datetime,
+    *,
+    reason: str | None,
+    attempt: Attempt | None,
+    answer: str | None = None,
 ) -> Settlement:
-    """What became of an invitation. A `sent` one needs no reason."""
+    """What became of an invitation. A `sent` one needs no reason. `answer` is the 2xx that says so."""
     return Settlement(
         invitation=invitation.id,
         account=invitation.account,
@@ -70,6 +82,7 @@ def settlement(
         record_id=invitation.record_id,
         outcome=outcome,
         reason=None if outcome is Outcome.SENT else reason,
+        answer=answer and answer[:_LONGEST_ANSWER],
         attempt=attempt.id if attempt else None,
         at=at,
     )

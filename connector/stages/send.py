@@ -29,6 +29,7 @@ from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
 from connector.stages._book import DeadLetter
 from connector.stages._endings import Ending
+from connector.stages._shapes import Shapes
 
 Sleep = Callable[[float], Awaitable[None]]
 OpenLedger = Callable[[str, int, datetime], Coroutine[Any, Any, Ledger]]
@@ -65,6 +66,7 @@ class Send:
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._sleep = sleep
+        self._shapes = Shapes(metrics)
         self._senders: dict[tuple[str, int], asyncio.Task[AccountSender]] = {}
         self._leaving: set[int] = set()  # partitions that are being given away
         self._one_settling = asyncio.Lock()
@@ -164,6 +166,8 @@ class Send:
             self._http,
             account.base_url,
             auth,
+            rules=_rules(account),
+            saw=partial(self._shapes.saw, name),
             retry_statuses=account.retry_statuses,
             connect_timeout=account.connect_timeout,
             timeout=account.timeout,
@@ -176,7 +180,7 @@ class Send:
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
             ending = ending.without(ledger.outcomes)
-            await ledger.settle(ending.attempt, ending.settlements, ending.dead_letters)
+            await ledger.settle(ending.attempt, ending.settlements, ending.letters)
         self._unwritten.pop(ledger.account, None)
 
     def _auth(self, account: Account, sender: AccountSender) -> Auth:
@@ -195,3 +199,12 @@ class Send:
             connect_timeout=account.connect_timeout,
             timeout=account.timeout,
         )
+
+
+def _rules(account: Account) -> pisano.AnswerRules:
+    answers, results = account.answers, account.answers.results
+    return pisano.AnswerRules(
+        answers.sent_when,
+        answers.refused_when,
+        pisano.Results(results.path, results.address, results.refused_when) if results else None,
+    )

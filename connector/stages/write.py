@@ -1,9 +1,10 @@
 """write: pisano.feedback → Salesforce → salesforce.writes.
 
 Each feedback rule that applies becomes one write: an upsert by external id or an update by Id, so that a repeat stores
-the same again. A feedback is acknowledged when the results of all its writes are on `salesforce.writes`. The stage does
-not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between. Each rule is a
-cell: a rule that cannot go on holds back only its own writes.
+the same again. If a field does not take its value, the rest is written, and the feedback becomes a dead letter besides,
+so that the value is not lost. A feedback is acknowledged when the results of all its writes are on `salesforce.writes`.
+The stage does not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between.
+Each rule is a cell: a rule that cannot go on holds back only its own writes.
 """
 
 import asyncio
@@ -21,15 +22,25 @@ from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.retry import until_done
-from connector.salesforce import CollectionWriter, RecordWrite
+from connector.salesforce import CallOptions, Choice, CollectionWriter, RecordWrite, Written
 
+SetAside = Callable[[InRecord, str, Exception], OutRecord]
 Publish = Callable[[OutRecord], Awaitable[object]]
 Scope = Mapping[str, Any]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
 
+_ADVICE = {
+    "DUPLICATES_DETECTED": ". One of the org's duplicate rules refuses the record. To store it all the same, set"
+    " duplicates: save in this rule."
+}
+_GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record was deleted, or merged into another
+
 
 class WriteBack:
-    """The stage. `read_writes(partition)` gives the writes that are on the topic. The topic keeps them for `kept`."""
+    """The stage. `read_writes(partition)` gives the writes that are on the topic. The topic keeps them for `kept`.
+
+    `set_aside(record, reason, error)` makes the dead letter of a feedback whose values were not all written.
+    """
 
     def __init__(
         self,
@@ -40,8 +51,10 @@ class WriteBack:
         *,
         read_writes: ReadWrites,
         kept: timedelta,
+        set_aside: SetAside,
         metrics: Metrics,
     ) -> None:
+        self._set_aside = set_aside
         self._rules = rules
         self._salesforce = salesforce
         self._publish = publish
@@ -92,7 +105,8 @@ class WriteBack:
         try:
             await self._write(name, rule, feedback, record, scope, done)
         except Rejected as error:
-            raise Rejected(f"rule {name}: {error}", code="write_rejected") from error
+            code = "record_gone" if error.code in _GONE else "write_rejected"
+            raise Rejected(f"rule {name}: {error}", code=code) from error
         except Fatal as error:
             raise Fatal(f"rule {name}: {error}", whole=error.whole) from error
 
@@ -108,33 +122,28 @@ class WriteBack:
             return
         done.add(write_id, datetime.now(UTC))  # before the wait, so that we see a repeat that comes meanwhile
         try:
-            write = await self._carry_out(planned, write_id, name, record, feedback)
+            written = await self._salesforce.write(planned)
+            write = _to_write(write_id, feedback, name, planned, written)
+            await self._record(write, record)
         except BaseException:
             done.discard(write_id)
             raise
         if not write.success:
             done.discard(write_id)
-            raise Rejected(write.error or "refused")
+            raise Rejected(write.error or "refused", code=getattr(written.error, "code", None))
 
-    async def _carry_out(
-        self, planned: RecordWrite, write_id: str, rule: str, cause: InRecord, feedback: Feedback
-    ) -> Write:
-        result = await self._salesforce.write(planned)
-        write = Write(
-            id=write_id,
-            feedback=feedback.id,
-            rule=rule,
-            **vars(planned),
-            success=result.success,
-            record_id=result.id,
-            created=result.created,
-            error=str(result.error) if result.error else None,
-            at=datetime.now(UTC),
-        )
+    async def _record(self, write: Write, cause: InRecord) -> None:
+        """Puts the write on its topic, and before that what was left out of it among the dead letters."""
+        if write.success and write.left_out:
+            said = "; ".join(f"{name}: {why}" for name, why in write.left_out.items())
+            error = Rejected(f"rule {write.rule}: the record was written without {said}")
+            await until_done(partial(self._publish, self._set_aside(cause, "does_not_fit", error)))
         # Retried here, because otherwise we would write again, over later changes.
         await until_done(partial(self._publish, self._to_record(write, cause)))
-        self._metrics.writes.labels(rule, "done" if write.success else "rejected").inc()
-        return write
+        self._metrics.writes.labels(write.rule, "done" if write.success else "rejected").inc()
+        for done, fields in (("cut", write.cut), ("left_out", write.left_out)):
+            for name in fields:
+                self._metrics.unfit_values.labels(write.rule, name, done).inc()
 
     def _to_record(self, write: Write, cause: InRecord) -> OutRecord:
         return to_record(
@@ -148,6 +157,27 @@ class WriteBack:
             partition=cause.partition,
             parent=cause.headers,
         )
+
+
+def _to_write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite, written: Written) -> Write:
+    error = written.error
+    return Write(
+        id=write_id,
+        feedback=feedback.id,
+        rule=rule,
+        operation=planned.operation,
+        object=planned.object,
+        key_field=planned.key_field,
+        key=planned.key,
+        fields=written.fields,
+        cut=written.cut,
+        left_out=written.left_out,
+        success=written.success,
+        record_id=written.id,
+        created=written.created,
+        error=f"{error}{_ADVICE.get(getattr(error, 'code', None) or '', '')}" if error else None,
+        at=datetime.now(UTC),
+    )
 
 
 class _Done:
@@ -200,7 +230,12 @@ def _planned(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
         object=rule.object,
         key_field=rule.key_field,
         key=str(key),
-        fields={name: template.render(scope) for name, template in rule.fields.items()},
+        fields={name: field.value.render(scope) for name, field in rule.fields.items()},
+        choices={
+            name: Choice(field.when_empty or rule.when_empty, field.does_not_fit or rule.does_not_fit)
+            for name, field in rule.fields.items()
+        },
+        options=CallOptions(auto_assign=rule.auto_assign, save_duplicates=rule.duplicates == "save"),
     )
 
 

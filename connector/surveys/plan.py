@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from connector.config import Account, Config, FeedbackRule, Survey
+from connector.config import Account, Config, FeedbackRule, FieldValue, Survey
 
 
 def plan(config: Config) -> list[str]:
@@ -86,7 +86,16 @@ def _feedback_rule(rule: FeedbackRule) -> Iterator[str]:
     (key_field, key), *_ = rule.by.items()
     verb = "create or update" if rule.upsert else "update"
     yield f"{verb} the {rule.object} whose {key_field} is {key}:"
-    yield from (f"  {field} = {value}" for field, value in rule.fields.items())
+    yield from (f"  {name} = {field.value}{_choices(field)}" for name, field in rule.fields.items())
+    empty = {"keep": "leaves its field as it is", "clear": "empties its field"}
+    unfit = {"leave_out": "is left out", "cut": "is cut, or left out if it is no text", "refuse": "refuses the record"}
+    yield f"An empty value {empty[rule.when_empty]}. A value that its field does not take {unfit[rule.does_not_fit]}."
+
+
+def _choices(field: FieldValue) -> str:
+    chosen = {"when_empty": field.when_empty, "does_not_fit": field.does_not_fit}
+    words = [f"{name}: {choice}" for name, choice in chosen.items() if choice]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:

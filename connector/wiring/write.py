@@ -29,6 +29,7 @@ def build(shared: Shared) -> StageWorker:
         topic,
         read_writes=writes,
         kept=catalogue.retention(config.kafka, "salesforce.writes"),
+        set_aside=shared.letters("write").of_record,
         metrics=shared.metrics,
     )
     return shared.worker(

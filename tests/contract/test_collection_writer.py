@@ -11,7 +11,15 @@ import pytest
 from helpers.waiting import PATIENCE, until
 
 from connector.errors import Fatal, Rejected, Retryable
-from connector.salesforce import ClientCredentials, CollectionWriter, RecordWrite, RestClient, Result
+from connector.salesforce import (
+    CallOptions,
+    Choice,
+    ClientCredentials,
+    CollectionWriter,
+    RecordWrite,
+    RestClient,
+    Result,
+)
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 CALL = "PATCH .*/composite/sobjects"
@@ -158,15 +166,16 @@ async def test_a_locked_record_waits_longer_and_longer_and_nobody_waits_with_it(
         assert longest / 2 <= pause <= longest
 
 
-@pytest.mark.parametrize("bad", [{"Score__c": "nine"}, {"Score__c": 10**30}])
+@pytest.mark.parametrize("bad", [{"Answered_At__c": "2026-01-31T09:30:00"}, {"Comment__c": "half an emoji: \ud83d"}])
 async def test_one_record_that_fails_the_whole_call_sinks_no_other(
     bad: dict[str, Any], sf: SalesforceDouble, rest: RestClient
 ) -> None:
-    """salesforce §G: a wrong type or field may fail the whole call with a 400; a number may be too long for JSON."""
+    """salesforce §G: a wrong type or field may fail the whole call with a 400; JSON cannot hold half an emoji."""
     sf.configure(bad_field="call")
     writer = CollectionWriter(rest)
     writes = [response(f"key-{number}", Score__c=number) for number in range(200)]
-    writes[77] = response("key-77", **bad)
+    refuse = {name: Choice(does_not_fit="refuse") for name in bad}
+    writes[77] = RecordWrite("upsert", "Survey_Response__c", "Pisano_Id__c", "key-77", bad, refuse)
     results = await all_of(writer, writes)
     assert [number for number, result in enumerate(results) if not result.success] == [77]
     assert isinstance(results[77].error, Rejected)
@@ -234,11 +243,19 @@ class Answers:
         self.keys: list[list[object]] = []
         self._answer = answer
 
-    async def upsert(self, _: str, external_field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+    async def describe(self, _: str) -> dict[str, Any]:
+        return {"fields": []}
+
+    async def limits(self) -> object:
+        raise AssertionError("nothing fails")
+
+    async def upsert(
+        self, _: str, external_field: str, records: Sequence[dict[str, object]], __: CallOptions
+    ) -> list[Result]:
         self.keys.append([record[external_field] for record in records])
         return [self._answer(key) for key in self.keys[-1]]
 
-    async def update(self, _: str, records: Sequence[dict[str, object]]) -> list[Result]:
+    async def update(self, _: str, records: Sequence[dict[str, object]], __: CallOptions) -> list[Result]:
         raise AssertionError(f"{len(records)} updates, but the test asked for none")
 
 

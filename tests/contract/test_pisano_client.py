@@ -9,6 +9,7 @@ import pytest
 from helpers.clock import Clock
 
 from connector.errors import Fatal, Rejected, Retryable, Unknown
+from connector.pisano.answers import AnswerRules, Results
 from connector.pisano.auth import AuthorizedApp, StaticToken
 from connector.pisano.email_sharings import EmailSharings, Recipient
 from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
@@ -65,10 +66,21 @@ def sharings(pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock) -> Ema
 
 async def test_s1_body_is_taken_and_the_answer_comes_back_raw(pisano: PisanoDouble, sharings: EmailSharings) -> None:
     """pisano §3: address is the key of the maps; §10: null and empty values are left out."""
-    assert await sharings.send("4711", [JANE, JOE]) == '{"message":"accepted"}'
+    assert (await sharings.send("4711", [JANE, JOE])).text == '{"message":"accepted"}'
     jane, joe = pisano.emails()
     assert (jane.custom_attributes, jane.built_in_responses) == ({"name": "Jane"}, {"sf_ref_id": "5"})
     assert (joe.custom_attributes, joe.built_in_responses) == ({}, {})
+
+
+async def test_an_address_that_the_answer_lists_got_no_e_mail(pisano: PisanoDouble, http: httpx.AsyncClient) -> None:
+    """Report 19: the 2xx is for the whole call, and inside it one address is refused."""
+    pisano.configure(suppressed=frozenset({JOE.email}), refused_key="rejected")
+    rules = AnswerRules(results=Results("rejected"))
+    sharings = EmailSharings(http, pisano.base_url, StaticToken(pisano.static_token, scheme="token"), rules=rules)
+    assert (await sharings.send("4711", [JANE, JOE])).refused == {JOE.email}
+    with pytest.raises(Rejected, match="refuse the address"):
+        await sharings.send("4711", [JOE])
+    assert [email.address for email in pisano.emails()] == [JANE.email]
 
 
 async def test_an_address_stands_once_in_a_call(sharings: EmailSharings) -> None:
@@ -143,11 +155,11 @@ async def test_after_a_2xx_no_broken_or_endless_body_makes_it_less_of_a_success(
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        sharings = EmailSharings(http, base_url, StaticToken("t"), connect_timeout=1.0, timeout=1.0)
+        sharings = EmailSharings(http, base_url, StaticToken("a token"), connect_timeout=1.0, timeout=1.0)
         answer = await sharings.send("4711", [JANE])
         await served.wait()
-        assert answer is not None
-        assert answer.rstrip(".") == "cut"
+        assert answer.text is not None
+        assert answer.text.rstrip(".") == "cut"
 
 
 async def test_tokens_are_fetched_once_with_a_permit_and_renewed_before_they_expire(

@@ -13,6 +13,7 @@ from helpers.processes import outside
 
 _USUAL = (0.2, 8.0)  # most seconds that an answer takes
 _SLOW = 30.0
+LISTS = "app"  # the host that answers 200 to a call for a customer that it refuses
 HEALTHY = "quiet"  # the host that never has a fault and is never slow
 _TROUBLES = ("429", "503", "no connection", "slow", "slow", "lost", "hung", "broken off", "502", "502 sent")
 
@@ -20,7 +21,7 @@ _TROUBLES = ("429", "503", "no connection", "slow", "slow", "lost", "hung", "bro
 class SimulatedPisano:
     """Counts each call when it arrives, and remembers whom it e-mailed. It refuses every eleventh customer.
 
-    A firewall before it dislikes one customer's name.
+    A firewall before it dislikes one customer's name. To the account `app` it answers 200 and lists whom it refused.
     """
 
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
@@ -57,15 +58,19 @@ class SimulatedPisano:
             return httpx.Response(fault)
         if request.url.path == TOKEN_PATH:
             return httpx.Response(200, json={"token": "t", "expires_in": 40})
-        whom = [each["sf_ref_id"] for each in json.loads(request.content)["built_in_responses"].values()]
+        given = json.loads(request.content)["built_in_responses"]
+        whom = [each["sf_ref_id"] for each in given.values()]
         if any(is_disliked(who) for who in whom):
             return httpx.Response(403, text="<html>")
-        if any(is_refused(who) for who in whom):
+        listed = [address for address, each in given.items() if is_refused(each["sf_ref_id"])]
+        if listed and request.url.host != LISTS:
             return httpx.Response(422)
+        whom = [who for who in whom if not is_refused(who)]
         if trouble not in {"hung", "502"}:
             self.emails.update(whom)
         self._say(f"{request.url.host} is called for {', '.join(whom)} {trouble}")
-        return httpx.Response(502 if trouble.startswith("502") else 200)
+        answer = {"rejected": [{"email": address} for address in listed]}
+        return httpx.Response(502 if trouble.startswith("502") else 200, json=answer)
 
 
 def is_disliked(record_id: str) -> bool:

@@ -276,6 +276,7 @@ def _account(name: str, scenario: Scenario) -> Account:
         auth=auth,
         limits=LIMITS,
         max_recipients_per_call=scenario.at_once,
+        answers={"results": {"path": "rejected"}},  # type: ignore[arg-type]
         unknown_outcome=scenario.policy,
         connect_timeout=5.0,
         timeout=20.0,

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from connector.config import FeedbackRule
-from connector.errors import Fatal, Rejected
+from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.awake import Awake
 from connector.kafka.cell_work import Plan
 from connector.kafka.cloud_events import OutRecord
@@ -21,27 +21,32 @@ from connector.kafka.stage_worker import Settle
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.salesforce import CollectionWriter
-from connector.salesforce.errors import Failing
+from connector.salesforce._refusals import Failing, FieldsRefused
 from connector.salesforce.rest import Result
 from connector.stages.write import WriteBack
 from helpers.processes import outside
 from helpers.simulated_cells import CELLS, HEALTHY, Scenario, World, clock
 
+_FIELDS = {"Score__c": "{{ body.number }}", "Comment__c": "text"}
 _RULES = {
     cell: FeedbackRule.model_validate(
-        {"update": f"Object_{cell}", "by": {"Id": "{{ body.record }}"}, "fields": {"Score__c": "{{ body.number }}"}}
+        {"update": f"Object_{cell}", "by": {"Id": "{{ body.record }}"}, "fields": _FIELDS},
     )
     for cell in CELLS
 }
 
 
 class WriteWorld(World):
-    """`stored` is what each record of a cell's object holds; `done` what was stored, in order."""
+    """`stored` is what each record of a cell's object holds; `done` what was stored, in order.
+
+    `aside` are the numbers of a cell whose comment was left out because Salesforce refused it.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
         self.stored: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self.writes: list[Write] = []
+        self.aside: defaultdict[str, set[int]] = defaultdict(set)
 
     def stage(self) -> tuple[Plan, Settle]:
         awake = Awake(clock=clock)
@@ -53,6 +58,7 @@ class WriteWorld(World):
             "salesforce.writes",
             read_writes=self.read_writes,
             kept=timedelta(days=30),
+            set_aside=self.set_aside,
             metrics=Metrics(),
         )
         return stage.plan, stage.forget
@@ -72,7 +78,8 @@ class WriteWorld(World):
             yield write
 
     async def publish(self, record: OutRecord) -> None:
-        await outside(self._publish, read(Write, record.value))
+        if record.topic == "salesforce.writes":
+            await outside(self._publish, read(Write, record.value))
 
     async def _publish(self, write: Write) -> None:
         await asyncio.sleep(self.random.uniform(0, 0.1))
@@ -81,10 +88,25 @@ class WriteWorld(World):
     async def upsert(self, *_: object) -> list[Result]:
         raise AssertionError("no rule upserts")
 
+    def set_aside(self, record: InRecord, _: str, error: Exception) -> OutRecord:
+        cell = str(error).removeprefix("rule ")[:1]
+        self.aside[cell].add(self.number(record))
+        return OutRecord("connector.deadletters", record.key, record.value, [])
+
     async def limits(self) -> object:
         return await outside(asyncio.sleep, 0.1)
 
-    async def update(self, object_name: str, records: Sequence[dict[str, Any]]) -> list[Result]:
+    async def describe(self, object_name: str) -> dict[str, Any]:
+        return await outside(self._describe, object_name[-1])
+
+    async def _describe(self, cell: str) -> dict[str, Any]:
+        await asyncio.sleep(self.random.uniform(0, 0.1))
+        trouble = self.troubles.get(cell)
+        if isinstance(trouble, Retryable):
+            raise trouble
+        return {"fields": [{"name": "Score__c", "type": "double", "precision": 18, "scale": 0}]}
+
+    async def update(self, object_name: str, records: Sequence[dict[str, Any]], _: object) -> list[Result]:
         return await outside(self._update, object_name[-1], records)
 
     async def _update(self, cell: str, records: Sequence[dict[str, Any]]) -> list[Result]:
@@ -96,17 +118,23 @@ class WriteWorld(World):
             raise trouble
         if any(self.kind(cell, int(each["Score__c"])) == "always a 500" for each in records):
             raise Failing("HTTP 500")
-        return [self._store(cell, each["Id"], int(each["Score__c"])) for each in records]
+        return [self._store(cell, each, int(each["Score__c"])) for each in records]
 
-    def _store(self, cell: str, record: str, number: int) -> Result:
+    def _store(self, cell: str, fields: dict[str, Any], number: int) -> Result:
+        record = fields["Id"]
         if self.kind(cell, number) == "refused":
             return Result(False, error=Rejected("refused"))
+        if self.kind(cell, number) == "does not fit" and "Comment__c" in fields:
+            return Result(False, error=FieldsRefused("too long", "STRING_TOO_LONG", ["Comment__c"]))
         self.stored[cell][record] = number
         self.take_note(cell, number)
         return Result(True, id=record)
 
     def kind(self, cell: str, number: int) -> str:
         """What Salesforce makes of this write: most are fine."""
-        if cell == HEALTHY or Random(f"{self.scenario.seed} {cell} {number}").random() >= self.scenario.bad:
+        drawn = Random(f"{self.scenario.seed} {cell} {number}").random()
+        if cell == HEALTHY or drawn >= 2 * self.scenario.bad:
             return "fine"
+        if drawn >= self.scenario.bad:
+            return "does not fit"
         return "refused" if number % 2 else "always a 500"

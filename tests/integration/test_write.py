@@ -151,7 +151,7 @@ async def test_answers_about_one_record_are_stored_in_their_order_though_it_is_l
 async def test_what_salesforce_refuses_is_a_dead_letter_and_the_rest_is_stored(
     sf: SalesforceDouble, setup: Setup
 ) -> None:
-    """A rule that fails stops neither the other rule nor the next answer."""
+    """A rule that fails stops neither the other rule nor the next answer, and a bad value stops no other value."""
     sf.configure(bad_field="call")
     case = sf.create("Case", {})
     deleted = sf.create("Case", {})
@@ -169,13 +169,21 @@ async def test_what_salesforce_refuses_is_a_dead_letter_and_the_rest_is_stored(
     said = {name: found[feedback.id]["dl_error"] for name, feedback in bad.items()}
     assert found.keys() == {feedback.id for feedback in bad.values()}
     assert {headers["dl_stage"] for headers in found.values()} == {"write"}
-    assert "INVALID_EMAIL_ADDRESS" in said["invalid address"]
-    assert "JSON_PARSER_ERROR" in said["wrong type"]
+    assert "written without Email__c: Salesforce refused n*** (7 characters): INVALID_EMAIL" in said["invalid address"]
+    assert "written without Score__c: n*** (4 characters) does not fit: a number" in said["wrong type"]
     assert "no value for Id" in said["no case"]
     assert "ENTITY_IS_DELETED" in said["case is gone"]
+    assert "written without Case__c" in said["case is gone"]
     assert "MALFORMED_ID" in said["no id"]
     stored = {record["Pisano_Id__c"] for record in sf.records("Survey_Response__c")}
-    assert stored == {feedback.id for feedback in [*good, bad["no case"]]}
+    assert stored == {feedback.id for feedback in [*good, *bad.values()]}
+    left_out = {entry.feedback: {*entry.left_out} for entry in await written(setup) if entry.left_out}
+    assert left_out == {
+        bad["invalid address"].id: {"Email__c"},
+        bad["wrong type"].id: {"Score__c"},
+        bad["case is gone"].id: {"Case__c"},
+        bad["no id"].id: {"Case__c"},
+    }
     refused = [entry for entry in await written(setup) if not entry.success]
     assert {entry.feedback for entry in refused} <= found.keys()
     assert all(entry.error for entry in refused)

@@ -43,6 +43,7 @@ class Stage:
             "salesforce.writes",
             read_writes=self._read_writes,
             kept=timedelta(days=60),
+            set_aside=_nothing_is_set_aside,
             metrics=Metrics(),
         )
 
@@ -61,6 +62,10 @@ class Stage:
     async def answers(self, *values: dict[str, Any]) -> None:
         """Carries out the answers; answers with the same content have the same id."""
         await asyncio.gather(*(carry_out(self.write_back.plan, _record(body)) for body in values))
+
+
+def _nothing_is_set_aside(*_: object) -> OutRecord:
+    raise AssertionError("every score fits")
 
 
 def _record(body: dict[str, Any]) -> InRecord:

@@ -45,6 +45,7 @@ def test_the_plan_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         "Answers are expected at /pisano/main on 127.0.0.1:8080, the secret in the header X-Webhook-Secret." in printed
     )
     assert "  update the Case whose Id is {{ body.sf_ref_id }}:\n    Status = Reopened\n" in printed
+    assert "An empty value leaves its field as it is. A value that its field does not take is left out." in printed
     assert printed.endswith("Kafka at localhost:9092\n  Topics are named like pisano.invitations.\n")
     assert "hunter2" not in printed
 

@@ -154,6 +154,46 @@ from connector.config.file import ConfigError, load
             "feedback: {r: {update: Case, by: {Id: '{{ body.x }}'}, fields: {Id: y}}}\nsurveys:",
             "feedback.r: Id is what the record is found by; it cannot be among its fields too",
         ),
+        (
+            "surveys:",
+            "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B: {value: '{{ bdy.x }}'}}}}\nsurveys:",
+            "feedback.r.fields.B.value: there is no bdy here; did you mean body?",
+        ),
+        (
+            "surveys:",
+            "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B: '{{ body.x'}}}\nsurveys:",
+            "feedback.r.fields.B: the {{ is not closed by }}",
+        ),
+        (
+            "surveys:",
+            "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B: {value: y, when_emty: clear}}}}\nsurveys:",
+            "feedback.r.fields.B.when_emty: this key is not known; did you mean when_empty?",
+        ),
+        (
+            "surveys:",
+            "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B: {does_not_fit: cut}}}}\nsurveys:",
+            "feedback.r.fields.B.value: this key is missing",
+        ),
+        (
+            "surveys:",
+            "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B: y}, does_not_fit: drop}}\nsurveys:",
+            "feedback.r.does_not_fit: allowed is 'leave_out', 'cut' or 'refuse'",
+        ),
+        (
+            "    auth: {",
+            "    answers: {refused_when: answer.text contains 'no'}\n    auth: {",
+            "pisano.main.answers.refused_when: answer has no text; there is body, headers, status",
+        ),
+        (
+            "    auth: {",
+            "    answers: {results: {path: rejected, refused_when: answer.body == 1}}\n    auth: {",
+            "pisano.main.answers.results.refused_when: there is no answer here; there is result",
+        ),
+        (
+            "    auth: {",
+            "    answers: {results: {path: a b}}\n    auth: {",
+            "pisano.main.answers.results.path: a path is keys with points between them",
+        ),
         # Templates
         (
             "record.Supp",

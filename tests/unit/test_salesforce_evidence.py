@@ -11,7 +11,7 @@ from helpers.simulated_loop import simulate
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.retry import Lasts
-from connector.salesforce import CollectionWriter, RecordWrite, Result, errors
+from connector.salesforce import CallOptions, CollectionWriter, RecordWrite, Result, errors
 from connector.surveys.lookup import Lookup
 
 
@@ -28,7 +28,14 @@ class Org:
         self.calls: list[tuple[str, int]] = []
         self.stored: list[str] = []
 
-    async def upsert(self, object_name: str, field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+    async def describe(self, _: str) -> dict[str, Any]:
+        if self.down:
+            raise self.down
+        return {"fields": []}
+
+    async def upsert(
+        self, object_name: str, field: str, records: Sequence[dict[str, object]], _: CallOptions
+    ) -> list[Result]:
         await asyncio.sleep(0.1)
         self.calls.append((object_name, len(records)))
         if self.down:
@@ -41,8 +48,10 @@ class Org:
         self.stored += [key for key in keys if not found[key]]
         return [Result(not found[key], error=found[key]) for key in keys]  # type: ignore[arg-type]
 
-    async def update(self, object_name: str, records: Sequence[dict[str, object]]) -> list[Result]:
-        return await self.upsert(object_name, "Id", records)
+    async def update(
+        self, object_name: str, records: Sequence[dict[str, object]], options: CallOptions
+    ) -> list[Result]:
+        return await self.upsert(object_name, "Id", records, options)
 
     async def limits(self) -> object:
         if self.down:
@@ -156,11 +165,13 @@ def test_an_outage_of_one_object_costs_another_nothing() -> None:
         org, loop = Org(), asyncio.get_running_loop()
         taken = org.upsert
 
-        async def upsert(object_name: str, field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        async def upsert(
+            object_name: str, field: str, records: Sequence[dict[str, object]], options: CallOptions
+        ) -> list[Result]:
             if object_name == "Slow__c":
                 await asyncio.sleep(25)
                 raise Retryable("no answer from Salesforce: ReadTimeout")
-            return await taken(object_name, field, records)
+            return await taken(object_name, field, records, options)
 
         org.upsert = upsert  # type: ignore[method-assign]
         writer = CollectionWriter(org, clock=loop.time)
@@ -187,7 +198,7 @@ def test_an_unknown_exception_of_one_record_is_tried_again_and_often_passes() ->
     org = Org()
     org.meets = meets
 
-    async def upsert(object_name: str, field: str, records: Sequence[dict[str, object]]) -> list[Result]:
+    async def upsert(_: str, field: str, records: Sequence[dict[str, object]], __: CallOptions) -> list[Result]:
         await asyncio.sleep(0.1)
         found = [meets(str(record[field]), len(records)) for record in records]
         return [Result(not error, error=error) for error in found]
@@ -229,7 +240,7 @@ def test_a_field_that_is_hidden_is_the_rules_fault_and_no_records(code: str) -> 
     async def play() -> list[Any]:
         org = Org()
 
-        async def upsert(_: str, __: str, records: Sequence[dict[str, object]]) -> list[Result]:
+        async def upsert(_: str, __: str, records: Sequence[dict[str, object]], ___: CallOptions) -> list[Result]:
             return [Result("Branch__c" not in r, error=hidden if "Branch__c" in r else None) for r in records]
 
         org.upsert = upsert  # type: ignore[method-assign]

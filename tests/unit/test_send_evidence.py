@@ -16,7 +16,7 @@ from connector.errors import Fatal, Rejected, Unknown
 from connector.kafka.inbound import InRecord
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Forbidden, Recipient, StaticToken
+from connector.pisano import Accepted, Forbidden, Recipient, StaticToken
 from connector.records import Attempt, Invitation, Outcome, Settlement
 from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
@@ -31,7 +31,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] = {}
-        self.attempts: list[Attempt] = []
+        self.settlements: list[Settlement] = []
 
     def unsettled(self, _: str) -> None:
         return None
@@ -44,6 +44,7 @@ class Ledger:
     ) -> None:
         await asyncio.sleep(0.03)
         assert not {settlement.invitation for settlement in settlements} & self.outcomes.keys()
+        self.settlements += settlements
         self.outcomes |= {settlement.invitation: settlement.outcome for settlement in settlements}
 
     async def close(self) -> None:
@@ -51,15 +52,19 @@ class Ledger:
 
 
 class Pisano:
-    """`meets(address)` returns the error of a call with that address. `calls` holds each call's time and addresses."""
+    """`meets(address)` returns the error of a call with that address. `calls` holds each call's time and addresses.
+
+    Its answers list the addresses in `lists` as refused.
+    """
 
     def __init__(self, meets: Callable[[str], Exception | None] = lambda _: None) -> None:
         self.meets = meets
         self.calls: list[tuple[float, list[str]]] = []
         self.e_mailed: Counter[str] = Counter()
         self.campaigns: Counter[str] = Counter()
+        self.lists: set[str] = set()
 
-    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> str | None:
+    async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
         await asyncio.sleep(0.1)
         addresses = [recipient.email for recipient in recipients]
         self.calls.append((asyncio.get_running_loop().time(), addresses))
@@ -67,8 +72,11 @@ class Pisano:
         for address in addresses:
             if error := self.meets(campaign if self.meets.__name__ == "by_campaign" else address):
                 raise error
-        self.e_mailed.update(addresses)
-        return None
+        refused = self.lists.intersection(addresses)
+        if len(refused) == len(addresses):
+            raise Rejected("its results refuse the address", code="refused_by_answer")
+        self.e_mailed.update({*addresses} - refused)
+        return Accepted("answer " * 100, frozenset(refused))
 
 
 class World:
@@ -224,5 +232,36 @@ def test_a_mass_survey_does_not_starve_an_urgent_one(priorities: dict[str, int])
         mass.cancel()
         await asyncio.gather(mass, return_exceptions=True)
         await world.sender.close(1)
+
+    play(scenario)
+
+
+def test_an_address_that_the_answer_refuses_is_rejected_and_the_rest_of_its_call_is_sent() -> None:
+    """Report 19: one call, whose 2xx lists two of five addresses. Each outcome holds the beginning of the answer."""
+
+    async def scenario() -> None:
+        pisano = Pisano()
+        pisano.lists = {address(1), address(3)}
+        world = World(pisano, at_once=5)
+        assert await world.deliver(*map(invitation, range(5))) == [None] * 5
+        assert world.outcomes() == {Outcome.SENT: 3, Outcome.REJECTED: 2}
+        assert len(pisano.calls) <= 2, "the first invitation may go alone"
+        for each in world.ledger.settlements:
+            assert each.answer == ("answer " * 100)[:300]
+            assert (each.reason is None) == (each.outcome is Outcome.SENT)
+
+    play(scenario)
+
+
+def test_answers_that_refuse_most_addresses_hold_the_campaign() -> None:
+    """Rule 4: a cause that many share is not the fault of any of them."""
+
+    async def scenario() -> None:
+        pisano = Pisano()
+        pisano.lists = {address(number) for number in range(60) if number % 10}
+        world = World(pisano, at_once=10, breaker=lambda: Breaker(run=5, share=0.8))
+        results = await world.deliver(*map(invitation, range(60)))
+        assert any(isinstance(result, Fatal) and "refuse most addresses" in str(result) for result in results)
+        assert world.outcomes()[Outcome.REJECTED] < 20
 
     play(scenario)

@@ -22,7 +22,8 @@ def check(world: WriteWorld) -> None:
     everything = range(len(world.written_at))
     for cell in CELLS:
         assert {*world.done[cell], *world.letters[cell]} == {*everything}
-        assert world.letters[cell] == {n for n in everything if world.kind(cell, n) != "fine"}
+        assert world.letters[cell] == {n for n in everything if world.kind(cell, n) in {"refused", "always a 500"}}
+        assert world.aside[cell] == {n for n in everything if world.kind(cell, n) == "does not fit"}
         for record, number in world.stored[cell].items():
             assert number == max(n for n in world.done[cell] if f"record-{n % 3}" == record)
     assert f"stage/{HEALTHY}" not in world.ever_held

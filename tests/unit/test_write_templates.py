@@ -9,6 +9,7 @@ from helpers.plans import carry_out
 
 from connector.config import FeedbackRule
 from connector.errors import Rejected
+from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write
@@ -21,12 +22,22 @@ class Org:
 
     fields: dict[str, object] | None = None
 
-    async def upsert(self, _: str, __: str, records: Sequence[dict[str, object]]) -> list[Result]:
+    async def describe(self, _: str) -> dict[str, Any]:
+        return {"fields": []}
+
+    async def limits(self) -> object:
+        raise AssertionError("nothing fails")
+
+    async def upsert(self, _: str, __: str, records: Sequence[dict[str, object]], ___: object) -> list[Result]:
         (self.fields,) = records
         return [Result(True, "a00")]
 
-    async def update(self, _: str, __: Sequence[dict[str, object]]) -> list[Result]:
+    async def update(self, _: str, __: Sequence[dict[str, object]], ___: object) -> list[Result]:
         raise AssertionError("the rule upserts")
+
+
+def nothing_is_set_aside(*_: object) -> OutRecord:
+    raise AssertionError("every value fits")
 
 
 async def stored(template: str, body: dict[str, Any]) -> object:
@@ -47,12 +58,13 @@ async def stored(template: str, body: dict[str, Any]) -> object:
         "salesforce.writes",
         read_writes=none,
         kept=timedelta(days=1),
+        set_aside=nothing_is_set_aside,
         metrics=Metrics(),
     )
     feedback = Feedback(id="ab" * 32, account="main", received_at=datetime(2026, 1, 1, tzinfo=UTC), body=body)
     await carry_out(stage.plan, InRecord("pisano.feedback", 0, 0, b"key", feedback.model_dump_json().encode(), (), 0.0))
     assert org.fields is not None
-    return org.fields["Text__c"]
+    return org.fields.get("Text__c")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,9 @@ class Api:
                         built_in_responses=body.get("built_in_responses", {}).get(address, {}),
                     )
                 )
-        return _answer(settings.success_status, settings.success_body)
+        refused = [{"email": address} for address in body["emails"] if address in settings.suppressed]
+        listed = {**settings.success_body, settings.refused_key: refused} if settings.refused_key else None
+        return _answer(settings.success_status, listed or settings.success_body)
 
     async def _flow(self, request: web.Request) -> web.Response:
         self._authenticate(request)

@@ -102,6 +102,7 @@ class Settings(Model):
     max_emails: Count = 1000
     retry_after: bool = False  # whether a 429 says when to retry (pisano §6: off by default)
     suppressed: frozenset[str] = frozenset()  # addresses that get no e-mail: contact policy or unsubscribed
+    refused_key: str | None = None  # the key under which an answer lists the addresses that got no e-mail
     token_lifetime: Annotated[float, Field(gt=0)] = 3600.0
     id_key: str = "client_id"
     secret_key: str = "client_secret"  # noqa: S105 - the name of a JSON key

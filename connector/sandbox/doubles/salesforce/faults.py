@@ -1,9 +1,10 @@
 """Faults that a test asks for: calls that fail and records that are locked."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 
 from connector.sandbox.doubles.salesforce.model import Fault
+from connector.sandbox.doubles.salesforce.org_rules import Lock
 
 
 class Faults:
@@ -11,7 +12,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.waiting: list[Fault] = []
-        self._locks: Counter[str] = Counter()
+        self._locks: defaultdict[str, list[Lock]] = defaultdict(list)
 
     def take(self, what: str) -> Fault | None:
         """The first fault that matches this call. Its `times` goes down by one."""
@@ -23,16 +24,12 @@ class Faults:
                 return fault
         return None
 
-    def lock(self, record: str, times: int) -> None:
+    def lock(self, record: str, times: int, kind: Lock) -> None:
         """The next `times` writes of the record, named by its id or external id, find it locked."""
-        self._locks[record] += times
+        self._locks[record] += [kind] * times
 
-    def take_lock(self, *names: str | None) -> bool:
-        for name in names:
-            if name is not None and self._locks[name] > 0:
-                self._locks[name] -= 1
-                return True
-        return False
+    def take_lock(self, *names: str | None) -> Lock | None:
+        return next((self._locks[name].pop(0) for name in names if name is not None and self._locks[name]), None)
 
     def clear(self) -> None:
         self.waiting.clear()

@@ -50,7 +50,7 @@ class Front:
         try:
             if api:
                 self._admit(request)
-            response = await handler(request)
+            response = (api and await self._rejected(request)) or await handler(request)
         except Problem as problem:
             response = _refuse(problem)
         except web.HTTPMethodNotAllowed as refusal:
@@ -82,6 +82,14 @@ class Front:
         self._state.api_usage += 1
         if self._state.api_usage > self._state.settings.api_limit:
             raise Problem("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", status=403)
+
+    async def _rejected(self, request: web.Request) -> web.StreamResponse | None:
+        """The page with which a firewall before the org refuses a body that it dislikes, or None."""
+        pattern = self._state.settings.firewall
+        if not pattern or not re.search(pattern, (await request.read()).decode(errors="replace")):
+            return None
+        page = "<html><body>The requested URL was rejected. Your support ID is 1.</body></html>"
+        return web.Response(status=403, text=page, content_type="text/html")
 
     async def _suffer(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
         """The fault's response; None if the call goes on after the delay."""

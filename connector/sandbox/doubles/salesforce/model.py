@@ -61,6 +61,11 @@ class Settings(Model):
     page: Annotated[Count, Field(le=2000)] = 2000  # rows in a page of a query
     api_limit: int = 100_000  # REST calls until REQUEST_LIMIT_EXCEEDED
     delivery_limit: int = 1_000_000  # events until subscription.limit.exceeded; real orgs: 25,000 a day
+    assignment_rules: dict[str, str] = {}  # by object: the owner that its active assignment rule gives to records
+    duplicate_rules: dict[str, str] = {}  # by object: the field in which two records must not hold the same value
+    records_per_call: Count = 200  # records of a collections call that the org's triggers bear
+    firewall: Annotated[str, AfterValidator(_pattern)] = ""  # a body that matches gets a page of HTML with a 403
+    describable: bool = True  # whether the user may describe objects
     bad_field: Literal["record", "call"] = "record"  # what fails on an unknown field or wrong JSON type (salesforce §G)
 
 

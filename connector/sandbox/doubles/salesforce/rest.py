@@ -8,9 +8,10 @@ from aiohttp import web
 
 from connector.sandbox.doubles.salesforce import soql
 from connector.sandbox.doubles.salesforce.front import client, respond
+from connector.sandbox.doubles.salesforce.org_rules import Caller
 from connector.sandbox.doubles.salesforce.schema import KINDS, SObject
 from connector.sandbox.doubles.salesforce.state import State
-from connector.sandbox.doubles.salesforce.values import Problem, composed
+from connector.sandbox.doubles.salesforce.values import DIGITS, SCALE, Problem, composed
 from connector.sandbox.doubles.salesforce.writes import Change, Writes, read_collection
 
 _DATA = "/services/data/v{version:[0-9]+[.]0}"
@@ -28,6 +29,7 @@ class Rest:
         add, record = app.router.add_route, _DATA + "/sobjects/{object}"
         add("GET", _DATA + "/limits", self._limits)
         add("GET", _DATA + "/query", self._query)
+        add("GET", _DATA + "/queryAll", self._query)
         add("GET", _DATA + "/query/{page}", self._next_page)
         add("GET", record + "/describe", self._describe)
         add("POST", record, self._create)
@@ -53,7 +55,8 @@ class Rest:
         version = request.match_info["version"]
         if "q" not in request.query:
             raise Problem("MALFORMED_QUERY", "A query string has to be specified")
-        found = soql.rows(self._state.store, request.query["q"], version)
+        deleted = request.path.endswith("/queryAll")
+        found = soql.rows(self._state.store, request.query["q"], version, deleted=deleted)
         return self._page(found, 0, f"0r8{len(self._pages):012d}AAA", version)
 
     async def _next_page(self, request: web.Request) -> web.Response:
@@ -72,6 +75,8 @@ class Rest:
         return respond(body)
 
     async def _describe(self, request: web.Request) -> web.Response:
+        if not self._state.settings.describable:
+            raise Problem("INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id", status=403)
         return respond(_described(self._state.store.entity(request.match_info["object"])))
 
     async def _read(self, request: web.Request) -> web.Response:
@@ -139,10 +144,21 @@ class Rest:
         return self._collection(request, changes, all_or_none)
 
     def _collection(self, request: web.Request, changes: list[Change], all_or_none: bool) -> web.Response:
-        return respond(self._writes.many(changes, all_or_none, client(request), request.match_info["version"]))
+        return respond(self._writes.many(changes, all_or_none, _caller(request)))
 
     def _one(self, request: web.Request, change: Change) -> dict[str, Any]:
-        return self._writes.one(change, client(request), request.match_info["version"])
+        return self._writes.one(change, _caller(request))
+
+
+def _caller(request: web.Request) -> Caller:
+    """What the headers of a call say about its writes."""
+    duplicates = request.headers.get("Sforce-Duplicate-Rule-Header", "").lower()
+    return Caller(
+        client=client(request),
+        version=request.match_info["version"],
+        auto_assign=request.headers.get("Sforce-Auto-Assign", "TRUE").upper() != "FALSE",
+        saves_duplicates="allowsave=true" in duplicates.replace(" ", ""),
+    )
 
 
 def _take(fields: dict[str, Any], key: str) -> str | None:
@@ -173,9 +189,11 @@ def _described(entity: SObject) -> dict[str, Any]:
             "name": field.name,
             "type": KINDS[field.kind].rest,
             "length": field.length,
+            "precision": DIGITS if KINDS[field.kind].avro == "double" else 0,
+            "scale": SCALE if KINDS[field.kind].avro == "double" else 0,
             "createable": not field.readonly,
             "updateable": not field.readonly,
-            "nillable": not field.required,
+            "nillable": not field.required and field.kind != "bool",
             "externalId": field.unique,
             "unique": field.unique,
             "calculated": field.kind == "formula",

@@ -38,6 +38,7 @@ KINDS = {
     "bool": Kind("boolean", "boolean", "Data:Boolean"),
     "date": Kind("date", "long", "Data:DateOnly"),
     "datetime": Kind("datetime", "long", "Data:DateTime"),
+    "time": Kind("time", "long", "Data:TimeOnly"),
     "address": Kind("address", "Address", "Data:Address"),
     "location": Kind("location", "Location", "Data:Location"),
     "person": Kind("string", "PersonName", "Data:PersonName"),
@@ -63,6 +64,7 @@ _LENGTHS = {
     "switchable": 255,
 }
 _ARGUMENTS = {"text": r"\d{0,6}", "long": r"\d{0,6}", "auto": r".*\d", "ref": r"\w+"}
+_MERGED = {"Account", "Case", "Contact"}  # objects whose records people merge; the loser names the survivor
 _LINE = re.compile(r"(?P<name>\w+) (?P<kind>\w+)(?P<restricted>!?)(?:\((?P<argument>.*?)\))?(?P<flags>(?: \S+)*)")
 
 
@@ -147,6 +149,8 @@ class SObject:
         flat = [Field("Id", "id", readonly=True)]
         for field in self.fields:
             flat += [field, *field.parts.values()]
+        if self.name in _MERGED:
+            flat.append(Field("MasterRecordId", "ref", self.name, readonly=True))
         if not self.name.endswith("__e"):
             flat += [Field("SystemModstamp", "datetime", readonly=True), Field("IsDeleted", "bool", readonly=True)]
         return {field.name: field for field in flat}

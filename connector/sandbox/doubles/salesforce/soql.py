@@ -128,8 +128,8 @@ class _Parser:
         return Problem("MALFORMED_QUERY", f"unexpected token: '{token}' (the double supports only a part of SOQL)")
 
 
-def rows(store: Store, text: str, version: str) -> list[dict[str, Any]]:
-    """The rows of the query, in REST's form.
+def rows(store: Store, text: str, version: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+    """The rows of the query, in REST's form. `deleted`: with the records in the recycle bin.
 
     Raises:
         Problem: MALFORMED_QUERY, INVALID_TYPE, INVALID_FIELD or INVALID_QUERY_FILTER_OPERATOR.
@@ -144,7 +144,7 @@ def rows(store: Store, text: str, version: str) -> list[dict[str, Any]]:
             raise Problem("MALFORMED_QUERY", f"duplicate field selected: {name}")
     paths = [_path(store, entity, name) for name in query.fields]
     conditions = [_condition(_path(store, entity, name), op, literals) for name, op, literals in query.conditions]
-    found = [record for record in store.records[entity.name].values() if not record["IsDeleted"]]
+    found = [record for record in store.records[entity.name].values() if deleted or not record["IsDeleted"]]
     found = [record for record in found if all(holds(store, record) for holds in conditions)]
     for name, descending, nulls_last in reversed(query.order):
         found = _ordered(store, found, _path(store, entity, name), descending, nulls_last)

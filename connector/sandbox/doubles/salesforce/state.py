@@ -21,6 +21,7 @@ from connector.sandbox.doubles.salesforce.model import (
     Token,
     Write,
 )
+from connector.sandbox.doubles.salesforce.org_rules import Lock
 from connector.sandbox.doubles.salesforce.store import Record, Store
 from connector.sandbox.doubles.salesforce.transactions import Transaction, transaction
 from connector.sandbox.doubles.salesforce.values import composed
@@ -106,6 +107,12 @@ class State:
             for record_id in _listed(record_ids):
                 changes.undelete(entity, record_id)
 
+    def merge(self, entity: str, survivor: str, record_ids: str | list[str]) -> None:
+        """Merge records into one that survives. They are deleted, and their MasterRecordId names it."""
+        with self.transaction() as changes:
+            for record_id in _listed(record_ids):
+                changes.merge(entity, survivor, record_id)
+
     def publish(self, event: str, fields: Mapping[str, Any]) -> str:
         """Publish a platform event. Returns its EventUuid."""
         return self.store.publish(event, fields, self.agent_id)
@@ -151,9 +158,9 @@ class State:
         """Let the next calls of a kind fail, hang or be late."""
         self.faults.waiting.append(fault)
 
-    def lock(self, record: str, times: int = 1) -> None:
-        """Lock a record, named by id or external id, for its next `times` writes over REST."""
-        self.faults.lock(record, times)
+    def lock(self, record: str, times: int = 1, kind: Lock = "row") -> None:
+        """Lock a record, named by id or external id, for its next `times` writes over REST, in one of five wordings."""
+        self.faults.lock(record, times, kind)
 
     # Tokens.
 

@@ -66,6 +66,10 @@ class Transaction:
         record = self._store.get(name, record_id)
         self._put(name, record["Id"], record | {"IsDeleted": True})
 
+    def merge(self, name: str, survivor: str, record_id: str) -> None:
+        record, into = self._store.get(name, record_id), self._store.get(name, survivor)
+        self._put(name, record["Id"], record | {"IsDeleted": True, "MasterRecordId": into["Id"]})
+
     def undelete(self, name: str, record_id: str) -> None:
         self._store.entity(name)
         record = self._store.records[name].get(ids.normal(record_id) or "")

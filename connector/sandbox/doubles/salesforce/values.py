@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from connector.sandbox.doubles.salesforce import ids
@@ -17,6 +17,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
 }
 _INT_SIZE = 2**31
+DIGITS = 18  # of a number, currency or percent, and how many of them follow the point
+SCALE = 2
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
@@ -64,13 +66,16 @@ def required(entity: SObject, record: Mapping[str, Any]) -> None:
 
 def _value(field: Field, value: Any) -> Any:
     rest = KINDS[field.kind].rest
+    if rest == "boolean" and value is None:
+        raise Problem("INVALID_TYPE_ON_FIELD_IN_RECORD", f"{field.name}: value not of required type: ", field.name)
     if rest != "boolean" and (value is None or value == ""):
         return None
     if not isinstance(value, _TYPES[KINDS[field.kind].avro]) or (isinstance(value, bool) and rest != "boolean"):
         raise _misread(field, value)
-    if rest in {"date", "datetime"}:
+    if rest in {"date", "datetime", "time"}:
         return _moment(field, str(value))
-    if rest == "int" and isinstance(value, int) and not -_INT_SIZE <= value < _INT_SIZE:
+    most = {"int": _INT_SIZE, "double": 10 ** (DIGITS - SCALE)}.get(KINDS[field.kind].avro)
+    if most is not None and not -most <= value < most:
         raise Problem("NUMBER_OUTSIDE_VALID_RANGE", f"{field.name}: value outside of valid range: {value}", field.name)
     return _text(field, value) if isinstance(value, str) else value
 
@@ -101,6 +106,8 @@ def _moment(field: Field, value: str) -> str:
     try:
         if field.kind == "date":
             return date.fromisoformat(value).isoformat()
+        if field.kind == "time":
+            return time.fromisoformat(value.removesuffix("Z")).isoformat("milliseconds") + "Z"
         moment = datetime.fromisoformat(value)
     except ValueError:
         raise _misread(field, value) from None
@@ -127,9 +134,15 @@ def timestamp(seconds: float) -> str:
 
 
 def to_avro(field: Field, value: Any) -> Any:
-    """A stored value in Avro form: dates and date-times are epoch milliseconds (salesforce §B1)."""
+    """A stored value in Avro form: dates and date-times are epoch milliseconds (salesforce §B1).
+
+    How a time looks is not documented: here it is the milliseconds since midnight.
+    """
     if value is None:
         return None
+    if field.kind == "time":
+        clock = time.fromisoformat(value.removesuffix("Z"))
+        return timedelta(hours=clock.hour, minutes=clock.minute, seconds=clock.second) // timedelta(milliseconds=1)
     if field.kind in {"date", "datetime"}:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:

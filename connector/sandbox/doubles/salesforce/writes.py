@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from connector.sandbox.doubles.salesforce import ids
 from connector.sandbox.doubles.salesforce.model import Write
+from connector.sandbox.doubles.salesforce.org_rules import Caller, assigned, check_duplicates, locked, too_many
 from connector.sandbox.doubles.salesforce.state import State
 from connector.sandbox.doubles.salesforce.transactions import Transaction, transaction
 from connector.sandbox.doubles.salesforce.values import Problem
@@ -15,7 +16,6 @@ Result = dict[str, Any]
 Operation = Literal["create", "update", "upsert", "delete"]
 _MOST = 200
 _CALL_ERRORS = {"INVALID_FIELD", "JSON_PARSER_ERROR"}
-_LOCKED = "unable to obtain exclusive access to this record or 1 records"
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,22 @@ class Writes:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def one(self, change: Change, client: str, version: str) -> Result:
+    def one(self, change: Change, caller: Caller) -> Result:
         """Writes a single record.
 
         Raises:
             Problem: Salesforce refuses the write; `fields` and HTTP status are set.
         """
         try:
-            with transaction(self._state.store, self._state.user_id, _origin(client, version)) as changes:
-                result = self._carry_out(changes, change)
+            with transaction(self._state.store, self._state.user_id, caller.origin) as changes:
+                result = self._carry_out(changes, change, caller)
         except Problem as problem:
-            self._remember(change, client, _failure(problem))
+            self._remember(change, caller, _failure(problem))
             raise
-        self._remember(change, client, result)
+        self._remember(change, caller, result)
         return result
 
-    def many(self, changes: Sequence[Change], all_or_none: bool, client: str, version: str) -> list[Result]:
+    def many(self, changes: Sequence[Change], all_or_none: bool, caller: Caller) -> list[Result]:
         """Writes several records and returns their results in order. All records with a repeated key fail.
 
         Raises:
@@ -59,30 +59,39 @@ class Writes:
         if not 0 < len(changes) <= _MOST:
             raise Problem("LIMIT_EXCEEDED", f"record limit reached: {len(changes)} records, at most {_MOST} a call")
         keys = Counter(_identity(change) for change in changes if change.key is not None)
-        with transaction(self._state.store, self._state.user_id, _origin(client, version)) as open_transaction:
-            results = [self._result(open_transaction, change, keys[_identity(change)] > 1) for change in changes]
+        with transaction(self._state.store, self._state.user_id, caller.origin) as open_transaction:
+            results = [
+                self._result(open_transaction, change, caller, keys[_identity(change)] > 1) for change in changes
+            ]
+            if len(changes) > self._state.settings.records_per_call:
+                open_transaction.rollback()
+                results = [_failure(too_many(change.object)) for change in changes]
             if all_or_none and not all(result["success"] for result in results):
                 open_transaction.rollback()
                 results = [_rolled_back(result) for result in results]
         for change, result in zip(changes, results, strict=True):
-            self._remember(change, client, result)
+            self._remember(change, caller, result)
         return results
 
-    def _result(self, open_transaction: Transaction, change: Change, twice: bool) -> Result:
+    def _result(self, open_transaction: Transaction, change: Change, caller: Caller, twice: bool) -> Result:
         if twice:
             what = "Duplicate external id specified" if change.external else "Duplicate id specified"
             return _failure(Problem("DUPLICATE_VALUE", f"{what}: {change.key}", change.external or "Id"))
         try:
-            return self._carry_out(open_transaction, change)
+            return self._carry_out(open_transaction, change, caller)
         except Problem as problem:
             if problem.code in _CALL_ERRORS and self._state.settings.bad_field == "call":
                 raise
             return _failure(problem)
 
-    def _carry_out(self, open_transaction: Transaction, change: Change) -> Result:
+    def _carry_out(self, open_transaction: Transaction, change: Change, caller: Caller) -> Result:
+        store, settings = self._state.store, self._state.settings
         record_id = change.key if change.external is None else self._find(change, change.external)
-        if self._state.faults.take_lock(*{change.key, record_id}):
-            raise Problem("UNABLE_TO_LOCK_ROW", f"{_LOCKED}: {record_id or change.key}")
+        if lock := self._state.faults.take_lock(*{change.key, record_id}):
+            raise locked(lock, record_id or change.key)
+        if change.operation != "delete":
+            check_duplicates(store, settings, change.object, change.fields, record_id, caller)
+            change = replace(change, fields=assigned(settings, change.object, change.fields, caller))
         return _apply(open_transaction, change, record_id)
 
     def _find(self, change: Change, external: str) -> str | None:
@@ -97,7 +106,7 @@ class Writes:
             raise Problem("INVALID_FIELD", "The Id field should not be specified in the sobject data.", "Id")
         return self._state.store.find(change.object, external, change.key)
 
-    def _remember(self, change: Change, client: str, result: Result) -> None:
+    def _remember(self, change: Change, caller: Caller, result: Result) -> None:
         self._state.writes.append(
             Write(
                 at=self._state.clock(),
@@ -106,7 +115,7 @@ class Writes:
                 key=change.key,
                 record_id=result.get("id"),
                 fields=dict(change.fields),
-                client=client,
+                client=caller.client,
                 success=result["success"],
                 created=bool(result.get("created", change.operation == "create" and result["success"])),
                 status_code=result["errors"][0]["statusCode"] if result["errors"] else None,
@@ -134,11 +143,6 @@ def _identity(change: Change) -> tuple[str, str | None]:
 def _failure(problem: Problem) -> Result:
     error = {"statusCode": problem.code, "message": problem.message, "fields": problem.fields}
     return {"success": False, "errors": [error]}
-
-
-def _origin(client: str, version: str) -> str:
-    """The change origin of a REST call (salesforce §B1, §0.9)."""
-    return f"com/salesforce/api/rest/{version}" + (f";client={client}" if client else "")
 
 
 def _rolled_back(result: Result) -> Result:

@@ -1,0 +1,69 @@
+"""The calls that the writer makes."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from connector.errors import ConnectorError, Fatal, Rejected
+from connector.salesforce import soql
+from connector.salesforce._waiting import Entry
+from connector.salesforce.record_write import CallOptions, RecordWrite
+from connector.salesforce.rest import Result
+
+_MERGED = {"Account", "Case", "Contact", "Lead"}  # the objects whose records people merge in Salesforce
+
+
+class Collections(Protocol):
+    """`RestClient` has these calls."""
+
+    async def upsert(
+        self, object_name: str, external_field: str, records: Sequence[dict[str, object]], options: CallOptions
+    ) -> list[Result]:
+        """Per-record results in order."""
+
+    async def update(
+        self, object_name: str, records: Sequence[dict[str, object]], options: CallOptions
+    ) -> list[Result]:
+        """Per-record results in order."""
+
+    async def describe(self, object_name: str) -> dict[str, Any]:
+        """What the org says about an object and its fields."""
+
+    async def query(self, query: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        """The rows of a query; `deleted`: with deleted records."""
+
+    async def limits(self) -> object:
+        """The org's allowances. If they come, the org answers."""
+
+
+async def write(rest: Collections, batch: Sequence[Entry]) -> list[Result]:
+    """Writes what fits of entries with one target."""
+    name = batch[0].write.target
+    records: list[dict[str, object]] = [{**each.fitted.fields, name.key_field: each.write.key} for each in batch]
+    if name.operation == "upsert":
+        return await rest.upsert(name.object, name.key_field, records, name.options)
+    return await rest.update(name.object, records, name.options)
+
+
+async def answers(rest: Collections) -> bool:
+    """Whether the org answers another call. If it does, there is no outage."""
+    try:
+        await rest.limits()
+    except ConnectorError:
+        return False
+    return True
+
+
+async def survivor(rest: Collections, write: RecordWrite) -> str | None:
+    """The Id of the record that this one was merged into, or None. Only queryAll sees a merged record.
+
+    Raises:
+        Retryable: No answer.
+    """
+    if write.operation != "update" or write.object not in _MERGED:
+        return None
+    where = f"WHERE Id = {soql.literal(write.key)}"
+    try:
+        rows = await rest.query(f"SELECT MasterRecordId FROM {write.object} {where}", deleted=True)  # noqa: S608 - SOQL
+    except (Rejected, Fatal):
+        return None
+    return next((str(row["MasterRecordId"]) for row in rows if row.get("MasterRecordId")), None)

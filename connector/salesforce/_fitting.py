@@ -1,0 +1,145 @@
+"""Makes a write fit the fields of its object: what is sent, what is cut, what is left out, and why.
+
+A value is converted when that loses nothing, such as the text `9` for a number. Then the choice of its field decides.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+
+from connector.masking import mask_value
+from connector.records import Scalar
+from connector.salesforce.object_fields import Field, Fields
+from connector.salesforce.record_write import RecordWrite
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_NUMBERS = {"double", "currency", "percent", "int", "long"}
+_CAN_BE_CUT = {"string", "textarea"}  # half an address, an Id or a picklist value is worse than none
+_TEXTS = {*_CAN_BE_CUT, "picklist", "multipicklist", "email", "phone", "url", "combobox", "encryptedstring"}
+_MOMENTS = {
+    "date": (date.fromisoformat, "a date such as 2026-01-31"),
+    "datetime": (datetime.fromisoformat, "a date and time such as 2026-01-31T09:30:00Z"),
+    "time": (time.fromisoformat, "a time such as 09:30:00Z"),
+}
+_INT = 2**31  # Salesforce's int has 32 bits
+_MOST_VALUES = 20  # of a picklist in a message
+
+
+@dataclass
+class Fitted:
+    """`cut` and `left_out` say why, by field. `refused` says why nothing may be written; None if something may."""
+
+    fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
+    cut: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    refused: str | None = None
+
+
+class _Unfit(Exception):
+    """The message says what would fit."""
+
+
+def fit(write: RecordWrite, known: Fields, refused: Mapping[str, str]) -> Fitted:
+    """The part of a write that its object takes. A field that is not in `known` takes everything.
+
+    `refused` says, by field, why Salesforce has refused a value before: those are left out.
+    """
+    fitted = Fitted()
+    for name, value in write.fields.items():
+        described, choice = known.get(name.lower()), write.choice(name)
+        if value is None:
+            can_be_empty = name not in refused and (described is None or described.can_be_empty)
+            if choice.when_empty == "clear" and can_be_empty:
+                fitted.fields[name] = None
+        elif name in refused:
+            fitted.left_out[name] = refused[name]
+        elif described is None:
+            fitted.fields[name] = value
+        else:
+            _fit_one(fitted, name, value, described, choice.does_not_fit)
+    return fitted
+
+
+def _fit_one(fitted: Fitted, name: str, value: Scalar, described: Field, choice: str) -> None:
+    try:
+        fitted.fields[name] = _taken(described, value)
+    except _Unfit as error:
+        _choose(fitted, name, value, described, choice, f"{mask_value(value)} does not fit: {error}")
+
+
+def _choose(fitted: Fitted, name: str, value: Scalar, described: Field, choice: str, why: str) -> None:
+    if choice == "cut" and described.type in _CAN_BE_CUT:
+        fitted.fields[name] = _cut(_text(value), described.length)
+        fitted.cut[name] = why
+    elif choice == "refuse":
+        fitted.refused = f"{name}: {why}"
+    else:
+        fitted.left_out[name] = why
+
+
+def _taken(described: Field, value: Scalar) -> Scalar:
+    """The value in the field's type."""
+    kind = described.type
+    if kind == "boolean":
+        return _boolean(value)
+    if kind in _NUMBERS:
+        return _number(described, value)
+    if kind in _MOMENTS:
+        return _moment(kind, value)
+    if kind in _TEXTS:
+        value = _text(value)
+        _check_picklist(described, value)
+    if isinstance(value, str) and 0 < described.length < len(value):
+        raise _Unfit(f"at most {described.length} characters")
+    return value
+
+
+def _boolean(value: Scalar) -> bool:
+    found = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+    if found is None:
+        raise _Unfit("true or false")
+    return found
+
+
+def _number(described: Field, value: Scalar) -> Scalar:
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, (str, bool)):
+        raise _Unfit("a number")
+    if abs(value) >= 10**described.digits:
+        raise _Unfit(f"a number with at most {described.digits} digits before the point")
+    if described.type == "int":
+        if value != int(value) or not -_INT <= value < _INT:
+            raise _Unfit("a whole number of 32 bits")
+        return int(value)
+    return value
+
+
+def _moment(kind: str, value: Scalar) -> Scalar:
+    read, example = _MOMENTS[kind]
+    try:
+        read(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise _Unfit(example) from None
+    return value
+
+
+def _check_picklist(described: Field, value: str) -> None:
+    if described.values is None:
+        return
+    chosen = value.split(";") if described.type == "multipicklist" else [value]
+    if not {*chosen} <= {*described.values}:
+        more = "" if len(described.values) <= _MOST_VALUES else f" and {len(described.values) - _MOST_VALUES} more"
+        raise _Unfit(f"one of {', '.join(described.values[:_MOST_VALUES])}{more}")
+
+
+def _text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _cut(text: str, length: int) -> str:
+    """The beginning of a text. An emoji may count as one character or as two, so it counts as two here."""
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * length].decode("utf-16-le", "ignore")

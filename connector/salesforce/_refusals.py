@@ -1,0 +1,21 @@
+"""Errors of a write that tell the writer what to try next."""
+
+from collections.abc import Sequence
+
+from connector.errors import Rejected, Retryable
+
+
+class BatchTooLarge(Rejected):
+    """The records of one call together broke a limit of a transaction. Fewer records may pass (salesforce §D4)."""
+
+
+class FieldsRefused(Rejected):
+    """Salesforce refused the values of these `fields`. The record may pass without them."""
+
+    def __init__(self, message: str, code: str | None, fields: Sequence[str]) -> None:
+        super().__init__(message, code=code)
+        self.fields = fields
+
+
+class Failing(Retryable):
+    """A 5xx, an UNKNOWN_EXCEPTION, or a firewall's page. The record may be at fault."""

@@ -1,0 +1,98 @@
+"""The writes that wait for a call, in the order in which they came."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from connector.errors import Rejected
+from connector.masking import mask_value
+from connector.records import Scalar
+from connector.salesforce._fitting import Fitted, fit
+from connector.salesforce._refusals import FieldsRefused
+from connector.salesforce.object_fields import Fields
+from connector.salesforce.record_write import RecordWrite, Target
+from connector.salesforce.rest import Result
+
+
+@dataclass(frozen=True)
+class Written(Result):
+    """The result of a write. `fields` is what was sent; `cut` and `left_out` say why, by field, with masked values."""
+
+    fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
+    cut: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Entry:
+    """A write that waits. `fitted` is the part of it that its object takes, as far as we know."""
+
+    write: RecordWrite
+    fitted: Fitted = field(default_factory=Fitted)
+    result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    _refused: dict[str, str] = field(default_factory=dict)
+    _refusal: Rejected | None = None  # why Salesforce's refusal of a value is one of the whole record
+
+    def fit(self, known: Fields) -> None:
+        """Makes the write fit. Settles it when nothing of it may be written, or when an update has nothing to write."""
+        self.fitted = fit(self.write, known, self._refused)
+        if self.fitted.refused:
+            self.settle(Result(False, error=self._nothing_written(self.fitted.refused, "does_not_fit")))
+        elif self.write.operation == "update" and not self.fitted.fields:
+            self.settle(Result(True, id=self.write.key))
+
+    def without(self, error: FieldsRefused) -> bool:
+        """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
+        sent = {name.lower(): name for name in self.fitted.fields}
+        names = [sent.get(name.lower(), "") for name in error.fields]
+        if not all(names):
+            return False
+        why = {name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {error.code}" for name in names}
+        must_fit = [name for name in names if self.write.choice(name).does_not_fit == "refuse"]
+        if must_fit:
+            self._refusal = self._nothing_written(f"{must_fit[0]}: {why[must_fit[0]]}", error.code)
+        else:
+            self._refused |= why
+        return not must_fit
+
+    def settle(self, result: Result | Exception) -> None:
+        """Tells the caller, unless it was told already."""
+        if self.result.done():
+            return
+        if isinstance(result, Exception):
+            self.result.set_exception(result)
+        else:
+            self.result.set_result(result)
+
+    def written(self, result: Result) -> Written:
+        """The result together with what was sent."""
+        said = {**vars(result), "error": self._refusal or result.error}
+        return Written(**said, fields=self.fitted.fields, cut=self.fitted.cut, left_out=self.fitted.left_out)
+
+    def _nothing_written(self, why: str, code: str | None) -> Rejected:
+        what = f"{self.write.operation} {self.write.object}"
+        return Rejected(f"{what}: {why}. Nothing was written (does_not_fit: refuse)", code=code)
+
+
+class Waiting(list[Entry]):
+    """All writes that wait. A write that pauses keeps its place."""
+
+    def due(self, target: Target, most: int) -> list[Entry]:
+        """The oldest writes of a target that may go now. Of each record, only the oldest write."""
+        batch: list[Entry] = []
+        records: set[tuple[str, str]] = set()
+        for entry in self:
+            if len(batch) == most:
+                break
+            first_of_its_record = entry.write.record not in records
+            records.add(entry.write.record)
+            if first_of_its_record and not entry.result.done() and entry.write.target == target:
+                batch.append(entry)
+        return batch
+
+    def of(self, target: Target) -> list[Entry]:
+        """All writes of a target."""
+        return [entry for entry in self if entry.write.target == target]
+
+    def like(self, write: RecordWrite) -> list[Entry]:
+        """All writes of the same target with the same fields."""
+        return [entry for entry in self.of(write.target) if entry.write.fields.keys() == write.fields.keys()]

@@ -1,0 +1,499 @@
+"""What the connector sends when a value is empty, or when its Salesforce field does not take it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from helpers.plans import carry_out
+from helpers.simulated_loop import simulate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.config import FeedbackRule
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.inbound import InRecord
+from connector.observe.metrics import Metrics
+from connector.records import Feedback, Write, read
+from connector.retry import Lasts
+from connector.salesforce import CallOptions, Choice, CollectionWriter, RecordWrite, Result, errors
+from connector.stages.write import WriteBack
+
+FIELDS = [
+    {"name": "Comment__c", "type": "textarea", "length": 10, "nillable": True},
+    {"name": "Email__c", "type": "email", "length": 20, "nillable": True},
+    {"name": "Score__c", "type": "double", "precision": 3, "scale": 1, "nillable": True},
+    {"name": "Count__c", "type": "int", "nillable": True},
+    {"name": "Opt_In__c", "type": "boolean", "nillable": False},
+    {"name": "Day__c", "type": "date", "nillable": True},
+    {"name": "At__c", "type": "datetime", "nillable": True},
+    {"name": "Opens__c", "type": "time", "nillable": True},
+    {
+        "name": "Channel__c",
+        "type": "picklist",
+        "length": 40,
+        "nillable": True,
+        "restrictedPicklist": True,
+        "picklistValues": [{"value": "Web", "active": True}, {"value": "Fax", "active": False}],
+    },
+    {
+        "name": "Topics__c",
+        "type": "multipicklist",
+        "length": 40,
+        "nillable": True,
+        "restrictedPicklist": True,
+        "picklistValues": [{"value": value, "active": True} for value in ("Price", "Speed")],
+    },
+]
+
+
+class Org:
+    """Describes one object, and takes each record for which `refuses` returns nothing."""
+
+    def __init__(self) -> None:
+        self.fields = FIELDS
+        self.describe_fails: list[ConnectorError] = []
+        self.described = 0
+        self.calls: list[tuple[list[dict[str, object]], CallOptions]] = []
+
+    async def describe(self, _: str) -> dict[str, Any]:
+        self.described += 1
+        if self.describe_fails:
+            raise self.describe_fails.pop(0)
+        return {"fields": self.fields}
+
+    def refuses(self, _: dict[str, object]) -> list[dict[str, Any]]:
+        return []
+
+    async def upsert(self, _: str, __: str, records: Sequence[dict[str, object]], options: CallOptions) -> list[Result]:
+        self.calls.append(([*records], options))
+        return [self._result(record) for record in records]
+
+    async def update(self, _: str, records: Sequence[dict[str, object]], options: CallOptions) -> list[Result]:
+        return await self.upsert("", "", records, options)
+
+    def _result(self, record: dict[str, object]) -> Result:
+        if problems := self.refuses(record):
+            return Result(False, error=errors.from_record(problems, "update Answer__c"))
+        return Result(True, id="a00")
+
+    async def limits(self) -> object:
+        return {}
+
+    @property
+    def sent(self) -> list[dict[str, object]]:
+        """The records of all calls, without their keys."""
+        records = [record for records, _ in self.calls for record in records]
+        return [{name: value for name, value in record.items() if name != "Id"} for record in records]
+
+
+def write(key: str = "a00", choice: Choice = Choice(), **fields: Any) -> RecordWrite:  # noqa: B008 - it is frozen
+    return RecordWrite("update", "Answer__c", "Id", key, fields, dict.fromkeys(fields, choice))
+
+
+async def written(org: Org, *writes: RecordWrite) -> list[Any]:
+    writer = CollectionWriter(org)
+    return [await writer.write(each) for each in writes]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sent"),
+    [
+        ("Comment__c", "short", "short"),
+        ("Comment__c", 9, "9"),
+        ("Comment__c", 9.0, "9"),
+        ("Comment__c", True, "true"),
+        ("Email__c", "jane@example.com", "jane@example.com"),
+        ("Score__c", "9", 9),
+        ("Score__c", "-9.5", -9.5),
+        ("Score__c", 0, 0),
+        ("Count__c", 9.0, 9),
+        ("Opt_In__c", "1", True),
+        ("Opt_In__c", 0, False),
+        ("Opt_In__c", "FALSE", False),
+        ("Day__c", "2026-01-31", "2026-01-31"),
+        ("At__c", "2026-01-31T09:30:00.000+0000", "2026-01-31T09:30:00.000+0000"),
+        ("Opens__c", "09:30:00Z", "09:30:00Z"),
+        ("Channel__c", "Web", "Web"),
+        ("Topics__c", "Speed;Price", "Speed;Price"),
+        ("Unknown__c", "x" * 300, "x" * 300),
+        ("comment__C", "short", "short"),
+    ],
+)
+async def test_a_value_that_fits_is_sent_in_the_type_of_its_field(name: str, value: object, sent: object) -> None:
+    org = Org()
+    [result] = await written(org, write(**{name: value}))
+    assert org.sent == [{name: sent}]
+    assert type(org.sent[0][name]) is type(sent)
+    assert (result.success, result.cut, result.left_out) == (True, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("Comment__c", "a long comment", "at most 10 characters"),
+        ("Email__c", "somebody.long@example.com", "at most 20 characters"),
+        ("Score__c", "nine", "a number"),
+        ("Score__c", "1_0", "a number"),
+        ("Score__c", True, "a number"),
+        ("Score__c", 100, "at most 2 digits"),
+        ("Count__c", 9.5, "a whole number"),
+        ("Count__c", 2**31, "a whole number"),
+        ("Opt_In__c", "perhaps", "true or false"),
+        ("Day__c", "yesterday", "a date such as"),
+        ("Day__c", 1_795_500_000, "a date such as"),
+        ("At__c", "noon", "a date and time such as"),
+        ("Opens__c", "noon", "a time such as"),
+        ("Channel__c", "Pigeon", "one of Web"),
+        ("Channel__c", "Fax", "one of Web"),
+        ("Topics__c", "Speed;Taste", "one of Price, Speed"),
+    ],
+)
+async def test_a_value_that_does_not_fit_is_left_out_and_the_rest_is_written(
+    name: str, value: object, why: str
+) -> None:
+    """Report 25. The reason says what would fit, and masks the customer's value."""
+    org = Org()
+    [result] = await written(org, write(**{name: value, "Other__c": "rest"}))
+    assert org.sent == [{"Other__c": "rest"}]
+    assert result.success
+    assert why in result.left_out[name]
+    assert isinstance(value, bool) or str(value) not in result.left_out[name]
+
+
+async def test_a_text_is_cut_and_nothing_else() -> None:
+    """Half an address or half a picklist value is worse than none, so those are left out."""
+    org, cut = Org(), Choice(does_not_fit="cut")
+    [result] = await written(
+        org, write(choice=cut, Comment__c="a long comment", Email__c="somebody.long@example.com", Channel__c="Pigeon")
+    )
+    assert org.sent == [{"Comment__c": "a long com"}]
+    assert result.cut == {"Comment__c": "a*** (14 characters) does not fit: at most 10 characters"}
+    assert result.left_out.keys() == {"Email__c", "Channel__c"}
+
+
+async def test_one_value_that_must_fit_refuses_the_whole_record() -> None:
+    org = Org()
+    choices = {"Comment__c": Choice(does_not_fit="refuse")}
+    fields = {"Comment__c": "a long comment", "Score__c": 9}
+    [result] = await written(org, RecordWrite("update", "Answer__c", "Id", "a00", fields, choices))
+    assert org.calls == []
+    assert "Comment__c: a*** (14 characters) does not fit: at most 10 characters" in str(result.error)
+    assert "a long" not in str(result.error)
+
+
+async def test_one_value_that_salesforce_refuses_and_that_must_fit_refuses_the_record_without_telling_it() -> None:
+    """Salesforce's own message quotes the value."""
+    org = Org()
+    said = "bad value for restricted picklist field: Web"
+    refusal = {"statusCode": "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "message": said, "fields": ["Channel__c"]}
+    org.refuses = lambda _: [refusal]  # type: ignore[method-assign]
+    [result] = await written(org, write(choice=Choice(does_not_fit="refuse"), Channel__c="Web", Score__c=9))
+    assert len(org.calls) == 1
+    assert "Channel__c: Salesforce refused W*** (3 characters): INVALID_OR_NULL" in str(result.error)
+    assert "Web" not in str(result.error)
+
+
+@given(st.text(), st.integers(1, 20))
+def test_a_cut_text_is_the_beginning_and_fits_however_its_characters_are_counted(text: str, length: int) -> None:
+    """Salesforce may count an emoji as one character or as two."""
+    org = Org()
+    org.fields = [{"name": "Comment__c", "type": "string", "length": length}]
+    [result] = simulate(written(org, write(choice=Choice(does_not_fit="cut"), Comment__c=text)))
+    [sent] = [record["Comment__c"] for record in org.sent]
+    assert text.startswith(str(sent))
+    assert len(str(sent)) <= length
+    if result.cut:
+        assert len(str(sent).encode("utf-16-le")) <= 2 * length < len(text.encode("utf-16-le"))
+    else:
+        assert sent == text
+
+
+@pytest.mark.parametrize(
+    ("when_empty", "sent"), [("keep", {"Score__c": 9}), ("clear", {"Score__c": 9, "Comment__c": None})]
+)
+async def test_an_empty_value_keeps_or_clears_its_field_and_never_a_checkbox(
+    when_empty: Any, sent: dict[str, object]
+) -> None:
+    """Reports 14 and 11."""
+    org = Org()
+    empty = {"Comment__c": None, "Opt_In__c": None}
+    [result] = await written(org, write(choice=Choice(when_empty=when_empty), Score__c=9, **empty))
+    assert org.sent == [sent]
+    assert (result.success, result.left_out) == (True, {})
+
+
+async def test_an_update_with_nothing_to_write_makes_no_call() -> None:
+    org = Org()
+    [result] = await written(org, write(Comment__c=None))
+    assert (result.success, result.id, org.calls) == (True, "a00", [])
+
+
+async def test_what_salesforce_refuses_by_name_is_left_out_and_the_rest_is_written() -> None:
+    """Such as a picklist value that exists but not for this record's type, which describe does not tell."""
+    org = Org()
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        code = "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+        return [{"statusCode": code, "message": "no", "fields": ["CHANNEL__C"]}] if "Channel__c" in record else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    [result] = await written(org, write(Channel__c="Web", Score__c=9))
+    assert org.sent == [{"Channel__c": "Web", "Score__c": 9}, {"Score__c": 9}]
+    assert result.left_out == {
+        "Channel__c": "Salesforce refused W*** (3 characters): INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+    }
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from(["A__c", "B__c", "C__c", "D__c"]), st.none() | st.text(min_size=1, max_size=4)
+    ),
+    known=st.sets(st.sampled_from(["A__c", "B__c"])),
+    refused=st.sets(st.sampled_from(["A__c", "B__c", "C__c"])),
+    when_empty=st.sampled_from(["keep", "clear"]),
+    at_once=st.booleans(),
+)
+def test_every_value_is_written_or_named_whatever_salesforce_refuses(
+    values: dict[str, str | None], known: set[str], refused: set[str], when_empty: Any, at_once: bool
+) -> None:
+    """The writer ends: a field that was refused is never sent again, with or without a description."""
+    org = Org()
+    org.fields = [{"name": name, "type": "string", "length": 2, "nillable": True} for name in known]
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        named = sorted(refused & record.keys())[: None if at_once else 1]
+        return [{"statusCode": "FIELD_INTEGRITY_EXCEPTION", "message": "no", "fields": named}] if named else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    asked = RecordWrite("upsert", "Answer__c", "Key__c", "a", values, dict.fromkeys(values, Choice(when_empty)))
+    [result] = simulate(written(org, asked))
+    assert result.success
+    assert not refused & result.fields.keys()
+    assert len(org.calls) <= 1 + len(refused)
+    given = {name for name, value in values.items() if value is not None}
+    assert {*result.left_out} | {name for name, value in result.fields.items() if value is not None} == given
+    assert not result.left_out.keys() & result.fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("STRING_TOO_LONG", ["Elsewhere__c"]),
+        ("STRING_TOO_LONG", []),
+        ("MALFORMED_ID", ["Id"]),
+        ("FIELD_CUSTOM_VALIDATION_EXCEPTION", ["Score__c"]),
+        ("REQUIRED_FIELD_MISSING", ["Score__c"]),
+    ],
+)
+async def test_a_refusal_that_leaving_out_does_not_help_refuses_the_record(code: str, fields: list[str]) -> None:
+    org = Org()
+    org.refuses = lambda _: [{"statusCode": code, "message": "no", "fields": fields}]  # type: ignore[method-assign]
+    [result] = await written(org, write(Score__c=9))
+    assert isinstance(result.error, Rejected)
+    assert len(org.calls) == 1
+
+
+def test_fields_are_asked_for_once_and_again_when_an_old_description_is_wrong() -> None:
+    """An administrator shortens the field: the next refusal makes the writer ask again, and then it cuts to fit."""
+
+    async def play() -> tuple[Org, list[Any]]:
+        now, org = [0.0], Org()
+        writer = CollectionWriter(org, clock=lambda: now[0])
+        cut = Choice(does_not_fit="cut")
+        found = [await writer.write(write("a01", cut, Comment__c="0123456789")) for _ in range(3)]
+        assert org.described == 1
+        org.fields = [{**FIELDS[0], "length": 5}]
+
+        def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+            too_long = len(str(record["Comment__c"])) > 5
+            return [{"statusCode": "STRING_TOO_LONG", "message": "no", "fields": ["Comment__c"]}] if too_long else []
+
+        org.refuses = refuses  # type: ignore[method-assign]
+        now[0] = 120.0
+        found.append(await writer.write(write("a01", cut, Comment__c="0123456789")))
+        return org, found
+
+    org, found = simulate(play())
+    assert org.sent[-2:] == [{"Comment__c": "0123456789"}, {"Comment__c": "01234"}]
+    assert [bool(result.cut) for result in found] == [False, False, False, True]
+    assert org.described == 2
+
+
+def test_a_description_is_asked_for_again_after_an_hour() -> None:
+    async def play() -> int:
+        now, org = [0.0], Org()
+        writer = CollectionWriter(org, clock=lambda: now[0])
+        for hours in (0, 0.5, 1.5):
+            now[0] = hours * 3600
+            await writer.write(write(Score__c=9))
+        return org.described
+
+    assert simulate(play()) == 2
+
+
+def test_an_outage_of_describe_writes_nothing_and_blames_no_record() -> None:
+    """Rule 4, also for a 5xx that would blame a record if it came to a write."""
+
+    async def play() -> tuple[Org, list[Any]]:
+        org = Org()
+        org.describe_fails = [*[errors.Failing("HTTP 500")] * 50, Retryable("no answer")] * 50
+        writer = CollectionWriter(org, clock=asyncio.get_running_loop().time)
+        writes = (writer.write(write(str(number), Score__c=9)) for number in range(5))
+        return org, await asyncio.gather(*writes, return_exceptions=True)
+
+    org, results = simulate(play())
+    assert {type(result) for result in results} == {Lasts}
+    assert org.calls == []
+
+
+@pytest.mark.parametrize("described", [{}, {"fields": None}, {"fields": ["a"]}, {"fields": [{"label": "Name"}]}])
+def test_a_description_of_another_shape_is_an_outage(described: dict[str, Any]) -> None:
+    """It may come from a proxy. Taken as it is, it would switch off every check for an hour."""
+
+    async def play() -> list[Any]:
+        org = Org()
+
+        async def describe(_: str) -> dict[str, Any]:
+            return described
+
+        org.describe = describe  # type: ignore[method-assign]
+        writer = CollectionWriter(org, clock=asyncio.get_running_loop().time)
+        return await asyncio.gather(writer.write(write(Score__c=9)), return_exceptions=True)
+
+    assert [type(result) for result in simulate(play())] == [Lasts]
+
+
+@pytest.mark.parametrize("error", [Fatal("403 INSUFFICIENT_ACCESS"), Rejected("400")])
+async def test_where_describe_is_not_allowed_the_write_goes_on_without(error: ConnectorError) -> None:
+    org = Org()
+    org.describe_fails = [error]
+    results = await written(org, *[write(Comment__c="a long comment")] * 2)
+    assert org.sent == [{"Comment__c": "a long comment"}] * 2
+    assert all(result.success for result in results)
+    assert org.described == 1
+
+
+async def test_a_refused_credential_is_raised_from_describe_too() -> None:
+    org = Org()
+    org.describe_fails = [Fatal("invalid_client", whole=True)]
+    with pytest.raises(Fatal, match="invalid_client"):
+        await written(org, write(Score__c=9))
+
+
+async def test_writes_with_different_headers_never_share_a_call() -> None:
+    """Reports 4 and 24: the headers are those of the whole call."""
+    org = Org()
+    writer = CollectionWriter(org)
+    options = [CallOptions(), CallOptions(auto_assign=True), CallOptions(save_duplicates=True)]
+    writes = [
+        RecordWrite("update", "Case", "Id", f"50{number}", {"Score__c": number}, options=options[number % 3])
+        for number in range(12)
+    ]
+    await asyncio.gather(*map(writer.write, writes))
+    assert sorted(len(records) for records, _ in org.calls) == [4, 4, 4]
+    for records, shared in org.calls:
+        assert {options[int(str(record["Score__c"])) % 3] for record in records} == {shared}
+    assert [dict(each.headers) for each in options] == [
+        {"Sforce-Auto-Assign": "FALSE"},
+        {"Sforce-Auto-Assign": "TRUE"},
+        {"Sforce-Auto-Assign": "FALSE", "Sforce-Duplicate-Rule-Header": "allowSave=true"},
+    ]
+
+
+class Stage:
+    """The stage with one rule. `writes` and `letters` are what it publishes."""
+
+    def __init__(self, org: Org, **rule: Any) -> None:
+        self.writes: list[Write] = []
+        self.letters: list[tuple[str, str]] = []
+        self.metrics = Metrics()
+        whole = {"update": "Answer__c", "by": {"Id": "{{ body.id }}"}, **rule}
+        self._stage = WriteBack(
+            {"answer": FeedbackRule.model_validate(whole)},
+            CollectionWriter(org),
+            self._publish,
+            "salesforce.writes",
+            read_writes=self._none,
+            kept=timedelta(days=1),
+            set_aside=self._set_aside,
+            metrics=self.metrics,
+        )
+
+    async def takes(self, **body: Any) -> None:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        feedback = Feedback(id="ab" * 32, account="main", received_at=at, body={"id": "a00", **body})
+        record = InRecord("pisano.feedback", 0, 0, b"key", feedback.model_dump_json().encode(), (), 0.0)
+        await carry_out(self._stage.plan, record)
+
+    async def _none(self, _: int) -> AsyncIterator[Write]:
+        for write in self.writes:
+            yield write
+
+    async def _publish(self, record: OutRecord) -> None:
+        if record.topic == "salesforce.writes":
+            self.writes.append(read(Write, record.value))
+
+    def _set_aside(self, _: InRecord, reason: str, error: Exception) -> OutRecord:
+        self.letters.append((reason, str(error)))
+        return OutRecord("connector.deadletters", b"", b"", [])
+
+
+async def test_a_value_that_is_left_out_stands_on_the_topic_among_the_dead_letters_and_in_a_metric() -> None:
+    org = Org()
+    stage = Stage(org, fields={"Comment__c": "{{ body.comment }}", "Score__c": "{{ body.score }}"})
+    await stage.takes(comment="a long comment", score=9)
+    why = "a*** (14 characters) does not fit: at most 10 characters"
+    [write] = stage.writes
+    assert (write.success, write.fields, write.left_out) == (True, {"Score__c": 9}, {"Comment__c": why})
+    [(reason, said)] = stage.letters
+    assert reason == "does_not_fit"
+    assert said == f"rule answer: the record was written without Comment__c: {why}"
+    labels = {"rule": "answer", "field": "Comment__c", "done": "left_out"}
+    assert stage.metrics.registry.get_sample_value("connector_unfit_values_total", labels) == 1
+
+
+async def test_a_rule_chooses_for_its_fields_and_a_field_for_itself() -> None:
+    org = Org()
+    fields = {
+        "Comment__c": "{{ body.comment }}",
+        "Email__c": {"value": "{{ body.nothing }}", "when_empty": "keep"},
+        "Day__c": "{{ body.nothing }}",
+        "Channel__c": {"value": "{{ body.channel }}", "does_not_fit": "leave_out"},
+    }
+    stage = Stage(org, fields=fields, when_empty="clear", does_not_fit="cut")
+    await stage.takes(comment="a long comment", channel="Pigeon")
+    [write] = stage.writes
+    assert write.fields == org.sent[0] == {"Comment__c": "a long com", "Day__c": None}
+    assert (write.cut.keys(), write.left_out.keys()) == ({"Comment__c"}, {"Channel__c"})
+    assert len(stage.letters) == 1
+
+
+async def test_a_rule_chooses_its_headers() -> None:
+    org = Org()
+    fields = {"Score__c": "{{ body.score }}"}
+    await Stage(org, fields=fields).takes(score=9)
+    await Stage(org, fields=fields, auto_assign=True, duplicates="save").takes(score=9)
+    assert [options for _, options in org.calls] == [CallOptions(), CallOptions(True, True)]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice"),
+    [
+        ("DUPLICATES_DETECTED", "write_rejected", "set duplicates: save in this rule"),
+        ("ENTITY_IS_DELETED", "record_gone", "ENTITY_IS_DELETED"),
+        ("INVALID_CROSS_REFERENCE_KEY", "record_gone", "INVALID_CROSS_REFERENCE_KEY"),
+    ],
+)
+async def test_a_refusal_says_what_can_be_done(code: str, reason: str, advice: str) -> None:
+    """Reports 24 and 28."""
+    org = Org()
+    org.refuses = lambda _: [{"statusCode": code, "message": "no", "fields": []}]  # type: ignore[method-assign]
+    stage = Stage(org, fields={"Score__c": "{{ body.score }}"})
+    with pytest.raises(Rejected, match=advice) as caught:
+        await stage.takes(score=9)
+    assert caught.value.code == reason
+    assert [write.success for write in stage.writes] == [False]
+    assert stage.letters == []
