@@ -149,6 +149,28 @@ async def test_whoever_is_not_to_be_asked_is_written_down_with_the_reason(sf: Sa
     }
 
 
+async def test_records_that_were_merged_deleted_or_restored(sf: SalesforceDouble, setup: Setup) -> None:
+    """Report 28 and report 5, with Salesforce's recycle bin asked by `queryAll`."""
+    cases = {name: a_case(sf) for name in ("contact merged", "contact deleted", "case deleted", "restored")}
+    contact = {name: sf.record("Case", case)["ContactId"] for name, case in cases.items()}
+    kept = sf.create("Contact", {"LastName": "Kaya", "Email": "kept@example.com"})
+    sf.merge("Contact", kept, contact["contact merged"])
+    sf.delete("Contact", contact["contact deleted"])
+    sf.delete("Case", cases["case deleted"])
+    events = [
+        change(case, CLOSED, change_type="UNDELETE" if name == "restored" else "UPDATE") for name, case in cases.items()
+    ]
+    found = {invitation.record_id: invitation for invitation in await trigger(setup, events)}
+    assert {name: found[case].suppressed for name, case in cases.items()} == {
+        "contact merged": None,
+        "contact deleted": Suppression.RECORD_GONE,
+        "case deleted": Suppression.RECORD_GONE,
+        "restored": Suppression.RESTORED,
+    }
+    assert found[cases["contact merged"]].email == "kept@example.com"
+    assert await letters(setup) == []
+
+
 async def test_a_repeat_is_the_same_invitation_again(sf: SalesforceDouble, setup: Setup) -> None:
     """The repeat comes at once, and again after a restart, when the record has changed."""
     case = a_case(sf)
