@@ -9,8 +9,6 @@ from connector.salesforce._waiting import Entry
 from connector.salesforce.record_write import CallOptions, RecordWrite
 from connector.salesforce.rest import Result
 
-_MERGED = {"Account", "Case", "Contact", "Lead"}  # the objects whose records people merge in Salesforce
-
 
 class Collections(Protocol):
     """`RestClient` has these calls."""
@@ -59,7 +57,7 @@ async def survivor(rest: Collections, write: RecordWrite) -> str | None:
     Raises:
         Retryable: No answer.
     """
-    if write.operation != "update" or write.object not in _MERGED:
+    if write.operation != "update" or write.object not in soql.MERGEABLE:
         return None
     where = f"WHERE Id = {soql.literal(write.key)}"
     try:

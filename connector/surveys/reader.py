@@ -1,9 +1,9 @@
 """Reads records for surveys: says why a record is missing, and follows a merged one to the record that was kept."""
 
 from connector.errors import Fatal, Rejected
+from connector.salesforce.soql import MERGEABLE
 from connector.surveys.lookup import Lookup, Row
 
-_MERGEABLE = {"Account", "Case", "Contact", "Lead"}  # only these have MasterRecordId (Salesforce's object reference)
 _MOST_MERGES = 10  # of one record, so that a circle ends
 
 
@@ -48,7 +48,7 @@ class Reader:
         raise Gone(f"{object_name} {record_id} was merged more than {_MOST_MERGES} times", None)
 
     async def _missing(self, object_name: str, record_id: str) -> Rejected:
-        fields = ["MasterRecordId"] if object_name in _MERGEABLE else []
+        fields = ["MasterRecordId"] if object_name in MERGEABLE else []
         try:
             trace = await self._deleted.read(object_name, record_id, fields)
         except Fatal:
