@@ -31,7 +31,7 @@ from connector.templates._liquid import (
     filters_in,
     unbounded_ranges_in,
 )
-from connector.templates._values import WrongValueError, is_undefined, kind, plain
+from connector.templates._values import WrongValueError, is_undefined, kind
 
 Scalar = str | int | float | bool | Decimal
 
@@ -158,7 +158,7 @@ class Template(_Liquid):
 
     def render(self, scope: Mapping[str, Any]) -> Scalar | None:
         """One scalar. `{{ one.output }}` alone keeps its type, anything else is text; a blank text is None.
-        A number is a Decimal exactly when a float would change it.
+        A number is a Decimal exactly when a float would write it differently, such as 9.50.
 
         Raises:
             RenderError: A name is not in `scope`, a filter refuses a value, or the result is not a scalar.
@@ -193,7 +193,7 @@ class Template(_Liquid):
             case date():
                 return value.isoformat()
             case Decimal() if value.is_finite():
-                return plain(value)
+                return float(value) if str(value) == repr(float(value)) else value
             case None | bool() | int():
                 return value
             case float() if math.isfinite(value):

@@ -105,7 +105,9 @@ def _padded(written: str, flags: str, width: int, padding: str) -> str:
     """The last flag about padding counts."""
     for flag in flags:
         padding = {"-": "", "_": " ", "0": "0"}.get(flag, padding)
-    return written.rjust(width, padding) if padding and written else written
+    if padding == "0":
+        return written.zfill(width) if written else written
+    return written.rjust(width) if padding and written else written
 
 
 def _offset(at: datetime, flags: str, colons: int, width: int) -> str:
