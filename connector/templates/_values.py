@@ -17,6 +17,7 @@ _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
 _INTEGER = re.compile(rf"[{SPACE}]*([+-]?[0-9]+(?:_[0-9]+)*)")
 _BARE_EXPONENT = re.compile(r"^(-?[0-9])e")  # Ruby writes 1.0e-07, and Python 1e-07
 _MOST_PLACES = 10_000  # of exact decimals: the JSON that we read has at most 4,300 on either side of the point
+_PLAIN_PLACES = 40  # of a decimal that is written out; beyond, 1E-41 is shorter
 _EXACT_WHOLE = 2**53  # from here on a float no longer holds every whole number
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (type(None), "nil"),
@@ -49,7 +50,7 @@ def kind(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """A value as text. Nil is empty.
+    """A value as text. Nil is empty. A Decimal keeps its zeros, as in 9.50.
 
     Raises:
         WrongValueError: A list or mapping, or a whole float whose last digits are lost.
@@ -61,10 +62,10 @@ def text(value: object) -> str:
             written = str(value).lower()
         case str() | int():
             written = str(value)
-        case Decimal() if not fits(value):
-            written = f"{value:f}" if abs(value.adjusted()) < 40 else str(value)
-        case float() | Decimal():
-            written = _float_text(float(value))
+        case Decimal() if value.is_finite():
+            written = f"{value:f}" if abs(value.adjusted()) < _PLAIN_PLACES else str(value)
+        case float():
+            written = _float_text(value)
         case date():
             written = value.isoformat()
         case _:
