@@ -5,14 +5,15 @@ Keys and CloudEvents attributes are described topic by topic in `topics/*.yaml`.
 
 import hashlib
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from connector.errors import Rejected
 
-Scalar = str | int | float | bool
+Scalar = str | int | float | bool | Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
 
 def digest(*parts: str) -> str:

@@ -45,8 +45,8 @@ numbers are what they look like; `on`, `no`, `007` and `12:30` are texts.
 
 ## Templates and conditions
 
-Both are [Liquid](https://shopify.github.io/liquid/). The connector finds a misspelt variable or filter when it reads
-the file.
+Both are [Liquid](https://shopify.github.io/liquid/), and [liquid.md](liquid.md) says what they can do. The connector
+finds a misspelt variable or filter when it reads the file.
 
 A **template** renders to one value. `{{ record.Amount }}` alone keeps its type; anything around it makes it a text. A
 blank text is no value. A text without Liquid is used as it is.

@@ -10,6 +10,7 @@ from typing import Any
 import fastavro
 
 from connector.errors import Rejected
+from connector.salesforce._numbers import whole
 from connector.salesforce.schemas import HEADER, AvroField, EventSchema
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,7 +21,7 @@ _BITMAP = re.compile(r"(?:(\d+)-)?0x([0-9A-Fa-f]+)")
 
 @dataclass(frozen=True)
 class DecodedChange:
-    """One change of one record. Field names are REST's; dates are texts as REST writes them.
+    """One change of one record. Field names are REST's; dates are texts as REST writes them, and whole numbers ints.
 
     `changed_fields` names all changed fields, including nulled and diffed ones. `fields` holds every field after a
     CREATE or UNDELETE, the changed fields after an UPDATE (null where nulled), and no field otherwise. A long text that
@@ -171,7 +172,9 @@ def _bits(bitmaps: Iterable[str]) -> Iterator[tuple[int | None, int]]:
 
 
 def _rest_value(field: AvroField, value: Any) -> Any:
-    """A date as REST writes it; Avro has epoch milliseconds. A value of a type that we do not know stays as it is."""
+    """A date as REST writes it (Avro has epoch milliseconds), and a whole number as an int. Others stay as they are."""
+    if isinstance(value, float):
+        return whole(value)
     if not isinstance(value, int) or (field.kind != "DateTime" and field.kind not in _DATES):
         return value
     try:

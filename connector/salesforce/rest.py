@@ -11,6 +11,7 @@ from aiolimiter import AsyncLimiter
 
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import errors, soql
+from connector.salesforce._numbers import whole
 from connector.salesforce.auth import TokenSource
 from connector.salesforce.record_write import CallOptions
 
@@ -80,7 +81,7 @@ class RestClient:
         while page.get("nextRecordsUrl"):
             page = await self._call("GET", page["nextRecordsUrl"], "query")
             rows += _rows(page)
-        return [{key: value for key, value in row.items() if key != "attributes"} for row in rows]
+        return [{key: whole(value) for key, value in row.items() if key != "attributes"} for row in rows]
 
     async def upsert(
         self,

@@ -22,18 +22,18 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from connector.errors import Fatal, Rejected
+from connector.templates._conditions import holds
 from connector.templates._liquid import (
-    KindMismatch,
     LiquidContext,
     LiquidEnvironment,
+    correct,
     filter_mistake,
     filters_in,
-    holds,
-    is_undefined,
     unbounded_ranges_in,
 )
+from connector.templates._values import WrongValueError, is_undefined, kind
 
-Scalar = str | int | float | bool
+Scalar = str | int | float | bool | Decimal
 
 _ENVIRONMENT = LiquidEnvironment()  # immutable after construction
 
@@ -110,7 +110,7 @@ class _Liquid:
         )
 
     def _context(self, scope: Mapping[str, Any]) -> LiquidContext:
-        return LiquidContext(self._compiled, globals=scope)
+        return LiquidContext(self._compiled, scope)
 
     def __str__(self) -> str:
         return self.source
@@ -149,6 +149,7 @@ class Template(_Liquid):
         with _syntax_errors(self.source):
             self._compiled = _ENVIRONMENT.from_string(self.source)
             self._analyse()
+            correct(self._compiled.nodes, self._context({}))
         if not self._paths:
             try:
                 self.render({})
@@ -157,6 +158,7 @@ class Template(_Liquid):
 
     def render(self, scope: Mapping[str, Any]) -> Scalar | None:
         """One scalar. `{{ one.output }}` alone keeps its type, anything else is text; a blank text is None.
+        A number is a Decimal exactly when a float would write it differently, such as 9.50.
 
         Raises:
             RenderError: A name is not in `scope`, a filter refuses a value, or the result is not a scalar.
@@ -175,22 +177,28 @@ class Template(_Liquid):
                     return self._scalar(buffer.getvalue())
         except LiquidError as error:
             raise RenderError(f"the template {self.source} cannot be rendered: {error.message}") from error
+        except WrongValueError as error:
+            raise RenderError(
+                f"the template {self.source} cannot be rendered: a value is of the wrong kind: {error}"
+            ) from error
         except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
             raise RenderError(f"the template {self.source} cannot be rendered: a value is of the wrong kind") from error
 
     def _scalar(self, value: object) -> Scalar | None:
         if is_undefined(value):
             raise RenderError(f"the template {self.source} cannot be rendered: {value.msg}")  # type: ignore[attr-defined]
-        if isinstance(value, Decimal):
-            value = float(value)
-        if isinstance(value, date):
-            value = value.isoformat()
-        if isinstance(value, str):
-            return str(value) if value.strip() else None
-        if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
-            return value
-        kind = "mapping" if isinstance(value, Mapping) else "list" if isinstance(value, (list, tuple)) else "value"
-        raise RenderError(f"the template {self.source} gives a {kind}; a text or number is wanted")
+        match value:
+            case str():
+                return str(value) if value.strip() else None
+            case date():
+                return value.isoformat()
+            case Decimal() if value.is_finite():
+                return float(value) if str(value) == repr(float(value)) else value
+            case None | bool() | int():
+                return value
+            case float() if math.isfinite(value):
+                return value
+        raise RenderError(f"the template {self.source} gives {kind(value)}; a text or number is wanted")
 
     @classmethod
     def _validate(cls, value: object) -> Self:
@@ -228,8 +236,8 @@ class Condition(_Liquid):
             Unread: `scope` raised it.
         """
         try:
-            return holds(self._expression, self._context(scope))
-        except KindMismatch as error:
+            return holds(self._expression, self._context(scope), strict=True)
+        except WrongValueError as error:
             raise RenderError(f"the condition {self.source} cannot be decided: {error}") from error
         except LiquidError as error:
             raise RenderError(f"the condition {self.source} cannot be decided: {error.message}") from error

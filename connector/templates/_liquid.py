@@ -1,26 +1,39 @@
-"""Our Liquid: the environment for templates, and the code that decides conditions.
-
-We do not let python-liquid decide conditions. Its comparisons either hide mistakes (a missing name equals nil) or fail
-on values that plainly mean "no" (for python-liquid, nil is not blank).
-"""
+"""Our Liquid: python-liquid's syntax and tags, with our filters, conditions and output."""
 
 import difflib
+import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
-from liquid import Environment, RenderContext, StrictDefaultUndefined
+from liquid import BoundTemplate, Environment, RenderContext, StrictDefaultUndefined
 from liquid.ast import Node
-from liquid.builtin.expressions import logical
+from liquid.builtin.expressions import BooleanExpression, Nil
 from liquid.builtin.expressions.arguments import KeywordArgument
 from liquid.builtin.expressions.filtered import Filter
 from liquid.builtin.expressions.loop import LoopExpression
-from liquid.builtin.expressions.primitive import Blank, Empty, RangeLiteral
+from liquid.builtin.expressions.primitive import Literal, RangeLiteral
+from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
+from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
+from liquid.builtin.tags.echo_tag import EchoTag
+from liquid.builtin.tags.for_tag import ForNode
+from liquid.builtin.tags.tablerow_tag import TablerowNode
 from liquid.exceptions import FilterArgumentError
 from liquid.expression import Expression
 from liquid.extra import JSON
+from liquid.output import LimitedStringIO
+from liquid.utils import ReadOnlyChainMap
+
+from connector.templates import _dates, _formats, _lists, _numbers, _texts
+from connector.templates._conditions import AnyOf, Decided
+from connector.templates._values import WrongValueError, is_undefined, output, plain
+
+_OURS: dict[str, Callable[..., object]] = {**_dates.FILTERS, **_formats.FILTERS}
+_FILTERS: dict[str, Callable[..., object]] = {**_texts.FILTERS, **_numbers.FILTERS, **_lists.FILTERS, **_OURS}
 
 
 class LiquidEnvironment(Environment):
@@ -32,59 +45,119 @@ class LiquidEnvironment(Environment):
 
     def __init__(self) -> None:
         super().__init__(undefined=StrictDefaultUndefined, strict_filters=True, autoescape=False)
-        self.add_filter("json", JSON())
-        self.add_filter("date", _date)
+        self.filters = {name: _checked(name, function) for name, function in _FILTERS.items()}
+        self.filters["json"] = JSON(default=_json_value)
         for tag in ("include", "render", "increment", "decrement"):  # there are no other templates, and no state
             del self.tags[tag]
+        for tag_class in (_Output, _Echo, _Cycle):
+            self.add_tag(tag_class)
 
 
 class LiquidContext(RenderContext):
-    """Looks up paths. A filter cannot turn a mapping or list into text: it would write it as Python does."""
+    """Names are what the scope holds: `now` and `today`, which python-liquid adds, differ at each replay."""
 
-    def get(self, *args: Any, **kwargs: Any) -> object:
-        value = super().get(*args, **kwargs)
-        return value if is_undefined(value) else _without_text(value)
+    def __init__(self, template: BoundTemplate, scope: Mapping[str, object]) -> None:
+        super().__init__(template, globals=scope)
+        self.scope = ReadOnlyChainMap(self.locals, self.globals)
+
+    def get_buffer(self, buf: TextIO | None = None) -> StringIO:
+        """As python-liquid's, but a line break of two characters stays one."""
+        written = buf.size if isinstance(buf, LimitedStringIO) else 0
+        return LimitedStringIO(LiquidEnvironment.output_stream_limit - written, newline="")
 
 
-def _without_text(value: Any) -> Any:
+class _OutputNode(OutputNode):
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        return buffer.write(_written(self.expression.evaluate(context)))
+
+
+class _Output(Output):
+    node_class = _OutputNode
+
+
+class _Echo(EchoTag):
+    node_class = _OutputNode  # type: ignore[assignment]
+
+
+class _CycleNode(CycleNode):
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        values = [value.evaluate(context) for value in self.args]
+        group = ", ".join(map(str, self.args)) if self.group is None else _written(self.group.evaluate(context))
+        return buffer.write(_written(values[context.cycle(group, len(values))]))
+
+
+class _Cycle(CycleTag):
+    node_class = _CycleNode
+
+
+class _Loop(LoopExpression):
+    """Takes a limit of 0 or less as no item; python-liquid takes 0 as no limit."""
+
+    def __init__(self, loop: LoopExpression) -> None:
+        super().__init__(
+            loop.token,
+            loop.identifier,
+            loop.iterable,
+            limit=loop.limit,
+            offset=loop.offset,
+            reversed_=loop.reversed,
+            cols=loop.cols,
+        )
+
+    def evaluate(self, context: RenderContext) -> tuple[Iterator[object], int]:
+        limit = 1 if self.limit is None else self._to_int(self.limit.evaluate(context), token=self.limit.token)
+        return super().evaluate(context) if limit > 0 else (iter(()), 0)
+
+
+def _written(value: object) -> str:
+    return str(value) if is_undefined(value) else output(value)  # str() of a missing name raises
+
+
+def _checked(name: str, function: Callable[..., object]) -> Callable[..., object]:
+    """The filter, with errors that name it. A missing name is only for `default`."""
+
+    @functools.wraps(function)
+    def checked(value: object, *arguments: object, **named: object) -> object:
+        for given in (value, *arguments, *named.values()):
+            if is_undefined(given) and name != "default":
+                str(given)  # raises
+        try:
+            return function(value, *arguments, **named)
+        except WrongValueError as error:
+            raise FilterArgumentError(f"{name}: {error}", token=None) from error
+
+    return checked
+
+
+def _json_value(value: object) -> object:
     match value:
-        case dict():
-            return _Mapping({name: _without_text(inner) for name, inner in value.items()})
-        case list():
-            return _List(map(_without_text, value))
+        case Decimal():
+            found = plain(value)
+            return str(found) if isinstance(found, Decimal) else found
+        case datetime() | date():
+            return value.isoformat()
         case _:
-            return value
+            raise TypeError("a value has no JSON")
 
 
-class _Mapping(dict[str, Any]):
-    def __str__(self) -> str:
-        raise TypeError("a mapping has no text")
+def expressions_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Expression]:
+    """Every expression of a template, without the expressions in it."""
+    for node in nodes:
+        yield from node.expressions()
+        yield from expressions_in(node.children(context, include_partials=False), context)
 
 
-class _List(list[Any]):
-    def __str__(self) -> str:
-        raise TypeError("a list has no text")
-
-
-def _date(value: object, pattern: str) -> str:
-    """Writes an ISO 8601 text, a time, or epoch seconds (as UTC) in a strftime pattern. Nil and "" stay empty."""
-    if value is None or value == "":
-        return ""
-    if value in ("now", "today"):
-        raise FilterArgumentError("the time of rendering differs at each replay; use event.committed_at", token=None)
-    try:
-        if isinstance(value, str) and not value.isdigit():
-            value = datetime.fromisoformat(value)
-        if isinstance(value, (str, int, float)):
-            value = datetime.fromtimestamp(float(value), UTC)
-        return value.strftime(pattern)  # type: ignore[attr-defined,no-any-return]
-    except (AttributeError, TypeError, ValueError, OverflowError, OSError) as error:
-        raise FilterArgumentError("date takes an ISO 8601 text or epoch seconds, and a pattern", token=None) from error
-
-
-def is_undefined(value: object) -> bool:
-    """Whether a name was missing. python-liquid's own test reads `__class__`, which a strict undefined refuses."""
-    return issubclass(type(value), StrictDefaultUndefined)
+def correct(nodes: Iterable[Node], context: RenderContext) -> None:
+    """Puts our comparisons into a template's `if`, `unless` and `case`, and our limit into its loops."""
+    for node in nodes:
+        if isinstance(node, (ForNode, TablerowNode)):
+            node.expression = _Loop(node.expression)
+        if isinstance(node, MultiExpressionBlockNode):
+            node.expression = AnyOf(node.expression.left, node.expression.expressions)  # type: ignore[assignment]
+        for expression in node.expressions():
+            if isinstance(expression, BooleanExpression):
+                expression.expression = Decided(expression.expression)
+        correct(node.children(context, include_partials=False), context)
 
 
 def filter_mistake(used: Filter, filters: Mapping[str, Callable[..., object]]) -> str | None:
@@ -92,34 +165,47 @@ def filter_mistake(used: Filter, filters: Mapping[str, Callable[..., object]]) -
     if used.name not in filters:
         near = difflib.get_close_matches(used.name, filters, 1)
         return f"there is no filter {used.name}" + (f"; did you mean {near[0]}?" if near else "")
-    function = filters[used.name]
-    named = {argument.name for argument in used.args if isinstance(argument, KeywordArgument)}
-    given = ("environment",) * getattr(function, "with_environment", 0) + ("context",) * getattr(
-        function, "with_context", 0
-    )
-    positional = [None] * (1 + len(used.args) - len(named))
+    named = {argument.name: argument.value for argument in used.args if isinstance(argument, KeywordArgument)}
+    positional = [argument.value for argument in used.args if not isinstance(argument, KeywordArgument)]
     try:
-        inspect.signature(function).bind(*positional, **dict.fromkeys((*named, *given)))
+        inspect.signature(filters[used.name]).bind(None, *positional, **named)
     except TypeError:
         return f"the filter {used.name} does not take these arguments"
+    return _constant_mistake(filters[used.name], positional, named) if used.name in _OURS else None
+
+
+def _constant_mistake(
+    function: Callable[..., object], positional: Iterable[Expression], named: Mapping[str, Expression]
+) -> str | None:
+    """What one of our filters says to constant arguments, such as a time zone that does not exist. Each takes nil."""
+    try:
+        function(None, *map(_constant, positional), **{name: _constant(value) for name, value in named.items()})
+    except FilterArgumentError as error:
+        return str(error.message)
+    except LookupError:
+        return None
     return None
+
+
+def _constant(expression: Expression) -> Any:
+    if isinstance(expression, Nil):
+        return None
+    if not isinstance(expression, Literal):
+        raise LookupError  # noqa: TRY004 - it is a name, to be looked up
+    return expression.value
 
 
 def filters_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Filter]:
     """Every use of a filter in a template."""
-    for node in nodes:
-        for expression in node.expressions():
-            yield from getattr(expression, "filters", None) or ()
-        yield from filters_in(node.children(context, include_partials=False), context)
+    for expression in expressions_in(nodes, context):
+        yield from getattr(expression, "filters", None) or ()
 
 
 def unbounded_ranges_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[RangeLiteral]:
     """Every `(a..b)` outside `for` and `tablerow`. Only those keep the loop limit; a filter would fill the memory."""
-    for node in nodes:
-        for expression in node.expressions():
-            if not isinstance(expression, LoopExpression):
-                yield from _ranges_of(expression)
-        yield from unbounded_ranges_in(node.children(context, include_partials=False), context)
+    for expression in expressions_in(nodes, context):
+        if not isinstance(expression, LoopExpression):
+            yield from _ranges_of(expression)
 
 
 def _ranges_of(expression: Expression) -> Iterator[RangeLiteral]:
@@ -127,97 +213,3 @@ def _ranges_of(expression: Expression) -> Iterator[RangeLiteral]:
         yield expression
     for part in expression.children():
         yield from _ranges_of(part)
-
-
-class KindMismatch(Exception):
-    """Values of different kinds were compared, such as a text with a number."""
-
-
-def holds(expression: Expression, context: RenderContext) -> bool:
-    """Decide a condition from left to right, evaluating no more than needed.
-
-    Nil (and so a missing name) compares as false with everything except nil and blank.
-
-    Raises:
-        KindMismatch: Two values of different kinds are compared: the condition would never hold.
-    """
-    match expression:
-        case logical.BooleanExpression():
-            return holds(expression.expression, context)
-        case logical.LogicalAndExpression():
-            return holds(expression.left, context) and holds(expression.right, context)
-        case logical.LogicalOrExpression():
-            return holds(expression.left, context) or holds(expression.right, context)
-    compare = _COMPARISONS.get(type(expression))
-    if compare is None:
-        value = _value(expression, context)
-        return value is not None and value is not False
-    left, right = expression.children()
-    return compare(_value(left, context), _value(right, context))
-
-
-def _value(expression: Expression, context: RenderContext) -> object:
-    value = expression.evaluate(context)
-    return None if is_undefined(value) else value
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float, Decimal)):
-        return "a number"
-    if isinstance(value, str):
-        return "a text"
-    return f"a {type(value).__name__}"
-
-
-def _require_same_kind(left: object, right: object) -> None:
-    if _kind(left) != _kind(right):
-        raise KindMismatch(f"it compares {_kind(left)} with {_kind(right)}")
-
-
-def _equal(left: object, right: object) -> bool:
-    for literal, other in ((left, right), (right, left)):
-        if isinstance(literal, Blank):
-            return other is None or literal == other
-        if isinstance(literal, Empty):
-            return literal == other
-    if left is None or right is None:
-        return left is right
-    _require_same_kind(left, right)
-    return left == right
-
-
-def _less(left: object, right: object) -> bool:
-    if left is None or right is None or isinstance(left, (Blank, Empty)) or isinstance(right, (Blank, Empty)):
-        return False
-    _require_same_kind(left, right)
-    try:
-        return bool(left < right)  # type: ignore[operator]
-    except TypeError:
-        raise KindMismatch(f"it uses < or > on {_kind(left)}") from None
-
-
-def _less_or_equal(left: object, right: object) -> bool:
-    return _less(left, right) or (left is not None and _equal(left, right))
-
-
-def _contains(left: object, right: object) -> bool:
-    if left is None or right is None:
-        return False
-    if isinstance(left, str):
-        return str(right) in left
-    if isinstance(left, Collection) and not isinstance(left, Mapping):
-        return right in left
-    raise KindMismatch(f"it asks whether {_kind(left)} contains something")
-
-
-_COMPARISONS: dict[type[Expression], Callable[[object, object], bool]] = {
-    logical.EqExpression: _equal,
-    logical.NeExpression: lambda left, right: not _equal(left, right),
-    logical.ContainsExpression: _contains,
-    logical.LtExpression: _less,
-    logical.LeExpression: _less_or_equal,
-    logical.GtExpression: lambda left, right: _less(right, left),
-    logical.GeExpression: lambda left, right: _less_or_equal(right, left),
-}

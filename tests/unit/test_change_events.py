@@ -119,6 +119,14 @@ def test_update_holds_only_what_changed_with_null_where_nulled() -> None:
     assert change.nulled_fields == ("ParentId",)
 
 
+@pytest.mark.parametrize(("double", "value"), [(5.0, 5), (-0.0, 0), (5.5, 5.5), (2.0**53, 2.0**53)])
+def test_whole_number_is_an_int_if_the_double_holds_it(double: float, value: float) -> None:
+    """salesforce §B1: numbers come as doubles, so that Number(18,0) has 5.0. From 2^53 on, digits are lost."""
+    [change] = event(header={"changedFields": [bits(9)]}, Revenue=double)
+    assert change.fields == {"Revenue": value}
+    assert type(change.fields["Revenue"]) is type(value)
+
+
 def test_bitmap_sample_of_the_contract_sets_bits_16_and_22() -> None:
     """salesforce §B2: `0x410000` is read as one big-endian number, bit 0 being the header."""
     [change] = event(PLAIN, header={"changedFields": ["0x410000"]}, F16__c="description", F22__c="modified")

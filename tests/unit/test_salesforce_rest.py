@@ -65,6 +65,14 @@ async def test_query_follows_every_page_and_names_the_client() -> None:
     assert {request.headers["Sforce-Call-Options"] for request in org.requests} == {"client=pisano-connector"}
 
 
+async def test_whole_number_is_the_same_from_a_lookup_as_from_an_event() -> None:
+    row = {"Id": "1", "No__c": 5.0, "Amount": 5.5, "Open": True}
+    org = Org(httpx.Response(200, json={"records": [row]}))
+    [found] = await org.client.query("SELECT Id, No__c, Amount, Open FROM Case")
+    assert found == row
+    assert [type(value) for value in found.values()] == [str, int, float, bool]
+
+
 @given(st.lists(st.text(max_size=30), max_size=450), st.integers(1, 300))
 def test_queries_fit_into_a_uri_and_ask_for_every_id_once(ids: list[str], columns: int) -> None:
     """salesforce §D3: URI and headers together have at most 16,384 bytes."""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -44,6 +45,8 @@ SCOPE: dict[str, Any] = {
         "Address": {"city": "Izmir"},
     },
     "changed": ("Status", "Priority"),
+    "list": [1, None, 1.0],
+    "rows": [{"k": "a", "n": 1}, {"k": "b", "n": 2}],
     "event": {"committed_at": datetime(2026, 3, 1, 12, 30, tzinfo=UTC)},
 }
 
@@ -63,6 +66,20 @@ SCOPE: dict[str, Any] = {
         ("{{ record.Missing | default: 'none' }}", "none"),
         ("{% if record.Count == 0 %}zero{% endif %}", "zero"),
         ("{{ record.Amount | times: 2 }}", 25.0),
+        ("{{ -2.5 | round }}", -3),
+        ("{{ '2,9' | plus: 0.25 }}", 2.25),
+        ("{{ 'x;y;;' | split: ';' | size }}", 2),
+        ("{{ list | join: '-' }}", "1--1.0"),
+        ("{{ list | uniq | size }}", 3),
+        ("{{ record.Open | append: '!' }}", "false!"),
+        ("{{ '1,2.5,x' | split: ',' | sum }}", 3.5),
+        ("{{ rows | sum: 'n' }}", 3),
+        ("{{ rows | find: 'n', 2 | map: 'k' | join }}", "b"),
+        ("{{ rows | find_index: 'k', 'b' }}", 1),
+        ("{{ rows | has: 'n', 3 }}", False),
+        ("{{ rows | reject: 'n', 1 | map: 'k' | join }}", "b"),
+        ("{{ ' a  b ' | squish }}", "a b"),
+        ('{{ "O\'Neil" | escape }}', "O&#39;Neil"),
         ("{{ changed | join: ', ' }}", "Status, Priority"),
         ("{{ changed | json }}", '["Status", "Priority"]'),
         ("{{ '<b>' }}", "<b>"),
@@ -114,6 +131,11 @@ def test_python_attributes_are_out_of_reach() -> None:
         ("{% if a %}{{ a | append }}{% endif %}", 1, 18, "the filter append does not take these arguments"),
         ("{% include 'x' %}", 1, 4, "this tag is not known here"),
         ("{{ 'now' | date: '%Y' }}", 1, 1, "differs at each replay"),
+        ("{{ a | date: '%Y', 'Europe/Ankara' }}", 1, 8, "no such time zone"),
+        ("{{ a | currency: 'TR', 'tr' }}", 1, 8, "no such currency"),
+        ("{{ a | date_of: '%-d.%m.%Y' }}", 1, 8, "the pattern has a directive that cannot be read"),
+        ("{{ a | decimal: 'turkish' }}", 1, 8, "no such language"),
+        ("{% if b %}{% assign c = a | number: ';' %}{% endif %}", 1, 29, "the decimal sign is"),
     ],
 )
 def test_a_template_with_a_mistake_is_refused_with_its_place(source: str, line: int, column: int, reason: str) -> None:
@@ -183,6 +205,14 @@ def test_a_condition_holds(source: str, expected: bool) -> None:
     assert Condition(source).holds({"body": body, "changed": ["Status"], "nulled": ()}) is expected
 
 
+@pytest.mark.parametrize(
+    "source", ["body.rate == 0.1", "body.rate <= 0.1", "body.long > 12345678901234567", "list contains 0.1"]
+)
+def test_a_condition_compares_numbers_by_their_digits(source: str) -> None:
+    body = {"rate": Decimal("0.10"), "long": Decimal("12345678901234567.5")}
+    assert Condition(source).holds({"body": body, "list": [Decimal("0.10")]}) is True
+
+
 @pytest.mark.parametrize("source", ["body.score < 3", "body.score == 2", "body.score != 2", "body.score >= false"])
 def test_a_text_compared_with_a_number_is_a_mistake_and_not_a_no(source: str) -> None:
     with pytest.raises(RenderError, match="it compares"):
@@ -215,17 +245,101 @@ def test_a_field_that_is_not_read_yet_is_asked_for(source: str) -> None:
         Template(source).render({"record": Lazy(Id="1")})
 
 
-def test_dates_do_not_depend_on_the_process_time_zone() -> None:
+def test_dates_do_not_depend_on_the_process_time_zone_or_locale() -> None:
     code = """
+import contextlib, locale
 from connector.templates import Template
-times = {"a": 0, "b": "2026-01-01T10:00:00.000+0000"}
-print(Template('{{ a | date: "%H:%M" }} {{ b | date: "%H:%M" }}').render(times))
+with contextlib.suppress(locale.Error):  # a machine may lack the language
+    locale.setlocale(locale.LC_ALL, "")
+times = {"a": 0, "b": "2026-01-01T10:00:00.000+0000", "c": "2026-01-01T10:00:00", "d": 1767261600000}
+template = '{{ a | date: "%H:%M" }} {{ b | date: "%H:%M" }} {{ c | date: "%s" }} {{ d | date: "%A %c", "Asia/Tokyo" }}'
+print(Template(template).render(times))
 """
-    for zone in ("UTC", "Asia/Tokyo"):
+    for zone, language in (("UTC", "C.UTF-8"), ("Asia/Tokyo", "tr_TR.UTF-8")):
+        environment = {"TZ": zone, "LC_ALL": language}
         run = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", code], env={"TZ": zone}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
         )
-        assert run.stdout == "00:00 10:00\n"
+        assert run.stdout == "00:00 10:00 1767261600 Thursday Thu Jan  1 19:00:00 2026\n"
+
+
+LONG = Decimal("12345678901234567.25")
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "expected"),
+    [
+        ("{{ x }}", LONG, LONG),
+        ("No. {{ x }}", LONG, "No. 12345678901234567.25"),
+        ("No. {{ x }}", 10**30 + 1, "No. 1000000000000000000000000000001"),
+        ("{{ x }}", 10**30 + 1, 10**30 + 1),
+        ("{{ x }}", Decimal("9.50"), Decimal("9.50")),
+        ("No. {{ x }}", Decimal("9.50"), "No. 9.50"),
+        ("{{ x | plus: 0 }}", Decimal("9.50"), 9.5),
+        ("{{ x }}", Decimal("9.5"), 9.5),
+        ("{{ x | plus: 1 }}", LONG, Decimal("12345678901234568.25")),
+        ("{{ x | times: 2 }}", LONG, Decimal("24691357802469134.5")),
+        ("{{ x | minus: x }}", LONG, 0.0),
+        ("{{ x | divided_by: 2 }}", LONG, Decimal("6172839450617283.625")),
+        ("{{ x | divided_by: 3 }}", LONG, 4115226300411522.5),
+        ("{{ x | modulo: 10 }}", LONG, 7.25),
+        ("{{ x | round: 1 }}", LONG, Decimal("12345678901234567.3")),
+        ("{{ x | round }}", LONG, 12345678901234567),
+        ("{{ x | plus: '0.125' }}", "12345678901234567.25", Decimal("12345678901234567.375")),
+        ("{{ x | plus: 1 }}", 10**30, 10**30 + 1),
+        ("{{ x | times: 0.5 }}", 10**20 + 1, Decimal("50000000000000000000.5")),
+        ("{{ x | at_least: 0 }}", LONG, LONG),
+        ("{{ x | json }}", {"n": LONG, "m": Decimal("9.50")}, '{"n": "12345678901234567.25", "m": 9.5}'),
+        ("{{ x | number: ',' }}", "12.345.678.901.234.567,25", LONG),
+        ("{{ x | decimal: 'tr' }}", LONG, "12.345.678.901.234.567,25"),
+        ("{{ x | currency: 'TRY', 'tr' }}", LONG, "₺12.345.678.901.234.567,25"),
+        ("{% if x == 12345678901234567.25 %}rounded{% else %}exact{% endif %}", LONG, "exact"),
+    ],
+)
+def test_a_number_keeps_all_its_digits(source: str, value: object, expected: object) -> None:
+    rendered = Template(source).render({"x": value})
+    assert rendered == expected
+    assert type(rendered) is type(expected)
+
+
+def test_a_float_without_its_last_digits_is_not_written_into_a_text() -> None:
+    assert Template("No. {{ x }}").render({"x": 2.0**53 - 1}) == "No. 9007199254740991.0"
+    with pytest.raises(RenderError, match="lost digits"):
+        Template("No. {{ x }}").render({"x": 2.0**53})
+
+
+@pytest.mark.parametrize("value", [1e-400, Decimal("1e-4000"), Decimal("1e4000"), 10**3000])
+@pytest.mark.parametrize("name", ["round", "ceil", "abs", "plus: 0.5", "times: 0.1", "divided_by: 0.3", "modulo: 7"])
+def test_a_huge_number_is_calculated_or_refused_at_once(name: str, value: object) -> None:
+    try:
+        Template(f"{{{{ x | {name} }}}}").render({"x": value})
+    except RenderError as error:
+        assert "too" in str(error)  # noqa: PT017 - some results have too many digits, others not
+
+
+@pytest.mark.parametrize(("name", "sign"), [("tr", ","), ("de", ","), ("fr", ","), ("en-GB", ".")])
+@given(value=st.decimals(-(10**12), 10**12, places=2))
+def test_what_is_written_for_a_customer_can_be_read_again(name: str, sign: str, value: Decimal) -> None:
+    for written in (f"decimal: '{name}'", f"percent: '{name}'", f"currency: 'EUR', '{name}'"):
+        read = Template(f"{{{{ x | {written} | number: '{sign}' }}}}").render({"x": value})
+        assert read == float(value), written
+
+
+def test_a_long_text_of_open_tags_does_not_stop_the_process() -> None:
+    """A customer can answer so. A pattern such as <.*?> would look for the end from each of them."""
+    answer = "<script" * 100_000
+    assert Template("{{ x | strip_html }}").render({"x": answer + "a>b"}) == "b"
+    assert Template("{{ x | strip_html }}").render({"x": answer}) == answer
+
+
+def test_the_clock_is_out_of_reach() -> None:
+    for source in ("{{ now }}", "{{ today }}", "{{ x | date: '%Y' }}"):
+        with pytest.raises((RenderError, TemplateError)):
+            Template(source).render({"x": "NOW"})
+
+
+def test_a_line_break_of_two_characters_stays_one() -> None:
+    assert Template("{% capture c %}a\r\nb{% endcapture %}{{ c }}\r\n{{ x }}").render({"x": "\r"}) == "a\r\nb\r\n\r"
 
 
 def test_templates_are_values_in_models() -> None:

@@ -1,0 +1,86 @@
+"""The filters for dates. Their result does not depend on the machine's time zone, language or clock."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from connector.templates._strftime import strftime
+from connector.templates._values import WrongValueError, number, text
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS = 10**11  # as seconds the year 5138, as milliseconds March 1973: from here on a number is milliseconds
+_NO_TIME = "it takes an ISO 8601 text, or epoch seconds or milliseconds"
+_READABLE = re.compile(r"%[aAbBcdfGHIjmMpSuUVwWxXyYzZ%]")  # what Python's strptime knows
+_TIME_OF_DAY = re.compile(r"%[cfHIMpSX]")
+
+
+def _date(value: object, pattern: object, zone: object = None) -> object:
+    """Writes a time in a pattern, in the time zone if one is given."""
+    place = _zone(zone)
+    if value is None or value == "" or not text(pattern):
+        return value
+    if isinstance(value, str) and value.lower() in {"now", "today"}:
+        raise WrongValueError("the time of rendering differs at each replay; use event.committed_at")
+    moment = _moment(value)
+    return strftime(moment.astimezone(place) if place else moment, text(pattern))
+
+
+def _moment(value: object) -> datetime:
+    """The time that a value means. A text without a time zone is UTC."""
+    if isinstance(value, bool):
+        raise WrongValueError(_NO_TIME)
+    try:
+        match value:
+            case datetime():
+                moment = value
+            case date():
+                moment = datetime(value.year, value.month, value.day, tzinfo=UTC)
+            case str() if not (value.isascii() and value.isdigit()):
+                moment = datetime.fromisoformat(_iso(value.strip()))
+            case _:
+                epoch = Decimal(number(value))
+                moment = _EPOCH + timedelta(milliseconds=float(epoch if abs(epoch) >= _MILLISECONDS else epoch * 1000))
+    except (ValueError, OverflowError):
+        raise WrongValueError(_NO_TIME) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _iso(written: str) -> str:
+    """Ruby puts a space before the offset, and writes UTC."""
+    head, _, offset = written.rpartition(" ")
+    if offset == "UTC" or offset.startswith(("+", "-")):
+        return head.rstrip() + offset.removeprefix("UTC")
+    return written
+
+
+def _zone(name: object) -> tzinfo | None:
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(text(name))
+    except (LookupError, ValueError, OSError):
+        raise WrongValueError("there is no such time zone; a name is like Europe/Istanbul") from None
+
+
+def _date_of(value: object, pattern: object, zone: object = None) -> str | None:
+    """Reads a date that is written in a pattern: the ISO 8601 text that Salesforce takes. Nil and "" are nil.
+
+    A pattern with a time of day gives a time, in UTC unless `zone` names a time zone.
+    """
+    place, layout = _zone(zone), text(pattern)
+    if "%" in _READABLE.sub("", layout):
+        raise WrongValueError("the pattern has a directive that cannot be read")
+    if value is None or not text(value).strip():
+        return None
+    try:
+        moment = datetime.strptime(text(value).strip(), layout)  # noqa: DTZ007 - the zone comes next
+    except ValueError:
+        raise WrongValueError("the text is not a date in this pattern") from None
+    if not _TIME_OF_DAY.search(layout):
+        return moment.date().isoformat()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=place or UTC)).isoformat()
+
+
+FILTERS: dict[str, Callable[..., object]] = {"date": _date, "date_of": _date_of}
