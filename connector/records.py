@@ -5,14 +5,16 @@ Keys and CloudEvents attributes are described topic by topic in `topics/*.yaml`.
 
 import hashlib
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from connector.errors import Rejected
+from connector.values import exact
 
-Scalar = str | int | float | bool
+Scalar = str | int | float | bool | Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
 
 def digest(*parts: str) -> str:
@@ -24,24 +26,26 @@ def digest(*parts: str) -> str:
 class Record(BaseModel):
     """Frozen and strict: an unknown field is an error, so that a misread record becomes a dead letter."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read(model: type[AnyRecord], value: bytes | None) -> AnyRecord:
-    """Reads a record from its bytes.
+    """Reads a record from its bytes, with every digit of its numbers.
 
     Raises:
         Rejected: With code `unreadable`, when the bytes are not a record of this model. The message holds no values.
     """
     try:
-        return model.model_validate_json(value or b"")
+        return model.model_validate(exact.loads(value or b""))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the record"
         raise Rejected(f"not a readable {model.__name__}: {where}: {first['msg']}", code="unreadable") from error
+    except ValueError as error:
+        raise Rejected(f"not a readable {model.__name__}: {error}", code="unreadable") from error
 
 
 class ChangeEvent(Record):

@@ -12,6 +12,8 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import BaseModel
 
+from connector.values import exact
+
 SCHEMA_BASE = "urn:salesforce-pisano-connector:schema:"
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
@@ -64,7 +66,7 @@ def to_record(
     }
     headers = to_binary(CloudEvent(attributes, None), JSONFormat()).headers
     headers["traceparent"] = _child_of(parent)
-    return OutRecord(topic, key.encode(), record.model_dump_json().encode(), list(headers.items()), partition)
+    return OutRecord(topic, key.encode(), exact.dumps(record.model_dump()), list(headers.items()), partition)
 
 
 def _child_of(parent: Headers) -> bytes:

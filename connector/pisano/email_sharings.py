@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import httpx
-import orjson
 from email_validator import EmailNotValidError, validate_email
 
 from connector.errors import Fatal
@@ -15,6 +14,7 @@ from connector.pisano._http import Answer, post_json
 from connector.pisano.auth import Auth, token_of
 from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, from_answer, from_transport
 from connector.records import Scalar
+from connector.values import exact
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def call_body(recipients: Sequence[Recipient]) -> bytes:
     emails = [recipient.email for recipient in recipients]
     if not emails or len(set(emails)) != len(emails):
         raise ValueError("a call carries at least one address, and each address once")
-    return orjson.dumps(
+    return exact.dumps(
         {
             "emails": emails,
             "custom_attributes": {r.email: _present(r.custom_attributes) for r in recipients},

@@ -3,6 +3,7 @@
 A float holds about 17 digits, so 9.50, 1e400 and an account number of 24 digits would change on their way.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -35,7 +36,8 @@ def loads(text: bytes, *, deepest: int = DEEPEST, repeated: Callable[[str], obje
 
 
 def dumps(value: Any) -> bytes:
-    """Writes JSON in UTF-8, without spaces. Times become ISO 8601, and what JSON has no number for becomes null.
+    """Writes JSON in UTF-8, without spaces. Times become ISO 8601, bytes become base64 for URLs as with
+    pydantic, and what JSON has no number for becomes null.
 
     Raises:
         ValueError: A value that JSON cannot hold, or a value nested deeper than `DEEPEST` levels.
@@ -92,7 +94,7 @@ def _int(literal: str) -> int:
 
 def _decimal(literal: str) -> float | Decimal:
     number = float(literal)
-    if repr(number) == literal:
+    if repr(number) == literal or orjson.dumps(number) == literal.encode():  # 1e+300 and 1e300
         return number
     try:
         exact = Decimal(literal)
@@ -112,10 +114,14 @@ def _dumps(value: Any) -> bytes:
     return orjson.dumps(value, default=_exact, option=orjson.OPT_UTC_Z)
 
 
-def _exact(value: object) -> orjson.Fragment | None:
-    if not isinstance(value, Decimal):
-        raise TypeError(f"a {type(value).__name__}")
-    return orjson.Fragment(digits(value)) if value.is_finite() else None
+def _exact(value: object) -> orjson.Fragment | str | None:
+    match value:
+        case Decimal():
+            return orjson.Fragment(digits(value)) if value.is_finite() else None
+        case bytes():
+            return base64.urlsafe_b64encode(value).decode()
+        case _:
+            raise TypeError(f"a {type(value).__name__}")
 
 
 def _with_long_ints(value: Any) -> Any:
