@@ -161,13 +161,36 @@ class Settlement(Record):
     at: AwareDatetime
 
 
-class Feedback(Record):
-    """One webhook body as it arrived, plus when and where (`pisano.feedback`)."""
+class Raw(BaseModel, frozen=True, extra="forbid"):
+    """The bytes of a webhook body, for a person who has to see what was sent."""
 
-    id: str = Field(description="The same for every re-send of the same body.")
+    content: str
+    encoding: Literal["utf-8", "base64"] = Field(description="base64 where the bytes are not UTF-8.")
+    bytes: int = Field(description="How many bytes came. `content` holds 65,536 of them at most.")
+    content_type: str = Field(default="", description="The sender's header, with the charset if it names one.")
+
+
+class Feedback(Record):
+    """One answer from a webhook body, plus when and where it arrived (`pisano.feedback`)."""
+
+    id: str = Field(description="The same for every re-send of the same answer.")
     account: str
     received_at: AwareDatetime
-    body: dict[str, Any]
+    answered_at: AwareDatetime | None = Field(default=None, description="The time of the answer, if the body names it.")
+    repeats_until: AwareDatetime | None = Field(
+        default=None,
+        description="An equal body that arrives later is another answer. Null when the body itself names the answer.",
+    )
+    body: dict[str, Any] = Field(
+        description="As it came; a key with a declared type holds a value of that type, or null if it was empty."
+    )
+    misfits: dict[str, Any] = Field(
+        default={}, description="Values that did not fit the declared type, as they came; the body has null for them."
+    )
+    not_strict: tuple[str, ...] = Field(
+        default=(), description="What was done to read a body that is not one strict JSON object: see docs/webhook.md."
+    )
+    raw: Raw | None = Field(default=None, description="Only where something was done, or a value did not fit.")
 
 
 class Write(Record):

@@ -1,9 +1,10 @@
 """The Pisano side: tokens, e-mail sharings and webhooks. It knows no Kafka and no Salesforce."""
 
+from connector.pisano._bodies import read_body
 from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
 from connector.pisano.email_sharings import EmailSharings, Recipient, normalise_email
 from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
-from connector.pisano.webhooks import authentic, feedback_id, parse
+from connector.pisano.webhooks import answer, authentic, content, feedback_id, identity, moment
 
 __all__ = [
     "Auth",
@@ -14,8 +15,12 @@ __all__ = [
     "StaticToken",
     "Throttled",
     "TokenRenewed",
+    "answer",
     "authentic",
+    "content",
     "feedback_id",
+    "identity",
+    "moment",
     "normalise_email",
-    "parse",
+    "read_body",
 ]

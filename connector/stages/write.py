@@ -175,7 +175,7 @@ class _Done:
 def _scope(feedback: Feedback) -> Scope:
     return {
         "feedback": {"id": feedback.id, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
-        "body": _Body(feedback.body),
+        "body": _Body({name: None if value == "" else value for name, value in feedback.body.items()}),
     }
 
 
@@ -205,7 +205,9 @@ def _planned(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
 
 
 class _Body(dict[str, Any]):
-    """A webhook's body. A key that Pisano's template left out is empty: the admin writes that template by hand."""
+    """A webhook's body. An empty text is no value, because Pisano renders an unanswered question so (pisano §4). A key
+    that Pisano's template left out is empty too: the admin writes that template by hand.
+    """
 
     def __missing__(self, key: str) -> None:
         return None

@@ -6,6 +6,7 @@ A float holds about 17 digits, so 9.50, 1e400 and an account number of 24 digits
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
@@ -65,9 +66,8 @@ def _slowly(text: bytes, repeated: Callable[[str], object] | None) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
         if repeated is not None and len(values) < len(pairs):
-            names = [name for name, _ in pairs]
-            for name in values:
-                if names.count(name) > 1:
+            for name, count in Counter(name for name, _ in pairs).items():
+                if count > 1:
                     repeated(name)
         return values
 
