@@ -204,6 +204,9 @@ class Write(Record):
     key_field: str
     key: str
     fields: dict[str, Scalar | None]
+    received_at: AwareDatetime | None = Field(
+        default=None, description="When the answer first arrived; null when its body names the answer."
+    )
     success: bool
     record_id: str | None = None
     created: bool | None = None

@@ -2,14 +2,15 @@
 
 Each feedback rule that applies becomes one write: an upsert by external id or an update by Id, so that a repeat stores
 the same again. A feedback is acknowledged when the results of all its writes are on `salesforce.writes`. The stage does
-not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between. Each rule is a
-cell: a rule that cannot go on holds back only its own writes.
+not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between. An equal body
+that comes after the time for repeats is another answer. Each rule is a cell: a rule that cannot go on holds back only
+its own writes.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.retry import until_done
 from connector.salesforce import CollectionWriter, RecordWrite
+from connector.stages._done import Done
 
 Publish = Callable[[OutRecord], Awaitable[object]]
 Scope = Mapping[str, Any]
@@ -49,7 +51,7 @@ class WriteBack:
         self._read_writes = read_writes
         self._kept = kept
         self._metrics = metrics
-        self._done: dict[int, _Done] = {}  # by partition
+        self._done: dict[int, Done] = {}  # by partition
         self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def plan(self, record: InRecord) -> dict[str, Work]:
@@ -59,9 +61,9 @@ class WriteBack:
             Rejected: The record is not a feedback.
         """
         feedback = read(Feedback, record.value)
-        scope = _scope(feedback)
+        scope = _scope(feedback, feedback.id)
         return {
-            name: partial(self._apply, name, rule, feedback, record, scope)
+            name: partial(self._apply, name, rule, feedback, record)
             for name, rule in self._rules.items()
             if _may_apply(rule, scope)
         }
@@ -71,36 +73,34 @@ class WriteBack:
         for _, partition in partitions:
             self._done.pop(partition, None)
 
-    async def _done_in(self, partition: int) -> "_Done":
+    async def _done_in(self, partition: int) -> Done:
         async with self._reading[partition]:  # first come, first served: writes begin in the order of their feedback
             if partition not in self._done:
                 self._done[partition] = await until_done(partial(self._read_done, partition))
             return self._done[partition]
 
-    async def _read_done(self, partition: int) -> "_Done":
-        done = _Done(self._kept)
+    async def _read_done(self, partition: int) -> Done:
+        done = Done(self._kept)
         try:
             async for write in self._read_writes(partition):
-                if write.success:
-                    done.add(write.id, write.at)
+                done.read(write)
         except Rejected as error:  # our own record is bad; the feedback that waits is not at fault
             raise Fatal(f"partition {partition} of {self._topic} holds a record that is no write: {error}") from error
         return done
 
-    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, scope: Scope) -> None:
+    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord) -> None:
         done = await self._done_in(record.partition)
         try:
-            await self._write(name, rule, feedback, record, scope, done)
+            await self._write(name, rule, feedback, record, done)
         except Rejected as error:
             raise Rejected(f"rule {name}: {error}", code="write_rejected") from error
         except Fatal as error:
             raise Fatal(f"rule {name}: {error}", whole=error.whole) from error
 
-    async def _write(
-        self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, scope: Scope, done: "_Done"
-    ) -> None:
-        planned = _planned(rule, scope)
-        write_id = digest("write", feedback.id, name)
+    async def _write(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: Done) -> None:
+        answer, feedback = done.answer(feedback)
+        planned = _planned(rule, _scope(feedback, answer))
+        write_id = digest("write", answer, name)
         if planned is None:
             return
         if write_id in done:
@@ -129,6 +129,7 @@ class WriteBack:
             record_id=result.id,
             created=result.created,
             error=str(result.error) if result.error else None,
+            received_at=feedback.received_at if feedback.repeats_until else None,
             at=datetime.now(UTC),
         )
         # Retried here, because otherwise we would write again, over later changes.
@@ -150,31 +151,9 @@ class WriteBack:
         )
 
 
-class _Done:
-    """The ids of one partition's done writes. It forgets a whole day at once, when no write of it can come again."""
-
-    def __init__(self, kept: timedelta) -> None:
-        self._kept = kept
-        self._by_day: dict[date, set[bytes]] = {}
-
-    def __contains__(self, write_id: str) -> bool:
-        return any(bytes.fromhex(write_id) in ids for ids in self._by_day.values())
-
-    def add(self, write_id: str, at: datetime) -> None:
-        begins = at.date() not in self._by_day
-        self._by_day.setdefault(at.date(), set()).add(bytes.fromhex(write_id))
-        if begins:
-            oldest = datetime.now(UTC).date() - self._kept
-            self._by_day = {day: ids for day, ids in self._by_day.items() if day >= oldest}
-
-    def discard(self, write_id: str) -> None:
-        for ids in self._by_day.values():
-            ids.discard(bytes.fromhex(write_id))
-
-
-def _scope(feedback: Feedback) -> Scope:
+def _scope(feedback: Feedback, answer: str) -> Scope:
     return {
-        "feedback": {"id": feedback.id, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
+        "feedback": {"id": answer, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
         "body": _Body({name: None if value == "" else value for name, value in feedback.body.items()}),
     }
 

@@ -135,5 +135,40 @@ async def test_ids_are_kept_for_as_long_as_an_answer_can_come_again_and_no_longe
     assert scores(sf) == ([1, 1] if again else [1])
 
 
+async def test_an_equal_body_is_a_repeat_for_a_while_and_then_another_answer(
+    sf: SalesforceDouble, stage: Stage
+) -> None:
+    """Also after a restart, and when all of it is replayed. Two customers may answer alike (report 13)."""
+    case = sf.create("Case", {})
+    hours = [0, 1, 7, 9, 10, 200]
+    answers = [_anonymous({"case": case, "score": 1}, hour) for hour in hours]
+    for restart in (False, True):
+        for answer in answers:
+            await carry_out(stage.write_back.plan, answer)
+            if restart:
+                await stage.write_back.forget({("pisano.feedback", 0)})
+    first, second, third = stage.writes
+    assert [write.received_at for write in stage.writes] == [_BEGIN + timedelta(hours=hour) for hour in (0, 9, 200)]
+    assert first.feedback == second.feedback == third.feedback
+    assert len({write.id for write in stage.writes}) == 3
+    assert scores(sf) == [1, 1, 1]
+
+
+def _anonymous(body: dict[str, Any], hour: int) -> InRecord:
+    """A body that nothing names, that came this many hours after the first, and may be sent again for 8 hours."""
+    at = _BEGIN + timedelta(hours=hour)
+    feedback = Feedback(
+        id=digest("made up", repr(body)),
+        account="main",
+        received_at=at,
+        repeats_until=at + timedelta(hours=8),
+        body=body,
+    )
+    return InRecord("pisano.feedback", 0, hour, b"key", feedback.model_dump_json().encode(), (), 0.0)
+
+
+_BEGIN = datetime.now(UTC) - timedelta(days=20)
+
+
 def _write_id(body: dict[str, Any]) -> str:
     return digest("write", digest("made up", repr(body)), "score")
