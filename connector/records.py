@@ -207,6 +207,7 @@ class Write(Record):
     received_at: AwareDatetime | None = Field(
         default=None, description="When the answer first arrived; null when its body names the answer."
     )
+    answered_at: AwareDatetime | None = Field(default=None, description="The time of the answer, if its body names it.")
     success: bool
     record_id: str | None = None
     created: bool | None = None

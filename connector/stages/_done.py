@@ -3,6 +3,9 @@
 from datetime import UTC, date, datetime, timedelta
 
 from connector.records import Feedback, Write, digest
+from connector.salesforce import RecordWrite
+
+_Target = tuple[str, str, str]  # a rule, and the record that it writes: object and key
 
 
 class Done:
@@ -14,6 +17,7 @@ class Done:
         self._kept = kept
         self._by_day: dict[date, set[bytes]] = {}
         self._arrivals: dict[str, list[datetime]] = {}  # of the answers that have this feedback id
+        self._newest: dict[_Target, datetime] = {}  # when the newest answer was given that was written there
 
     def __contains__(self, write_id: str) -> bool:
         return any(bytes.fromhex(write_id) in ids for ids in self._by_day.values())
@@ -36,6 +40,7 @@ class Done:
         arrivals = self._arrivals.setdefault(write.feedback, [])
         if write.received_at is not None and write.received_at not in arrivals:
             arrivals.append(write.received_at)
+        self.remember(write.rule, write, write.answered_at)
 
     def answer(self, feedback: Feedback) -> tuple[str, Feedback]:
         """The id of the answer that a feedback is, or repeats; and the feedback with the time of its first arrival.
@@ -52,7 +57,29 @@ class Done:
             arrivals.append(first)
         return digest(feedback.id, first.isoformat()), feedback.model_copy(update={"received_at": first})
 
+    def newer(self, rule: str, write: RecordWrite, answered_at: datetime | None) -> datetime | None:
+        """The time of the newest answer that the rule wrote to this record, if it is newer than this one."""
+        newest = self._newest.get(_target(rule, write))
+        return newest if newest and answered_at and newest > answered_at else None
+
+    def remember(self, rule: str, write: RecordWrite | Write, answered_at: datetime | None) -> None:
+        """Remembers when an answer was given that is, or will be, written to this record."""
+        if answered_at is not None:
+            target = _target(rule, write)
+            self._newest[target] = max(answered_at, self._newest.get(target, answered_at))
+
+    def forget(self, rule: str, write: RecordWrite, answered_at: datetime | None) -> None:
+        """For an answer that could not be written."""
+        if answered_at is not None and self._newest.get(_target(rule, write)) == answered_at:
+            del self._newest[_target(rule, write)]
+
     def _forget(self, before: datetime) -> None:
         self._by_day = {day: ids for day, ids in self._by_day.items() if day >= before.date()}
         kept = {name: [at for at in times if at >= before] for name, times in self._arrivals.items()}
         self._arrivals = {name: times for name, times in kept.items() if times}
+        self._newest = {target: at for target, at in self._newest.items() if at >= before}
+
+
+def _target(rule: str, write: RecordWrite | Write) -> _Target:
+    """An Id of 15 and one of 18 characters name the same record."""
+    return rule, write.object, write.key[:15] if write.key_field == "Id" else write.key

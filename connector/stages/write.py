@@ -106,14 +106,20 @@ class WriteBack:
         if write_id in done:
             self._metrics.writes.labels(name, "repeated").inc()
             return
+        if newer := done.newer(name, planned, feedback.answered_at):
+            await self._supersede(planned, write_id, name, record, feedback, newer)
+            return
+        done.remember(name, planned, feedback.answered_at)
         done.add(write_id, datetime.now(UTC))  # before the wait, so that we see a repeat that comes meanwhile
         try:
             write = await self._carry_out(planned, write_id, name, record, feedback)
         except BaseException:
             done.discard(write_id)
+            done.forget(name, planned, feedback.answered_at)
             raise
         if not write.success:
             done.discard(write_id)
+            done.forget(name, planned, feedback.answered_at)
             raise Rejected(write.error or "refused")
 
     async def _carry_out(
@@ -130,12 +136,34 @@ class WriteBack:
             created=result.created,
             error=str(result.error) if result.error else None,
             received_at=feedback.received_at if feedback.repeats_until else None,
+            answered_at=feedback.answered_at,
             at=datetime.now(UTC),
         )
         # Retried here, because otherwise we would write again, over later changes.
         await until_done(partial(self._publish, self._to_record(write, cause)))
         self._metrics.writes.labels(rule, "done" if write.success else "rejected").inc()
         return write
+
+    async def _supersede(
+        self, planned: RecordWrite, write_id: str, rule: str, cause: InRecord, feedback: Feedback, newer: datetime
+    ) -> None:
+        """Records that an answer is not written, because webhooks came in the wrong order."""
+        write = Write(
+            id=write_id,
+            feedback=feedback.id,
+            rule=rule,
+            operation=planned.operation,
+            object=planned.object,
+            key_field=planned.key_field,
+            key=planned.key,
+            fields=planned.fields,
+            answered_at=feedback.answered_at,
+            success=False,
+            error=f"superseded: an answer of {newer.isoformat()} is written there already",
+            at=datetime.now(UTC),
+        )
+        await until_done(partial(self._publish, self._to_record(write, cause)))
+        self._metrics.writes.labels(rule, "superseded").inc()
 
     def _to_record(self, write: Write, cause: InRecord) -> OutRecord:
         return to_record(

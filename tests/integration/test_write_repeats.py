@@ -10,7 +10,7 @@ import pytest
 from helpers.plans import carry_out
 
 from connector.config import FeedbackRule
-from connector.errors import Retryable
+from connector.errors import Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
@@ -152,6 +152,42 @@ async def test_an_equal_body_is_a_repeat_for_a_while_and_then_another_answer(
     assert first.feedback == second.feedback == third.feedback
     assert len({write.id for write in stage.writes}) == 3
     assert scores(sf) == [1, 1, 1]
+
+
+async def test_an_older_answer_that_comes_later_does_not_overwrite_a_newer_one(
+    sf: SalesforceDouble, stage: Stage
+) -> None:
+    """Webhooks may come in the wrong order (report 18). Also after a restart; another record is not concerned."""
+    case, other = sf.create("Case", {}), sf.create("Case", {})
+    for restart in (False, True):
+        for key, score, hour in ((case, 1, 2), (case[:15], 2, 1), (other, 3, 1), (case, 4, 2), (case, 5, 3)):
+            await carry_out(stage.write_back.plan, _given({"case": key, "score": score}, hour + 10 * restart))
+            if restart:
+                await stage.write_back.forget({("pisano.feedback", 0)})
+    assert scores(sf) == [1, 3, 4, 5] * 2
+    superseded = [write for write in stage.writes if not write.success]
+    assert [write.fields["NPS__c"] for write in superseded] == [2, 2]
+    assert all("superseded: an answer of" in (write.error or "") for write in superseded)
+
+
+async def test_an_answer_that_salesforce_refuses_supersedes_none(sf: SalesforceDouble, stage: Stage) -> None:
+    case = sf.create("Case", {})
+    with pytest.raises(Rejected, match="NPS__c"):
+        await carry_out(stage.write_back.plan, _given({"case": case, "score": "no number"}, 2))
+    await carry_out(stage.write_back.plan, _given({"case": case, "score": 2}, 1))
+    assert scores(sf) == [2]
+
+
+def _given(body: dict[str, Any], hour: int) -> InRecord:
+    """An answer that was given at this hour."""
+    feedback = Feedback(
+        id=digest("made up", repr(body), str(hour)),
+        account="main",
+        received_at=datetime.now(UTC),
+        answered_at=_BEGIN + timedelta(hours=hour),
+        body=body,
+    )
+    return InRecord("pisano.feedback", 0, hour, b"key", feedback.model_dump_json().encode(), (), 0.0)
 
 
 def _anonymous(body: dict[str, Any], hour: int) -> InRecord:
