@@ -33,7 +33,7 @@ from connector.templates._liquid import (
     unbounded_ranges_in,
 )
 
-Scalar = str | int | float | bool
+Scalar = str | int | float | bool | Decimal
 
 _ENVIRONMENT = LiquidEnvironment()  # immutable after construction
 
@@ -181,13 +181,15 @@ class Template(_Liquid):
     def _scalar(self, value: object) -> Scalar | None:
         if is_undefined(value):
             raise RenderError(f"the template {self.source} cannot be rendered: {value.msg}")  # type: ignore[attr-defined]
-        if isinstance(value, Decimal):
-            value = float(value)
         if isinstance(value, date):
             value = value.isoformat()
         if isinstance(value, str):
             return str(value) if value.strip() else None
-        if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        if (
+            value is None
+            or isinstance(value, (bool, int))
+            or (isinstance(value, float | Decimal) and math.isfinite(value))
+        ):
             return value
         kind = "mapping" if isinstance(value, Mapping) else "list" if isinstance(value, (list, tuple)) else "value"
         raise RenderError(f"the template {self.source} gives a {kind}; a text or number is wanted")
