@@ -196,7 +196,7 @@ class Feedback(Record):
 class Write(Record):
     """What the connector asked Salesforce to store, and the answer (`salesforce.writes`)."""
 
-    id: str = Field(description="Computed only from feedback and rule.")
+    id: str = Field(description="Computed only from the answer, its time and the rule.")
     feedback: str
     rule: str
     operation: Literal["upsert", "update"]

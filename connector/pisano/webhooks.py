@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from connector.records import digest
 from connector.values import exact
@@ -84,14 +84,17 @@ def feedback_id(account: str, body: bytes, place: int = 0) -> str:
 
 
 def moment(value: object) -> datetime | None:
-    """A time in ISO 8601 or since 1970, in seconds or milliseconds; without a zone it is UTC. None for all else."""
+    """A time in ISO 8601 or since 1970, in seconds or milliseconds; without a zone it is UTC. None for all else.
+
+    The result is in UTC.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
     try:
         found = _TIME.validate_python(float(value) if isinstance(value, Decimal) else value)
-    except (ValidationError, ValueError, OverflowError):
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 def _typed(value: Any, wanted: FieldType) -> Any:

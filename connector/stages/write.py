@@ -100,7 +100,8 @@ class WriteBack:
     async def _write(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: Done) -> None:
         answer, feedback = done.answer(feedback)
         planned = _planned(rule, _scope(feedback, answer))
-        write_id = digest("write", answer, name)
+        version = [feedback.answered_at.isoformat()] if feedback.answered_at else []  # an answer may grow
+        write_id = digest("write", answer, name, *version)
         if planned is None:
             return
         if write_id in done:

@@ -170,6 +170,16 @@ async def test_an_older_answer_that_comes_later_does_not_overwrite_a_newer_one(
     assert all("superseded: an answer of" in (write.error or "") for write in superseded)
 
 
+async def test_an_answer_that_has_grown_is_written_and_its_older_form_is_not(
+    sf: SalesforceDouble, stage: Stage
+) -> None:
+    """Both have the same id. First comes what a customer has answered so far, then the whole."""
+    case = sf.create("Case", {})
+    for score, hour in ((1, 1), (2, 2), (1, 1), (2, 2), (1, 1)):
+        await carry_out(stage.write_back.plan, _given({"case": case, "score": score}, hour, id_="ab" * 16))
+    assert scores(sf) == [1, 2]
+
+
 async def test_an_answer_that_salesforce_refuses_supersedes_none(sf: SalesforceDouble, stage: Stage) -> None:
     case = sf.create("Case", {})
     with pytest.raises(Rejected, match="NPS__c"):
@@ -178,10 +188,10 @@ async def test_an_answer_that_salesforce_refuses_supersedes_none(sf: SalesforceD
     assert scores(sf) == [2]
 
 
-def _given(body: dict[str, Any], hour: int) -> InRecord:
+def _given(body: dict[str, Any], hour: int, id_: str | None = None) -> InRecord:
     """An answer that was given at this hour."""
     feedback = Feedback(
-        id=digest("made up", repr(body), str(hour)),
+        id=id_ or digest("made up", repr(body), str(hour)),
         account="main",
         received_at=datetime.now(UTC),
         answered_at=_BEGIN + timedelta(hours=hour),
