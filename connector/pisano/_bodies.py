@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from connector.pisano._mending import Ambiguous, mended, repaired
+from connector.pisano._mending import Ambiguous, mended
 from connector.values import exact
 
 _DEEPEST = 100  # levels; a body stands inside our records and calls, and those may have 200
@@ -126,10 +126,7 @@ def _not_strict_json(text: str, error: ValueError, reading: _Reading) -> Any:
     except Ambiguous as why:
         raise ValueError(f"the body is not JSON, and {why}: {error}. {_ADVICE}") from None
     except ValueError:
-        try:
-            value, repeated, done = exact.loads(repaired(text), deepest=_DEEPEST), [], ["repaired"]
-        except ValueError:
-            raise ValueError(f"the body is not JSON, and cannot be mended: {error}. {_ADVICE}") from None
+        raise ValueError(f"the body is not JSON, and cannot be mended: {error}. {_ADVICE}") from None
     reading.note(*done)
     reading.note_repeated(repeated)
     return value
