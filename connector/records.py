@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from connector.errors import Rejected
+from connector.values import exact
 
 Scalar = str | int | float | bool | Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
@@ -25,24 +26,26 @@ def digest(*parts: str) -> str:
 class Record(BaseModel):
     """Frozen and strict: an unknown field is an error, so that a misread record becomes a dead letter."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read(model: type[AnyRecord], value: bytes | None) -> AnyRecord:
-    """Reads a record from its bytes.
+    """Reads a record from its bytes, with every digit of its numbers.
 
     Raises:
         Rejected: With code `unreadable`, when the bytes are not a record of this model. The message holds no values.
     """
     try:
-        return model.model_validate_json(value or b"")
+        return model.model_validate(exact.loads(value or b""))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the record"
         raise Rejected(f"not a readable {model.__name__}: {where}: {first['msg']}", code="unreadable") from error
+    except ValueError as error:
+        raise Rejected(f"not a readable {model.__name__}: {error}", code="unreadable") from error
 
 
 class ChangeEvent(Record):
@@ -163,19 +166,42 @@ class Settlement(Record):
     at: AwareDatetime
 
 
-class Feedback(Record):
-    """One webhook body as it arrived, plus when and where (`pisano.feedback`)."""
+class Raw(BaseModel, frozen=True, extra="forbid"):
+    """The bytes of a webhook body, for a person who has to see what was sent."""
 
-    id: str = Field(description="The same for every re-send of the same body.")
+    content: str
+    encoding: Literal["utf-8", "base64"] = Field(description="base64 where the bytes are not UTF-8.")
+    bytes: int = Field(description="How many bytes came. `content` holds 65,536 of them at most.")
+    content_type: str = Field(default="", description="The sender's header, with the charset if it names one.")
+
+
+class Feedback(Record):
+    """One answer from a webhook body, plus when and where it arrived (`pisano.feedback`)."""
+
+    id: str = Field(description="The same for every re-send of the same answer.")
     account: str
     received_at: AwareDatetime
-    body: dict[str, Any]
+    answered_at: AwareDatetime | None = Field(default=None, description="The time of the answer, if the body names it.")
+    repeats_until: AwareDatetime | None = Field(
+        default=None,
+        description="An equal body that arrives later is another answer. Null when the body itself names the answer.",
+    )
+    body: dict[str, Any] = Field(
+        description="As it came; a key with a declared type holds a value of that type, or null if it was empty."
+    )
+    misfits: dict[str, Any] = Field(
+        default={}, description="Values that did not fit the declared type, as they came; the body has null for them."
+    )
+    not_strict: tuple[str, ...] = Field(
+        default=(), description="What was done to read a body that is not one strict JSON object: see docs/webhook.md."
+    )
+    raw: Raw | None = Field(default=None, description="Only where something was done, or a value did not fit.")
 
 
 class Write(Record):
     """What the connector asked Salesforce to store, and the answer (`salesforce.writes`)."""
 
-    id: str = Field(description="Computed only from feedback and rule.")
+    id: str = Field(description="Computed only from the answer, its time and the rule.")
     feedback: str
     rule: str
     operation: Literal["upsert", "update"]
@@ -187,6 +213,10 @@ class Write(Record):
     left_out: dict[str, str] = Field(
         default={}, description="Why a value was not written, by field. The value in it is masked."
     )
+    received_at: AwareDatetime | None = Field(
+        default=None, description="When the answer first arrived; null when its body names the answer."
+    )
+    answered_at: AwareDatetime | None = Field(default=None, description="The time of the answer, if its body names it.")
     success: bool
     record_id: str | None = None
     created: bool | None = None

@@ -74,6 +74,9 @@ class Webhook(Model):
     secret: HeaderSecret
     """The secret that Pisano must send, at least 16 characters: anyone who knows it can write into Salesforce."""
 
+    previous_secret: HeaderSecret | None = None
+    """A second secret that is valid too. Move the old one here while you change the secret in Pisano."""
+
     secret_in: Literal["header", "path"] = "header"  # noqa: S105 - where it stands, not the secret
     """`path` expects the secret as an extra last segment of the path, for a Pisano that cannot send headers. The secret
     may then hold only letters, digits and `. _ ~ -`."""
@@ -84,8 +87,28 @@ class Webhook(Model):
     fields: dict[Text, Literal["integer", "number", "boolean", "string"]] = {}
     """The types of the body's keys. Keys that are not listed stay as they came. An empty text is no value."""
 
+    misfit: Literal["empty", "dead_letter"] = "empty"
+    """What happens to a value that does not fit its type, such as `N/A` for an integer. `empty` leaves the field empty,
+    records the value in `misfits` and writes the rest. `dead_letter` gives up the whole answer."""
+
     correlation: Text = "sf_ref_id"
     """The body's key that names the record. The connector keeps answers about one record in order."""
+
+    identity: tuple[Text, ...] = ()
+    """The body's keys that together name an answer, such as `[response_id]`. Bodies with the same values are the same
+    answer, however late they come. Without them, or when one is empty, equal bodies are the same answer for the time
+    `repeats_within`."""
+
+    identity_ignores: tuple[Text, ...] = ()
+    """The body's keys that differ each time Pisano sends the same answer again, such as `[sent_at]`."""
+
+    repeats_within: Seconds = 8 * 86400.0
+    """How long after an answer an equal body is the same answer, sent again; later it is another answer. Pisano sends a
+    webhook up to 20 times, and does not say in which time. Other systems take almost 7 days for that."""  # pisano §4
+
+    answered_at: Text | None = None
+    """The body's key that holds the time of the answer: ISO 8601, or seconds or milliseconds since 1970; without a zone
+    it is UTC. Webhooks may arrive in the wrong order; with this key, an older answer does not overwrite a newer one."""
 
     max_bytes: Annotated[Whole, Field(ge=1, le=512 * 1024)] = 256 * 1024
     """The most bytes of a body; free text takes only kilobytes. The setting's maximum is half of what Kafka takes in
@@ -95,10 +118,16 @@ class Webhook(Model):
     def secret_is_in_path(self) -> bool:
         return self.secret_in == "path"  # noqa: S105 - where it stands, not the secret
 
-    @field_validator("secret")
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that are valid as the secret."""
+        both = (self.secret, self.previous_secret)
+        return tuple(secret.get_secret_value() for secret in both if secret is not None)
+
+    @field_validator("secret", "previous_secret")
     @classmethod
-    def _secret_is_long_enough(cls, secret: HeaderSecret) -> HeaderSecret:
-        if len(secret.get_secret_value()) < 16:
+    def _secret_is_long_enough(cls, secret: HeaderSecret | None) -> HeaderSecret | None:
+        if secret is not None and len(secret.get_secret_value()) < 16:
             raise ValueError(
                 "a webhook secret has at least 16 characters: anyone who knows it can write into Salesforce"
             )
@@ -106,7 +135,7 @@ class Webhook(Model):
 
     @model_validator(mode="after")
     def _secret_is_a_segment(self) -> "Webhook":
-        if self.secret_is_in_path and not re.fullmatch(r"[A-Za-z0-9._~-]+", self.secret.get_secret_value()):
+        if self.secret_is_in_path and not all(re.fullmatch(r"[A-Za-z0-9._~-]+", secret) for secret in self.secrets):
             raise ValueError("a secret in the path is made of a-z, A-Z, 0-9, . _ ~ -")
         return self
 

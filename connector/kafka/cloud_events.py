@@ -12,6 +12,8 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import BaseModel
 
+from connector.values import exact
+
 SCHEMA_BASE = "urn:salesforce-pisano-connector:schema:"
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
@@ -53,18 +55,22 @@ def to_record(
     parent: Headers = (),
 ) -> OutRecord:
     """One of our records in the form for its topic. `parent` holds the headers of the record that caused it."""
-    attributes = {
-        "specversion": "1.0",
-        "id": ce_id,
-        "type": ce_type,
-        "source": ce_source,
-        "time": ce_time,
-        "dataschema": SCHEMA_BASE + type(record).__name__,
-        "datacontenttype": "application/json",
-    }
-    headers = to_binary(CloudEvent(attributes, None), JSONFormat()).headers
-    headers["traceparent"] = _child_of(parent)
-    return OutRecord(topic, key.encode(), record.model_dump_json().encode(), list(headers.items()), partition)
+    headers = attributes(
+        ce_type=ce_type,
+        ce_source=ce_source,
+        ce_id=ce_id,
+        ce_time=ce_time,
+        dataschema=SCHEMA_BASE + type(record).__name__,
+        datacontenttype="application/json",
+    )
+    headers.append(("traceparent", _child_of(parent)))
+    return OutRecord(topic, key.encode(), exact.dumps(record.model_dump()), headers, partition)
+
+
+def attributes(*, ce_type: str, ce_source: str, ce_id: str, ce_time: datetime, **more: str) -> list[tuple[str, bytes]]:
+    """The CloudEvents attributes as headers; `more` holds `dataschema` and `datacontenttype`."""
+    all_ = {"specversion": "1.0", "id": ce_id, "type": ce_type, "source": ce_source, "time": ce_time, **more}
+    return list(to_binary(CloudEvent(all_, None), JSONFormat()).headers.items())
 
 
 def _child_of(parent: Headers) -> bytes:

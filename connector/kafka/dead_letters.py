@@ -1,10 +1,11 @@
 """Dead letters: what a stage gave up on, byte for byte, with the reason, place and time in its headers."""
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from connector.config import Kafka
-from connector.kafka.cloud_events import OutRecord
+from connector.kafka.cloud_events import OutRecord, attributes
 from connector.kafka.inbound import InRecord
 from connector.masking import mask_emails
 
@@ -27,9 +28,22 @@ class DeadLetters:
         place = {"dl_topic": record.topic, "dl_partition": str(record.partition), "dl_offset": str(record.offset)}
         return self._letter(record.key, record.value, list(record.headers), reason, error, place)
 
-    def of_body(self, source: str, body: bytes, reason: str, error: Exception) -> OutRecord:
-        """For what never became a record: an event that cannot be decoded, a webhook that cannot be read."""
-        return self._letter(source.encode(), body, [], reason, error, {"dl_source": source})
+    def of_body(
+        self, source: str, body: bytes, reason: str, error: Exception, sent: Mapping[str, str] | None = None
+    ) -> OutRecord:
+        """For what never became a record: an event that cannot be decoded, a webhook that cannot be read.
+
+        `sent` holds the sender's headers that say how to read the bytes; they are kept as `dl_content_type` and so on.
+        """
+        kept = {f"dl_{name.lower().replace('-', '_')}": value for name, value in (sent or {}).items() if value}
+        headers = attributes(
+            ce_type="connector.deadletter",
+            ce_source=f"/stages/{self._stage}",
+            ce_id=secrets.token_hex(16),
+            ce_time=datetime.now(UTC),
+            datacontenttype="application/octet-stream",
+        )
+        return self._letter(source.encode(), body, headers, reason, error, {"dl_source": source, **kept})
 
     def _letter(
         self,

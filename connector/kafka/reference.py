@@ -34,7 +34,8 @@ Every topic is a public interface: a value is JSON in UTF-8, a key is text in UT
 
 A dead letter is the record that a stage gave up on, byte for byte and with its own headers. The headers that we add
 begin with `dl_`: `dl_stage`, `dl_reason`, `dl_error`, `dl_at`, and `dl_topic`, `dl_partition`, `dl_offset` (or
-`dl_source`, if it never was a record). Set `isolation.level=read_committed` in tools that read transactional topics.
+`dl_source`, `dl_content_type` and `dl_content_encoding`, if it never was a record). Set
+`isolation.level=read_committed` in tools that read transactional topics.
 """
 
 

@@ -53,6 +53,7 @@ class Server:
             logger=_unheard,
             keepalive_timeout=_HEADERS_WITHIN,
             shutdown_timeout=_ANSWERED_WITHIN,
+            auto_decompress=False,  # aiohttp would refuse what it cannot unpack, but the answer in it must be kept
         )
         self.address = ""
 

@@ -72,6 +72,8 @@ class Metrics:
         self.spool_taken = counter("spool_taken", "Webhooks written to this machine's disk because Kafka was away.")
         self.spool_drained = counter("spool_drained", "Webhooks moved from this machine's disk to Kafka.")
         self.webhooks = counter("webhooks", "Webhooks, by the answer that they got.", "account", "answer")
+        self.misfits = counter("misfits", "Values in webhooks that did not fit their type.", "account", "field")
+        self.not_strict = counter("webhooks_not_strict", "Webhooks that had to be mended to be read.", "account")
         self.writes = counter("writes", "Records that Salesforce was asked to store.", "rule", "result")
         self.unfit_values = counter(
             "unfit_values",

@@ -1,10 +1,11 @@
 """The Pisano side: tokens, e-mail sharings and webhooks. It knows no Kafka and no Salesforce."""
 
+from connector.pisano._bodies import read_body
 from connector.pisano.answers import AnswerRules, Results, shape
 from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
 from connector.pisano.email_sharings import Accepted, EmailSharings, Recipient
 from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
-from connector.pisano.webhooks import authentic, feedback_id, parse
+from connector.pisano.webhooks import answer, authentic, content, feedback_id, identity, moment
 
 __all__ = [
     "Accepted",
@@ -18,8 +19,12 @@ __all__ = [
     "StaticToken",
     "Throttled",
     "TokenRenewed",
+    "answer",
     "authentic",
+    "content",
     "feedback_id",
-    "parse",
+    "identity",
+    "moment",
+    "read_body",
     "shape",
 ]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import httpx
-import orjson
 
 from connector.errors import Fatal, Rejected, Unknown
 from connector.pisano._http import Answer, post_json
@@ -14,6 +13,7 @@ from connector.pisano.answers import AnswerRules
 from connector.pisano.auth import Auth, token_of
 from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, excerpt, from_answer, from_transport, masked
 from connector.records import Scalar
+from connector.values import exact
 
 _EVERY_2XX = AnswerRules()
 
@@ -146,7 +146,7 @@ def call_body(recipients: Sequence[Recipient]) -> bytes:
     emails = [recipient.email for recipient in recipients]
     if not emails or len(set(emails)) != len(emails):
         raise ValueError("a call carries at least one address, and each address once")
-    return orjson.dumps(
+    return exact.dumps(
         {
             "emails": emails,
             "custom_attributes": {r.email: _present(r.custom_attributes) for r in recipients},

@@ -1,82 +1,122 @@
 """Pure functions about a webhook of Pisano: is it authentic, what does it say, have we seen it (pisano §4)?"""
 
-import codecs
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-import orjson
-from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from connector.records import digest
+from connector.values import exact
 
 FieldType = Literal["integer", "number", "boolean", "string"]
 
 SECRET_HEADER = "X-Webhook-Secret"  # noqa: S105 - the name of a header
-_INT64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what JSON writers and Salesforce can hold
+_INT64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # a number in Salesforce has 18 digits at most
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "integer": TypeAdapter(_INT64),
     "number": TypeAdapter(FiniteFloat),
     "boolean": TypeAdapter(bool),
     "string": TypeAdapter(str, config=ConfigDict(coerce_numbers_to_str=True)),
 }
-_JSON_TYPES = {
-    type(None): "null",
-    bool: "boolean",
-    int: "number",
-    float: "number",
-    str: "string",
-    list: "array",
-    dict: "object",
-}
+_TIME = TypeAdapter(datetime)
 
 
-def authentic(headers: Mapping[str, str], path_token: str | None, secret: str, *, header: str = SECRET_HEADER) -> bool:
-    """Whether the header or the last segment of the path holds the secret. The comparison takes constant time.
+@dataclass(frozen=True)
+class Answer:
+    """`values` are the body's, with the declared types. `misfits` are values that did not fit theirs, as they came;
+    in `values` they are None.
+    """
+
+    values: dict[str, Any]
+    misfits: dict[str, Any] = field(default_factory=dict)
+
+
+def authentic(
+    headers: Mapping[str, str], path_token: str | None, secrets: Collection[str], *, header: str = SECRET_HEADER
+) -> bool:
+    """Whether the header or the last segment of the path holds one of the secrets. The comparison takes constant time.
 
     `headers` must ignore case, as those of aiohttp do. We rely on a shared secret, as Pisano signs nothing (pisano §4).
     """
-    if not secret:
-        return False
-    in_header = _same(headers.get(header, ""), secret)
-    in_path = _same(path_token or "", secret)
-    return in_header or in_path
+    given = (headers.get(header, ""), path_token or "")
+    return sum(_same(one, secret) for one in given for secret in secrets if secret) > 0
 
 
-def parse(body: bytes, field_types: Mapping[str, FieldType]) -> dict[str, Any]:
-    """The body as a JSON object. An empty string becomes None, and a field with a type is converted to that type. All
-    other fields stay as they came.
-
-    Raise ValueError that says what is wrong, without any value. The admin types the template by hand, so quotes in a
-    customer's free text may break the JSON (pisano §4).
+def answer(body: Mapping[str, Any], field_types: Mapping[str, FieldType]) -> Answer:
+    """The body's fields. A field with a declared type is converted to it; empty, it is None, because Pisano renders an
+    unanswered question as an empty text (pisano §4). All other fields stay as they came.
     """
+    values, misfits = dict(body), {}
+    for name, wanted in field_types.items():
+        if name not in body:
+            continue
+        try:
+            values[name] = _typed(body[name], wanted)
+        except ValueError:
+            values[name], misfits[name] = None, body[name]
+    return Answer(values, misfits)
+
+
+def identity(body: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...] | None:
+    """The values that name the answer, as JSON; None when the body lacks one of them, or there are no `keys`."""
+    values = [body.get(key) for key in keys]
+    if not keys or any(value is None or value == "" for value in values):
+        return None
+    return tuple(exact.dumps(value).decode() for value in values)
+
+
+def content(body: Mapping[str, Any], ignored: Collection[str]) -> bytes:
+    """What two bodies have in common when only the order of their keys and the `ignored` keys differ."""
+    return exact.dumps({key: body[key] for key in sorted(body) if key not in ignored})
+
+
+def feedback_id(account: str, body: bytes, place: int = 0) -> str:
+    """An id that is the same for every re-send of the same bytes, because Pisano sends no event id (pisano §4).
+
+    `place` counts the answers in one body from 0.
+    """
+    return digest("feedback", account, hashlib.sha256(body).hexdigest(), *([str(place)] if place else []))
+
+
+def moment(value: object) -> datetime | None:
+    """A time in ISO 8601 or since 1970, in seconds or milliseconds; without a zone it is UTC. None for all else.
+
+    The result is in UTC.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
     try:
-        values = orjson.loads(body.removeprefix(codecs.BOM_UTF8))  # some editors put a BOM before a template
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"the body is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"the body is not a JSON object but {_JSON_TYPES[type(values)]}")  # noqa: TRY004 - one error for all that can be wrong
-    return {name: _typed(name, value, field_types.get(name)) for name, value in values.items()}
+        found = _TIME.validate_python(float(value) if isinstance(value, Decimal) else value)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
-def feedback_id(account: str, body: bytes) -> str:
-    """An id that is the same for every re-send of the same bytes, because Pisano sends no event id (pisano §4)."""
-    return digest("feedback", account, hashlib.sha256(body).hexdigest())
-
-
-def _typed(name: str, value: Any, wanted: FieldType | None) -> Any:
+def _typed(value: Any, wanted: FieldType) -> Any:
     if value is None or value == "":
         return None
-    if wanted is None:
-        return value
-    fits = not isinstance(value, bool) or wanted == "boolean"  # true must not become 1 or the text "True"
+    if isinstance(value, bool) and wanted != "boolean":
+        raise ValueError("true must not become 1 or the text True")
+    if wanted == "number":
+        return _number(value)
+    return _ADAPTERS[wanted].validate_python(value)
+
+
+def _number(value: Any) -> int | float | Decimal:
+    """The number with its digits, if JSON could hold it as it is; a float for other spellings, such as +5 or .5."""
+    as_float: float = _ADAPTERS["number"].validate_python(value)
+    if not isinstance(value, str):
+        return value  # type: ignore[no-any-return]
     try:
-        if fits:
-            return _ADAPTERS[wanted].validate_python(value)
-    except ValidationError:
-        pass
-    raise ValueError(f"field {name!r} should be {wanted}; this {_JSON_TYPES[type(value)]} does not fit") from None
+        number = exact.loads(value.strip().encode())
+    except ValueError:
+        return as_float
+    return number if isinstance(number, int | float | Decimal) else as_float
 
 
 def _same(given: str, secret: str) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import orjson
 from aiolimiter import AsyncLimiter
 
 from connector.errors import Fatal, Rejected, Retryable
@@ -14,6 +13,7 @@ from connector.salesforce import errors, soql
 from connector.salesforce._numbers import whole
 from connector.salesforce.auth import TokenSource
 from connector.salesforce.record_write import CallOptions
+from connector.values import exact
 
 _MOST_RECORDS = 200  # of one collections call (salesforce §D2)
 _DEFAULTS = CallOptions()
@@ -138,8 +138,8 @@ class RestClient:
             "records": [{"attributes": {"type": object_name}, **record} for record in records],
         }
         try:
-            content = orjson.dumps(body)
-        except orjson.JSONEncodeError as error:
+            content = exact.dumps(body)
+        except ValueError as error:
             raise Rejected(f"{what}: a value cannot be written as JSON: {error}", code="no_json") from error
         answers = await self._call("PATCH", path, what, content=content, headers=options.headers)
         if not isinstance(answers, list) or not all(isinstance(one, dict) and "success" in one for one in answers):
@@ -156,8 +156,8 @@ class RestClient:
         if not response.is_success:
             raise errors.from_response(response, what)
         try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError:
+            return exact.loads(response.content)
+        except ValueError:
             raise Retryable(f"{what}: HTTP {response.status_code} without JSON; it may come from a proxy") from None
 
     async def _send(self, method: str, path: str, what: str, request: Mapping[str, Any]) -> httpx.Response:

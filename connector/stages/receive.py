@@ -1,14 +1,15 @@
 """receive: Pisano's webhooks → pisano.feedback.
 
-A 2xx means that the feedback, or the dead letter of a body that cannot be read, is durable: in Kafka (acks=all), or
+A 200 means that the feedback, or the dead letter of a body that cannot be read, is durable: in Kafka (acks=all), or
 synced to the spool while Kafka is away. The stage does not refuse a body that would fail again: Pisano may or may not
 send it again, and the answer would be lost (pisano §4). While records wait in the spool, new ones go behind them, so
-their order stays.
+their order stays. The answer is 200 and not 202, because some senders repeat a webhook after anything else.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -17,9 +18,10 @@ from connector.config import Account, Webhook
 from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.observe.metrics import Metrics
-from connector.pisano import authentic, feedback_id, parse
+from connector.pisano import authentic
 from connector.records import Feedback
 from connector.spool import Spool
+from connector.stages._answers import Answers, Sent, TooLarge, Unreadable, unpacked
 
 log = structlog.get_logger(__name__)
 
@@ -27,18 +29,19 @@ _ARRIVED_WITHIN = 10.0  # seconds for a body of kilobytes; a slower client only 
 # Seconds until a record goes to the spool. Pisano's own time-out is not documented, and is hardly below 10 s. When the
 # process ends, the webhooks that have come in have 10 s for Kafka and the spool together.
 _DURABLE_WITHIN = 5.0
+_LONGEST_HEADER = 200  # characters of a sender's header that we keep
 _RETRY_AFTER = 30  # seconds that we ask a refused sender to wait: a broker that restarts is back by then
 
 Publish = Callable[[OutRecord], Awaitable[object]]
-DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
+DeadLetter = Callable[[str, bytes, str, Exception, Mapping[str, str]], OutRecord]
 
 
 class Receive:
     """The stage: one route for each account that has a webhook.
 
-    `dead_letter(source, body, reason, error)` makes the record for a body that cannot be read. Without a `spool` the
-    stage answers 503 when Kafka does not take a record. A body has `arrived_within` seconds to arrive, and Kafka has
-    `durable_within` seconds to store it.
+    `dead_letter(source, body, reason, error, headers)` makes the record for a body that cannot be read. Without a
+    `spool` the stage answers 503 when Kafka does not take a record. A body has `arrived_within` seconds to arrive, and
+    Kafka has `durable_within` seconds to store it.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Receive:
         durable_within: float = _DURABLE_WITHIN,
     ) -> None:
         self._accounts = {name: account.webhook for name, account in accounts.items() if account.webhook}
+        self._answers = {name: Answers(name, webhook) for name, webhook in self._accounts.items()}
         self._publish = publish
         self._topic = topic
         self._dead_letter = dead_letter
@@ -84,28 +88,45 @@ class Receive:
         try:
             async with asyncio.timeout(self._arrived_within):
                 body = await _bounded_body(request, webhook.max_bytes)
+            sent = _sent(request, body, webhook.max_bytes)
         except TimeoutError:
             return 408, f"the body did not arrive within {self._arrived_within:g} s"
         except (web.RequestPayloadError, ConnectionError):
             return 400, "the body does not match its headers"
-        except ValueError as error:
+        except TooLarge as error:
             log.warning("webhook_too_large", account=account, error=str(error))
             return 413, str(error)
-        return await self._store(account, webhook, body)
+        source = f"webhook {webhook.path}"
 
-    async def _store(self, account: str, webhook: Webhook, body: bytes) -> tuple[int, str]:
-        record, said = self._record(account, webhook, body)
+        def letter(body: bytes, reason: str, error: Exception) -> OutRecord:
+            log.warning(f"webhook_{reason}", account=account, error=str(error))
+            return self._dead_letter(source, body, reason, error, sent.headers)
+
+        return await self._store(account, self._records(account, webhook, sent, letter), partial(letter, sent.body))
+
+    async def _store(
+        self, account: str, records: Sequence[OutRecord], letter: Callable[[str, Exception], OutRecord]
+    ) -> tuple[int, str]:
+        """Stores all records of a webhook. If it is sent again, those that are stored by then have the same ids."""
         try:
-            await self._publish_or_spool(record)
+            try:
+                await self._store_all(records)
+            except Rejected as error:  # as JSON it has grown beyond what Kafka takes; its bytes may fit
+                records = [letter("too_large", error)]
+                await self._store_all(records)
         except Rejected as error:
             log.warning("webhook_too_large", account=account, error=str(error))
             return 413, "Kafka does not take records of this size"
         except ConnectorError as error:
             log.warning("webhook_not_durable", account=account, error=str(error))
             return 503, "not stored; send it again"
-        if record.topic == self._topic:
-            self._metrics.answers.labels(account).inc()
-        return 202, said
+        taken = sum(record.topic == self._topic for record in records)
+        self._metrics.answers.labels(account).inc(taken)
+        return 200, "stored" if taken == len(records) else "stored as a dead letter"
+
+    async def _store_all(self, records: Sequence[OutRecord]) -> None:
+        for record in records:
+            await self._publish_or_spool(record)
 
     async def _publish_or_spool(self, record: OutRecord) -> None:
         """Raises Rejected for a record that Kafka never takes, another ConnectorError when it is stored nowhere."""
@@ -126,23 +147,40 @@ class Receive:
             except ConnectorError as full:
                 raise Retryable(f"{why}; {full}") from error
 
-    def _record(self, account: str, webhook: Webhook, body: bytes) -> tuple[OutRecord, str]:
+    def _records(
+        self, account: str, webhook: Webhook, sent: Sent, letter: Callable[[bytes, str, Exception], OutRecord]
+    ) -> list[OutRecord]:
+        """The feedback in a body, and a dead letter for what cannot be read."""
         try:
-            values = parse(body, webhook.fields)
-        except ValueError as error:
-            log.warning("webhook_unreadable", account=account, error=str(error))
-            return self._dead_letter(f"webhook {webhook.path}", body, "unreadable", error), "stored as a dead letter"
-        feedback = Feedback(id=feedback_id(account, body), account=account, received_at=datetime.now(UTC), body=values)
-        record = to_record(
+            found = self._answers[account].read(sent, datetime.now(UTC))
+        except Exception as error:
+            log.exception("webhook_not_read", account=account)  # our mistake; the body must be kept all the same
+            return [letter(sent.body, "unreadable", error)]
+        records = []
+        for one in found:
+            if isinstance(one, Unreadable):
+                records.append(letter(one.body, "unreadable", one.error))
+            else:
+                self._count(one)
+                records.append(self._record(one, webhook))
+        return records
+
+    def _count(self, feedback: Feedback) -> None:
+        if feedback.not_strict:
+            self._metrics.not_strict.labels(feedback.account).inc()
+        for name in feedback.misfits:
+            self._metrics.misfits.labels(feedback.account, name).inc()
+
+    def _record(self, feedback: Feedback, webhook: Webhook) -> OutRecord:
+        return to_record(
             self._topic,
-            _text(values.get(webhook.correlation)) or feedback.id,
+            _text(feedback.body.get(webhook.correlation)) or feedback.id,
             feedback,
             ce_type="pisano.feedback",
-            ce_source=f"/accounts/{account}",
+            ce_source=f"/accounts/{feedback.account}",
             ce_id=feedback.id,
             ce_time=feedback.received_at,
         )
-        return record, "stored"
 
 
 def _text(correlation: object) -> str:
@@ -155,7 +193,7 @@ def _allowed(webhook: Webhook, request: web.Request) -> bool:
     return authentic(
         {} if in_path else request.headers,
         request.match_info.get("secret") if in_path else None,
-        webhook.secret.get_secret_value(),
+        webhook.secrets,
         header=webhook.header,
     )
 
@@ -165,5 +203,15 @@ async def _bounded_body(request: web.Request, most: int) -> bytes:
     async for chunk in request.content.iter_any():
         body += chunk
         if len(body) > most:
-            raise ValueError(f"a webhook's body may have at most {most} bytes")
+            raise TooLarge(f"a webhook's body may have at most {most} bytes")
     return bytes(body)
+
+
+def _sent(request: web.Request, body: bytes, most: int) -> Sent:
+    headers = {name: _printable(request.headers.get(name, "")) for name in ("Content-Type", "Content-Encoding")}
+    return Sent(unpacked(body, headers["Content-Encoding"], most), request.content_type, request.charset, headers)
+
+
+def _printable(header: str) -> str:
+    """The start of a header's text; what is not UTF-8 is escaped."""
+    return header[:_LONGEST_HEADER].encode(errors="backslashreplace").decode()

@@ -4,13 +4,14 @@ Each feedback rule that applies becomes one write: an upsert by external id or a
 the same again. If a field does not take its value, the rest is written, and the feedback becomes a dead letter besides,
 so that the value is not lost. A feedback is acknowledged when the results of all its writes are on `salesforce.writes`.
 The stage does not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between.
-Each rule is a cell: a rule that cannot go on holds back only its own writes.
+An equal body that comes after the time for repeats is another answer. Each rule is a cell: a rule that cannot go on
+holds back only its own writes.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.retry import until_done
 from connector.salesforce import CallOptions, Choice, CollectionWriter, RecordWrite, Written
+from connector.stages._done import Done
 
 SetAside = Callable[[InRecord, str, Exception], OutRecord]
 Publish = Callable[[OutRecord], Awaitable[object]]
@@ -62,7 +64,7 @@ class WriteBack:
         self._read_writes = read_writes
         self._kept = kept
         self._metrics = metrics
-        self._done: dict[int, _Done] = {}  # by partition
+        self._done: dict[int, Done] = {}  # by partition
         self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def plan(self, record: InRecord) -> dict[str, Work]:
@@ -72,9 +74,9 @@ class WriteBack:
             Rejected: The record is not a feedback.
         """
         feedback = read(Feedback, record.value)
-        scope = _scope(feedback)
+        scope = _scope(feedback, feedback.id)
         return {
-            name: partial(self._apply, name, rule, feedback, record, scope)
+            name: partial(self._apply, name, rule, feedback, record)
             for name, rule in self._rules.items()
             if _may_apply(rule, scope)
         }
@@ -84,42 +86,45 @@ class WriteBack:
         for _, partition in partitions:
             self._done.pop(partition, None)
 
-    async def _done_in(self, partition: int) -> "_Done":
+    async def _done_in(self, partition: int) -> Done:
         async with self._reading[partition]:  # first come, first served: writes begin in the order of their feedback
             if partition not in self._done:
                 self._done[partition] = await until_done(partial(self._read_done, partition))
             return self._done[partition]
 
-    async def _read_done(self, partition: int) -> "_Done":
-        done = _Done(self._kept)
+    async def _read_done(self, partition: int) -> Done:
+        done = Done(self._kept)
         try:
             async for write in self._read_writes(partition):
-                if write.success:
-                    done.add(write.id, write.at)
+                done.read(write)
         except Rejected as error:  # our own record is bad; the feedback that waits is not at fault
             raise Fatal(f"partition {partition} of {self._topic} holds a record that is no write: {error}") from error
         return done
 
-    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, scope: Scope) -> None:
+    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord) -> None:
         done = await self._done_in(record.partition)
         try:
-            await self._write(name, rule, feedback, record, scope, done)
+            await self._write(name, rule, feedback, record, done)
         except Rejected as error:
             code = "record_gone" if error.code in _GONE else "write_rejected"
             raise Rejected(f"rule {name}: {error}", code=code) from error
         except Fatal as error:
             raise Fatal(f"rule {name}: {error}", whole=error.whole) from error
 
-    async def _write(
-        self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, scope: Scope, done: "_Done"
-    ) -> None:
-        planned = _planned(rule, scope)
-        write_id = digest("write", feedback.id, name)
+    async def _write(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: Done) -> None:
+        answer, feedback = done.answer(feedback)
+        planned = _planned(rule, _scope(feedback, answer))
+        version = [feedback.answered_at.isoformat()] if feedback.answered_at else []  # an answer may grow
+        write_id = digest("write", answer, name, *version)
         if planned is None:
             return
         if write_id in done:
             self._metrics.writes.labels(name, "repeated").inc()
             return
+        if newer := done.newer(name, planned, feedback.answered_at):
+            await self._supersede(planned, write_id, name, record, feedback, newer)
+            return
+        done.remember(name, planned, feedback.answered_at)
         done.add(write_id, datetime.now(UTC))  # before the wait, so that we see a repeat that comes meanwhile
         try:
             written = await self._salesforce.write(planned)
@@ -127,9 +132,11 @@ class WriteBack:
             await self._record(write, record)
         except BaseException:
             done.discard(write_id)
+            done.forget(name, planned, feedback.answered_at)
             raise
         if not write.success:
             done.discard(write_id)
+            done.forget(name, planned, feedback.answered_at)
             raise Rejected(write.error or "refused", code=getattr(written.error, "code", None))
 
     async def _record(self, write: Write, cause: InRecord) -> None:
@@ -144,6 +151,27 @@ class WriteBack:
         for done, fields in (("cut", write.cut), ("left_out", write.left_out)):
             for name in fields:
                 self._metrics.unfit_values.labels(write.rule, name, done).inc()
+
+    async def _supersede(
+        self, planned: RecordWrite, write_id: str, rule: str, cause: InRecord, feedback: Feedback, newer: datetime
+    ) -> None:
+        """Records that an answer is not written, because webhooks came in the wrong order."""
+        write = Write(
+            id=write_id,
+            feedback=feedback.id,
+            rule=rule,
+            operation=planned.operation,
+            object=planned.object,
+            key_field=planned.key_field,
+            key=planned.key,
+            fields=planned.fields,
+            answered_at=feedback.answered_at,
+            success=False,
+            error=f"superseded: an answer of {newer.isoformat()} is written there already",
+            at=datetime.now(UTC),
+        )
+        await until_done(partial(self._publish, self._to_record(write, cause)))
+        self._metrics.writes.labels(rule, "superseded").inc()
 
     def _to_record(self, write: Write, cause: InRecord) -> OutRecord:
         return to_record(
@@ -176,36 +204,16 @@ def _to_write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite
         record_id=written.id,
         created=written.created,
         error=f"{error}{_ADVICE.get(getattr(error, 'code', None) or '', '')}" if error else None,
+        received_at=feedback.received_at if feedback.repeats_until else None,
+        answered_at=feedback.answered_at,
         at=datetime.now(UTC),
     )
 
 
-class _Done:
-    """The ids of one partition's done writes. It forgets a whole day at once, when no write of it can come again."""
-
-    def __init__(self, kept: timedelta) -> None:
-        self._kept = kept
-        self._by_day: dict[date, set[bytes]] = {}
-
-    def __contains__(self, write_id: str) -> bool:
-        return any(bytes.fromhex(write_id) in ids for ids in self._by_day.values())
-
-    def add(self, write_id: str, at: datetime) -> None:
-        begins = at.date() not in self._by_day
-        self._by_day.setdefault(at.date(), set()).add(bytes.fromhex(write_id))
-        if begins:
-            oldest = datetime.now(UTC).date() - self._kept
-            self._by_day = {day: ids for day, ids in self._by_day.items() if day >= oldest}
-
-    def discard(self, write_id: str) -> None:
-        for ids in self._by_day.values():
-            ids.discard(bytes.fromhex(write_id))
-
-
-def _scope(feedback: Feedback) -> Scope:
+def _scope(feedback: Feedback, answer: str) -> Scope:
     return {
-        "feedback": {"id": feedback.id, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
-        "body": _Body(feedback.body),
+        "feedback": {"id": answer, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
+        "body": _Body({name: None if value == "" else value for name, value in feedback.body.items()}),
     }
 
 
@@ -240,7 +248,9 @@ def _planned(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
 
 
 class _Body(dict[str, Any]):
-    """A webhook's body. A key that Pisano's template left out is empty: the admin writes that template by hand."""
+    """A webhook's body. An empty text is no value, because Pisano renders an unanswered question so (pisano §4). A key
+    that Pisano's template left out is empty too: the admin writes that template by hand.
+    """
 
     def __missing__(self, key: str) -> None:
         return None

@@ -116,7 +116,7 @@ async def test_kafka_and_then_the_service_are_killed_and_no_answer_is_lost_or_ou
     worker = workers.start()
     url = await until(lambda: address(worker))
     async with httpx.AsyncClient(base_url=url, headers=SECRET, timeout=PATIENCE) as http:
-        assert (await post(http, 0)).status_code == 202
+        assert (await post(http, 0)).status_code == 200
 
         async def is_stored() -> bool:
             return await scores(setup) == [0]
@@ -124,7 +124,7 @@ async def test_kafka_and_then_the_service_are_killed_and_no_answer_is_lost_or_ou
         await until(is_stored)  # the port opens before the stage is connected to Kafka
         own_broker.kill()
         for score in range(1, 31):
-            assert (await post(http, score)).status_code == 202
+            assert (await post(http, score)).status_code == 200
         assert "connector_spooled 30.0" in (await http.get("/metrics")).text
     worker.kill()
     await own_broker.start()
@@ -141,11 +141,11 @@ async def test_a_kafka_that_connects_but_never_answers_is_as_good_as_away(
     tmp_path: Path, setup: Setup, own_broker: LocalBroker
 ) -> None:
     async with receiving(setup, tmp_path / "spool") as http:
-        assert (await post(http, 0)).status_code == 202
+        assert (await post(http, 0)).status_code == 200
         os.kill(own_broker.pid, signal.SIGSTOP)
         try:
             for score in range(1, 6):
-                assert (await post(http, score)).status_code == 202
+                assert (await post(http, score)).status_code == 200
         finally:
             os.kill(own_broker.pid, signal.SIGCONT)
 
@@ -153,7 +153,7 @@ async def test_a_kafka_that_connects_but_never_answers_is_as_good_as_away(
             return "connector_spooled 0.0" in (await http.get("/metrics")).text
 
         await until(drained)
-        assert (await post(http, 6)).status_code == 202
+        assert (await post(http, 6)).status_code == 200
     assert await scores(setup) == list(range(7))
 
 
@@ -165,10 +165,10 @@ async def test_a_full_spool_and_no_spool_are_a_503_that_says_when_to_come_again(
         receiving(setup, tmp_path / "spool", max_bytes=5_000) as http,
         receiving(setup, tmp_path / "missing") as without,
     ):
-        assert (await post(http, 0)).status_code == 202
+        assert (await post(http, 0)).status_code == 200
         os.kill(own_broker.pid, signal.SIGSTOP)
         try:
-            assert (await post(http, 1)).status_code == 202
+            assert (await post(http, 1)).status_code == 200
             for refused in (await post(http, 2, "x" * 8_000), await post(without, 3)):
                 assert refused.status_code == 503
                 assert int(refused.headers["Retry-After"]) > 0
@@ -189,7 +189,7 @@ async def test_a_kill_between_kafka_s_answer_and_the_file_repeats_one_record_und
     async with receiving(setup, folder) as http:
         own_broker.kill()
         for score in range(3):
-            assert (await post(http, score)).status_code == 202
+            assert (await post(http, score)).status_code == 200
     with closing(SpoolFile(folder, MANY)) as file:
         found = file.first()
         assert found is not None

@@ -54,13 +54,13 @@ async def test_an_accepted_webhook_is_on_its_topic_when_the_answer_comes(setup: 
     body = b'{"sf_ref_id": "5005g0000000001AAA", "nps_score": "9", "comment": ""}'
     for count in (1, 2):
         answer = await http.post(PATH, content=body, headers=SECRET)
-        assert answer.status_code == 202
+        assert answer.status_code == 200
         assert len(await feedback(setup)) == count
     first, second = await topics.read(setup.kafka, "pisano.feedback")
     assert first.key == second.key == b"5005g0000000001AAA"
     entry = read(Feedback, first.value)
     assert entry.id == read(Feedback, second.value).id == feedback_id("main", body)
-    assert entry.body == {"sf_ref_id": "5005g0000000001AAA", "nps_score": 9, "comment": None}
+    assert entry.body == {"sf_ref_id": "5005g0000000001AAA", "nps_score": 9, "comment": ""}
     assert dict(first.headers)["ce_id"] == entry.id.encode()
 
 
@@ -68,16 +68,16 @@ async def test_a_webhook_without_a_reference_is_stored_under_its_own_id(setup: S
     bodies = [b'{"sf_ref_id": ""}', b'{"sf_ref_id": null}', b'{"sf_ref_id": 0}', b'{"sf_ref_id": []}', b"{}"]
     bodies.append(b'{"sf_ref_id": {"id": "5005g0000000001AAA"}}')
     for body in bodies:
-        assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 202
+        assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 200
     records = await topics.read(setup.kafka, "pisano.feedback")
     assert {record.key for record in records} == {feedback_id("main", body).encode() for body in bodies}
 
 
 async def test_what_cannot_be_read_is_stored_byte_for_byte_and_taken(setup: Setup, http: httpx.AsyncClient) -> None:
     """pisano §4: a repeat would not be readable either, and Pisano may not send it again."""
-    bodies = [b'{"comment": "she said "never""}', b"\xff\x00", b"", b"[1]", b'{"nps_score": "nine, jane@example.com"}']
+    bodies = [b'{"comment": "she said "never', b"\xff\x00", b"", b"[1]", b"nine, jane@example.com"]
     for body in bodies:
-        assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 202
+        assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 200
     letters = await topics.read(setup.kafka, "connector.deadletters")
     assert sorted(letter.value for letter in letters) == sorted(bodies)
     for letter in letters:
@@ -114,7 +114,7 @@ async def test_the_secret_may_stand_at_the_end_of_the_path(tmp_path: Path, boots
         running_app(setup.config, ["receive"]) as app,
         httpx.AsyncClient(base_url=app.address, timeout=PATIENCE) as http,
     ):
-        assert (await http.post(f"{PATH}/{WEBHOOK_SECRET}", content=b"{}")).status_code == 202
+        assert (await http.post(f"{PATH}/{WEBHOOK_SECRET}", content=b"{}")).status_code == 200
         assert (await http.post(f"{PATH}/wrong", content=b"{}")).status_code == 401
         assert (await http.post(f"{PATH}/%FF%FE", content=b"{}")).status_code == 401
         assert (await http.post(PATH, content=b"{}", headers=SECRET)).status_code == 404
@@ -126,7 +126,7 @@ async def test_a_body_above_the_bound_is_refused_and_one_of_exactly_the_bound_is
 ) -> None:
     """Also without an announced length: receive refuses the chunks as soon as they are too large together."""
     body = b'{"comment": "%s"}' % (b"x" * (MOST - 15))
-    assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 202
+    assert (await http.post(PATH, content=body, headers=SECRET)).status_code == 200
     chunk = b"%x\r\n%s \r\n" % (MOST + 1, body)  # without a last chunk
     for length, sent in (("Content-Length: 10001", body + b" "), ("Transfer-Encoding: chunked", chunk)):
         async with Connection(app.address) as connection:
@@ -147,5 +147,5 @@ async def test_operators_see_whether_it_lives_is_ready_and_what_it_answered(http
     ready = await http.get("/readyz")
     assert (ready.status_code, ready.json()) == (200, {"receive": True})
     page = (await http.get("/metrics")).text
-    assert 'connector_webhooks_total{account="main",answer="202"} 1.0' in page
+    assert 'connector_webhooks_total{account="main",answer="200"} 1.0' in page
     assert 'connector_webhooks_total{account="main",answer="401"} 1.0' in page

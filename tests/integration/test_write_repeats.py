@@ -10,7 +10,7 @@ import pytest
 from helpers.plans import carry_out
 
 from connector.config import FeedbackRule
-from connector.errors import Retryable
+from connector.errors import Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
@@ -138,6 +138,87 @@ async def test_ids_are_kept_for_as_long_as_an_answer_can_come_again_and_no_longe
     await stage.write_back.forget({("pisano.feedback", 0)})
     await stage.answers({"case": case, "score": 1})
     assert scores(sf) == ([1, 1] if again else [1])
+
+
+async def test_an_equal_body_is_a_repeat_for_a_while_and_then_another_answer(
+    sf: SalesforceDouble, stage: Stage
+) -> None:
+    """Also after a restart, and when all of it is replayed. Two customers may answer alike (report 13)."""
+    case = sf.create("Case", {})
+    hours = [0, 1, 7, 9, 10, 200]
+    answers = [_anonymous({"case": case, "score": 1}, hour) for hour in hours]
+    for restart in (False, True):
+        for answer in answers:
+            await carry_out(stage.write_back.plan, answer)
+            if restart:
+                await stage.write_back.forget({("pisano.feedback", 0)})
+    first, second, third = stage.writes
+    assert [write.received_at for write in stage.writes] == [_BEGIN + timedelta(hours=hour) for hour in (0, 9, 200)]
+    assert first.feedback == second.feedback == third.feedback
+    assert len({write.id for write in stage.writes}) == 3
+    assert scores(sf) == [1, 1, 1]
+
+
+async def test_an_older_answer_that_comes_later_does_not_overwrite_a_newer_one(
+    sf: SalesforceDouble, stage: Stage
+) -> None:
+    """Webhooks may come in the wrong order (report 18). Also after a restart; another record is not concerned."""
+    case, other = sf.create("Case", {}), sf.create("Case", {})
+    for restart in (False, True):
+        for key, score, hour in ((case, 1, 2), (case[:15], 2, 1), (other, 3, 1), (case, 4, 2), (case, 5, 3)):
+            await carry_out(stage.write_back.plan, _given({"case": key, "score": score}, hour + 10 * restart))
+            if restart:
+                await stage.write_back.forget({("pisano.feedback", 0)})
+    assert scores(sf) == [1, 3, 4, 5] * 2
+    superseded = [write for write in stage.writes if not write.success]
+    assert [write.fields["NPS__c"] for write in superseded] == [2, 2]
+    assert all("superseded: an answer of" in (write.error or "") for write in superseded)
+
+
+async def test_an_answer_that_has_grown_is_written_and_its_older_form_is_not(
+    sf: SalesforceDouble, stage: Stage
+) -> None:
+    """Both have the same id. First comes what a customer has answered so far, then the whole."""
+    case = sf.create("Case", {})
+    for score, hour in ((1, 1), (2, 2), (1, 1), (2, 2), (1, 1)):
+        await carry_out(stage.write_back.plan, _given({"case": case, "score": score}, hour, id_="ab" * 16))
+    assert scores(sf) == [1, 2]
+
+
+async def test_an_answer_that_salesforce_refuses_supersedes_none(sf: SalesforceDouble, stage: Stage) -> None:
+    case = sf.create("Case", {})
+    with pytest.raises(Rejected, match="NPS__c"):
+        await carry_out(stage.write_back.plan, _given({"case": case, "score": "no number"}, 2))
+    await carry_out(stage.write_back.plan, _given({"case": case, "score": 2}, 1))
+    assert scores(sf) == [2]
+
+
+def _given(body: dict[str, Any], hour: int, id_: str | None = None) -> InRecord:
+    """An answer that was given at this hour."""
+    feedback = Feedback(
+        id=id_ or digest("made up", repr(body), str(hour)),
+        account="main",
+        received_at=datetime.now(UTC),
+        answered_at=_BEGIN + timedelta(hours=hour),
+        body=body,
+    )
+    return InRecord("pisano.feedback", 0, hour, b"key", feedback.model_dump_json().encode(), (), 0.0)
+
+
+def _anonymous(body: dict[str, Any], hour: int) -> InRecord:
+    """A body that nothing names, that came this many hours after the first, and may be sent again for 8 hours."""
+    at = _BEGIN + timedelta(hours=hour)
+    feedback = Feedback(
+        id=digest("made up", repr(body)),
+        account="main",
+        received_at=at,
+        repeats_until=at + timedelta(hours=8),
+        body=body,
+    )
+    return InRecord("pisano.feedback", 0, hour, b"key", feedback.model_dump_json().encode(), (), 0.0)
+
+
+_BEGIN = datetime.now(UTC) - timedelta(days=20)
 
 
 def _write_id(body: dict[str, Any]) -> str:

@@ -7,11 +7,14 @@ other arguments. GET /_control/ lists all functions. A wrong call gets a 4xx tha
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError, validate_call
+
+from connector.values import exact
 
 PREFIX = "/_control/"
 
@@ -106,4 +109,6 @@ def _explained(error: ValidationError) -> str:
 def _plain(model: object) -> Any:
     if isinstance(model, BaseModel):
         return model.model_dump(mode="json")
+    if isinstance(model, Decimal):
+        return orjson.Fragment(exact.digits(model))
     raise TypeError

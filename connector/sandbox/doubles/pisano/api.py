@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from connector.sandbox.doubles import control
 from connector.sandbox.doubles.pisano.checks import problems
 from connector.sandbox.doubles.pisano.model import Call, Email, Fault, Flow
 from connector.sandbox.doubles.pisano.state import State
+from connector.values import exact
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -172,10 +172,10 @@ async def _json(request: web.Request) -> Any:
     if request.content_type != "application/json":
         raise _Refused(415, "Content-Type is not application/json")
     try:
-        return orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
+        return exact.loads(await request.read())
+    except ValueError as error:
         raise _Refused(400, f"not JSON: {error}") from None
 
 
 def _answer(status: int, body: Any) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
+    return web.Response(status=status, body=exact.dumps(body), content_type="application/json")

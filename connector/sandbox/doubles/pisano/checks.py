@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
@@ -62,7 +63,8 @@ def _fits(value: Any, question: Question) -> bool:
     if question.type == "boolean":
         return isinstance(value, bool)
     if question.type in {"integer", "float"}:
-        return isinstance(value, int if question.type == "integer" else int | float) and not isinstance(value, bool)
+        kinds = (int,) if question.type == "integer" else (int, float, Decimal)
+        return isinstance(value, kinds) and not isinstance(value, bool)
     if not isinstance(value, str):
         return False
     if question.type in _FORMATS:

@@ -6,8 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-import orjson
-
 from connector.sandbox.doubles.pisano.model import (
     Call,
     Campaign,
@@ -22,6 +20,7 @@ from connector.sandbox.doubles.pisano.model import (
 )
 from connector.sandbox.doubles.pisano.webhooks import Webhooks
 from connector.sandbox.doubles.pisano.windows import Windows
+from connector.values import exact
 
 _A_YEAR = 366 * 86400.0  # seconds
 DOCUMENTED_LIMITS = ((20, 5.0), (40, 25.0), (80, 125.0), (160, 625.0))  # pisano §6
@@ -113,7 +112,7 @@ class State:
         for email in self._emails:
             responses = email.built_in_responses
             known_by = responses.get(key) if key else responses
-            cause = orjson.dumps(known_by, option=orjson.OPT_SORT_KEYS)
+            cause = exact.dumps(sorted(known_by.items()) if isinstance(known_by, dict) else known_by)
             by_invitation[email.campaign, email.address.lower(), cause].append(email)
         return [email for emails in by_invitation.values() for email in emails[1:]]
 

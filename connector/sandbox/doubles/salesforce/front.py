@@ -4,13 +4,13 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from connector.sandbox.doubles import control
 from connector.sandbox.doubles.salesforce.model import Call, Fault
 from connector.sandbox.doubles.salesforce.state import State
 from connector.sandbox.doubles.salesforce.values import Problem
+from connector.values import exact
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _VERSIONS = range(46, 69)  # 46.0 brought the upsert of collections; 68.0 is Winter '27
@@ -115,7 +115,7 @@ def client(request: web.Request) -> str:
 
 
 def respond(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    text = body.encode() if isinstance(body, str) else orjson.dumps(body)
+    text = body.encode() if isinstance(body, str) else exact.dumps(body)
     response = web.Response(status=status, body=text, content_type="application/json")
     response.headers.update(headers or {})
     return response

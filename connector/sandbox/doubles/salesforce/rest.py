@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from connector.sandbox.doubles.salesforce import soql
@@ -13,6 +12,7 @@ from connector.sandbox.doubles.salesforce.schema import KINDS, SObject
 from connector.sandbox.doubles.salesforce.state import State
 from connector.sandbox.doubles.salesforce.values import DIGITS, SCALE, Problem, composed
 from connector.sandbox.doubles.salesforce.writes import Change, Writes, read_collection
+from connector.values import exact
 
 _DATA = "/services/data/v{version:[0-9]+[.]0}"
 
@@ -171,8 +171,8 @@ async def _json(request: web.Request) -> Any:
     if request.content_type != "application/json":
         raise Problem("UNSUPPORTED_MEDIA_TYPE", f"Content type {request.content_type} not supported", status=415)
     try:
-        return orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
+        return exact.loads(await request.read())
+    except ValueError as error:
         raise Problem("JSON_PARSER_ERROR", str(error)) from None
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from connector.sandbox.doubles.salesforce import ids
@@ -11,7 +12,7 @@ from connector.sandbox.doubles.salesforce.schema import KINDS, Field, SObject
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "Switchable_PersonName": str,
-    "double": (int, float),
+    "double": (int, float, Decimal),
     "int": int,
     "long": str,  # REST writes dates as text
     "boolean": bool,
@@ -118,6 +119,7 @@ def _moment(field: Field, value: str) -> str:
 
 def _misread(field: Field, value: object) -> Problem:
     kinds = {bool: "VALUE_TRUE", int: "VALUE_NUMBER_INT", float: "VALUE_NUMBER_FLOAT", str: "VALUE_STRING"}
+    kinds[Decimal] = kinds[float]
     token = kinds.get(type(value), "VALUE_NULL" if value is None else "START_OBJECT")
     return Problem(
         "JSON_PARSER_ERROR",

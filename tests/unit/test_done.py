@@ -1,0 +1,64 @@
+"""What write remembers of a partition: which bodies are the same answer, and which writes are done."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.records import Feedback, Write
+from connector.stages._done import Done
+
+BEGIN = datetime.now(UTC) - timedelta(days=10)
+KEPT = timedelta(days=60)
+
+
+def feedback(minute: int, span: int | None = 100, id_: str = "ab" * 16) -> Feedback:
+    at = BEGIN + timedelta(minutes=minute)
+    until = None if span is None else at + timedelta(minutes=span)
+    return Feedback(id=id_, account="main", received_at=at, repeats_until=until, body={})
+
+
+def write(answer: str, made_of: Feedback) -> Write:
+    return Write(
+        id=answer,
+        feedback=made_of.id,
+        rule="rule",
+        operation="update",
+        object="Case",
+        key_field="Id",
+        key="5001",
+        fields={},
+        received_at=made_of.received_at,
+        success=True,
+        at=BEGIN,
+    )
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1).map(sorted))
+def test_an_answer_begins_with_the_first_equal_body_after_the_last_answer_cannot_be_repeated(
+    minutes: list[int],
+) -> None:
+    done, first = Done(KEPT), minutes[0]
+    answers = {}
+    for minute in minutes:
+        if minute > first + 100:
+            first = minute
+        answers.setdefault(first, set()).add(done.answer(feedback(minute))[0])
+        assert done.answer(feedback(minute))[1].received_at == BEGIN + timedelta(minutes=first)
+    assert all(len(ids) == 1 for ids in answers.values())
+    assert len(set().union(*answers.values())) == len(answers)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1).map(sorted), st.data())
+def test_what_is_replayed_or_read_back_is_the_same_answer_again(minutes: list[int], data: st.DataObject) -> None:
+    done, again = Done(KEPT), Done(KEPT)
+    told = {minute: done.answer(feedback(minute)) for minute in minutes}
+    for answer, made_of in told.values():
+        again.read(write(answer, made_of))
+    for minute in data.draw(st.permutations(minutes)):
+        assert done.answer(feedback(minute)) == again.answer(feedback(minute)) == told[minute]
+
+
+def test_what_its_body_names_is_the_same_answer_for_ever() -> None:
+    done = Done(KEPT)
+    assert {done.answer(feedback(minute, span=None))[0] for minute in (0, 1, 100_000)} == {"ab" * 16}

@@ -1,0 +1,206 @@
+"""receive over HTTP, with Kafka up: whatever is sent with the secret is stored, and answered with a 2xx."""
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.config import Account, Kafka, Service
+from connector.errors import Rejected
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.dead_letters import DeadLetters
+from connector.observe.health import Server
+from connector.observe.metrics import Metrics
+from connector.records import Feedback, read
+from connector.stages.receive import Receive
+
+SECRET = "a-secret-of-a-webhook"
+MOST = 20_000  # bytes
+ACCOUNT = {
+    "base_url": "https://api.pisano.co",
+    "auth": {"method": "static_token", "token": "t"},
+    "webhook": {
+        "path": "/pisano/main",
+        "secret": SECRET,
+        "previous_secret": "the-secret-before-this",
+        "fields": {"nps_score": "integer", "ratio": "number", "again": "boolean", "branch": "string"},
+        "answered_at": "at",
+        "identity": ["response_id"],
+        "max_bytes": MOST,
+    },
+}
+
+
+@dataclass
+class Running:
+    """The stage behind its server, with a publisher that takes everything up to `largest` bytes."""
+
+    runner: asyncio.Runner
+    largest: int = 1_000_000
+    stored: list[OutRecord] = field(default_factory=list)
+    address: str = ""
+    http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+
+    async def publish(self, record: OutRecord) -> None:
+        if len(record.value or b"") > self.largest:
+            raise Rejected("too large")
+        self.stored.append(record)
+
+    def post(self, body: bytes, headers: dict[str, str] | None = None, secret: str = SECRET) -> httpx.Response:
+        """Posts one webhook; `stored` then holds what it became."""
+        self.stored.clear()
+        sent = {"X-Webhook-Secret": secret, "Content-Type": "application/json", **(headers or {})}
+        return self.runner.run(
+            self.http.post(
+                f"{self.address}/pisano/main", content=body, headers={k: v.encode() for k, v in sent.items()}
+            )
+        )
+
+    @property
+    def letters(self) -> list[OutRecord]:
+        return [record for record in self.stored if record.topic == "connector.deadletters"]
+
+    @property
+    def feedback(self) -> list[Feedback]:
+        return [read(Feedback, record.value) for record in self.stored if record.topic == "pisano.feedback"]
+
+
+@contextmanager
+def running() -> Iterator[Running]:
+    async def ready() -> dict[str, bool]:
+        return {}
+
+    with asyncio.Runner() as runner:
+        found = Running(runner)
+        kafka, metrics = Kafka.model_validate({"bootstrap_servers": "localhost:9092"}), Metrics()
+        receive = Receive(
+            {"main": Account.model_validate(ACCOUNT)},
+            found.publish,
+            "pisano.feedback",
+            dead_letter=DeadLetters(kafka, "receive", lambda *_: None).of_body,
+            metrics=metrics,
+        )
+        server = Server(Service(port=0), receive.routes(), ready=ready, metrics=metrics)
+        runner.run(server.start())
+        found.address = server.address
+        yield found
+        runner.run(found.http.aclose())
+        runner.run(server.stop())
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Running]:
+    with running() as found:
+        yield found
+
+
+charsets = st.sampled_from(
+    ["", "; charset=utf-8", "; charset=windows-1254", "; charset=utf-16", "; charset=zip", "; charset="]
+)
+types = st.sampled_from(
+    ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+encodings = st.sampled_from([None, "gzip", "deflate", "br", "zstd", "identity", "gzip, gzip", "rot13"])
+wild = st.text("{}[]\"':,\\ \n\x000129.eE+-NaNuIfd8%=&payload_jsonğ\U0001f600")
+bodies = (
+    st.binary(max_size=200)
+    | wild.map(str.encode)
+    | wild.map(lambda text: f'{{"comment": "{text}", "nps_score": "{text}", "at": "{text}"}}'.encode())
+    | wild.map(lambda text: f'{{"nps_score": {text}, "response_id": {text}, "sf_ref_id": {text}}}'.encode())
+    | wild.map(lambda text: f"payload={text}&comment={text}".encode())
+    | st.integers(1, 3000).map(lambda deep: b"[" * deep + b'{"a":' * deep)
+    | st.integers(1, 6000).map(lambda digits: b'{"nps_score":%s,"ratio":1e%s}' % (b"9" * digits, b"9" * digits))
+    | st.binary(max_size=50).map(gzip.compress)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(body=bodies, content_type=types, charset=charsets, encoding=encodings)
+def test_no_body_whatsoever_is_lost_or_gets_a_5xx(
+    stage: Running, body: bytes, content_type: str, charset: str, encoding: str | None
+) -> None:
+    headers = {"Content-Type": f"{content_type}; charset={charset}"} | (
+        {"Content-Encoding": encoding} if encoding else {}
+    )
+    answer = stage.post(body, headers)
+    assert answer.status_code == 200, (answer.status_code, answer.text)
+    assert stage.stored
+    assert len(stage.feedback) + len(stage.letters) == len(stage.stored)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=40).map(str.strip)
+)
+def test_no_content_type_whatsoever_loses_a_body(stage: Running, content_type: str) -> None:
+    assert stage.post(b'{"a": 1}', {"Content-Type": content_type}).status_code == 200
+    assert stage.stored
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"\x0b\x02\x80{}\x03", {"Content-Encoding": "br"}),
+        (b"no gzip", {"Content-Encoding": "gzip"}),
+        (b"[" * 300 + b"]" * 300, {}),
+        (b"[1]", {}),
+        (b"nine", {}),
+        (b"", {}),
+        (b'{"c": "\xde"}', {"Content-Type": "application/json; charset=utf-8"}),
+    ],
+)
+def test_what_cannot_be_read_is_a_dead_letter_with_what_is_needed_to_read_it(
+    stage: Running, body: bytes, headers: dict[str, str]
+) -> None:
+    """pisano §4: a repeat would not be readable either, and Pisano may not send it again."""
+    answer = stage.post(body, headers)
+    assert (answer.status_code, answer.text) == (200, "stored as a dead letter\n")
+    [letter] = stage.letters
+    kept = dict(letter.headers)
+    assert letter.value == body
+    assert (kept["dl_stage"], kept["dl_reason"], kept["dl_source"]) == (
+        b"receive",
+        b"unreadable",
+        b"webhook /pisano/main",
+    )
+    assert kept["dl_content_type"].decode() == headers.get("Content-Type", "application/json")
+    assert kept.get("dl_content_encoding", b"").decode() == headers.get("Content-Encoding", "")
+    assert (kept["ce_specversion"], kept["ce_type"]) == (b"1.0", b"connector.deadletter")
+
+
+def test_a_body_that_grows_beyond_what_kafka_takes_is_kept_as_it_came(stage: Running) -> None:
+    body = b'{"comment": "%s"}' % (b"\x01" * 10_000)
+    stage.largest = 20_000
+    try:
+        assert stage.post(body).status_code == 200
+        [letter] = stage.letters
+        assert (letter.value, dict(letter.headers)["dl_reason"]) == (body, b"too_large")
+        stage.largest = 5_000
+        assert stage.post(body).status_code == 413
+    finally:
+        stage.largest = 1_000_000
+
+
+def test_a_packed_body_is_read_and_may_not_unpack_to_more_than_the_limit(stage: Running) -> None:
+    packed = {"Content-Encoding": "gzip"}
+    assert stage.post(gzip.compress(b'{"comment": "x"}'), packed).status_code == 200
+    assert stage.feedback[0].body == {"comment": "x"}
+    assert stage.post(gzip.compress(b" " * (MOST + 1)), packed).status_code == 413
+    assert stage.stored == []
+
+
+def test_both_secrets_are_valid_and_no_other(stage: Running) -> None:
+    for secret, status in (
+        (SECRET, 200),
+        ("the-secret-before-this", 200),
+        ("another-secret-that-is-long", 401),
+        ("", 401),
+    ):
+        assert stage.post(b"{}", secret=secret).status_code == status
+        assert bool(stage.stored) == (status == 200)
