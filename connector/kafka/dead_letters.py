@@ -62,4 +62,9 @@ class DeadLetters:
             "dl_at": datetime.now(UTC).isoformat(),
             **place,
         }
-        return OutRecord(self._topic, key, value, [*headers, *((name, text.encode()) for name, text in ours.items())])
+        return OutRecord(
+            self._topic,
+            key,
+            value,
+            [*headers, *((name, text.encode(errors="backslashreplace")) for name, text in ours.items())],
+        )

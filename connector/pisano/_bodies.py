@@ -77,8 +77,7 @@ def _decoded(body: bytes, charset: str | None, reading: _Reading) -> str:
     try:
         return body.decode(reading.charset).removeprefix("\ufeff")  # some editors put it before a template
     except ValueError:
-        named = f", though its header names {charset}" if charset else ""
-        raise ValueError(f"the body is not text in {reading.charset}{named}") from None
+        raise ValueError(f"the body is not text in {reading.charset}") from None
 
 
 def _known(charset: str | None) -> str | None:

@@ -71,22 +71,22 @@ class Answers:
             return [Unreadable(sent.body, error)]
         found: list[Feedback | Unreadable] = []
         for place, value in enumerate(body.values):
-            if isinstance(value, dict):
+            try:
                 found.append(self._one(value, place, sent, received_at, body.not_strict))
-            else:
+            except ValueError as error:
                 part = sent.body if len(body.values) == 1 else exact.dumps(value)
-                found.append(Unreadable(part, ValueError("the answer is not a JSON object")))
+                found.append(Unreadable(part, error))
         return found
 
-    def _one(
-        self, body: dict[str, Any], place: int, sent: Sent, received_at: datetime, not_strict: tuple[str, ...]
-    ) -> Feedback | Unreadable:
+    def _one(self, body: Any, place: int, sent: Sent, received_at: datetime, not_strict: tuple[str, ...]) -> Feedback:
         webhook = self._webhook
+        if not isinstance(body, dict):
+            raise ValueError("the answer is not a JSON object")  # noqa: TRY004 - one error for all that can be wrong
         typed = answer(body, webhook.fields)
         misfits = dict(typed.misfits)
         if misfits and webhook.misfit == "dead_letter":
             wanted = ", ".join(f"{name!r} should be {webhook.fields[name]}" for name in misfits)
-            return Unreadable(sent.body, ValueError(f"a value does not fit its type: {wanted}"))
+            raise ValueError(f"a value does not fit its type: {wanted}")
         time = body.get(webhook.answered_at) if webhook.answered_at else None
         answered_at = moment(time)
         if webhook.answered_at and answered_at is None and time is not None and time != "":

@@ -152,18 +152,15 @@ class Receive:
     ) -> list[OutRecord]:
         """The feedback in a body, and a dead letter for what cannot be read."""
         try:
-            found = self._answers[account].read(sent, datetime.now(UTC))
-        except Exception as error:
+            return [
+                letter(found.body, "unreadable", found.error)
+                if isinstance(found, Unreadable)
+                else self._record(found, webhook)
+                for found in self._answers[account].read(sent, datetime.now(UTC))
+            ]
+        except Exception:
             log.exception("webhook_not_read", account=account)  # our mistake; the body must be kept all the same
-            return [letter(sent.body, "unreadable", error)]
-        records = []
-        for one in found:
-            if isinstance(one, Unreadable):
-                records.append(letter(one.body, "unreadable", one.error))
-            else:
-                self._count(one)
-                records.append(self._record(one, webhook))
-        return records
+            return [letter(sent.body, "unreadable", ValueError("an error in the connector; see its log"))]
 
     def _count(self, feedback: Feedback) -> None:
         if feedback.not_strict:
@@ -172,6 +169,7 @@ class Receive:
             self._metrics.misfits.labels(feedback.account, name).inc()
 
     def _record(self, feedback: Feedback, webhook: Webhook) -> OutRecord:
+        self._count(feedback)
         return to_record(
             self._topic,
             _text(feedback.body.get(webhook.correlation)) or feedback.id,

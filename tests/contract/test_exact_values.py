@@ -47,6 +47,7 @@ class Way:
 
     runner: asyncio.Runner
     sf: SalesforceDouble
+    rest: RestClient
     stage: WriteBack
     ids: Iterator[int] = field(default_factory=count)
 
@@ -86,7 +87,7 @@ def way() -> Iterator[Way]:
             set_aside=nothing_is_set_aside,
             metrics=Metrics(),
         )
-        yield Way(runner, sf, stage)
+        yield Way(runner, sf, rest, stage)
         runner.run(http.aclose())
         runner.run(sf.__aexit__(None, None, None))
 
@@ -98,13 +99,15 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(st
 
 @settings(max_examples=60, deadline=None)
 @given(numbers, long_numbers, texts)
-def test_no_digit_letter_or_null_changes_on_the_way_to_salesforce(
+def test_no_digit_letter_or_null_changes_on_the_way_to_salesforce_and_back(
     way: Way, number: str, phone: str, text: str | None
 ) -> None:
     row = way.go(f'"number": {number}, "phone": {phone}, "text": {json.dumps(text)}')
     assert str(row["Score__c"]) == number
     assert row["Raw__c"] == f"{phone} and {number}"
     assert row["Comment__c"] == text
+    [read] = way.runner.run(way.rest.select("Survey_Response__c", ["Score__c"], [row["Id"]]))
+    assert str(read["Score__c"]) == number
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,7 +7,9 @@ import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 
+from connector.config import Kafka
 from connector.kafka.cloud_events import Headers, OutRecord, to_record
+from connector.kafka.dead_letters import DeadLetters
 from connector.records import Feedback
 
 AT = datetime(2026, 3, 1, 12, 30, 0, 250_000, tzinfo=UTC)
@@ -62,6 +64,17 @@ def test_a_cloudevents_library_reads_it() -> None:
     data = event.get_data()
     assert isinstance(data, dict)
     assert data["body"] == {"comment": "Üsküdar"}
+
+
+def test_a_cloudevents_library_reads_a_dead_letter_that_never_was_a_record() -> None:
+    kafka = Kafka.model_validate({"bootstrap_servers": "localhost:9092"})
+    letters = DeadLetters(kafka, "receive", lambda *_: None)
+    made = letters.of_body(
+        "webhook /p", b"\xde", "unreadable", ValueError("x"), {"Content-Type": "text/plain; charset=\udcff"}
+    )
+    event = from_binary(KafkaMessage(dict(made.headers), made.key, made.value or b""), JSONFormat())
+    assert (event.get_type(), event.get_data()) == ("connector.deadletter", b"\xde")
+    assert dict(made.headers)["dl_content_type"] == b"text/plain; charset=\\udcff"
 
 
 def test_the_trace_goes_on_and_each_record_is_a_span_of_its_own() -> None:

@@ -18,6 +18,7 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.observe.health import Server
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, read
+from connector.stages._answers import Answers
 from connector.stages.receive import Receive
 
 SECRET = "a-secret-of-a-webhook"
@@ -153,6 +154,7 @@ def test_no_content_type_whatsoever_loses_a_body(stage: Running, content_type: s
         (b"nine", {}),
         (b"", {}),
         (b'{"c": "\xde"}', {"Content-Type": "application/json; charset=utf-8"}),
+        (b"\xde", {"Content-Type": "application/json; charset=ş"}),
     ],
 )
 def test_what_cannot_be_read_is_a_dead_letter_with_what_is_needed_to_read_it(
@@ -185,6 +187,17 @@ def test_a_body_that_grows_beyond_what_kafka_takes_is_kept_as_it_came(stage: Run
         assert stage.post(body).status_code == 413
     finally:
         stage.largest = 1_000_000
+
+
+def test_a_mistake_of_ours_costs_no_answer(stage: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise TypeError("jane@example.com is a value")
+
+    monkeypatch.setattr(Answers, "read", fails)
+    assert stage.post(b'{"a": 1}').status_code == 200
+    [letter] = stage.letters
+    assert letter.value == b'{"a": 1}'
+    assert b"jane" not in dict(letter.headers)["dl_error"]
 
 
 def test_a_packed_body_is_read_and_may_not_unpack_to_more_than_the_limit(stage: Running) -> None:
