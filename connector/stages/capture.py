@@ -147,7 +147,7 @@ class Capture:
             ids.setdefault(raw.replay_id, []).extend(found)
             records += [record for id_, record in found.items() if id_ not in ahead]
         try:
-            await channel_log.append(records, _position(channel_log, batch, ids))
+            await channel_log.append(records, _position(channel_log, batch, ids, self._settings.start))
         except Rejected as error:
             raise Fatal(
                 f"channel {channel_log.channel}: {error}. `connector topics apply` says which topic's max.message.bytes"
@@ -198,23 +198,24 @@ class Capture:
         return record
 
 
-def _position(channel_log: ChannelLog, batch: Batch, ids: Mapping[bytes, Sequence[str]]) -> Position:
+def _position(channel_log: ChannelLog, batch: Batch, ids: Mapping[bytes, Sequence[str]], start: str) -> Position:
     """The position after a batch; `ids` are the ids of its change events, by replay id, in order.
 
     On custom channels several events may share a replay id (salesforce §0.7), and the rest of them may come with the
-    next batch. So there the position stays before the last replay id, and notes what was written beyond it.
+    next batch. So there the position stays before the last replay id, and notes what was written beyond it. It is empty
+    if there is none before; only a channel that would begin with the latest events cannot go back that far.
     """
     before = channel_log.position
     *earlier, last = [replay_id.hex() for replay_id in ids or [batch.latest_replay_id]]
     complete, ahead_replay_id, ahead = last, None, tuple[str, ...]()
-    if ids and channel_log.channel.endswith("__chn") and (earlier or before):
+    if ids and channel_log.channel.endswith("__chn") and (earlier or before or start == "earliest"):
         ahead_replay_id, ahead = last, tuple(ids[bytes.fromhex(last)])
         if earlier:
             complete = earlier[-1]
         elif before and before.ahead_replay_id == last:
             complete, ahead = before.replay_id, before.written_ahead + ahead
-        elif before:
-            complete = before.ahead_replay_id or before.replay_id
+        else:
+            complete = (before.ahead_replay_id or before.replay_id) if before else ""
     return Position(
         channel=channel_log.channel,
         replay_id=complete,
