@@ -1,9 +1,10 @@
-"""Kafka as `connector.kafka.connection` and `ledger` see it, in memory and in simulated time: one log, transactions.
+"""Kafka as `connector.kafka` sees it, in memory and in simulated time: one log for all topics, transactions.
 
 It stands in for aiokafka's producer and for `read_back`, and keeps their promises. A producer that starts fences the
-earlier producers of its name and aborts their open transactions. A commit is all or nothing, and is decided when it
-arrives at Kafka, not when the answer arrives. Kafka carries out a request even if its sender is gone. Readers do not
-see records behind an open transaction until Kafka aborts it. After any error a producer accepts nothing more.
+earlier producers of its name and aborts their open transactions. A producer's records arrive in their order, several in
+one request. A commit is all or nothing, and is decided when it arrives at Kafka, not when the answer arrives. Kafka
+carries out a request even if its sender is gone. Readers do not see the records of a partition behind an open
+transaction until Kafka aborts it. After any error a producer accepts nothing more.
 """
 
 import asyncio
@@ -36,10 +37,11 @@ class _Transaction:
 
 
 class SimulatedKafka:
-    """`trouble` is the share of requests that meet a fault."""
+    """`trouble` is the share of requests that meet a fault. While Kafka is `away`, no request arrives."""
 
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
         self.trouble = trouble
+        self.away = False
         self.say = say
         self.random = random
         self.log: list[tuple[_Transaction, OutRecord]] = []
@@ -55,7 +57,7 @@ class SimulatedKafka:
         while True:
             trouble = self.random.choice(_TROUBLES) if self.random.random() < self.trouble else ""
             await self._way(trouble == "slow")
-            if trouble == "refused":
+            if trouble == "refused" or self.away:
                 raise KafkaConnectionError
             answer = carry_out()
             await self._way(trouble == "answered late")
@@ -78,14 +80,17 @@ class SimulatedKafka:
             raise Retryable("away") from error
         for offset in range(end):
             transaction, record = self.log[offset]
+            if record.topic != topic or record.partition not in {None, partition}:
+                continue
             waited = 0.0
             while transaction.state == "open":
                 if waited > _HIDDEN:
                     raise Retryable("nothing came")
                 await asyncio.sleep(0.1)
                 waited += 0.1
-            if transaction.state == "committed" and record.topic == topic:
-                yield SimpleNamespace(topic=topic, partition=partition, offset=offset, value=record.value)
+            if transaction.state == "committed":
+                place = {"topic": topic, "partition": partition, "offset": offset}
+                yield SimpleNamespace(**place, key=record.key, value=record.value)
 
 
 class _Producer:
@@ -96,6 +101,8 @@ class _Producer:
         self._epoch = 0
         self._stopped = False
         self._transaction: _Transaction | None = None  # until the producer knows its end
+        self._batch: list[OutRecord] = []  # of the request that is on its way
+        self._sent: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         self._epoch = await outside(self._kafka.request, self._initialise)
@@ -109,7 +116,12 @@ class _Producer:
         assert transaction is not None
         if self._stopped:
             raise ProducerClosed
-        return asyncio.ensure_future(outside(self._kafka.request, lambda: self._append(record, transaction)))
+        if not self._batch:
+            batch = self._batch = []
+            self._sent = asyncio.ensure_future(outside(self._kafka.request, lambda: self._append(batch, transaction)))
+        self._batch.append(record)
+        assert self._sent is not None
+        return self._sent
 
     async def commit_transaction(self) -> None:
         transaction = self._transaction
@@ -136,15 +148,16 @@ class _Producer:
         kafka.say(f"{self._name} is initialised, epoch {kafka.epochs[self._name]}")
         return kafka.epochs[self._name]
 
-    def _append(self, record: OutRecord, transaction: _Transaction) -> None:
+    def _append(self, batch: list[OutRecord], transaction: _Transaction) -> None:
         kafka = self._kafka
         self._must_be_current(transaction)
         if not transaction.records:
             kafka.open[self._name] = transaction
             asyncio.get_running_loop().call_later(_ABORTED_AFTER, self._abort, transaction)
-        if record not in transaction.records:
-            transaction.records.append(record)
-            kafka.log.append((transaction, record))
+        if self._batch is batch:  # this is not a repeat: records that are sent from now on need another request
+            self._batch = []
+            transaction.records += batch
+            kafka.log += [(transaction, record) for record in batch]
 
     def _commit(self, transaction: _Transaction) -> None:
         if transaction.state == "committed" and self._kafka.epochs[self._name] == self._epoch:
@@ -154,8 +167,8 @@ class _Producer:
         now = asyncio.get_running_loop().time()
         self._kafka.committed_at += [(now, record) for record in transaction.records]
         self._kafka.open.pop(self._name, None)
-        keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records)
-        self._kafka.say(f"committed by epoch {self._epoch}: {keys}")
+        keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records[-9:])
+        self._kafka.say(f"committed by epoch {self._epoch}: {len(transaction.records)} records, at the end {keys}")
 
     def _abort(self, transaction: _Transaction) -> None:
         if transaction.state == "open":
@@ -169,4 +182,5 @@ class _Producer:
 
 
 def _state(record: OutRecord) -> str:
-    return " " + dict(record.headers).get("dl_reason", dict(record.headers)["ce_type"]).decode().removeprefix("pisano.")
+    headers = dict(record.headers)
+    return " " + (headers.get("dl_reason") or headers["ce_type"]).decode().removeprefix("pisano.")
