@@ -8,9 +8,9 @@ from functools import partial
 
 from helpers import simulated_play
 from helpers.simulated_capture import CALM, HEALTHY, OF_ALL, OF_WORKERS, Scenario, World, channel_of, what_is
-from helpers.simulated_play import play
+from helpers.simulated_play import Happening, play
 from helpers.simulated_workers import LONGEST, run
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.kafka.channel_log import POSITIONS
@@ -32,8 +32,14 @@ SCENARIOS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+# A custom channel loses its position, is read again from the earliest event on, and its stream breaks among events that
+# share a replay id.
+LOST = [Happening(0.4, "lost", 1, 1.0), Happening(0.4, "lost", 1, 1.0), Happening(36.0, "no right", 1, 1.0)]
+
+
+@settings(max_examples=120, deadline=None)
 @given(SCENARIOS)
+@example(Scenario(seed=1, lost_position="earliest", trouble=0.0, happenings=LOST))
 def test_every_change_is_written_once_whatever_befalls_channels_and_workers(scenario: Scenario) -> None:
     play(World(scenario), run, check)
 
