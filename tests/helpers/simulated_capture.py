@@ -12,6 +12,7 @@ from typing import Literal
 
 import httpx
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from connector.cells import Cells
 from connector.config import Kafka, PubSub
@@ -192,12 +193,12 @@ class World(Workers):
 
     def lose_kafka(self) -> None:
         self.say("kafka is away")
-        self.kafka.away = True
+        self.kafka.error = KafkaConnectionError()
         self.group.cut_off |= {worker.name: float("inf") for worker in self.workers}
 
     def mend(self) -> None:
         self.say("all is well")
-        self.salesforce.refuses = self.kafka.away = False
+        self.salesforce.refuses, self.kafka.error = False, None
         self.group.cut_off.clear()
         for channel in self.channels():
             channel.mend()

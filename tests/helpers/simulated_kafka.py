@@ -26,27 +26,34 @@ T = TypeVar("T")
 _ABORTED_AFTER = 60.0  # seconds; as set in `connector.kafka.connection`
 _REPEATED_AFTER = 20.0  # seconds until a request without an answer is repeated; as set there
 _HIDDEN = 30.0  # seconds; as `connector.kafka.read_back` waits
+_LOOK = 5.0  # seconds between two looks whether Kafka answers again
 _SLOW = 45.0  # seconds at most; the connector gives up a transaction after 40 s
 _TROUBLES = ("refused", "slow", "answered late", "answer lost", "repeated")
 
 
 @dataclass(eq=False)
-class _Transaction:
+class Transaction:
+    """A transaction, or one record of a producer without transactions."""
+
     records: list[OutRecord] = field(default_factory=list)
     state: str = "open"
 
 
 class SimulatedKafka:
-    """`trouble` is the share of requests that meet a fault. While Kafka is `away`, no request arrives."""
+    """`trouble` is the share of requests that meet a fault. If there is an `error`, every request ends with it.
+
+    While Kafka `hangs`, no request arrives or ends.
+    """
 
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
         self.trouble = trouble
-        self.away = False
+        self.error: Exception | None = None
+        self.hangs = False
         self.say = say
         self.random = random
-        self.log: list[tuple[_Transaction, OutRecord]] = []
+        self.log: list[tuple[Transaction, OutRecord]] = []
         self.epochs: Counter[str] = Counter()
-        self.open: dict[str, _Transaction] = {}
+        self.open: dict[str, Transaction] = {}
         self.committed_at: list[tuple[float, OutRecord]] = []
 
     def committed(self) -> list[OutRecord]:
@@ -57,7 +64,11 @@ class SimulatedKafka:
         while True:
             trouble = self.random.choice(_TROUBLES) if self.random.random() < self.trouble else ""
             await self._way(trouble == "slow")
-            if trouble == "refused" or self.away:
+            while self.hangs:  # noqa: ASYNC110 - a test changes it
+                await asyncio.sleep(_LOOK)
+            if self.error:
+                raise self.error
+            if trouble == "refused":
                 raise KafkaConnectionError
             answer = carry_out()
             await self._way(trouble == "answered late")
@@ -100,7 +111,7 @@ class _Producer:
         self._kafka, self._name = kafka, name
         self._epoch = 0
         self._stopped = False
-        self._transaction: _Transaction | None = None  # until the producer knows its end
+        self._transaction: Transaction | None = None  # until the producer knows its end
         self._batch: list[OutRecord] = []  # of the request that is on its way
         self._sent: asyncio.Future[None] | None = None
 
@@ -109,7 +120,7 @@ class _Producer:
 
     async def begin_transaction(self) -> None:
         assert self._transaction is None, "Invalid state transition"  # like aiokafka, after any error
-        self._transaction = _Transaction()
+        self._transaction = Transaction()
 
     async def send(self, **arguments: Any) -> asyncio.Future[None]:
         record, transaction = OutRecord(**arguments), self._transaction
@@ -148,7 +159,7 @@ class _Producer:
         kafka.say(f"{self._name} is initialised, epoch {kafka.epochs[self._name]}")
         return kafka.epochs[self._name]
 
-    def _append(self, batch: list[OutRecord], transaction: _Transaction) -> None:
+    def _append(self, batch: list[OutRecord], transaction: Transaction) -> None:
         kafka = self._kafka
         self._must_be_current(transaction)
         if not transaction.records:
@@ -159,7 +170,7 @@ class _Producer:
             transaction.records += batch
             kafka.log += [(transaction, record) for record in batch]
 
-    def _commit(self, transaction: _Transaction) -> None:
+    def _commit(self, transaction: Transaction) -> None:
         if transaction.state == "committed" and self._kafka.epochs[self._name] == self._epoch:
             return
         self._must_be_current(transaction)
@@ -170,13 +181,13 @@ class _Producer:
         keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records[-9:])
         self._kafka.say(f"committed by epoch {self._epoch}: {len(transaction.records)} records, at the end {keys}")
 
-    def _abort(self, transaction: _Transaction) -> None:
+    def _abort(self, transaction: Transaction) -> None:
         if transaction.state == "open":
             transaction.state = "aborted"
             self._kafka.open.pop(self._name, None)
             self._kafka.epochs[self._name] += 1
 
-    def _must_be_current(self, transaction: _Transaction) -> None:
+    def _must_be_current(self, transaction: Transaction) -> None:
         if self._kafka.epochs[self._name] != self._epoch or transaction.state != "open":
             raise ProducerFenced
 

@@ -50,7 +50,6 @@ class Worker:
         self.name = name
         self.process = Process(name)
         self.stopping = asyncio.Event()
-        self.started_at = clock()
         self.ended = self.process.start(main(self.stopping))
         self.ended.add_done_callback(self.exit)
 
