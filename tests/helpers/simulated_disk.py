@@ -26,16 +26,15 @@ _WRITES = ("INSERT", "UPDATE", "DELETE")
 class SimulatedDisk:
     """`slow`: most seconds that a call takes. A `full` disk takes no writes, a `broken` one takes no call at all.
 
-    `most_waiting` is the most calls that waited for a process's thread; `not_synced` counts the records that would be
-    lost in a power failure.
+    `most_waiting` is the most calls that waited for a process's thread, `most_bytes` the most that the file held;
+    `not_synced` counts the records that would be lost in a power failure.
     """
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.slow = 0.01
         self.full = self.broken = False
-        self.most_waiting = 0
-        self.not_synced = 0
+        self.most_waiting = self.most_bytes = self.not_synced = 0
         self._files: defaultdict[str, list[SpoolFile]] = defaultdict(list)
 
     def patch(self, patch: pytest.MonkeyPatch) -> None:
@@ -80,8 +79,12 @@ class _Connection(sqlite3.Connection):
         self._disk.carry_out(statement)
         if statement == _SYNC:  # the test needs none: its processes only seem to die
             self._syncs, statement = True, "PRAGMA synchronous = OFF"
-        self._disk.not_synced += statement.startswith("INSERT") and not self._syncs
-        return super().execute(statement, *parameters)
+        done = super().execute(statement, *parameters)
+        if statement.startswith("INSERT INTO records"):
+            self._disk.not_synced += not self._syncs
+            (held,) = super().execute("SELECT bytes FROM total").fetchone()
+            self._disk.most_bytes = max(self._disk.most_bytes, held)
+        return done
 
 
 class _Thread:

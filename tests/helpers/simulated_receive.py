@@ -40,7 +40,7 @@ LARGEST = {TOPIC: 4_000, DEAD_LETTERS: 6_000}  # bytes of a record that Kafka ta
 MAX_BODY = 8_000  # bytes
 READY = 1.0  # seconds until a worker whose port has opened gets webhooks
 IMPATIENT = 30.0  # seconds until Pisano stops waiting for an answer
-SETTLED = 60.0  # seconds until the stage works again after Kafka came back: the spool tries every 15 s
+SETTLED = 100.0  # seconds until the spool is empty after Kafka came back: a new connection is tried every 60 s
 ENDS_WITHIN = 300.0
 
 ORDERLY = ("webhooks", "webhooks", "start", "stop")
@@ -82,7 +82,7 @@ class Webhook:
 class World(Workers):
     """Plays a scenario. `webhooks` are all that were sent; Kafka takes everything from the `last` of them on.
 
-    `waiting` records stay in the file at the end, `most_bytes` is the largest size of the file, and `slowest_start` the
+    `is_drained`: the spool was empty by then. `waiting` records stay in the file at the end, and `slowest_start` is the
     most seconds until a port opened.
     """
 
@@ -92,7 +92,8 @@ class World(Workers):
         self.kafka = SimulatedKafka(self.random, scenario.trouble, self.say)
         self.disk = SimulatedDisk(self.random)
         self.webhooks: list[Webhook] = []
-        self.last = self.waiting = self.most_bytes = 0
+        self.last = self.waiting = 0
+        self.is_drained = False
         self.slowest_start = 0.0
         self._ready_at: dict[str, float] = {}
         self._senders: list[asyncio.Task[None]] = []
@@ -147,6 +148,9 @@ class World(Workers):
         self.kafka.trouble = 0.0
         self.start_if_none_is_left()
         await asyncio.sleep(SETTLED)
+        if not self.scenario.has(*OF_DISK):
+            with self._file() as file:
+                self.is_drained = file.is_empty()
         self.last = len(self.webhooks)
         self.send()
         await asyncio.gather(*self._senders)
@@ -159,12 +163,15 @@ class World(Workers):
             worker.stopping.set()
             await worker.ended
         self.start()
-        with closing(SpoolFile(Path(self._folder.name), self.scenario.room)) as file:
+        with self._file() as file:
             async with asyncio.timeout(ENDS_WITHIN):
                 while not file.is_empty():  # noqa: ASYNC110 - the file cannot tell
                     await asyncio.sleep(1)
             self.waiting = file.total().records
         self.raise_failures()
+
+    def _file(self) -> "closing[SpoolFile]":
+        return closing(SpoolFile(Path(self._folder.name), self.scenario.room))
 
     def make_happen(self, happening: Happening) -> None:
         simple = {"webhooks": self.send, "start": self.start, "disk mended": self.disk.mend}
@@ -221,8 +228,6 @@ class World(Workers):
             webhook.status, webhook.retry_after = response.status, response.headers.get("Retry-After")
             webhook.took = clock() - webhook.sent_at
             self.say(f"{webhook.kind} {webhook.sender} to {worker.name}: {webhook.status}")
-            path = Path(self._folder.name) / "spool.db"
-            self.most_bytes = max(self.most_bytes, path.stat().st_size if path.exists() else 0)
 
 
 class _Request:
