@@ -80,7 +80,9 @@ class Position(Record):
     """Where a channel resumes (`salesforce.positions`)."""
 
     channel: str
-    replay_id: str = Field(description="Hex. Every event up to this replay id is on the topics.")
+    replay_id: str = Field(
+        description="Hex. Every event up to this replay id is on the topics. Empty: go on with the earliest event."
+    )
     ahead_replay_id: str | None = Field(
         default=None, description="Hex of the next replay id, for which more events may come."
     )

@@ -41,8 +41,8 @@ class Spool(Model):
     # if we created it, a forgotten volume would mean a folder in the container's own layer
 
     max_bytes: Annotated[Whole, Field(ge=0, le=1 << 40)] = 256 * 1024 * 1024
-    """Bytes that may wait; beyond that, webhooks get a 503. 0 means no spool. The default holds some 100,000
-    answers."""
+    """Bytes that may wait; beyond that, a webhook that Kafka does not take gets a 503. 0 means no spool. The default
+    holds some 100,000 answers."""
 
 
 class Service(Model):

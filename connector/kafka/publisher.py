@@ -37,7 +37,7 @@ class Publisher:
         self._failed: AIOKafkaProducer | None = None  # the producer to replace
         self._failing_since: float | None = None
         self._failed_at = 0.0
-        self._one_renewal = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -46,6 +46,9 @@ class Publisher:
 
     async def stop(self) -> None:
         """Flushes and disconnects. If Kafka has not taken a record by then, `send` has not reported it as stored."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
         producer, self._producer = self._producer, None
         await asyncio.gather(*self._closing, *([close(producer)] if producer else []))
 
@@ -104,17 +107,23 @@ class Publisher:
         return [int(each.offset) for each in stored]
 
     async def _renew(self) -> None:
-        async with self._one_renewal:
-            old = self._failed
-            if old is None:
-                return  # another caller has replaced it meanwhile
-            self._producer = await self._started()
-            self._failed = None
-            self.replaced += 1
-            log.info("producer_replaced", times=self.replaced)
-            task = asyncio.create_task(close(old))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+        """Callers share one renewal. It goes on when a caller gives up: a Kafka that hangs may take 30 s to end it."""
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._replace())
+            self._renewal.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._renewal)
+
+    async def _replace(self) -> None:
+        old = self._failed
+        if old is None:
+            return  # an earlier renewal has replaced it meanwhile
+        self._producer = await self._started()
+        self._failed = None
+        self.replaced += 1
+        log.info("producer_replaced", times=self.replaced)
+        task = asyncio.create_task(close(old))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def _started(self) -> AIOKafkaProducer:
         settings = client_settings(self._kafka)

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -20,6 +20,7 @@ _LOOK = 1.0  # seconds between looks at an idle file: another process may have a
 _FIRST_PAUSE = 1.0  # seconds; Kafka has just failed
 _LONGEST_PAUSE = 15.0  # seconds: we notice the end of an outage soon, and do not press a Kafka that starts
 _TAKEN_WITHIN = 30.0  # seconds: more than the 20 s of Kafka's client, so we never resend a record that is under way
+_OPENED_WITHIN = 30.0  # seconds; the check of a full file takes some, and the port opens only after it
 _DISK_WITHIN = 2.0  # seconds for a commit, which takes milliseconds; a look, Kafka's 5 s and a commit are 9 s
 
 Publish = Callable[[OutRecord], Awaitable[object]]
@@ -58,6 +59,8 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, "spool")
         self._drainer: asyncio.Task[None] | None = None
         self._letter: tuple[int, OutRecord] | None = None
+        self._late: asyncio.Future[Any] | None = None  # a call to the file that took too long
+        self._taken: int | None = None  # the number of a record that Kafka has taken and that is still in the file
 
     @property
     def is_on(self) -> bool:
@@ -72,8 +75,9 @@ class Spool:
             log.warning("spool_off", reason=f"there is no folder {self._folder}", effect=_EFFECT)
             return
         try:
-            self._file = await self._call(lambda: SpoolFile(self._folder, self._max_bytes))
-        except (OSError, sqlite3.Error) as error:
+            async with asyncio.timeout(_OPENED_WITHIN):
+                self._file = await self._call(lambda: SpoolFile(self._folder, self._max_bytes))
+        except (OSError, sqlite3.Error) as error:  # a TimeoutError is an OSError
             self._give_up(error)
             return
         self._drainer = asyncio.create_task(self._drain(), name="spool")
@@ -131,6 +135,7 @@ class Spool:
     async def _drain_one(self, file: SpoolFile) -> bool:
         """Drains one record: this keeps the order, and a kill repeats at most one. False if there is nothing to do."""
         await self._guarded(lambda: self._show(file))
+        await self._remove_taken(file)
         found = await self._guarded(file.first) if await self._guarded(file.may_drain) else None
         if found is None:
             return False
@@ -142,9 +147,16 @@ class Spool:
             if not await self._bury(number, record, error):
                 await self._guarded(lambda: file.set_aside(number, reason))
                 return True
-        await self._guarded(lambda: file.remove(number))
-        self._metrics.spool_drained.inc()
+        self._taken = number
+        await self._remove_taken(file)
         return True
+
+    async def _remove_taken(self, file: SpoolFile) -> None:
+        """A full disk takes no deletion either. The record must not go to Kafka again because of that."""
+        if (number := self._taken) is not None:
+            await self._guarded(lambda: file.remove(number))
+            self._taken = None
+            self._metrics.spool_drained.inc()
 
     async def _bury(self, number: int, record: OutRecord, error: Rejected) -> bool:
         """Sends the record's dead letter to Kafka. False if Kafka refuses that too."""
@@ -167,11 +179,19 @@ class Spool:
         self._metrics.spool_bytes.set(total.bytes)
 
     async def _guarded(self, work: Callable[[], T]) -> T:
-        """Makes a call to the file. Every error of the file becomes a Retryable; a lasting one turns the spool off."""
+        """Makes a call to the file. Every error of the file becomes a Retryable; a lasting one turns the spool off.
+
+        While the disk has not answered a late call, no other call is made: they would wait for the thread without end.
+        """
+        if self._late is not None and not self._late.done():
+            raise Retryable("the spool's disk has not answered yet")
+        call = self._call(work)
+        call.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs a late error
         try:
             async with asyncio.timeout(_DISK_WITHIN):
-                return await self._call(work)
+                return await asyncio.shield(call)
         except TimeoutError as error:
+            self._late = call
             raise Retryable(f"the spool's disk did not answer within {_DISK_WITHIN:g} s") from error
         except (OSError, sqlite3.Error, ValueError) as error:
             if getattr(error, "sqlite_errorcode", 0) not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL}:

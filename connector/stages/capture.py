@@ -105,7 +105,7 @@ class Capture:
             log.warning("no_position_yet", channel=channel_log.channel, begins_with=self._settings.start)
             self._without_position.add(channel_log.channel)
         try:
-            await self._copy(channel_log, position, self._settings.start)
+            await self._copy(channel_log, position, "earliest" if position else self._settings.start)
         except PositionLost as error:
             if position is None:
                 raise
@@ -122,7 +122,7 @@ class Capture:
         self, channel_log: ChannelLog, after: Position | None, preset: Literal["latest", "earliest"]
     ) -> None:
         """Copies one stream to its end. An error after progress counts as a normal end: the next pause is short."""
-        progress = False
+        progress, before = False, after
         self._metrics.stream_restarts.labels(channel_log.channel).inc()
         stream = self._pubsub.subscribe(
             channel_log.channel, replay_id=bytes.fromhex(after.replay_id) if after else None, preset=preset
@@ -130,16 +130,16 @@ class Capture:
         try:
             async with aclosing(stream) as batches:
                 async for batch in batches:
-                    await self._store(batch, channel_log)
-                    progress = True
+                    await self._store(batch, channel_log, before, preset)
+                    progress, before = True, channel_log.position
                     self._cell(channel_log.channel).works()
         except Retryable as error:
             if error.retry_after or not progress:
                 raise  # an outage, which `until_it_works` logs once a minute
             log.warning("stream_ended", channel=channel_log.channel, error=str(error))
 
-    async def _store(self, batch: Batch, channel_log: ChannelLog) -> None:
-        ahead = frozenset(channel_log.position.written_ahead if channel_log.position else ())
+    async def _store(self, batch: Batch, channel_log: ChannelLog, before: Position | None, preset: str) -> None:
+        ahead = frozenset(before.written_ahead if before else ())
         records: list[OutRecord] = []
         ids: dict[bytes, list[str]] = {}
         for raw in batch.events:
@@ -147,7 +147,7 @@ class Capture:
             ids.setdefault(raw.replay_id, []).extend(found)
             records += [record for id_, record in found.items() if id_ not in ahead]
         try:
-            await channel_log.append(records, _position(channel_log, batch, ids))
+            await channel_log.append(records, _position(channel_log.channel, before, batch, ids, preset))
         except Rejected as error:
             raise Fatal(
                 f"channel {channel_log.channel}: {error}. `connector topics apply` says which topic's max.message.bytes"
@@ -198,25 +198,27 @@ class Capture:
         return record
 
 
-def _position(channel_log: ChannelLog, batch: Batch, ids: Mapping[bytes, Sequence[str]]) -> Position:
+def _position(
+    channel: str, before: Position | None, batch: Batch, ids: Mapping[bytes, Sequence[str]], preset: str
+) -> Position:
     """The position after a batch; `ids` are the ids of its change events, by replay id, in order.
 
     On custom channels several events may share a replay id (salesforce §0.7), and the rest of them may come with the
-    next batch. So there the position stays before the last replay id, and notes what was written beyond it.
+    next batch. So there the position stays before the last replay id, and notes what was written beyond it. An empty
+    one means the earliest event: there is none before, and the stream did not begin with the latest.
     """
-    before = channel_log.position
     *earlier, last = [replay_id.hex() for replay_id in ids or [batch.latest_replay_id]]
     complete, ahead_replay_id, ahead = last, None, tuple[str, ...]()
-    if ids and channel_log.channel.endswith("__chn") and (earlier or before):
+    if ids and channel.endswith("__chn") and (earlier or before or preset == "earliest"):
         ahead_replay_id, ahead = last, tuple(ids[bytes.fromhex(last)])
         if earlier:
             complete = earlier[-1]
         elif before and before.ahead_replay_id == last:
             complete, ahead = before.replay_id, before.written_ahead + ahead
-        elif before:
-            complete = before.ahead_replay_id or before.replay_id
+        else:
+            complete = (before.ahead_replay_id or before.replay_id) if before else ""
     return Position(
-        channel=channel_log.channel,
+        channel=channel,
         replay_id=complete,
         ahead_replay_id=ahead_replay_id,
         written_ahead=tuple(dict.fromkeys(ahead)),

@@ -3,7 +3,8 @@
 A 200 means that the feedback, or the dead letter of a body that cannot be read, is durable: in Kafka (acks=all), or
 synced to the spool while Kafka is away. The stage does not refuse a body that would fail again: Pisano may or may not
 send it again, and the answer would be lost (pisano §4). While records wait in the spool, new ones go behind them, so
-their order stays. The answer is 200 and not 202, because some senders repeat a webhook after anything else.
+their order stays. Only when the spool takes no more, a new one goes to Kafka directly. The answer is 200 and not 202,
+because some senders repeat a webhook after anything else.
 """
 
 import asyncio
@@ -130,22 +131,27 @@ class Receive:
 
     async def _publish_or_spool(self, record: OutRecord) -> None:
         """Raises Rejected for a record that Kafka never takes, another ConnectorError when it is stored nowhere."""
-        if self._spool is not None and not await self._spool.is_empty():
-            await self._spool.add(record)
-            return
+        ways: list[Publish] = [self._publish_in_time]
+        if self._spool is not None:
+            ways.insert(1 if await self._spool.is_empty() else 0, self._spool.add)
+        errors: list[str] = []
+        for store in ways:
+            try:
+                await store(record)
+            except Rejected:
+                raise
+            except ConnectorError as error:
+                errors.append(str(error))
+            else:
+                return
+        raise Retryable("; ".join(errors))
+
+    async def _publish_in_time(self, record: OutRecord) -> None:
         try:
             async with asyncio.timeout(self._durable_within):
                 await self._publish(record)
-        except Rejected:
-            raise
-        except (ConnectorError, TimeoutError) as error:
-            why = error if isinstance(error, ConnectorError) else Retryable("Kafka did not answer in time")
-            if self._spool is None:
-                raise why from error
-            try:
-                await self._spool.add(record)
-            except ConnectorError as full:
-                raise Retryable(f"{why}; {full}") from error
+        except TimeoutError as error:
+            raise Retryable("Kafka did not answer in time") from error
 
     def _records(
         self, account: str, webhook: Webhook, sent: Sent, letter: Callable[[bytes, str, Exception], OutRecord]

@@ -3,13 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import structlog
 from aiohttp import web
 
+from connector.errors import ConnectorError
 from connector.kafka.publisher import Publisher
 from connector.retry import until_done
 from connector.spool import Spool
 from connector.stages.receive import Receive
 from connector.wiring.shared import Shared
+
+log = structlog.get_logger(__name__)
+
+_TRY_AGAIN = 30.0  # seconds, after an error that does not pass by itself
 
 
 class Receiving:
@@ -63,4 +69,10 @@ class Receiving:
         await self._publisher.stop()
 
     async def _connect(self) -> None:
-        await until_done(self._publisher.start)
+        """Tries until it works, also while only a person can fix what is wrong."""
+        while True:
+            try:
+                return await until_done(self._publisher.start)
+            except ConnectorError as error:
+                log.warning("kafka_refuses_us", stage="receive", error=str(error), next_try_in=_TRY_AGAIN)
+            await asyncio.sleep(_TRY_AGAIN)

@@ -1,9 +1,10 @@
-"""Kafka as `connector.kafka.connection` and `ledger` see it, in memory and in simulated time: one log, transactions.
+"""Kafka as `connector.kafka` sees it, in memory and in simulated time: one log for all topics, transactions.
 
 It stands in for aiokafka's producer and for `read_back`, and keeps their promises. A producer that starts fences the
-earlier producers of its name and aborts their open transactions. A commit is all or nothing, and is decided when it
-arrives at Kafka, not when the answer arrives. Kafka carries out a request even if its sender is gone. Readers do not
-see records behind an open transaction until Kafka aborts it. After any error a producer accepts nothing more.
+earlier producers of its name and aborts their open transactions. A producer's records arrive in their order, several in
+one request. A commit is all or nothing, and is decided when it arrives at Kafka, not when the answer arrives. Kafka
+carries out a request even if its sender is gone. Readers do not see the records of a partition behind an open
+transaction until Kafka aborts it. After any error a producer accepts nothing more.
 """
 
 import asyncio
@@ -25,26 +26,34 @@ T = TypeVar("T")
 _ABORTED_AFTER = 60.0  # seconds; as set in `connector.kafka.connection`
 _REPEATED_AFTER = 20.0  # seconds until a request without an answer is repeated; as set there
 _HIDDEN = 30.0  # seconds; as `connector.kafka.read_back` waits
+_LOOK = 5.0  # seconds between two looks whether Kafka answers again
 _SLOW = 45.0  # seconds at most; the connector gives up a transaction after 40 s
 _TROUBLES = ("refused", "slow", "answered late", "answer lost", "repeated")
 
 
 @dataclass(eq=False)
-class _Transaction:
+class Transaction:
+    """A transaction, or one record of a producer without transactions."""
+
     records: list[OutRecord] = field(default_factory=list)
     state: str = "open"
 
 
 class SimulatedKafka:
-    """`trouble` is the share of requests that meet a fault."""
+    """`trouble` is the share of requests that meet a fault. If there is an `error`, every request ends with it.
+
+    While Kafka `hangs`, no request arrives or ends.
+    """
 
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
         self.trouble = trouble
+        self.error: Exception | None = None
+        self.hangs = False
         self.say = say
         self.random = random
-        self.log: list[tuple[_Transaction, OutRecord]] = []
+        self.log: list[tuple[Transaction, OutRecord]] = []
         self.epochs: Counter[str] = Counter()
-        self.open: dict[str, _Transaction] = {}
+        self.open: dict[str, Transaction] = {}
         self.committed_at: list[tuple[float, OutRecord]] = []
 
     def committed(self) -> list[OutRecord]:
@@ -55,6 +64,10 @@ class SimulatedKafka:
         while True:
             trouble = self.random.choice(_TROUBLES) if self.random.random() < self.trouble else ""
             await self._way(trouble == "slow")
+            while self.hangs:  # noqa: ASYNC110 - a test changes it
+                await asyncio.sleep(_LOOK)
+            if self.error:
+                raise self.error
             if trouble == "refused":
                 raise KafkaConnectionError
             answer = carry_out()
@@ -78,14 +91,17 @@ class SimulatedKafka:
             raise Retryable("away") from error
         for offset in range(end):
             transaction, record = self.log[offset]
+            if record.topic != topic or record.partition not in {None, partition}:
+                continue
             waited = 0.0
             while transaction.state == "open":
                 if waited > _HIDDEN:
                     raise Retryable("nothing came")
                 await asyncio.sleep(0.1)
                 waited += 0.1
-            if transaction.state == "committed" and record.topic == topic:
-                yield SimpleNamespace(topic=topic, partition=partition, offset=offset, value=record.value)
+            if transaction.state == "committed":
+                place = {"topic": topic, "partition": partition, "offset": offset}
+                yield SimpleNamespace(**place, key=record.key, value=record.value)
 
 
 class _Producer:
@@ -95,21 +111,28 @@ class _Producer:
         self._kafka, self._name = kafka, name
         self._epoch = 0
         self._stopped = False
-        self._transaction: _Transaction | None = None  # until the producer knows its end
+        self._transaction: Transaction | None = None  # until the producer knows its end
+        self._batch: list[OutRecord] = []  # of the request that is on its way
+        self._sent: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         self._epoch = await outside(self._kafka.request, self._initialise)
 
     async def begin_transaction(self) -> None:
         assert self._transaction is None, "Invalid state transition"  # like aiokafka, after any error
-        self._transaction = _Transaction()
+        self._transaction = Transaction()
 
     async def send(self, **arguments: Any) -> asyncio.Future[None]:
         record, transaction = OutRecord(**arguments), self._transaction
         assert transaction is not None
         if self._stopped:
             raise ProducerClosed
-        return asyncio.ensure_future(outside(self._kafka.request, lambda: self._append(record, transaction)))
+        if not self._batch:
+            batch = self._batch = []
+            self._sent = asyncio.ensure_future(outside(self._kafka.request, lambda: self._append(batch, transaction)))
+        self._batch.append(record)
+        assert self._sent is not None
+        return self._sent
 
     async def commit_transaction(self) -> None:
         transaction = self._transaction
@@ -136,17 +159,18 @@ class _Producer:
         kafka.say(f"{self._name} is initialised, epoch {kafka.epochs[self._name]}")
         return kafka.epochs[self._name]
 
-    def _append(self, record: OutRecord, transaction: _Transaction) -> None:
+    def _append(self, batch: list[OutRecord], transaction: Transaction) -> None:
         kafka = self._kafka
         self._must_be_current(transaction)
         if not transaction.records:
             kafka.open[self._name] = transaction
             asyncio.get_running_loop().call_later(_ABORTED_AFTER, self._abort, transaction)
-        if record not in transaction.records:
-            transaction.records.append(record)
-            kafka.log.append((transaction, record))
+        if self._batch is batch:  # this is not a repeat: records that are sent from now on need another request
+            self._batch = []
+            transaction.records += batch
+            kafka.log += [(transaction, record) for record in batch]
 
-    def _commit(self, transaction: _Transaction) -> None:
+    def _commit(self, transaction: Transaction) -> None:
         if transaction.state == "committed" and self._kafka.epochs[self._name] == self._epoch:
             return
         self._must_be_current(transaction)
@@ -154,19 +178,20 @@ class _Producer:
         now = asyncio.get_running_loop().time()
         self._kafka.committed_at += [(now, record) for record in transaction.records]
         self._kafka.open.pop(self._name, None)
-        keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records)
-        self._kafka.say(f"committed by epoch {self._epoch}: {keys}")
+        keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records[-9:])
+        self._kafka.say(f"committed by epoch {self._epoch}: {len(transaction.records)} records, at the end {keys}")
 
-    def _abort(self, transaction: _Transaction) -> None:
+    def _abort(self, transaction: Transaction) -> None:
         if transaction.state == "open":
             transaction.state = "aborted"
             self._kafka.open.pop(self._name, None)
             self._kafka.epochs[self._name] += 1
 
-    def _must_be_current(self, transaction: _Transaction) -> None:
+    def _must_be_current(self, transaction: Transaction) -> None:
         if self._kafka.epochs[self._name] != self._epoch or transaction.state != "open":
             raise ProducerFenced
 
 
 def _state(record: OutRecord) -> str:
-    return " " + dict(record.headers).get("dl_reason", dict(record.headers)["ce_type"]).decode().removeprefix("pisano.")
+    headers = dict(record.headers)
+    return " " + (headers.get("dl_reason") or headers["ce_type"]).decode().removeprefix("pisano.")

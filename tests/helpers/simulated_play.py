@@ -1,9 +1,18 @@
-"""What the simulations share: how a scenario is drawn, and how a failure tells what happened in it."""
+"""What the simulations share: what happens in a scenario, and how a failure tells what happened in it."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from hypothesis import strategies as st
+
+
+@dataclass(frozen=True)
+class Happening:
+    after: float  # seconds after the previous one
+    what: str
+    whom: int  # of the workers, cells, accounts or channels
+    seconds: float
 
 
 class World(Protocol):
@@ -15,10 +24,10 @@ class World(Protocol):
 W = TypeVar("W", bound=World)
 
 
-def happenings(kind: Callable[..., Any], *what: str, gap: float, longest: float) -> st.SearchStrategy[list[Any]]:
-    """Up to 12 of a `kind` of happening, `gap` seconds apart at most, some of them close together."""
+def happenings(*what: str, gap: float, longest: float) -> st.SearchStrategy[list[Happening]]:
+    """Up to 12 happenings, `gap` seconds apart at most, some of them close together."""
     one = st.builds(
-        kind,
+        Happening,
         after=st.floats(0, gap) | st.floats(0, 1),
         what=st.sampled_from(what),
         whom=st.integers(0, 2),

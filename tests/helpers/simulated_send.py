@@ -1,23 +1,19 @@
 """Workers that send invitations, and their faults, in simulated time, for tests/unit/test_send_simulated.py."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from random import Random
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import httpx
 import pytest
-import stamina
 
 from connector import pisano
 from connector.cells import Cells
 from connector.config import Account, Kafka
-from connector.kafka import connection, ledger, stage_worker
+from connector.kafka import connection, ledger
 from connector.kafka.cell_work import CellWork
 from connector.kafka.dead_letters import DEAD_LETTERS, DeadLetters
 from connector.kafka.inbound import InRecord
@@ -30,31 +26,23 @@ from connector.observe.metrics import Metrics
 from connector.records import Invitation, Settlement, Suppression
 from connector.stages import _account_sender, send
 from helpers.invitations import as_records, invitation
-from helpers.processes import Process, ProcessLoop, name_of_this
-from helpers.simulated_group import TOPIC, Group
+from helpers.processes import name_of_this
+from helpers.simulated_faust import TOPIC, patch_faust
+from helpers.simulated_group import Group
 from helpers.simulated_kafka import SimulatedKafka
 from helpers.simulated_parking import SimulatedParking
 from helpers.simulated_pisano import HEALTHY, SimulatedPisano
+from helpers.simulated_play import Happening
+from helpers.simulated_workers import LONGEST, Worker, Workers, clock, run_stage
 
 KAFKA = Kafka(bootstrap_servers="nowhere:9092")
 LIMITS = (Window(4, 5.0), Window(8, 30.0))
 GRACE = 25.0  # seconds
 STARTS = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-LONGEST = 45.0  # most seconds that a worker is frozen or cut off
 ENDS_WITHIN = 2_500.0  # seconds after the last fault: a held account is probed every 300 s
 
-What = Literal["invite", "start", "stop", "rebalance", "kill", "freeze", "cut off"]
-Fault = Literal["no rights", "no campaign", "away", "mend"]
-ORDERLY: tuple[What, ...] = ("invite", "start", "stop", "rebalance")
-FAULTS: dict[Fault, int] = {"no rights": 401, "no campaign": 404, "away": 503, "mend": 0}
-
-
-@dataclass(frozen=True)
-class Happening:
-    after: float  # seconds after the previous one
-    what: What | Fault
-    whom: int  # of the workers, or of the accounts
-    seconds: float
+ORDERLY = ("invite", "start", "stop", "rebalance")
+FAULTS = {"no rights": 401, "no campaign": 404, "away": 503, "mend": 0}
 
 
 @dataclass(frozen=True)
@@ -81,34 +69,43 @@ class Scenario:
         return self.trouble[1] > 0 or not orderly
 
 
-def clock() -> float:
-    return asyncio.get_running_loop().time()
-
-
 def now() -> float:
     return STARTS + clock()
 
 
-class Worker:
-    """One process that runs the stage."""
+class World(Workers):
+    """Plays a scenario."""
 
-    def __init__(self, world: "World", name: str) -> None:
-        self.name = name
-        self.process = Process(name)
-        self.stopping = asyncio.Event()
-        self._world = world
-        self.ended = self.process.start(self._run())
-        self.ended.add_done_callback(self.exit)
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario.seed)
+        self.scenario = scenario
+        self.kafka = SimulatedKafka(self.random, scenario.trouble[0], self.say)
+        self.group = Group(self.random, self.say)
+        self.parking = SimulatedParking(self.random)
+        self.pisano = SimulatedPisano(self.random, scenario.trouble[1], self.say)
+        self.accounts = {name: _account(name, scenario) for name in ("main", "app", HEALTHY)}
+        self.invited: dict[str, Invitation] = {}
+        self.invited_at: dict[str, float] = {}
+        self.mistakes: list[str] = []
 
-    def exit(self, _: object) -> None:
-        self.process.running = False
+    def patch(self, patch: pytest.MonkeyPatch) -> None:
+        """Replaces the outside world, and the clock where the stage does not take it as an argument."""
+        wall = SimpleNamespace(now=lambda zone: datetime.fromtimestamp(now(), zone))
+        patch_faust(patch, self.group)
+        self.parking.patch(patch)
+        patch.setattr(connection, "AIOKafkaProducer", self.producer)
+        patch.setattr(ledger, "read_back", self.kafka.read_back)
+        patch.setattr(send, "datetime", wall)
+        patch.setattr(_account_sender, "datetime", wall)
+        patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
+        patch.setattr(send, "StackedLimiter", partial(StackedLimiter, clock=clock))
+        patch.setattr(pisano, "AuthorizedApp", partial(pisano.AuthorizedApp, clock=now))
 
-    async def _run(self) -> None:
-        world = self._world
+    async def main(self, stopping: asyncio.Event) -> None:
         letters = DeadLetters(KAFKA, "send", lambda *_: None)
-        async with httpx.AsyncClient(transport=httpx.MockTransport(world.pisano.handle), trust_env=False) as http:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(self.pisano.handle), trust_env=False) as http:
             stage = send.Send(
-                world.accounts,
+                self.accounts,
                 partial(Ledger.open, KAFKA),
                 http,
                 grace=GRACE,
@@ -120,39 +117,13 @@ class Worker:
                 "send",
                 KAFKA,
                 [TOPIC.topic],
-                CellWork("send", stage.plan, world.bury, cells, keeps_order=False),
-                in_flight=world.scenario.in_flight,
-                lots=Lots(Parking(KAFKA, "send", world.parking.park), world.scenario.in_flight, keeps_order=False),
+                CellWork("send", stage.plan, self.bury, cells, keeps_order=False),
+                in_flight=self.scenario.in_flight,
+                lots=Lots(Parking(KAFKA, "send", self.parking.park), self.scenario.in_flight, keeps_order=False),
                 settle=stage.settle,
                 drains=False,
             )
-            await worker.start()
-            stopping = asyncio.create_task(self.stopping.wait())
-            await asyncio.wait({stopping, worker.failure}, return_when=asyncio.FIRST_COMPLETED)
-            if worker.failure.done():
-                worker.failure.result()
-            with suppress(TimeoutError):  # like App
-                async with asyncio.timeout(GRACE + 10):
-                    await worker.stop(GRACE)
-
-
-class World:
-    """Plays a scenario. `history` lists what happened, for reading after a failure."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-        self.random = Random(scenario.seed)
-        self.history: list[str] = []
-        self.kafka = SimulatedKafka(self.random, scenario.trouble[0], self.say)
-        self.group = Group(self.random, self.say)
-        self.parking = SimulatedParking(self.random)
-        self.pisano = SimulatedPisano(self.random, scenario.trouble[1], self.say)
-        self.accounts = {name: _account(name, scenario) for name in ("main", "app", HEALTHY)}
-        self.workers: list[Worker] = []
-        self.ever: list[Worker] = []  # with the dead ones
-        self.invited: dict[str, Invitation] = {}
-        self.invited_at: dict[str, float] = {}
-        self.mistakes: list[str] = []
+            await run_stage(worker, stopping, GRACE)
 
     def producer(self, **arguments: Any) -> Any:
         """Opens a worker's ledger, which fences the earlier owner. A worker that lets go must not do this."""
@@ -160,23 +131,13 @@ class World:
             self.mistakes.append(f"{name_of_this()} opens a ledger while it lets go of the partition")
         return self.kafka.producer(**arguments)
 
-    def say(self, what: str) -> None:
-        self.history.append(f"{clock():8.3f} {what}")
-
     async def bury(self, _: InRecord, reason: str, error: Exception) -> None:
         raise AssertionError(f"{reason}: {error!r}") from error
 
-    async def play(self) -> None:
-        group = asyncio.create_task(self.group.run())
-        try:
-            await self._play()
-        finally:
-            group.cancel()
-            for worker in self.ever:  # so that the loop can be closed
-                worker.ended.remove_done_callback(worker.exit)
-                worker.process.wake(self.random)
+    async def beside(self) -> None:
+        await self.group.run()
 
-    async def _play(self) -> None:
+    async def story(self) -> None:
         self.start()
         self.start()
         self.invite()
@@ -187,14 +148,11 @@ class World:
         self.pisano.faults.clear()
         await asyncio.sleep(LONGEST)  # after this no worker is frozen or cut off
         self.say("all is well from here on")
-        if all(worker.stopping.is_set() for worker in self.workers):
-            self.start()
+        self.start_if_none_is_left()
         async with asyncio.timeout(ENDS_WITHIN):
             while self.group.position < len(self.group.records) or not self.all_settled():
                 await asyncio.sleep(1)
-                for worker in self.workers:
-                    if worker.ended.done():
-                        worker.ended.result()
+                self.raise_failures()
             for worker in self.workers:
                 worker.stopping.set()
                 await worker.ended
@@ -221,41 +179,19 @@ class World:
         return max(at - first for at, first in zip(sorted(settled[each] for each in mine), soonest, strict=True))
 
     def make_happen(self, happening: Happening) -> None:
-        self.workers = [worker for worker in self.workers if not worker.ended.done() or worker.ended.exception()]
-        if happening.what == "start":
-            self.start()
-        elif happening.what == "invite":
-            self.invite()
-        elif happening.what == "rebalance":
-            self.group.rebalance()
+        simple = {"invite": self.invite, "start": self.start, "rebalance": self.group.rebalance}
+        if happening.what in simple:
+            simple[happening.what]()
         elif happening.what in FAULTS:
             self.say(f"account {happening.whom}: {happening.what}")
             self.pisano.faults[("main", "app")[happening.whom % 2]] = FAULTS[happening.what]
-        elif happening.whom < len(self.workers):
-            self.befall(self.workers[happening.whom], happening.what, happening.seconds)
+        else:
+            self.befall(happening)
 
-    def befall(self, worker: Worker, what: What, seconds: float) -> None:
-        self.say(f"{worker.name}: {what} {seconds:.1f}")
-        if what == "stop":
-            worker.stopping.set()
-        elif what == "kill":
-            worker.process.running = False
-            self.workers.remove(worker)
-        elif what == "freeze" and worker.process.running:
-            worker.process.running = False
-            asyncio.get_running_loop().call_later(seconds, self.wake, worker)
-        elif what == "cut off":
-            self.group.cut_off[worker.name] = clock() + seconds
-
-    def wake(self, worker: Worker) -> None:
-        if worker in self.workers:
-            self.say(f"{worker.name} wakes")
-            worker.process.wake(self.random)
-
-    def start(self) -> None:
-        if len([worker for worker in self.workers if not worker.stopping.is_set()]) < 3:
-            self.ever.append(Worker(self, f"worker-{len(self.ever) + 1}"))
-            self.workers.append(self.ever[-1])
+    def befall_worker(self, worker: Worker, happening: Happening) -> None:
+        super().befall_worker(worker, happening)
+        if happening.what == "cut off":
+            self.group.cut_off[worker.name] = clock() + happening.seconds
 
     def invite(self) -> None:
         """Adds six invitations, and repeats one of the earlier ones."""
@@ -286,40 +222,3 @@ def _account(name: str, scenario: Scenario) -> Account:
 def _invitation(number: int) -> Invitation:
     suppressed = Suppression.OPTED_OUT if number % 7 == 3 else None
     return invitation(number, account=("main", "app", HEALTHY)[number % 3], suppressed=suppressed)
-
-
-async def _nothing(*_: object) -> None:
-    """A check that finds that Kafka has everything that a stage needs."""
-
-
-async def _no_holes(*_: object) -> list[Any]:
-    return []
-
-
-def run(world: World) -> None:
-    """Plays the world's scenario to the end."""
-    with _simulated(world), asyncio.Runner(loop_factory=ProcessLoop) as runner:
-        runner.run(world.play())
-
-
-@contextmanager
-def _simulated(world: World) -> Iterator[None]:
-    """Replaces the outside world, and the clock where the stage does not take it as an argument."""
-    wall = SimpleNamespace(now=lambda zone: datetime.fromtimestamp(now(), zone))
-    hooks = stamina.instrumentation.get_on_retry_hooks()
-    stamina.instrumentation.set_on_retry_hooks([])
-    with pytest.MonkeyPatch.context() as patch:
-        world.parking.patch(patch)
-        patch.setattr(connection, "AIOKafkaProducer", world.producer)
-        patch.setattr(ledger, "read_back", world.kafka.read_back)
-        patch.setattr(stage_worker, "faust_app", world.group.faust_app)
-        patch.setattr(stage_worker, "preflight", SimpleNamespace(require=_nothing))
-        patch.setattr(stage_worker, "holes", _no_holes)
-        patch.setattr(stage_worker, "Watch", lambda *_: SimpleNamespace(run=lambda _: asyncio.Event().wait(), lag=None))
-        patch.setattr(send, "datetime", wall)
-        patch.setattr(_account_sender, "datetime", wall)
-        patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
-        patch.setattr(send, "StackedLimiter", partial(StackedLimiter, clock=clock))
-        patch.setattr(pisano, "AuthorizedApp", partial(pisano.AuthorizedApp, clock=now))
-        yield
-    stamina.instrumentation.set_on_retry_hooks(hooks)

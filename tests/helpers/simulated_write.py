@@ -25,7 +25,8 @@ from connector.salesforce._refusals import Failing, FieldsRefused
 from connector.salesforce.rest import Result
 from connector.stages.write import WriteBack
 from helpers.processes import outside
-from helpers.simulated_cells import CELLS, HEALTHY, Scenario, World, clock
+from helpers.simulated_cells import CELLS, HEALTHY, Scenario, World
+from helpers.simulated_workers import clock
 
 _FIELDS = {"Score__c": "{{ body.number }}", "Comment__c": "text"}
 _RULES = {

@@ -71,6 +71,23 @@ async def test_shared_replay_id_is_captured_once_over_restarts_in_its_midst(
     assert [letter.value for letter in await topics.read(setup.kafka, "connector.deadletters")] == [garbage.payload]
 
 
+async def test_first_events_of_a_channel_share_a_replay_id_and_a_restart_in_their_midst_loses_none(
+    sf: SalesforceDouble, capture_setup: Any
+) -> None:
+    """salesforce §0.7: there is no replay id before theirs that capture could go back to."""
+    sf.add_channel("Cases__chn", Channel(entities=("Case",), enriched={"Case": ("Subject",)}))
+    sf.configure(batch=3)
+    setup = await capture_setup(channels=["/data/Cases__chn"])
+    cases = [sf.create("Case", {}) for _ in range(7)]
+    sf.advance(80 * 3600)  # Salesforce has forgotten these events
+    sf.update("Case", cases, {"Priority": "High"})
+    for delivered, on_the_topic in ((3, 3), (6, 6), (9, 7)):
+        sf.fail(Fault(match="rpc Subscribe", after=delivered, kind="hang"))
+        async with running_app(setup.config, ONLY):
+            await until(lambda count=on_the_topic: captured(setup.kafka, count))
+    assert len({event.record_id for event in await events(setup.kafka)}) == 7
+
+
 async def test_lost_position_ends_with_one_clear_message(sf: SalesforceDouble, capture_setup: Any) -> None:
     """salesforce §0.4: the events in between may be gone, so a person decides. The message says what and how."""
     setup = await capture_setup()

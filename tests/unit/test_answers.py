@@ -141,5 +141,6 @@ def test_a_packed_body_is_unpacked_up_to_the_limit(encoding: str, pack: Any) -> 
 
 @given(st.binary(max_size=100), st.sampled_from(["gzip", "deflate"]))
 def test_what_cannot_be_unpacked_stays_as_it_came(body: bytes, encoding: str) -> None:
-    assert unpacked(gzip.compress(body)[:-4], "gzip", 1000) == gzip.compress(body)[:-4]
+    cut_off = gzip.compress(body)[:-4]
+    assert unpacked(cut_off, "gzip", 1000) == cut_off
     assert isinstance(unpacked(body, encoding, 1000), bytes)

@@ -8,15 +8,16 @@ from collections import Counter
 from functools import partial
 
 from helpers import simulated_play
-from helpers.simulated_cells import CELLS, HEALTHY, LONGEST, PROMPT, Happening, Scenario, What, World, run
-from helpers.simulated_play import play
+from helpers.simulated_cells import CELLS, HEALTHY, PROMPT, Scenario, World
+from helpers.simulated_play import Happening, play
+from helpers.simulated_workers import LONGEST, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-happenings = partial(simulated_play.happenings, Happening, gap=40, longest=LONGEST)
+happenings = partial(simulated_play.happenings, gap=40, longest=LONGEST)
 
 
-CALM: tuple[What, ...] = ("records", "records", "fatal", "outage", "mend")
+CALM = ("records", "records", "fatal", "outage", "mend")
 ANYTHING = happenings(*CALM) | happenings(*CALM, "start", "stop", "rebalance", "kill", "freeze")
 
 

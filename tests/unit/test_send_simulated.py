@@ -10,7 +10,8 @@ from functools import partial
 from helpers import simulated_play
 from helpers.simulated_pisano import is_disliked, is_refused
 from helpers.simulated_play import play
-from helpers.simulated_send import FAULTS, LIMITS, LONGEST, ORDERLY, Happening, Scenario, World, run
+from helpers.simulated_send import FAULTS, LIMITS, ORDERLY, Scenario, World
+from helpers.simulated_workers import LONGEST, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from connector.records import Invitation, Outcome, Settlement
 PROMPT = 4.0  # seconds beyond what the limits ask for: a fetch, two transactions and a call
 
 
-happenings = partial(simulated_play.happenings, Happening, gap=15, longest=LONGEST)
+happenings = partial(simulated_play.happenings, gap=15, longest=LONGEST)
 SCENARIOS = st.builds(
     Scenario,
     seed=st.integers(0, 2**32),

@@ -1,7 +1,10 @@
 """The spool without Kafka: keeps order, has a size limit, is shared by processes, turns off instead of crashing."""
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from helpers.waiting import until
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.observe.metrics import Metrics
-from connector.spool import Spool
+from connector.spool import Spool, _spool
 from connector.spool._file import SpoolFile
 from connector.stages.receive import Receive
 
@@ -186,6 +189,84 @@ async def test_what_kafka_refuses_becomes_a_dead_letter_and_those_behind_go_on(t
     await until(waiting.is_empty)
     assert [taken.value for taken in kafka.taken] == [b"letter:1", b"3"]
     await until(lambda: metrics.registry.get_sample_value("connector_spooled") == 1)
+    await waiting.stop()
+
+
+async def test_what_kafka_has_taken_goes_there_once_though_a_full_disk_cannot_delete_it(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, tries = spool(tmp_path, kafka), 0
+    await waiting.start()
+    await waiting.add(record(1))
+    assert waiting._file is not None
+    remove = waiting._file.remove
+
+    def fails(number: int) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        remove(number)
+
+    monkeypatch.setattr(waiting._file, "remove", fails)
+    kafka.error = None
+    await until(waiting.is_empty)
+    assert kafka.taken == [record(1)]
+    await waiting.stop()
+
+
+async def test_a_spool_without_room_does_not_refuse_what_kafka_takes(tmp_path: Path, kafka: Kafka) -> None:
+    waiting, healthy, metrics = spool(tmp_path, kafka, max_bytes=1_000), Kafka(), Metrics()
+    await waiting.start()
+    await waiting.add(record(1, 400))
+    receive = Receive({}, healthy.publish, "t", dead_letter=lambda *_: record(0), metrics=metrics, spool=waiting)
+    with pytest.raises(Retryable, match=r"the spool is full: .*; away"):
+        await receive._publish_or_spool(record(2, 400))
+    healthy.error = None
+    await receive._publish_or_spool(record(3, 400))
+    assert healthy.taken == [record(3, 400)]
+    await waiting.stop()
+
+
+async def test_calls_to_a_disk_that_does_not_answer_do_not_pile_up(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    waiting = spool(tmp_path, kafka)
+    await waiting.start()
+    monkeypatch.setattr(_spool, "_DISK_WITHIN", 0.05)
+    waiting._thread.submit(answers.wait)
+    assert await waiting.is_empty()  # not known, but Kafka may take the record
+    calls = waiting._thread._work_queue.qsize()
+    for number in range(20):
+        with pytest.raises(Retryable, match="has not answered yet"):
+            await waiting.add(record(number))
+    assert waiting._thread._work_queue.qsize() <= calls
+    answers.set()
+    monkeypatch.undo()
+    kafka.error = None
+
+    async def takes_again() -> bool:
+        with suppress(Retryable):
+            await waiting.add(record(1))
+        return bool(kafka.taken)
+
+    await until(takes_again)
+    await waiting.stop()
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_start(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(_spool, "SpoolFile", lambda *_: answers.wait())
+    monkeypatch.setattr(_spool, "_OPENED_WITHIN", 0.05)
+    waiting = spool(tmp_path, kafka)
+    await waiting.start()
+    assert not waiting.is_on
+    answers.set()
     await waiting.stop()
 
 

@@ -1,8 +1,9 @@
 """trigger in simulated time: no change event is lost for any survey, and no survey costs another anything."""
 
-from helpers.simulated_cells import Scenario, run
+from helpers.simulated_cells import Scenario
 from helpers.simulated_play import play
 from helpers.simulated_trigger import TriggerWorld
+from helpers.simulated_workers import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cells_simulated import check, scenarios

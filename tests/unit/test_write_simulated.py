@@ -2,8 +2,9 @@
 
 from collections import Counter
 
-from helpers.simulated_cells import CELLS, HEALTHY, PROMPT, Scenario, run
+from helpers.simulated_cells import CELLS, HEALTHY, PROMPT, Scenario
 from helpers.simulated_play import play
+from helpers.simulated_workers import run
 from helpers.simulated_write import WriteWorld
 from hypothesis import given, settings
 from hypothesis import strategies as st
