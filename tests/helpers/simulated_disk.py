@@ -72,13 +72,14 @@ class SimulatedDisk:
 class _Connection(sqlite3.Connection):
     def __init__(self, disk: SimulatedDisk, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        super().execute("PRAGMA synchronous = OFF")  # the test needs none: its processes only seem to die
         self._disk = disk
         self._syncs = False
 
     def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
         self._disk.carry_out(statement)
-        if statement == _SYNC:  # the test needs none: its processes only seem to die
-            self._syncs, statement = True, "PRAGMA synchronous = OFF"
+        if statement == _SYNC:
+            self._syncs, statement = True, "PRAGMA synchronous"
         done = super().execute(statement, *parameters)
         if statement.startswith("INSERT INTO records"):
             self._disk.not_synced += not self._syncs

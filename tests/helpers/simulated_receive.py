@@ -143,7 +143,7 @@ class World(Workers):
             await asyncio.sleep(happening.after)
             self.say(f"{happening.what} {happening.whom}")
             self.make_happen(happening)
-        await asyncio.sleep(LONGEST)  # after this no worker is frozen
+        await asyncio.sleep(LONGEST if self.scenario.has("freeze") else 0)  # after this no worker is frozen
         self.lose_kafka(None)
         self.kafka.trouble = 0.0
         self.start_if_none_is_left()

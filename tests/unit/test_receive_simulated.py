@@ -52,7 +52,7 @@ SCENARIOS = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SCENARIOS)
 def test_what_got_a_2xx_is_on_the_topic_whatever_befalls_kafka_the_disk_and_the_workers(scenario: Scenario) -> None:
     play(World(scenario), run, check)
