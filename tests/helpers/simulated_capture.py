@@ -59,6 +59,7 @@ OF_WORKERS = ("start", "stop", "rebalance", "kill", "freeze", "cut off")
 @dataclass(frozen=True)
 class Scenario:
     seed: int
+    start: Literal["latest", "earliest"]
     lost_position: Literal["stop", "earliest"]
     trouble: float  # share of the requests to Kafka that meet a fault
     happenings: list[Happening]
@@ -104,7 +105,7 @@ class World(Workers):
             client = PubSubClient("nowhere:7443", False, tokens)
             capture = Capture(
                 client,
-                PubSub(start="earliest", lost_position=self.scenario.lost_position),
+                PubSub(start=self.scenario.start, lost_position=self.scenario.lost_position),
                 TOPICS,
                 channel_log=partial(ChannelLog, KAFKA),
                 dead_letter=DeadLetters(KAFKA, "capture", lambda *_: None).of_body,
@@ -124,6 +125,8 @@ class World(Workers):
     async def story(self) -> None:
         self.start()
         self.start()
+        while self.scenario.start == "latest" and not self.has_positions():  # noqa: ASYNC110 - the memory cannot tell
+            await asyncio.sleep(1)  # until then capture may miss events
         self.publish()
         for happening in self.scenario.happenings:
             await asyncio.sleep(happening.after)
@@ -213,6 +216,9 @@ class World(Workers):
             self._written.add(what_is(record))
         self._seen = len(self.kafka.committed_at)
         return all(self._written.issuperset(event.wanted) for each in self.channels() for event in each.events)
+
+    def has_positions(self) -> bool:
+        return {record.key for record in self.kafka.committed()} == {channel.encode() for channel in CHANNELS}
 
     def channels(self) -> list[Channel]:
         return list(self.salesforce.channels.values())

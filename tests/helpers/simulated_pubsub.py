@@ -23,6 +23,7 @@ from connector.salesforce.proto.pubsub_api_pb2 import (
     FetchRequest,
     FetchResponse,
     ProducerEvent,
+    ReplayPreset,
     SchemaInfo,
     SchemaRequest,
 )
@@ -207,7 +208,8 @@ class _Stream:
             self.broken = _TOKEN
             return
         self.broken = self.broken or channel.trouble or (_LOST if request.replay_id and channel.lost else None)
-        self._next = sum(event.replay_id <= request.replay_id for event in channel.events)
+        begins_after = b"\xff" if request.replay_preset == ReplayPreset.LATEST else request.replay_id
+        self._next = sum(event.replay_id <= begins_after for event in channel.events)
 
     async def _answer(self) -> FetchResponse:
         assert self._channel is not None

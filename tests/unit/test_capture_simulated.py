@@ -22,6 +22,7 @@ happenings = partial(simulated_play.happenings, gap=40, longest=LONGEST)
 SCENARIOS = st.builds(
     Scenario,
     seed=st.integers(0, 2**32),
+    start=st.sampled_from(["earliest", "earliest", "latest"]),
     lost_position=st.sampled_from(["stop", "earliest"]),
     trouble=st.sampled_from([0.0, 0.0, 0.02, 0.1]),
     happenings=happenings(*CALM, "mend")
@@ -39,7 +40,9 @@ LOST = [Happening(0.4, "lost", 1, 1.0), Happening(0.4, "lost", 1, 1.0), Happenin
 
 @settings(max_examples=120, deadline=None)
 @given(SCENARIOS)
-@example(Scenario(seed=1, lost_position="earliest", trouble=0.0, happenings=LOST))
+@example(Scenario(seed=1, start="earliest", lost_position="earliest", trouble=0.0, happenings=LOST))
+@example(Scenario(seed=0, start="latest", lost_position="earliest", trouble=0.0, happenings=LOST))
+@example(Scenario(seed=25, start="latest", lost_position="earliest", trouble=0.0, happenings=LOST))
 def test_every_change_is_written_once_whatever_befalls_channels_and_workers(scenario: Scenario) -> None:
     play(World(scenario), run, check)
 
