@@ -5,6 +5,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NodeNotReadyError
 
 from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
@@ -106,12 +107,15 @@ async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
 
 
 async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
-    """Waits until the broker knows the topic, which happens a moment after its creation."""
+    """Waits until the broker knows the topic: a moment after its creation, or after the broker was frozen."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
 
     async def described() -> dict[str, Any] | None:
-        (topic,) = await admin.describe_topics([name])
+        try:
+            (topic,) = await admin.describe_topics([name])
+        except NodeNotReadyError:
+            return None
         return None if topic["error_code"] else topic
 
     try:

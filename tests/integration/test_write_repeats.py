@@ -22,6 +22,7 @@ from connector.stages.write import WriteBack
 RULE: dict[str, Any] = {
     "update": "Case",
     "by": {"Id": "{{ body.case }}"},
+    "does_not_fit": "refuse",
     "fields": {"NPS__c": "{{ body.score }}"},
 }
 
