@@ -17,7 +17,7 @@ demo: $(READY) ## run made-up customers through all stages, and show what happen
 	@$(BIN)/connector demo
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
-	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 $(ARGS)
 
 check: $(READY) ## check a change before it is merged: style, types, imports, generated files
 	$(BIN)/ruff check .
