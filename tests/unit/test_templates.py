@@ -325,6 +325,31 @@ def test_what_is_written_for_a_customer_can_be_read_again(name: str, sign: str, 
         assert read == float(value), written
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        *(("5 TL", 5), ("5TL", 5), ("₺5", 5), ("5€", 5), ("-$5", -5), ("€ -5", -5), ("TRY 5", 5), ("5 USD", 5)),
+        *(("%5", 5), ("5 %", 5), ("+5", 5), ("\u22125", -5), ("1.234", 1234), ("1'234'567,5", 1234567.5)),
+        *(("1\u202f234,5", 1234.5), (" 12 ", 12), ("1234567", 1234567)),
+    ],
+)
+def test_a_number_may_have_a_sign_a_unit_and_groups_of_three_digits(written: str, value: float) -> None:
+    assert Template("{{ x | number: ',' }}").render({"x": written}) == value
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("5k", "3M", "2bn", "Q3", "No 5", "10 min", "5 m", "5 all", "Top 5", "(5)", "#5", "5*", "5°"),
+        *("--5", "-+5", "-$-5", "5-", "$5 USD", "%5%", "555 123", "555\n123", "1.23", "12.34.567", "1.234'567"),
+        *("1e5", "5,", ",5", "0x1F", "12:30", "9-10", "\u0665"),
+    ],
+)
+def test_a_text_that_only_begins_or_ends_like_a_number_is_none(written: str) -> None:
+    with pytest.raises(RenderError, match="not a number"):
+        Template("{{ x | number: ',' }}").render({"x": written})
+
+
 def test_a_long_text_of_open_tags_does_not_stop_the_process() -> None:
     """A customer can answer so. A pattern such as <.*?> would look for the end from each of them."""
     answer = "<script" * 100_000
