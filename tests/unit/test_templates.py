@@ -133,7 +133,15 @@ def test_python_attributes_are_out_of_reach() -> None:
         ("{{ 'now' | date: '%Y' }}", 1, 1, "differs at each replay"),
         ("{{ a | date: '%Y', 'Europe/Ankara' }}", 1, 8, "no such time zone"),
         ("{{ a | currency: 'TR', 'tr' }}", 1, 8, "no such currency"),
-        ("{{ a | date_of: '%-d.%m.%Y' }}", 1, 8, "the pattern has a directive that cannot be read"),
+        *(
+            (f"{{{{ a | date_of: '%d.%m.%Y {letter}' }}}}", 1, 8, "the pattern has a directive that cannot be read")
+            for letter in ("%-d", "%Z", "%c", "%x", "%X", "%")
+        ),
+        *(
+            (f"{{{{ a | date_of: '{pattern}' }}}}", 1, 8, "the pattern has no year")
+            for pattern in ("%d.%m", "%d.%m. %H:%M", "%A %H:%M", "%M", "")
+        ),
+        ("{{ a | date_of: '%H:%M', 'Europe/Istanbul' }}", 1, 8, "a time of day without a date has no time zone"),
         ("{{ a | decimal: 'turkish' }}", 1, 8, "no such language"),
         ("{% if b %}{% assign c = a | number: ';' %}{% endif %}", 1, 29, "the decimal sign is"),
     ],
