@@ -65,11 +65,11 @@ class Survey(Model):
     """The customer's address."""
 
     custom_attributes: dict[Text, Template] = {}
-    """What Pisano is told about the customer. A value that renders empty is left out."""
+    """What Pisano is told about the customer. A value that is empty or cannot be rendered is left out."""
 
     built_in_responses: dict[Text, Template] = {}
-    """What Pisano is told about the occasion. Each key is a question key of the campaign's flow. A value that renders
-    empty is left out."""
+    """What Pisano is told about the occasion. Each key is a question key of the campaign's flow. A value that is
+    empty or cannot be rendered is left out."""
 
     priority: Annotated[Whole, Field(ge=-100, le=100)] = 0
     """Which of an account's surveys go first when several wait for a call: the highest; equal ones take turns."""

@@ -9,7 +9,7 @@ from connector.errors import Rejected
 from connector.records import ChangeEvent, Invitation, Suppression, digest
 from connector.surveys.addresses import normalise_email
 from connector.surveys.reader import Gone, Reader
-from connector.templates import Scalar, Template, Unread
+from connector.templates import RenderError, Scalar, Template, Unread
 
 _GONE = ("DELETE", "GAP_DELETE")  # for a record that is gone there is nobody to ask
 _RESTORED = ("UNDELETE", "GAP_UNDELETE")
@@ -58,7 +58,8 @@ class SurveyRule:
         """The event's invitation, suppressed or not; None when the event does not concern this survey.
 
         Raises:
-            Rejected: A template cannot be rendered with this record, or data that it needs cannot be read.
+            Rejected: `when`, `email`, `opted_out` or a lookup's id cannot be rendered with this record, or data that is
+                needed cannot be read.
             Fatal, Lasts: From reading Salesforce.
         """
         if not self.is_about(event):
@@ -124,13 +125,14 @@ class SurveyRule:
 
     def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Mapping[str, str]) -> Invitation:
         email, suppressed, detail = self._addressee(scope, gone)
+        left_out: list[str] = []
         return self._record(
             event,
             email=email,
-            custom_attributes=_rendered(self._survey.custom_attributes, scope),
-            built_in_responses=_rendered(self._survey.built_in_responses, scope),
+            custom_attributes=_rendered(self._survey.custom_attributes, scope, left_out),
+            built_in_responses=_rendered(self._survey.built_in_responses, scope, left_out),
             suppressed=suppressed,
-            detail=detail,
+            detail=detail if suppressed else "; ".join(left_out) or None,
         )
 
     def _restored(self, event: ChangeEvent) -> Invitation:
@@ -219,6 +221,12 @@ def _scope(event: ChangeEvent) -> dict[str, Any]:
     }
 
 
-def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: template.render(scope) for name, template in templates.items()}
+def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:
+    """The values that are not empty. One that cannot be rendered costs only itself: `left_out` gets the reason."""
+    values: dict[str, Any] = {}
+    for name, template in templates.items():
+        try:
+            values[name] = template.render(scope)
+        except RenderError as error:
+            left_out.append(f"{name} is left out: {error}")
     return {name: value for name, value in values.items() if value is not None}

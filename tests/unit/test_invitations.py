@@ -153,6 +153,36 @@ async def test_whatever_is_not_plainly_no_is_an_opt_out(value: object, opted_out
     assert (invitation.suppressed is Suppression.OPTED_OUT) is opted_out
 
 
+async def test_an_attribute_that_cannot_be_rendered_costs_only_itself() -> None:
+    decision = Decision(
+        custom_attributes={"name": "{{ contact.Email }}", "size": '{{ record.Branch__c | number: "," }}'},
+        built_in_responses={"visit": '{{ record.Branch__c | date: "%Y" }}', "sf_ref_id": "{{ record.Id }}"},
+    )
+    invitation = await decision.about(change(CASE, CLOSED))
+    assert invitation is not None
+    assert (invitation.email, invitation.suppressed) == ("ada@example.com", None)
+    assert invitation.custom_attributes == {"name": "ada@example.com"}
+    assert invitation.built_in_responses == {"sf_ref_id": CASE}
+    assert "size is left out: " in (invitation.detail or "")
+    assert "visit is left out: " in (invitation.detail or "")
+    assert "Izmir" not in (invitation.detail or "")
+
+
+@pytest.mark.parametrize(
+    "decisive",
+    [
+        {"when": 'record.Branch__c > 5 and changed contains "Status"'},
+        {"email": '{{ record.Branch__c | date: "%Y" }}'},
+        {"protect": {"opted_out": '{{ record.Branch__c | date: "%Y" }}'}},
+        {"lookup": {"contact": {**SURVEY["lookup"]["contact"], "id": '{{ record.Branch__c | date: "%Y" }}'}}},
+    ],
+    ids=lambda decisive: next(iter(decisive)),
+)
+async def test_a_template_that_decides_who_is_invited_must_be_rendered(decisive: dict[str, Any]) -> None:
+    with pytest.raises(Rejected, match="cannot be"):
+        await Decision(**decisive).about(change(CASE, CLOSED))
+
+
 async def test_the_id_is_the_same_for_the_same_cause_and_no_other() -> None:
     event = change(CASE, CLOSED)
     again = change(CASE, CLOSED, transaction_key="transaction-2")
