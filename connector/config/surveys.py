@@ -30,7 +30,8 @@ class Protect(Model):
     address."""
 
     opted_out: Template | None = None
-    """A customer for whom this is true is not invited. Empty, false and the text `false` are not true."""
+    """A customer for whom this is true is not invited. Empty, false and the text `false`, also with
+    white space around it, are not true."""
 
     once_per: Annotated[Seconds | None, NotYet()] = None
     """The same person is invited at most once in this time."""
