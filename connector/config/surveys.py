@@ -30,7 +30,8 @@ class Protect(Model):
     address."""
 
     opted_out: Template | None = None
-    """A customer for whom this is true is not invited. Empty, false and the text `false` are not true."""
+    """A customer for whom this is true is not invited. Empty, false and the text `false`, also with
+    white space around it, are not true."""
 
     once_per: Annotated[Seconds | None, NotYet()] = None
     """The same person is invited at most once in this time."""
@@ -65,11 +66,11 @@ class Survey(Model):
     """The customer's address."""
 
     custom_attributes: dict[Text, Template] = {}
-    """What Pisano is told about the customer. A value that renders empty is left out."""
+    """What Pisano is told about the customer. A value that is empty or cannot be rendered is left out."""
 
     built_in_responses: dict[Text, Template] = {}
-    """What Pisano is told about the occasion. Each key is a question key of the campaign's flow. A value that renders
-    empty is left out."""
+    """What Pisano is told about the occasion. Each key is a question key of the campaign's flow. A value that is
+    empty or cannot be rendered is left out."""
 
     priority: Annotated[Whole, Field(ge=-100, le=100)] = 0
     """Which of an account's surveys go first when several wait for a call: the highest; equal ones take turns."""

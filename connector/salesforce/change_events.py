@@ -15,6 +15,8 @@ from connector.salesforce.schemas import HEADER, AvroField, EventSchema
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DATES = {"DateOnly", "Birthday", "BirthDay"}
+_TIMES = {"Time", "TimeOnly"}  # of a Time field; which name Salesforce uses is not documented
+_MOMENTS = {"DateTime", *_DATES, *_TIMES}
 _CLIENT = re.compile(r";client=([^;]+)")
 _BITMAP = re.compile(r"(?:(\d+)-)?0x([0-9A-Fa-f]+)")
 
@@ -172,15 +174,22 @@ def _bits(bitmaps: Iterable[str]) -> Iterator[tuple[int | None, int]]:
 
 
 def _rest_value(field: AvroField, value: Any) -> Any:
-    """A date as REST writes it (Avro has epoch milliseconds), and a whole number as an int. Others stay as they are."""
+    """A date or time as REST writes it, and a whole number as an int. Others stay as they are.
+
+    Avro has epoch milliseconds. For a time of day it has the milliseconds since midnight, we think: Salesforce does not
+    document it.
+    """
     if isinstance(value, float):
         return whole(value)
-    if not isinstance(value, int) or (field.kind != "DateTime" and field.kind not in _DATES):
+    if not isinstance(value, int) or field.kind not in _MOMENTS:
         return value
     try:
         moment = _EPOCH + timedelta(milliseconds=value)
     except OverflowError:
         return value
+    if field.kind in _TIMES:
+        is_time_of_day = moment.date() == _EPOCH.date()
+        return moment.time().isoformat(timespec="milliseconds") + "Z" if is_time_of_day else value
     if field.kind in _DATES:
         return moment.date().isoformat()
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "+0000")

@@ -1,15 +1,15 @@
 """Turns a change event into an invitation, or into the reason why the customer is not invited."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from connector.config import Survey
+from connector.config import Lookup, Survey
 from connector.errors import Rejected
 from connector.records import ChangeEvent, Invitation, Suppression, digest
 from connector.surveys.addresses import normalise_email
 from connector.surveys.reader import Gone, Reader
-from connector.templates import Template, Unread
+from connector.templates import RenderError, Scalar, Template, Unread
 
 _GONE = ("DELETE", "GAP_DELETE")  # for a record that is gone there is nobody to ask
 _RESTORED = ("UNDELETE", "GAP_UNDELETE")
@@ -47,6 +47,8 @@ class SurveyRule:
             path.parts[0] in {"changed", "nulled"} for liquid in survey.templates() for path in liquid.paths()
         )
         self._asks_for_restored = survey.when is not None and "change_type" in survey.when.fields("event")
+        self._behind_email = _lookups_behind(survey.email, survey)
+        self._behind_opt_out = _lookups_behind(survey.protect.opted_out, survey)
 
     def is_about(self, event: ChangeEvent) -> bool:
         """Whether the event is of this survey's entity, and of a record that still exists."""
@@ -56,12 +58,19 @@ class SurveyRule:
         """The event's invitation, suppressed or not; None when the event does not concern this survey.
 
         Raises:
-            Rejected: A template cannot be rendered with this record, or data that it needs cannot be read.
+            Rejected: `when`, `email`, `opted_out` or a lookup's id cannot be rendered with this record, or data that is
+                needed cannot be read.
             Fatal, Lasts: From reading Salesforce.
         """
         if not self.is_about(event):
             return None
-        self._require_content(event)
+        restored = event.change_type in _RESTORED and not self._asks_for_restored
+        self._require_content(event, restored)
+        if restored and self._asks_what_changed:  # the event does not say it, so `when` cannot be decided
+            return self._restored(event)
+        return await self._decided(event, restored)
+
+    async def _decided(self, event: ChangeEvent, restored: bool) -> Invitation | None:
         scope = _scope(event)
         try:
             wanted: bool | None = self._holds(scope)
@@ -76,18 +85,18 @@ class SurveyRule:
                 return self._suppressed(event, Suppression.RECORD_GONE, str(error))
         if wanted is None and not self._holds(scope):
             return None
-        if event.change_type in _RESTORED and not self._asks_for_restored:
-            return self._suppressed(event, Suppression.RESTORED, "the record came back from the recycle bin")
-        gone: list[str] = []
+        if restored:
+            return self._restored(event)
+        gone: dict[str, str] = {}
         for name, lookup in self._survey.lookup.items():
-            scope[name] = await self._looked_up(lookup.object, lookup.id.render(scope), lookup.fields, gone)
+            scope[name] = await self._looked_up(name, lookup, scope, gone)
         return self._invitation(event, scope, gone)
 
-    def _require_content(self, event: ChangeEvent) -> None:
+    def _require_content(self, event: ChangeEvent, restored: bool) -> None:
         """Rejects an event that does not say which record changed, or what changed in it, if we need that (§B4)."""
         if "*" in event.record_id or event.record_id == _DUMMY_ID:
             raise Rejected("many records changed and the event names none of them", code="gap")
-        if event.change_type.startswith("GAP_") and self._asks_what_changed:
+        if event.change_type.startswith("GAP_") and self._asks_what_changed and not restored:
             raise Rejected("the survey asks what changed, and the event does not say", code="gap")
 
     def _holds(self, scope: Mapping[str, Any]) -> bool:
@@ -99,30 +108,35 @@ class SurveyRule:
         return await self._reader.read(event.entity, event.record_id, fields)
 
     async def _looked_up(
-        self, object_name: str, record_id: object, fields: Collection[str], gone: list[str]
+        self, name: str, lookup: Lookup, scope: Mapping[str, Any], gone: dict[str, str]
     ) -> dict[str, Any]:
-        """The fields, all None if there is no such record; then `gone` gets the reason."""
+        """The fields, all None if there is no such record; then `gone` gets the reason under the lookup's name."""
+        record_id = _stripped(lookup.id.render(scope))
         if record_id is None:
-            return dict.fromkeys(fields)
+            return dict.fromkeys(lookup.fields)
         try:
-            row = await self._reader.read_kept(object_name, str(record_id), frozenset(fields))
+            row = await self._reader.read_kept(lookup.object, str(record_id), frozenset(lookup.fields))
         except Rejected as error:
             if error.code not in {"record_gone", "no_record"}:
                 raise
-            gone.append(str(error))
-            return dict.fromkeys(fields)
-        return {field: row[field] for field in fields}
+            gone[name] = str(error)
+            return dict.fromkeys(lookup.fields)
+        return {field: row[field] for field in lookup.fields}
 
-    def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Sequence[str]) -> Invitation:
+    def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Mapping[str, str]) -> Invitation:
         email, suppressed, detail = self._addressee(scope, gone)
+        left_out: list[str] = []
         return self._record(
             event,
             email=email,
-            custom_attributes=_rendered(self._survey.custom_attributes, scope),
-            built_in_responses=_rendered(self._survey.built_in_responses, scope),
+            custom_attributes=_rendered(self._survey.custom_attributes, scope, left_out),
+            built_in_responses=_rendered(self._survey.built_in_responses, scope, left_out),
             suppressed=suppressed,
-            detail=detail,
+            detail=detail if suppressed else "; ".join(left_out) or None,
         )
+
+    def _restored(self, event: ChangeEvent) -> Invitation:
+        return self._suppressed(event, Suppression.RESTORED, "the record came back from the recycle bin")
 
     def _suppressed(self, event: ChangeEvent, reason: Suppression, detail: str) -> Invitation:
         return self._record(event, email=None, suppressed=reason, detail=detail)
@@ -141,19 +155,40 @@ class SurveyRule:
         )
 
     def _addressee(
-        self, scope: Mapping[str, Any], gone: Sequence[str]
+        self, scope: Mapping[str, Any], gone: Mapping[str, str]
     ) -> tuple[str | None, Suppression | None, str | None]:
+        if unknown := [gone[name] for name in gone if name in self._behind_opt_out]:
+            return None, Suppression.RECORD_GONE, "; ".join(unknown)  # maybe the customer opted out
         raw = self._survey.email.render(scope)
         if raw is None:
-            return None, Suppression.RECORD_GONE if gone else Suppression.NO_ADDRESS, "; ".join(gone) or None
+            missing = [gone[name] for name in gone if name in self._behind_email]
+            return None, Suppression.RECORD_GONE if missing else Suppression.NO_ADDRESS, "; ".join(missing) or None
         try:
             email = normalise_email(str(raw))
         except ValueError as error:
             return str(raw), Suppression.INVALID_ADDRESS, str(error)
         opted_out = self._survey.protect.opted_out
-        if opted_out is not None and opted_out.render(scope) not in {None, False, "false"}:
+        if opted_out is not None and _stripped(opted_out.render(scope)) not in {None, False, "false"}:
             return email, Suppression.OPTED_OUT, None
         return email, None, None
+
+
+def _lookups_behind(template: Template | None, survey: Survey) -> frozenset[str]:
+    """The lookups that a template's value depends on, also through the ids of other lookups."""
+    named = _roots(template) if template else set()
+    for name, lookup in reversed(survey.lookup.items()):  # an id may use only the lookups above it
+        if name in named:
+            named |= _roots(lookup.id)
+    return frozenset(named & survey.lookup.keys())
+
+
+def _roots(template: Template) -> set[str]:
+    return {str(path.parts[0]) for path in template.paths()}
+
+
+def _stripped(value: Scalar | None) -> Scalar | None:
+    """A template of several lines writes line breaks around its value."""
+    return value.strip() if isinstance(value, str) else value
 
 
 def _known(event: ChangeEvent) -> dict[str, Any]:
@@ -186,6 +221,12 @@ def _scope(event: ChangeEvent) -> dict[str, Any]:
     }
 
 
-def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: template.render(scope) for name, template in templates.items()}
+def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:
+    """The values that are not empty. One that cannot be rendered costs only itself: `left_out` gets the reason."""
+    values: dict[str, Any] = {}
+    for name, template in templates.items():
+        try:
+            values[name] = template.render(scope)
+        except RenderError as error:
+            left_out.append(f"{name} is left out: {error}")
     return {name: value for name, value in values.items() if value is not None}

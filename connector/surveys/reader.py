@@ -51,7 +51,9 @@ class Reader:
         fields = ["MasterRecordId"] if object_name in MERGEABLE else []
         try:
             trace = await self._deleted.read(object_name, record_id, fields)
-        except Fatal:
+        except Fatal as error:
+            if error.whole:
+                raise  # nothing can be read now, for example because the credential is refused
             trace = None  # the user may not read that, so there is no evidence
         if trace is None:
             return Rejected(

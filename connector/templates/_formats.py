@@ -1,6 +1,7 @@
 """Our own filters: between what Salesforce stores and what a customer reads or types."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -9,21 +10,24 @@ from babel.numbers import format_currency, format_decimal, format_percent, get_c
 
 from connector.templates._values import Number, WrongValueError, flat, kind, number, plain, text
 
-_PLAIN = {0xA0: " ", 0x202F: " ", 0x2212: "-"}  # spaces that do not break, and the sign for minus
+_MINUS = {0x2212: "-"}  # the sign for minus
 _SEPARATOR = ";"  # between the values of a multi-select picklist, in REST and in change events
-_AROUND = r"(?:%|[^\W\d_]{1,3}\.?|[^\w\s.,;:+%-])"  # a percent sign, a currency's sign or its letters
+_UNIT = r"%|[^\W\d_]{2,3}|[^\w\s]"  # `_is_unit` decides which of these may stand beside a number
 _FORMATS = {
     sign: re.compile(
-        rf"(?P<minus>-)?{_AROUND}?\s*(?P<whole>[+-]?(?:\d{{1,3}}(?:(?P<group>[{other}\s'\u2019])\d{{3}})(?:(?P=group)\d{{3}})*|\d+))"
-        rf"(?:{re.escape(sign)}(?P<part>\d+))?\s*{_AROUND}?",
-        re.ASCII,
+        rf"(?P<sign>[+-])?(?:(?P<before>{_UNIT})\s*)?(?P<inner_sign>[+-])?"
+        rf"(?P<whole>[0-9]{{1,3}}(?P<group>[{other}'\u2019\u00a0\u202f])[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*|[0-9]+)"
+        rf"(?:{re.escape(sign)}(?P<part>[0-9]+))?(?:\s*(?P<after>{_UNIT}))?"
     )
     for sign, other in ((",", "."), (".", ","))
 }
 
 
 def _number(value: object, sign: object) -> Number | None:
-    """Reads a number with that decimal sign, such as "1.234,5", "%12" or "9,90 TL". A number stays as it is."""
+    """Reads a number with that decimal sign, such as "1.234,5", "%12" or "9,90 TL". A number stays as it is.
+
+    A plain space separates no groups of digits: "555 123" may be a telephone number.
+    """
     if sign not in _FORMATS:
         raise WrongValueError('the decimal sign is "," or "."')
     if value is None:
@@ -32,12 +36,22 @@ def _number(value: object, sign: object) -> Number | None:
         return plain(number(_real(value)))
     if not value.strip():
         return None
-    found = _FORMATS[sign].fullmatch(value.translate(_PLAIN).strip())
-    if found is None:
+    found = _FORMATS[sign].fullmatch(value.translate(_MINUS).strip())
+    if found is None or not _is_one_number(found):
         raise WrongValueError(f'the text is not a number with the decimal sign "{sign}"')
-    whole = re.sub(r"[^\d+-]", "", found["whole"])
+    whole = re.sub(r"[^0-9]", "", found["whole"])
     read = Decimal(f"{whole}.{found['part']}") if found["part"] else int(whole)
-    return plain(-read if found["minus"] else read)
+    return plain(-read if "-" in {found["sign"], found["inner_sign"]} else read)
+
+
+def _is_one_number(found: re.Match[str]) -> bool:
+    """Whether the number has at most one sign and one unit, and the unit is one."""
+    units = [unit for unit in (found["before"], found["after"]) if unit]
+    return not (found["sign"] and found["inner_sign"]) and len(units) <= 1 and all(map(_is_unit, units))
+
+
+def _is_unit(written: str) -> bool:
+    return written in {"%", "TL", "tl"} or unicodedata.category(written[0]) == "Sc" or is_currency(written)
 
 
 def _decimal(value: object, language: object) -> str | None:

@@ -26,6 +26,8 @@ from liquid.exceptions import FilterArgumentError
 from liquid.expression import Expression
 from liquid.extra import JSON
 from liquid.output import LimitedStringIO
+from liquid.token import Token
+from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
 from connector.templates import _dates, _formats, _lists, _numbers, _texts
@@ -59,6 +61,22 @@ class LiquidContext(RenderContext):
     def __init__(self, template: BoundTemplate, scope: Mapping[str, object]) -> None:
         super().__init__(template, globals=scope)
         self.scope = ReadOnlyChainMap(self.locals, self.globals)
+
+    def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
+        """As python-liquid's, but the message about a missing name holds no values."""
+        root, *keys = path
+        tried = [root]
+        try:
+            found: object = self.scope[root]  # type: ignore[index] # a computed root may be no text
+            for key in keys:
+                tried.append(key)
+                found = self.get_item(found, key)
+        except (KeyError, TypeError, IndexError):
+            if default is not UNDEFINED:
+                return default
+            name = _name(tried, token.source if token else "")
+            return self.env.undefined(name, hint=f"{name} is undefined", token=token)
+        return found
 
     def get_buffer(self, buf: TextIO | None = None) -> StringIO:
         """As python-liquid's, but a line break of two characters stays one."""
@@ -107,6 +125,11 @@ class _Loop(LoopExpression):
     def evaluate(self, context: RenderContext) -> tuple[Iterator[object], int]:
         limit = 1 if self.limit is None else self._to_int(self.limit.evaluate(context), token=self.limit.token)
         return super().evaluate(context) if limit > 0 else (iter(()), 0)
+
+
+def _name(path: Iterable[object], source: str) -> str:
+    """A path for a message. A part that the template does not hold is a value, maybe a customer's, and is not shown."""
+    return ".".join(part if isinstance(part, str) and part in source else "…" for part in path)
 
 
 def _written(value: object) -> str:

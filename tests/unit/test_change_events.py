@@ -169,6 +169,21 @@ def test_create_is_flattened_to_rest_names_with_all_fields() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", ["Time", "TimeOnly"])
+@pytest.mark.parametrize(
+    ("value", "time"),
+    [(34_200_000, "09:30:00.000Z"), (0, "00:00:00.000Z"), (86_399_999, "23:59:59.999Z"), (86_400_000, 86_400_000)],
+)
+def test_a_time_of_day_is_written_as_rest_writes_it(kind: str, value: int, time: object) -> None:
+    """A number that is no count of milliseconds since midnight stays as it is."""
+    [change] = event(
+        avro_schema([field("Opens__c", ["null", "long"], f"Data:{kind}:00N000000000004")]),
+        header={"changedFields": [bits(1)]},
+        Opens__c=value,
+    )
+    assert change.fields == {"Opens__c": time}
+
+
 def test_account_name_is_a_text_for_a_business_and_parts_for_a_person() -> None:
     """salesforce §B1: the union of Account.Name has both branches."""
     [business] = event(header={"changedFields": [bits(1)]}, Name="Umbrella")

@@ -8,7 +8,7 @@ import pytest
 from helpers.change_events import change
 
 from connector.config import Survey
-from connector.errors import Rejected
+from connector.errors import Fatal, Rejected
 from connector.records import ChangeEvent, Invitation, Suppression
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
@@ -128,7 +128,17 @@ async def test_who_is_not_asked_has_a_reason(
 
 
 @pytest.mark.parametrize(
-    ("value", "opted_out"), [(None, False), (False, False), ("false", False), (True, True), ("true", True), (1, True)]
+    ("value", "opted_out"),
+    [
+        (None, False),
+        (False, False),
+        ("false", False),
+        (" false\n", False),
+        (True, True),
+        ("true", True),
+        ("true\n", True),
+        (1, True),
+    ],
 )
 async def test_whatever_is_not_plainly_no_is_an_opt_out(value: object, opted_out: bool) -> None:
     decision = Decision(
@@ -141,6 +151,36 @@ async def test_whatever_is_not_plainly_no_is_an_opt_out(value: object, opted_out
     invitation = await decision.about(change(CASE, CLOSED))
     assert invitation is not None
     assert (invitation.suppressed is Suppression.OPTED_OUT) is opted_out
+
+
+async def test_an_attribute_that_cannot_be_rendered_costs_only_itself() -> None:
+    decision = Decision(
+        custom_attributes={"name": "{{ contact.Email }}", "size": '{{ record.Branch__c | number: "," }}'},
+        built_in_responses={"visit": '{{ record.Branch__c | date: "%Y" }}', "sf_ref_id": "{{ record.Id }}"},
+    )
+    invitation = await decision.about(change(CASE, CLOSED))
+    assert invitation is not None
+    assert (invitation.email, invitation.suppressed) == ("ada@example.com", None)
+    assert invitation.custom_attributes == {"name": "ada@example.com"}
+    assert invitation.built_in_responses == {"sf_ref_id": CASE}
+    assert "size is left out: " in (invitation.detail or "")
+    assert "visit is left out: " in (invitation.detail or "")
+    assert "Izmir" not in (invitation.detail or "")
+
+
+@pytest.mark.parametrize(
+    "decisive",
+    [
+        {"when": 'record.Branch__c > 5 and changed contains "Status"'},
+        {"email": '{{ record.Branch__c | date: "%Y" }}'},
+        {"protect": {"opted_out": '{{ record.Branch__c | date: "%Y" }}'}},
+        {"lookup": {"contact": {**SURVEY["lookup"]["contact"], "id": '{{ record.Branch__c | date: "%Y" }}'}}},
+    ],
+    ids=lambda decisive: next(iter(decisive)),
+)
+async def test_a_template_that_decides_who_is_invited_must_be_rendered(decisive: dict[str, Any]) -> None:
+    with pytest.raises(Rejected, match="cannot be"):
+        await Decision(**decisive).about(change(CASE, CLOSED))
 
 
 async def test_the_id_is_the_same_for_the_same_cause_and_no_other() -> None:
@@ -234,9 +274,57 @@ async def test_a_customer_who_cannot_be_found_is_not_one_without_an_address(
     assert detail in (invitation.detail or "")
 
 
+async def test_a_refused_credential_is_no_evidence_about_a_record() -> None:
+    async def nothing(object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
+        return []
+
+    async def refused(object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
+        raise Fatal("invalid_client", whole=True)
+
+    with pytest.raises(Fatal, match="invalid_client"):
+        await Reader(Lookup(nothing), Lookup(refused)).read("Case", CASE, frozenset({"Status"}))
+
+
 async def test_a_missing_contact_suppresses_nobody_whose_address_is_elsewhere() -> None:
-    decision = Decision(contact=None, email="{{ record.SuppliedEmail }}")
+    decision = Decision(contact=None, email="{{ record.SuppliedEmail }}", protect={})
     invitation = await decision.about(change(CASE, {**CLOSED, "SuppliedEmail": "ada@example.com"}))
+    assert invitation is not None
+    assert (invitation.email, invitation.suppressed) == ("ada@example.com", None)
+
+
+@pytest.mark.parametrize("chained", [False, True])
+async def test_nobody_is_invited_whose_opt_out_cannot_be_read(chained: bool) -> None:
+    """The record that holds the opt-out is gone, or the one whose field leads to it. The address is known."""
+    contact = {**SURVEY["lookup"]["contact"], "fields": ["Id", "AccountId", "HasOptedOutOfEmail"]}
+    consent = {"object": "Consent__c", "id": "{{ contact.AccountId }}", "fields": ["Opt_Out__c"]}
+    decision = Decision(
+        contact=None,
+        email="{{ record.SuppliedEmail }}",
+        lookup={"contact": contact, "consent": consent} if chained else {"contact": contact},
+        protect={"opted_out": "{{ consent.Opt_Out__c }}" if chained else "{{ contact.HasOptedOutOfEmail }}"},
+    )
+    invitation = await decision.about(change(CASE, {**CLOSED, "SuppliedEmail": "ada@example.com"}))
+    assert invitation is not None
+    assert (invitation.email, invitation.suppressed) == (None, Suppression.RECORD_GONE)
+    assert f"no Contact {CONTACT}" in (invitation.detail or "")
+
+
+async def test_a_missing_record_that_does_not_lead_to_the_address_is_not_the_reason() -> None:
+    """A queue owns the case, and the configuration reads its owner as a user."""
+    queue = {"object": "User", "id": "{{ record.OwnerId }}", "fields": ["Name"]}
+    decision = Decision(
+        contact={**CONTACT_ROW, "Email": None},
+        lookup={**SURVEY["lookup"], "owner": queue},
+        built_in_responses={"agent_name": "{{ owner.Name }}"},
+    )
+    invitation = await decision.about(change(CASE, {**CLOSED, "OwnerId": "00G5g0000000001AAA"}))
+    assert invitation is not None
+    assert (invitation.suppressed, invitation.detail) == (Suppression.NO_ADDRESS, None)
+
+
+async def test_a_template_of_several_lines_finds_its_record() -> None:
+    contact = {**SURVEY["lookup"]["contact"], "id": "{% if true %}\n  {{ record.ContactId }}\n{% endif %}\n"}
+    invitation = await Decision(lookup={"contact": contact}).about(change(CASE, CLOSED))
     assert invitation is not None
     assert (invitation.email, invitation.suppressed) == ("ada@example.com", None)
 
@@ -279,6 +367,15 @@ async def test_a_record_that_comes_back_invites_only_where_the_survey_asks_for_i
     invitation = await Decision(when=when).about(change(CASE, CLOSED, change_type=kind, changed_fields=()))
     assert invitation is not None
     assert invitation.suppressed is suppressed
+
+
+@pytest.mark.parametrize("kind", ["UNDELETE", "GAP_UNDELETE"])
+async def test_a_record_that_comes_back_invites_nobody_where_the_survey_asks_what_changed(kind: str) -> None:
+    decision = Decision()
+    invitation = await decision.about(change(CASE, {}, change_type=kind))
+    assert invitation is not None
+    assert invitation.suppressed is Suppression.RESTORED
+    assert decision.read == {}
 
 
 async def test_a_record_that_comes_back_and_is_not_meant_leaves_no_record() -> None:

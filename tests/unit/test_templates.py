@@ -101,8 +101,14 @@ def test_a_template_is_one_scalar_of_its_own_type(source: Any, expected: Any) ->
     [
         ("{{ record.Missing }}", "record.Missing is undefined"),
         ("A {{ record.Missing }}", "record.Missing is undefined"),
-        ("{{ nobody.Id }}", "'nobody' is undefined"),
+        ("{{ nobody.Id }}", ": nobody is undefined"),
         ("{{ record.Id.x.y }}", "record.Id.x is undefined"),
+        ("{{ size }}", ": size is undefined"),
+        ("{{ record.Address[record.Id] }}", "record.Address.… is undefined"),
+        ("{{ record.Address[record.Id].x | upcase }}", "record.Address.… is undefined"),
+        ("{{ record.Address[record.Nothing] }}", "record.Address.… is undefined"),
+        ("{{ [record.Id] }}", ": … is undefined"),
+        ("{{ changed[7] }}", "changed.… is undefined"),
         ("{{ changed }}", "gives a list"),
         ("{{ record }}", "gives a mapping"),
         ("{{ record.Address | upcase }}", "upcase: a mapping has no text"),
@@ -133,7 +139,15 @@ def test_python_attributes_are_out_of_reach() -> None:
         ("{{ 'now' | date: '%Y' }}", 1, 1, "differs at each replay"),
         ("{{ a | date: '%Y', 'Europe/Ankara' }}", 1, 8, "no such time zone"),
         ("{{ a | currency: 'TR', 'tr' }}", 1, 8, "no such currency"),
-        ("{{ a | date_of: '%-d.%m.%Y' }}", 1, 8, "the pattern has a directive that cannot be read"),
+        *(
+            (f"{{{{ a | date_of: '%d.%m.%Y {letter}' }}}}", 1, 8, "the pattern has a directive that cannot be read")
+            for letter in ("%-d", "%Z", "%c", "%x", "%X", "%")
+        ),
+        *(
+            (f"{{{{ a | date_of: '{pattern}' }}}}", 1, 8, "the pattern has no year")
+            for pattern in ("%d.%m", "%d.%m. %H:%M", "%A %H:%M", "%M", "")
+        ),
+        ("{{ a | date_of: '%H:%M', 'Europe/Istanbul' }}", 1, 8, "a time of day without a date has no time zone"),
         ("{{ a | decimal: 'turkish' }}", 1, 8, "no such language"),
         ("{% if b %}{% assign c = a | number: ';' %}{% endif %}", 1, 29, "the decimal sign is"),
     ],
@@ -323,6 +337,31 @@ def test_what_is_written_for_a_customer_can_be_read_again(name: str, sign: str, 
     for written in (f"decimal: '{name}'", f"percent: '{name}'", f"currency: 'EUR', '{name}'"):
         read = Template(f"{{{{ x | {written} | number: '{sign}' }}}}").render({"x": value})
         assert read == float(value), written
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        *(("5 TL", 5), ("5TL", 5), ("₺5", 5), ("5€", 5), ("-$5", -5), ("€ -5", -5), ("TRY 5", 5), ("5 USD", 5)),
+        *(("%5", 5), ("5 %", 5), ("+5", 5), ("\u22125", -5), ("1.234", 1234), ("1'234'567,5", 1234567.5)),
+        *(("1\u202f234,5", 1234.5), (" 12 ", 12), ("1234567", 1234567)),
+    ],
+)
+def test_a_number_may_have_a_sign_a_unit_and_groups_of_three_digits(written: str, value: float) -> None:
+    assert Template("{{ x | number: ',' }}").render({"x": written}) == value
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("5k", "3M", "2bn", "Q3", "No 5", "10 min", "5 m", "5 all", "Top 5", "(5)", "#5", "5*", "5°"),
+        *("--5", "-+5", "-$-5", "5-", "$5 USD", "%5%", "555 123", "555\n123", "1.23", "12.34.567", "1.234'567"),
+        *("1e5", "5,", ",5", "0x1F", "12:30", "9-10", "\u0665"),
+    ],
+)
+def test_a_text_that_only_begins_or_ends_like_a_number_is_none(written: str) -> None:
+    with pytest.raises(RenderError, match="not a number"):
+        Template("{{ x | number: ',' }}").render({"x": written})
 
 
 def test_a_long_text_of_open_tags_does_not_stop_the_process() -> None:
