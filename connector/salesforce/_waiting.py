@@ -34,7 +34,15 @@ class Entry:
 
     def fit(self, known: Fields) -> None:
         """Makes the write fit. Settles it when nothing of it may be written, or when an update has nothing to write."""
-        self.fitted = fit(self.write, known, self._refused)
+        try:
+            self.fitted = fit(self.write, known, self._refused)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the writes of all others
+            what = (
+                f"{self.write.operation} {self.write.object}: {type(error).__name__} while the values were made to fit"
+            )
+            why = f"{what}. Nothing was written. This is a mistake in the connector; please report it"
+            self.settle(Result(False, error=Rejected(why, code="does_not_fit")))
+            return
         if self.fitted.refused:
             self.settle(Result(False, error=self._nothing_written(self.fitted.refused, "does_not_fit")))
         elif self.write.operation == "update" and not self.fitted.fields:

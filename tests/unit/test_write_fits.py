@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from connector.stages.write import WriteBack
 
 FIELDS = [
     {"name": "Comment__c", "type": "textarea", "length": 10, "nillable": True},
+    {"name": "Long__c", "type": "string", "length": 40},
     {"name": "Email__c", "type": "email", "length": 20, "nillable": True},
     {"name": "Score__c", "type": "double", "precision": 3, "scale": 1, "nillable": True},
     {"name": "Count__c", "type": "int", "nillable": True},
@@ -105,18 +107,35 @@ async def written(org: Org, *writes: RecordWrite) -> list[Any]:
         ("Comment__c", 9, "9"),
         ("Comment__c", 9.0, "9"),
         ("Comment__c", True, "true"),
+        ("Comment__c", " 9\n", " 9\n"),
+        ("Comment__c", Decimal("9.10"), "9.10"),
+        ("Long__c", 1e22, "10000000000000000000000"),
+        ("Long__c", Decimal("123456789012345678.90"), "123456789012345678.90"),
         ("Email__c", "jane@example.com", "jane@example.com"),
         ("Score__c", "9", 9),
-        ("Score__c", "-9.5", -9.5),
+        ("Score__c", "-9.5", Decimal("-9.5")),
+        ("Score__c", " 9.10\n", Decimal("9.10")),
+        ("Score__c", "1.23456789012345678901", Decimal("1.23456789012345678901")),
         ("Score__c", 0, 0),
         ("Count__c", 9.0, 9),
         ("Opt_In__c", "1", True),
         ("Opt_In__c", 0, False),
         ("Opt_In__c", "FALSE", False),
+        ("Opt_In__c", "true\n", True),
+        ("Opt_In__c", 1.0, True),
         ("Day__c", "2026-01-31", "2026-01-31"),
-        ("At__c", "2026-01-31T09:30:00.000+0000", "2026-01-31T09:30:00.000+0000"),
-        ("Opens__c", "09:30:00Z", "09:30:00Z"),
+        ("Day__c", "20260131", "2026-01-31"),
+        ("Day__c", "2026-W05-6", "2026-01-31"),
+        ("Day__c", "2026-01-31T23:30:00-05:00", "2026-01-31"),
+        ("At__c", "2026-01-31", "2026-01-31T00:00:00.000Z"),
+        ("At__c", "2026-01-31 09:30", "2026-01-31T09:30:00.000Z"),
+        ("At__c", "2026-01-31T09:30:00.000+0000", "2026-01-31T09:30:00.000Z"),
+        ("At__c", "2026-01-31T09:30:00,5+03", "2026-01-31T06:30:00.500Z"),
+        ("Opens__c", "09:30:00Z", "09:30:00.000Z"),
+        ("Opens__c", "0930", "09:30:00.000Z"),
+        ("Opens__c", "01:30+03:00", "22:30:00.000Z"),
         ("Channel__c", "Web", "Web"),
+        ("Channel__c", " Web\n", "Web"),
         ("Topics__c", "Speed;Price", "Speed;Price"),
         ("Unknown__c", "x" * 300, "x" * 300),
         ("comment__C", "short", "short"),
@@ -142,6 +161,7 @@ async def test_a_value_that_fits_is_sent_in_the_type_of_its_field(name: str, val
         ("Count__c", 9.5, "a whole number"),
         ("Count__c", 2**31, "a whole number"),
         ("Opt_In__c", "perhaps", "true or false"),
+        ("At__c", "0001-01-01T00:00:00+14:00", "a date and time such as"),
         ("Day__c", "yesterday", "a date such as"),
         ("Day__c", 1_795_500_000, "a date such as"),
         ("At__c", "noon", "a date and time such as"),
@@ -192,8 +212,44 @@ async def test_one_value_that_salesforce_refuses_and_that_must_fit_refuses_the_r
     org.refuses = lambda _: [refusal]  # type: ignore[method-assign]
     [result] = await written(org, write(choice=Choice(does_not_fit="refuse"), Channel__c="Web", Score__c=9))
     assert len(org.calls) == 1
-    assert "Channel__c: Salesforce refused W*** (3 characters): INVALID_OR_NULL" in str(result.error)
+    assert "Channel__c: Salesforce refused *** (3 characters): INVALID_OR_NULL" in str(result.error)
     assert "Web" not in str(result.error)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        pytest.param("Comment__c", 10**5000, "a number of at most 4,300 digits", id="for-a-text"),
+        pytest.param("Opt_In__c", 10**5000, "a number of at most 4,300 digits", id="for-a-checkbox"),
+        pytest.param("Score__c", "9" * 5000, "at most 2 digits before the point", id="for-a-number"),
+    ],
+)
+async def test_a_number_that_python_does_not_write_is_left_out(name: str, value: object, why: str) -> None:
+    org = Org()
+    [result] = await written(org, write(**{name: value, "Other__c": "rest"}))
+    assert org.sent == [{"Other__c": "rest"}]
+    assert why in result.left_out[name]
+
+
+async def test_a_value_that_breaks_the_fitting_costs_no_other_write_anything() -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise ZeroDivisionError("a secret")
+
+    writer = CollectionWriter(Org())
+    writes = [write("a01", Comment__c=Odd()), write("a02", Comment__c="even")]
+    odd, even = await asyncio.gather(*map(writer.write, writes))
+    assert even.success
+    assert "ZeroDivisionError while the values were made to fit. Nothing was written" in str(odd.error)
+    assert "secret" not in str(odd.error)
+
+
+@pytest.mark.parametrize("choice", ["cut", "leave_out"])
+async def test_half_a_number_is_never_written(choice: Any) -> None:
+    org = Org()
+    [result] = await written(org, write(choice=Choice(does_not_fit=choice), Comment__c=10**12, Score__c=9))
+    assert org.sent == [{"Score__c": 9}]
+    assert result.left_out.keys() == {"Comment__c"}
 
 
 @given(st.text(), st.integers(1, 20))
@@ -243,7 +299,7 @@ async def test_what_salesforce_refuses_by_name_is_left_out_and_the_rest_is_writt
     [result] = await written(org, write(Channel__c="Web", Score__c=9))
     assert org.sent == [{"Channel__c": "Web", "Score__c": 9}, {"Score__c": 9}]
     assert result.left_out == {
-        "Channel__c": "Salesforce refused W*** (3 characters): INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+        "Channel__c": "Salesforce refused *** (3 characters): INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
     }
 
 
