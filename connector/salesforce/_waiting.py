@@ -1,6 +1,7 @@
 """The writes that wait for a call, in the order in which they came."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from connector.errors import Rejected
@@ -50,17 +51,20 @@ class Entry:
 
     def without(self, error: FieldsRefused) -> bool:
         """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
-        sent = {name.lower(): name for name in self.fitted.fields}
-        names = [sent.get(name.lower(), "") for name in error.fields]
-        if not all(names):
-            return False
-        why = {name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {error.code}" for name in names}
-        must_fit = [name for name in names if self.write.choice(name).does_not_fit == "refuse"]
-        if must_fit:
-            self._refusal = self._nothing_written(f"{must_fit[0]}: {why[must_fit[0]]}", error.code)
+        codes = {name.lower(): code for name, code in error.fields.items()}
+        return self._leave_out({name: codes[name.lower()] for name in self.fitted.fields if name.lower() in codes})
+
+    def _leave_out(self, codes: Mapping[str, str]) -> bool:
+        """Leaves out fields that were sent. `codes` are Salesforce's reasons."""
+        why = {
+            name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {code}" for name, code in codes.items()
+        }
+        must_fit = next((name for name in why if self.write.choice(name).does_not_fit == "refuse"), None)
+        if must_fit is not None:
+            self._refusal = self._nothing_written(f"{must_fit}: {why[must_fit]}", codes[must_fit])
         else:
             self._refused |= why
-        return not must_fit
+        return bool(why) and must_fit is None
 
     def settle(self, result: Result | Exception) -> None:
         """Tells the caller, unless it was told already."""

@@ -352,6 +352,70 @@ async def test_a_refusal_that_leaving_out_does_not_help_refuses_the_record(code:
     assert len(org.calls) == 1
 
 
+async def test_of_several_refused_values_each_is_left_out_for_its_own_reason_and_unsent_fields_do_not_matter() -> None:
+    org = Org()
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        email = {"statusCode": "INVALID_EMAIL_ADDRESS", "message": "no", "fields": ["Email__c"]}
+        copied = {"statusCode": "STRING_TOO_LONG", "message": "no", "fields": ["Comment__c", "Copy_Of_Comment__c"]}
+        return [email, copied] if record.keys() & {"Email__c", "Comment__c"} else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    [result] = await written(org, write(Email__c="x@y", Comment__c="hi", Score__c=9))
+    assert org.sent[-1] == {"Score__c": 9}
+    assert {name: why.split(": ")[1] for name, why in result.left_out.items()} == {
+        "Email__c": "INVALID_EMAIL_ADDRESS",
+        "Comment__c": "STRING_TOO_LONG",
+    }
+
+
+@pytest.mark.parametrize(
+    "code", ["FIELD_CUSTOM_VALIDATION_EXCEPTION", "REQUIRED_FIELD_MISSING", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"]
+)
+async def test_a_refusal_of_the_whole_record_beside_one_of_a_value_refuses_the_record(code: str) -> None:
+    """Without its score, a record would pass a rule that detractors give a reason."""
+    org = Org()
+    org.refuses = lambda _: [  # type: ignore[method-assign]
+        {"statusCode": "INVALID_EMAIL_ADDRESS", "message": "no", "fields": ["Email__c"]},
+        {"statusCode": code, "message": "no", "fields": ["Score__c"]},
+    ]
+    [result] = await written(org, write(Email__c="x@y", Score__c=2))
+    assert len(org.calls) == 1
+    assert isinstance(result.error, Rejected)
+    assert result.error.code == code
+
+
+@pytest.mark.parametrize("words", ["System.LimitException", "record currently unavailable", "row lock"])
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("STRING_TOO_LONG", ["Comment__c"]),
+        ("STRING_TOO_LONG", []),
+        ("FIELD_CUSTOM_VALIDATION_EXCEPTION", []),
+        ("DUPLICATES_DETECTED", []),
+        ("SOMETHING_NEW", ["Comment__c"]),
+    ],
+)
+def test_a_lock_or_limit_in_a_quoted_value_is_none(code: str, fields: list[str], words: str) -> None:
+    problem = {"statusCode": code, "message": f"value too large: they said {words} and", "fields": fields}
+    assert type(errors.from_record([problem], "update Answer__c")) in {Rejected, errors.FieldsRefused}
+
+
+@pytest.mark.parametrize("code", ["CANNOT_EXECUTE_FLOW_TRIGGER", "APEX_ERROR", "SOMETHING_NEW"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("T: System.LimitException: Too many SOQL queries: 101", errors.BatchTooLarge),
+        ("T: UNABLE_TO_LOCK_ROW, unable to obtain exclusive access to this record", Retryable),
+        ("could not get the row lock", Retryable),
+        ("the arrow locker is empty", Rejected),
+    ],
+)
+def test_a_code_that_wraps_others_is_told_by_its_words(code: str, words: str, expected: type[ConnectorError]) -> None:
+    problem = {"statusCode": code, "message": words, "fields": []}
+    assert type(errors.from_record([problem], "update Answer__c")) is expected
+
+
 def test_fields_are_asked_for_once_and_again_when_an_old_description_is_wrong() -> None:
     """An administrator shortens the field: the next refusal makes the writer ask again, and then it cuts to fit."""
 
