@@ -11,7 +11,7 @@ from decimal import Decimal
 from connector.masking import mask_value
 from connector.records import Scalar
 from connector.salesforce._moments import EXAMPLES, moment
-from connector.salesforce._numbers import text
+from connector.salesforce._numbers import text_of
 from connector.salesforce.object_fields import Field, Fields
 from connector.salesforce.record_write import RecordWrite
 
@@ -42,7 +42,7 @@ def fit(write: RecordWrite, known: Fields, refused: Mapping[str, str]) -> Fitted
 
     `refused` says, by field, why Salesforce has refused a value before: those are left out.
     """
-    fitted = Fitted()
+    fitted = Fitted(left_out={**write.left_out})
     for name, value in write.fields.items():
         described, choice = known.get(name.lower()), write.choice(name)
         if value is None:
@@ -132,7 +132,7 @@ def _check_picklist(described: Field, value: str) -> None:
 
 def _text(value: Scalar) -> str:
     try:
-        return text(value)
+        return text_of(value)
     except ValueError:
         raise _Unfit("a number of at most 4,300 digits") from None
 

@@ -20,7 +20,7 @@ def whole(value: Any) -> Any:
             return value
 
 
-def text(value: Scalar) -> str:
+def text_of(value: Scalar) -> str:
     """A value as a text field or a key holds it: 5 for 5.0, true for True, and every digit of a long number.
 
     Raises:

@@ -575,6 +575,54 @@ async def test_a_value_that_is_left_out_stands_on_the_topic_among_the_dead_lette
     assert stage.metrics.registry.get_sample_value("connector_unfit_values_total", labels) == 1
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ body.said | number: ',' }}", "the text is not a number"),
+        ("{{ body.said | date_of: '%d.%m.%Y' }}", "the text is not a date"),
+        ("{{ body.list }}", "gives a list; a text or number is wanted"),
+    ],
+)
+async def test_a_value_that_cannot_be_rendered_costs_its_field_alone(template: str, said: str) -> None:
+    org = Org()
+    stage = Stage(org, fields={"Comment__c": template, "Score__c": "{{ body.score }}"})
+    await stage.takes(said="a secret", list=["a secret"], score=9)
+    assert org.sent == [{"Score__c": 9}]
+    [write] = stage.writes
+    assert said in write.left_out["Comment__c"]
+    [(reason, letter)] = stage.letters
+    assert reason == "does_not_fit"
+    assert said in letter
+    assert "secret" not in letter
+
+
+async def test_a_value_that_must_fit_and_cannot_be_rendered_refuses_the_record() -> None:
+    org = Org()
+    stage = Stage(org, does_not_fit="refuse", fields={"Day__c": "{{ body.day | date_of: '%d' }}", "Score__c": 9})
+    with pytest.raises(Rejected, match=r"Day__c: .* Nothing was written \(does_not_fit: refuse\)"):
+        await stage.takes(day="soon")
+    assert org.calls == []
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("A1\n", "A1"),
+        (5, "5"),
+        (5.0, "5"),
+        (True, "true"),
+        (1e22, "10000000000000000000000"),
+        (Decimal("9.50"), "9.50"),
+        (123456789012345678901234567890, "123456789012345678901234567890"),
+    ],
+)
+async def test_a_key_is_written_as_a_person_would_write_it(value: object, key: str) -> None:
+    org = Org()
+    stage = Stage(org, update=None, upsert="Answer__c", by={"Key__c": "{{ body.key }}"}, fields={"Score__c": 9})
+    await stage.takes(key=value)
+    assert org.sent == [{"Key__c": key, "Score__c": 9}]
+
+
 async def test_a_rule_chooses_for_its_fields_and_a_field_for_itself() -> None:
     org = Org()
     fields = {
