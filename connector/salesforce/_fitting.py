@@ -25,12 +25,16 @@ _MOST_VALUES = 20  # of a picklist in a message
 
 @dataclass
 class Fitted:
-    """`cut` and `left_out` say why, by field. `refused` says why nothing may be written; None if something may."""
+    """`cut` and `left_out` say why, by field. `refused` says why nothing may be written; None if something may.
+
+    `misfits`: a value does not fit its field's description.
+    """
 
     fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
     cut: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     refused: str | None = None
+    misfits: bool = False
 
 
 class _Unfit(Exception):
@@ -62,6 +66,7 @@ def _fit_one(fitted: Fitted, name: str, value: Scalar, described: Field, choice:
     try:
         fitted.fields[name] = _taken(described, value)
     except _Unfit as error:
+        fitted.misfits = True
         _choose(fitted, name, value, described, choice, f"{mask_value(value)} does not fit: {error}")
 
 

@@ -47,7 +47,7 @@ def planned_write(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
             fields[name] = field.value.render(scope)
         except RenderError as error:
             if choices[name].does_not_fit == "refuse":
-                raise Rejected(f"{name}: {error}. Nothing was written (does_not_fit: refuse)") from error
+                raise Rejected(f"{name}: {error}. The field has does_not_fit: refuse. Nothing was written") from error
             left_out[name] = str(error)
     return RecordWrite(
         operation="upsert" if rule.upsert else "update",

@@ -105,7 +105,7 @@ class WriteBack:
         try:
             await self._write(name, rule, feedback, record, done)
         except Rejected as error:
-            code = "record_gone" if error.code in _GONE else "write_rejected"
+            code = "record_gone" if rule.update and error.code in _GONE else "write_rejected"
             raise Rejected(f"rule {name}: {error}", code=code) from error
         except Fatal as error:
             raise Fatal(f"rule {name}: {error}", whole=error.whole) from error
