@@ -3,6 +3,7 @@
 import re
 
 _PART = r"""[^\s@%<>"'`,;:|\\\[\]{}()=]"""
+_SHORT = 8  # characters: a word such as "yes", or a score
 # The look-behind starts each match at the start of a word. Without it, a long text without addresses takes hours.
 _ADDRESS = re.compile(rf"(?<!{_PART})({_PART}+)(@|%40|\\u0040)((?:(?!&){_PART})+)")
 
@@ -19,5 +20,10 @@ def mask_emails(text: str) -> str:
 
 
 def mask_value(value: object) -> str:
-    """A customer's value for a message: `good enough` becomes `g*** (11 characters)`, and a number becomes `***`."""
-    return f"{value[:1]}*** ({len(value)} characters)" if isinstance(value, str) else "***"
+    """A customer's value for a message: `good enough` becomes `g*** (11 characters)`, and a number becomes `***`.
+
+    Of a short text no letter is shown, because one letter may tell what it is.
+    """
+    if not isinstance(value, str):
+        return "***"
+    return f"{value[:1] if len(value) > _SHORT else ''}*** ({len(value)} characters)"

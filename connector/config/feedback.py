@@ -81,7 +81,10 @@ class FeedbackRule(Model):
             raise ValueError("an upsert is by an external id field; use update for {Id: …}")
         if not self.by[self.key_field].paths():
             raise ValueError(f"{self.key_field} names no variable: every answer would go to the same record")
-        if self.key_field in self.fields:
+        names = [name.lower() for name in self.fields]  # Salesforce ignores capitals in a name
+        if twice := [name for name in self.fields if names.count(name.lower()) > 1]:
+            raise ValueError(f"{' and '.join(twice)} are one field of Salesforce; name it once")
+        if self.key_field.lower() in names:
             raise ValueError(f"{self.key_field} is what the record is found by; it cannot be among its fields too")
         return self
 

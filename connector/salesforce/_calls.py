@@ -57,7 +57,7 @@ async def survivor(rest: Collections, write: RecordWrite) -> str | None:
     Raises:
         Retryable: No answer.
     """
-    if write.operation != "update" or write.object not in soql.MERGEABLE:
+    if write.operation != "update" or write.object.lower() not in soql.MERGEABLE:
         return None
     where = f"WHERE Id = {soql.literal(write.key)}"
     try:

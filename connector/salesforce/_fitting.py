@@ -6,10 +6,12 @@ A value is converted when that loses nothing, such as the text `9` for a number.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from decimal import Decimal
 
 from connector.masking import mask_value
 from connector.records import Scalar
+from connector.salesforce._moments import EXAMPLES, moment
+from connector.salesforce._numbers import text_of
 from connector.salesforce.object_fields import Field, Fields
 from connector.salesforce.record_write import RecordWrite
 
@@ -17,23 +19,22 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _NUMBERS = {"double", "currency", "percent", "int", "long"}
 _CAN_BE_CUT = {"string", "textarea"}  # half an address, an Id or a picklist value is worse than none
 _TEXTS = {*_CAN_BE_CUT, "picklist", "multipicklist", "email", "phone", "url", "combobox", "encryptedstring"}
-_MOMENTS = {
-    "date": (date.fromisoformat, "a date such as 2026-01-31"),
-    "datetime": (datetime.fromisoformat, "a date and time such as 2026-01-31T09:30:00Z"),
-    "time": (time.fromisoformat, "a time such as 09:30:00Z"),
-}
 _INT = 2**31  # Salesforce's int has 32 bits
 _MOST_VALUES = 20  # of a picklist in a message
 
 
 @dataclass
 class Fitted:
-    """`cut` and `left_out` say why, by field. `refused` says why nothing may be written; None if something may."""
+    """`cut` and `left_out` say why, by field. `refused` says why nothing may be written; None if something may.
+
+    `misfits`: a value does not fit its field's description.
+    """
 
     fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
     cut: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     refused: str | None = None
+    misfits: bool = False
 
 
 class _Unfit(Exception):
@@ -45,7 +46,7 @@ def fit(write: RecordWrite, known: Fields, refused: Mapping[str, str]) -> Fitted
 
     `refused` says, by field, why Salesforce has refused a value before: those are left out.
     """
-    fitted = Fitted()
+    fitted = Fitted(left_out={**write.left_out})
     for name, value in write.fields.items():
         described, choice = known.get(name.lower()), write.choice(name)
         if value is None:
@@ -65,12 +66,13 @@ def _fit_one(fitted: Fitted, name: str, value: Scalar, described: Field, choice:
     try:
         fitted.fields[name] = _taken(described, value)
     except _Unfit as error:
+        fitted.misfits = True
         _choose(fitted, name, value, described, choice, f"{mask_value(value)} does not fit: {error}")
 
 
 def _choose(fitted: Fitted, name: str, value: Scalar, described: Field, choice: str, why: str) -> None:
-    if choice == "cut" and described.type in _CAN_BE_CUT:
-        fitted.fields[name] = _cut(_text(value), described.length)
+    if choice == "cut" and described.type in _CAN_BE_CUT and isinstance(value, str):
+        fitted.fields[name] = _cut(value, described.length)
         fitted.cut[name] = why
     elif choice == "refuse":
         fitted.refused = f"{name}: {why}"
@@ -79,13 +81,15 @@ def _choose(fitted: Fitted, name: str, value: Scalar, described: Field, choice: 
 
 
 def _taken(described: Field, value: Scalar) -> Scalar:
-    """The value in the field's type."""
+    """The value in the field's type. White space around it counts only in a free text."""
     kind = described.type
+    if isinstance(value, str) and kind not in _CAN_BE_CUT:
+        value = value.strip()
     if kind == "boolean":
         return _boolean(value)
     if kind in _NUMBERS:
         return _number(described, value)
-    if kind in _MOMENTS:
+    if kind in EXAMPLES:
         return _moment(kind, value)
     if kind in _TEXTS:
         value = _text(value)
@@ -96,33 +100,30 @@ def _taken(described: Field, value: Scalar) -> Scalar:
 
 
 def _boolean(value: Scalar) -> bool:
-    found = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+    found = {"true": True, "1": True, "false": False, "0": False}.get(_text(value).lower())
     if found is None:
         raise _Unfit("true or false")
     return found
 
 
 def _number(described: Field, value: Scalar) -> Scalar:
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value) if "." in value else int(value)
-    if isinstance(value, (str, bool)):
+    number = Decimal(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+    if isinstance(number, (str, bool)):
         raise _Unfit("a number")
-    if abs(value) >= 10**described.digits:
+    if abs(number) >= 10**described.digits:
         raise _Unfit(f"a number with at most {described.digits} digits before the point")
     if described.type == "int":
-        if value != int(value) or not -_INT <= value < _INT:
+        if number != int(number) or not -_INT <= number < _INT:
             raise _Unfit("a whole number of 32 bits")
-        return int(value)
-    return value
+        return int(number)
+    return int(number) if isinstance(value, str) and "." not in value else number
 
 
-def _moment(kind: str, value: Scalar) -> Scalar:
-    read, example = _MOMENTS[kind]
+def _moment(kind: str, value: Scalar) -> str:
     try:
-        read(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise _Unfit(example) from None
-    return value
+        return moment(kind, value)
+    except ValueError:
+        raise _Unfit(EXAMPLES[kind]) from None
 
 
 def _check_picklist(described: Field, value: str) -> None:
@@ -135,11 +136,12 @@ def _check_picklist(described: Field, value: str) -> None:
 
 
 def _text(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    try:
+        return text_of(value)
+    except ValueError:
+        raise _Unfit("a number of at most 4,300 digits") from None
 
 
-def _cut(text: str, length: int) -> str:
+def _cut(whole: str, length: int) -> str:
     """The beginning of a text. An emoji may count as one character or as two, so it counts as two here."""
-    return text.encode("utf-16-le", "surrogatepass")[: 2 * length].decode("utf-16-le", "ignore")
+    return whole.encode("utf-16-le", "surrogatepass")[: 2 * length].decode("utf-16-le", "ignore")

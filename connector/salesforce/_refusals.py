@@ -1,6 +1,6 @@
 """Errors of a write that tell the writer what to try next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from connector.errors import Rejected, Retryable
 
@@ -10,9 +10,9 @@ class BatchTooLarge(Rejected):
 
 
 class FieldsRefused(Rejected):
-    """Salesforce refused the values of these `fields`. The record may pass without them."""
+    """Salesforce refused the values of `fields`, each with a code. The record may pass without them."""
 
-    def __init__(self, message: str, code: str | None, fields: Sequence[str]) -> None:
+    def __init__(self, message: str, code: str | None, fields: Mapping[str, str]) -> None:
         super().__init__(message, code=code)
         self.fields = fields
 

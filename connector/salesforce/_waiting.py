@@ -1,6 +1,7 @@
 """The writes that wait for a call, in the order in which they came."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from connector.errors import Rejected
@@ -24,35 +25,62 @@ class Written(Result):
 
 @dataclass(eq=False)
 class Entry:
-    """A write that waits. `fitted` is the part of it that its object takes, as far as we know."""
+    """A write that waits. `fitted` is the part of it that its object takes, as far as we know: as `known` says."""
 
     write: RecordWrite
     fitted: Fitted = field(default_factory=Fitted)
+    known: Fields = field(default_factory=dict, repr=False)
     result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _refused: dict[str, str] = field(default_factory=dict)
     _refusal: Rejected | None = None  # why Salesforce's refusal of a value is one of the whole record
 
     def fit(self, known: Fields) -> None:
-        """Makes the write fit. Settles it when nothing of it may be written, or when an update has nothing to write."""
-        self.fitted = fit(self.write, known, self._refused)
+        """Makes the write fit."""
+        self.known = known
+        try:
+            self.fitted = fit(self.write, known, self._refused)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the writes of all others
+            what = f"{type(error).__name__} while the values were made to fit"
+            self._settle_unwritten(f"{what}, a mistake in the connector; please report it")
+
+    def settle_if_nothing_goes(self) -> None:
+        """Settles a write of which nothing may be written, and an update that has nothing to write."""
         if self.fitted.refused:
-            self.settle(Result(False, error=self._nothing_written(self.fitted.refused, "does_not_fit")))
+            self._settle_unwritten(f"{self.fitted.refused}. The field has does_not_fit: refuse")
         elif self.write.operation == "update" and not self.fitted.fields:
-            self.settle(Result(True, id=self.write.key))
+            if self.fitted.left_out:
+                self._settle_unwritten("; ".join(f"{name}: {why}" for name, why in self.fitted.left_out.items()))
+            else:
+                self.settle(Result(True, id=self.write.key))
 
     def without(self, error: FieldsRefused) -> bool:
         """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
-        sent = {name.lower(): name for name in self.fitted.fields}
-        names = [sent.get(name.lower(), "") for name in error.fields]
-        if not all(names):
-            return False
-        why = {name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {error.code}" for name in names}
-        must_fit = [name for name in names if self.write.choice(name).does_not_fit == "refuse"]
-        if must_fit:
-            self._refusal = self._nothing_written(f"{must_fit[0]}: {why[must_fit[0]]}", error.code)
+        codes = {name.lower(): code for name, code in error.fields.items()}
+        return self._leave_out({name: codes[name.lower()] for name in self.fitted.fields if name.lower() in codes})
+
+    def without_references(self, code: str) -> bool:
+        """Leaves out the references, because one of them points to a record that is gone. False if there are none."""
+        return self._leave_out(
+            {
+                name: code
+                for name, value in self.fitted.fields.items()
+                if value is not None and name.lower() in self.known and self.known[name.lower()].type == "reference"
+            }
+        )
+
+    def _leave_out(self, codes: Mapping[str, str]) -> bool:
+        """Leaves out fields that were sent. `codes` are Salesforce's reasons."""
+        why = {
+            name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {code}" for name, code in codes.items()
+        }
+        must_fit = next((name for name in why if self.write.choice(name).does_not_fit == "refuse"), None)
+        if must_fit is not None:
+            self._refusal = self._unwritten(
+                f"{must_fit}: {why[must_fit]}. The field has does_not_fit: refuse", "does_not_fit"
+            )
         else:
             self._refused |= why
-        return not must_fit
+        return bool(why) and must_fit is None
 
     def settle(self, result: Result | Exception) -> None:
         """Tells the caller, unless it was told already."""
@@ -68,9 +96,11 @@ class Entry:
         said = {**vars(result), "error": self._refusal or result.error}
         return Written(**said, fields=self.fitted.fields, cut=self.fitted.cut, left_out=self.fitted.left_out)
 
-    def _nothing_written(self, why: str, code: str | None) -> Rejected:
-        what = f"{self.write.operation} {self.write.object}"
-        return Rejected(f"{what}: {why}. Nothing was written (does_not_fit: refuse)", code=code)
+    def _settle_unwritten(self, why: str) -> None:
+        self.settle(Result(False, error=self._unwritten(why, "does_not_fit")))
+
+    def _unwritten(self, why: str, code: str) -> Rejected:
+        return Rejected(f"{self.write.operation} {self.write.object}: {why}. Nothing was written", code=code)
 
 
 class Waiting(list[Entry]):

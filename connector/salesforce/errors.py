@@ -16,6 +16,7 @@ from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.masking import mask_emails
 from connector.retry import retry_after
 from connector.salesforce._refusals import BatchTooLarge, Failing, FieldsRefused
+from connector.salesforce._wording import code_of, is_governor_limit, passes
 
 _PREFIX = "sfdc.platform.eventbus.grpc."
 _SECONDS = 5.0  # a burst of parallel calls, a lock or a restart of Salesforce passes in seconds
@@ -24,28 +25,6 @@ _LONG = 300.0  # a daily allowance, storage or maintenance: nothing changes for 
 
 _LOCKED_FOR = 120.0  # seconds: an approval process ends when a person decides; asking often does not help
 
-# A lock may come with any code and wording: triggers and flows wrap it in their own codes (salesforce §D4, and public
-# reports since 2021). So may a wish for another try.
-_PASSING_WORDS = (
-    "retry your request",
-    "unable_to_lock_row",
-    "unable to obtain exclusive access",
-    "record currently unavailable",
-    "being modified by another user",
-    "row lock",
-)
-# Governor limits of one transaction. The records of a batch share them, so a smaller batch may pass.
-_GOVERNOR_WORDS = (
-    "limitexception",
-    "too many soql",
-    "too many dml",
-    "too many query rows",
-    "too many future calls",
-    "too many queueable",
-    "apex cpu time limit",
-    "apex heap size",
-    "too many callouts",
-)
 _BUSY = {
     "UNABLE_TO_LOCK_ROW",
     "QUERY_TIMEOUT",
@@ -63,8 +42,16 @@ _WHAT_TO_CHANGE = (
     " (object permissions, field-level security). Otherwise change the names in the configuration. Check"
     " salesforce.login_url and rest_version too if they are new."
 )
-# These codes name fields too, but to leave out the values of those fields does not help.
-_OF_THE_RECORD = {"DUPLICATE_VALUE", "REQUIRED_FIELD_MISSING", "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
+# These codes are about the whole record. They name fields too, but to leave out those values does not help.
+_OF_THE_RECORD = {
+    "DUPLICATE_VALUE",
+    "DUPLICATES_DETECTED",
+    "REQUIRED_FIELD_MISSING",
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+    "CANNOT_EXECUTE_FLOW_TRIGGER",
+    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+    "APEX_ERROR",
+}
 _FORBIDDEN = ("INSUFFICIENT_ACCESS", "FUNCTIONALITY_NOT_ENABLED", "CANNOT_INSERT_UPDATE_FIELD")
 
 _STREAM_PAUSES = {
@@ -147,7 +134,7 @@ def _passing(
     status, after = response.status_code, _retry_after(response)
     if codes & _EXHAUSTED:
         return Retryable(message, retry_after=after or (_SECONDS if "concurrent" in message.lower() else _LONG))
-    if status in {408, 429, 502, 503, 504} or codes & _BUSY or any(map(_passes, details)):
+    if status in {408, 429, 502, 503, 504} or codes & _BUSY or any(map(passes, details)):
         return Retryable(message, retry_after=after)
     if status >= 500 or "UNKNOWN_EXCEPTION" in codes or (status in {400, 403, 404} and not details):
         return Failing(message, retry_after=after)
@@ -159,7 +146,7 @@ def _passing(
 def _refusal(
     response: httpx.Response, details: Sequence[Mapping[str, Any]], codes: set[str], message: str
 ) -> Rejected | Fatal:
-    if any(map(_is_governor_limit, details)):
+    if any(map(is_governor_limit, details)):
         return BatchTooLarge(message, code="governor_limit")
     is_of_all = codes & _MISNAMED or any(code.startswith(_FORBIDDEN) for code in codes)
     if response.status_code in {400, 413} and not is_of_all:
@@ -173,7 +160,7 @@ def from_record(problems: Sequence[Mapping[str, Any]], what: str) -> Retryable |
     codes = [str(problem.get("statusCode")) for problem in problems]
     if passing := _passing_record(problems, codes, message):
         return passing
-    if any(map(_is_governor_limit, problems)):
+    if any(map(is_governor_limit, problems)):
         return BatchTooLarge(message, code="governor_limit")
     if set(codes) & _HIDDEN:
         return Fatal(f"{message}. {_WHAT_TO_CHANGE}")
@@ -181,16 +168,18 @@ def from_record(problems: Sequence[Mapping[str, Any]], what: str) -> Retryable |
 
 
 def _rejected(problems: Sequence[Mapping[str, Any]], message: str, code: str | None) -> Rejected:
-    named = [problem.get("fields") for problem in problems]
-    if code in _OF_THE_RECORD or not named or not all(named):
-        return Rejected(message, code=code)
-    return FieldsRefused(message, code, [str(name) for names in named for name in names or ()])
+    of_the_record = next((code for code in map(code_of, problems) if code in _OF_THE_RECORD), None)
+    if of_the_record or not problems or not all(problem.get("fields") for problem in problems):
+        return Rejected(message, code=of_the_record or code)
+    return FieldsRefused(
+        message, code, {str(name): code_of(problem) for problem in problems for name in problem["fields"]}
+    )
 
 
 def _passing_record(problems: Sequence[Mapping[str, Any]], codes: Sequence[str], message: str) -> Retryable | None:
     if set(codes) & _EXHAUSTED:
         return Retryable(message, retry_after=_LONG)
-    if codes and all(_passes(problem) or code in _BUSY for problem, code in zip(problems, codes, strict=True)):
+    if codes and all(passes(problem) or code in _BUSY for problem, code in zip(problems, codes, strict=True)):
         return Retryable(message)
     if codes == ["ENTITY_IS_LOCKED"]:
         return Retryable(message, retry_after=_LOCKED_FOR)
@@ -235,16 +224,6 @@ def from_rpc(error: grpc.aio.AioRpcError, what: str) -> ConnectorError:
             " object, and that the user may read it."
         )
     return Retryable(message)
-
-
-def _passes(problem: Mapping[str, Any]) -> bool:
-    code, text = problem.get("statusCode") or problem.get("errorCode"), str(problem.get("message")).lower()
-    return code == "UNABLE_TO_LOCK_ROW" or any(word in text for word in _PASSING_WORDS)
-
-
-def _is_governor_limit(problem: Mapping[str, Any]) -> bool:
-    text = str(problem.get("message")).lower()
-    return any(word in text for word in _GOVERNOR_WORDS)
 
 
 def _details(response: httpx.Response) -> list[dict[str, Any]]:

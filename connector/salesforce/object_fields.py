@@ -65,10 +65,15 @@ class ObjectFields:
                 known = self._known[name] = _Known(self._clock(), await self._ask(name))
             return known.fields
 
-    def doubt(self, name: str) -> bool:
-        """Whether `of` asks again because Salesforce has refused a value that fits the description that we have."""
+    def doubt(self, name: str, fields: Fields) -> bool:
+        """Whether `of` now tells something newer than `fields`, which a value does not fit or Salesforce contradicts.
+
+        A description that is older than a minute is forgotten, and `of` asks again.
+        """
         known = self._known.get(name)
-        if known is None or self._clock() - known.at < _YOUNG:
+        if known is None or known.fields is not fields:
+            return True
+        if self._clock() - known.at < _YOUNG:
             return False
         del self._known[name]
         return True

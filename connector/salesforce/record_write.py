@@ -47,7 +47,8 @@ class Target:
 class RecordWrite:
     """One record to upsert by an external id field, or to update by Id (`key_field` is then Id).
 
-    A value of None is empty. `choices` are by field; a field without one has the defaults of `Choice`.
+    A value of None is empty. `choices` are by field; a field without one has the defaults of `Choice`. `left_out` says
+    why, by field, for fields that the caller could not fill.
     """
 
     operation: Literal["upsert", "update"]
@@ -57,6 +58,7 @@ class RecordWrite:
     fields: dict[str, Scalar | None] = field(repr=False)
     choices: Mapping[str, Choice] = field(default_factory=dict, repr=False)
     options: CallOptions = CallOptions()
+    left_out: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def target(self) -> Target:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-MERGEABLE = frozenset({"Account", "Case", "Contact", "Lead"})  # only these have MasterRecordId (the object reference)
+MERGEABLE = frozenset({"account", "case", "contact", "lead"})  # only these have MasterRecordId (the object reference)
 _MOST_IDS = 200  # as many as one lookup asks for; one page of results holds ten times as many
 _LONGEST_QUERY = 12_000  # bytes once URL-encoded; URI and headers together may have 16,384, and a token can be long
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")

@@ -9,14 +9,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from functools import partial
 
 import structlog
 
 from connector.errors import Fatal, Rejected, Retryable
 from connector.retry import PATIENCE, Lasts
 from connector.salesforce import _calls
-from connector.salesforce._pauses import FAILURES, may_pass, pause
+from connector.salesforce._pauses import FAILURES, may_pass, patiently, pause
 from connector.salesforce._refusals import BatchTooLarge, Failing, FieldsRefused
 from connector.salesforce._waiting import Entry, Waiting, Written
 from connector.salesforce.object_fields import ObjectFields
@@ -25,7 +25,8 @@ from connector.salesforce.rest import Result
 
 log = structlog.get_logger(__name__)
 
-_GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # deleted, or merged into another record
+# The record, or one that a reference points to, is deleted, merged into another one, or not there.
+_POINTS_NOWHERE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID"}
 _GROWS_AFTER = 20  # full calls that must pass before we double a call's size again: limits change with the org's load
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -86,13 +87,15 @@ class CollectionWriter:
         entry = Entry(write)
         self._waiting.append(entry)
         try:
-            for tries in count():
+            tries = 0
+            while True:
                 self._wake(write.target)
                 result = await entry.result
                 if not await self._may_go_on(entry, result):
                     if not may_pass(write.operation, result, tries):
                         break
                     await self._sleep(pause(result, tries))
+                    tries += 1
                 entry.result = asyncio.get_running_loop().create_future()
         finally:
             self._waiting.remove(entry)
@@ -103,19 +106,22 @@ class CollectionWriter:
     async def _may_go_on(self, entry: Entry, result: Result) -> bool:
         """Whether the write may pass at once: with the fields as they are described now, without some values, or to the
         record that its record was merged into."""
-        error = result.error
-        if isinstance(error, FieldsRefused) and (self._fields.doubt(entry.write.object) or entry.without(error)):
+        error, name = result.error, entry.write.target
+        if isinstance(error, FieldsRefused) and (self._fields.doubt(name.object, entry.known) or entry.without(error)):
             return True
-        if not isinstance(error, Rejected) or error.code not in _GONE:
+        if not isinstance(error, Rejected) or error.code not in _POINTS_NOWHERE:
             return False
         try:
-            survivor = await _calls.survivor(self._rest, entry.write)
+            survivor = await patiently(
+                partial(_calls.survivor, self._rest, entry.write), self._patience, self._sleep, self._clock
+            )
         except Retryable as outage:
-            self._hold(entry.write.target, outage)
+            self._hold(name, outage)
             raise Lasts(outage) from outage
-        if survivor is not None:
-            entry.write = replace(entry.write, key=survivor)
-        return survivor is not None
+        if survivor is None:
+            return not isinstance(error, FieldsRefused) and entry.without_references(error.code)
+        entry.write = replace(entry.write, key=survivor)
+        return True
 
     def _wake(self, name: Target) -> None:
         target = self._targets.setdefault(name, _Target(self._batch))
@@ -135,6 +141,10 @@ class CollectionWriter:
                 batch = self._waiting.due(name, target.size)  # another worker may have some of them by now
                 for entry in batch:
                     entry.fit(fields)
+                if any(entry.fitted.misfits for entry in batch) and self._fields.doubt(name.object, fields):
+                    continue  # somebody may have changed the field since we asked
+                for entry in batch:
+                    entry.settle_if_nothing_goes()
                 await self._try(_open(batch), target)
 
     async def _try(self, batch: Sequence[Entry], target: _Target) -> None:

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from connector.config import FeedbackRule
 from connector.errors import Fatal, Rejected
@@ -23,12 +22,12 @@ from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
 from connector.retry import until_done
-from connector.salesforce import CallOptions, Choice, CollectionWriter, RecordWrite, Written
+from connector.salesforce import CollectionWriter, RecordWrite, Written
 from connector.stages._done import Done
+from connector.stages._mapping import may_apply, planned_write, scope_of
 
 SetAside = Callable[[InRecord, str, Exception], OutRecord]
 Publish = Callable[[OutRecord], Awaitable[object]]
-Scope = Mapping[str, Any]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
 
 _ADVICE = {
@@ -74,11 +73,11 @@ class WriteBack:
             Rejected: The record is not a feedback.
         """
         feedback = read(Feedback, record.value)
-        scope = _scope(feedback, feedback.id)
+        scope = scope_of(feedback, feedback.id)
         return {
             name: partial(self._apply, name, rule, feedback, record)
             for name, rule in self._rules.items()
-            if _may_apply(rule, scope)
+            if may_apply(rule, scope)
         }
 
     async def forget(self, partitions: set[tuple[str, int]]) -> None:
@@ -106,14 +105,14 @@ class WriteBack:
         try:
             await self._write(name, rule, feedback, record, done)
         except Rejected as error:
-            code = "record_gone" if error.code in _GONE else "write_rejected"
+            code = "record_gone" if rule.update and error.code in _GONE else "write_rejected"
             raise Rejected(f"rule {name}: {error}", code=code) from error
         except Fatal as error:
             raise Fatal(f"rule {name}: {error}", whole=error.whole) from error
 
     async def _write(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: Done) -> None:
         answer, feedback = done.answer(feedback)
-        planned = _planned(rule, _scope(feedback, answer))
+        planned = planned_write(rule, scope_of(feedback, answer))
         version = [feedback.answered_at.isoformat()] if feedback.answered_at else []  # an answer may grow
         write_id = digest("write", answer, name, *version)
         if planned is None:
@@ -208,49 +207,3 @@ def _to_write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite
         answered_at=feedback.answered_at,
         at=datetime.now(UTC),
     )
-
-
-def _scope(feedback: Feedback, answer: str) -> Scope:
-    return {
-        "feedback": {"id": answer, "account": feedback.account, "received_at": feedback.received_at.isoformat()},
-        "body": _Body({name: None if value == "" else value for name, value in feedback.body.items()}),
-    }
-
-
-def _may_apply(rule: FeedbackRule, scope: Scope) -> bool:
-    """False when the rule's condition does not hold. True when it does, or when we cannot decide: its work says why."""
-    try:
-        return rule.when is None or rule.when.holds(scope)
-    except Rejected:
-        return True
-
-
-def _planned(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
-    if rule.when is not None and not rule.when.holds(scope):
-        return None
-    key = rule.by[rule.key_field].render(scope)
-    if key is None:
-        raise Rejected(
-            f"the feedback has no value for {rule.key_field}: {rule.by[rule.key_field]} is empty", code="no_key"
-        )
-    return RecordWrite(
-        operation="upsert" if rule.upsert else "update",
-        object=rule.object,
-        key_field=rule.key_field,
-        key=str(key),
-        fields={name: field.value.render(scope) for name, field in rule.fields.items()},
-        choices={
-            name: Choice(field.when_empty or rule.when_empty, field.does_not_fit or rule.does_not_fit)
-            for name, field in rule.fields.items()
-        },
-        options=CallOptions(auto_assign=rule.auto_assign, save_duplicates=rule.duplicates == "save"),
-    )
-
-
-class _Body(dict[str, Any]):
-    """A webhook's body. An empty text is no value, because Pisano renders an unanswered question so (pisano §4). A key
-    that Pisano's template left out is empty too: the admin writes that template by hand.
-    """
-
-    def __missing__(self, key: str) -> None:
-        return None

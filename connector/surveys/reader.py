@@ -48,7 +48,7 @@ class Reader:
         raise Gone(f"{object_name} {record_id} was merged more than {_MOST_MERGES} times", None)
 
     async def _missing(self, object_name: str, record_id: str) -> Rejected:
-        fields = ["MasterRecordId"] if object_name in MERGEABLE else []
+        fields = ["MasterRecordId"] if object_name.lower() in MERGEABLE else []
         try:
             trace = await self._deleted.read(object_name, record_id, fields)
         except Fatal as error:

@@ -166,7 +166,7 @@ async def test_a_locked_record_waits_longer_and_longer_and_nobody_waits_with_it(
         assert longest / 2 <= pause <= longest
 
 
-@pytest.mark.parametrize("bad", [{"Answered_At__c": "2026-01-31T09:30:00"}, {"Comment__c": "half an emoji: \ud83d"}])
+@pytest.mark.parametrize("bad", [{"Case__c": 500}, {"Comment__c": "half an emoji: \ud83d"}])
 async def test_one_record_that_fails_the_whole_call_sinks_no_other(
     bad: dict[str, Any], sf: SalesforceDouble, rest: RestClient
 ) -> None:

@@ -126,7 +126,7 @@ class WriteWorld(World):
         if self.kind(cell, number) == "refused":
             return Result(False, error=Rejected("refused"))
         if self.kind(cell, number) == "does not fit" and "Comment__c" in fields:
-            return Result(False, error=FieldsRefused("too long", "STRING_TOO_LONG", ["Comment__c"]))
+            return Result(False, error=FieldsRefused("too long", "STRING_TOO_LONG", {"Comment__c": "STRING_TOO_LONG"}))
         self.stored[cell][record] = number
         self.take_note(cell, number)
         return Result(True, id=record)

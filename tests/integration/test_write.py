@@ -169,8 +169,8 @@ async def test_what_salesforce_refuses_is_a_dead_letter_and_the_rest_is_stored(
     said = {name: found[feedback.id]["dl_error"] for name, feedback in bad.items()}
     assert found.keys() == {feedback.id for feedback in bad.values()}
     assert {headers["dl_stage"] for headers in found.values()} == {"write"}
-    assert "written without Email__c: Salesforce refused n*** (7 characters): INVALID_EMAIL" in said["invalid address"]
-    assert "written without Score__c: n*** (4 characters) does not fit: a number" in said["wrong type"]
+    assert "written without Email__c: Salesforce refused *** (7 characters): INVALID_EMAIL" in said["invalid address"]
+    assert "written without Score__c: *** (4 characters) does not fit: a number" in said["wrong type"]
     assert "no value for Id" in said["no case"]
     assert "ENTITY_IS_DELETED" in said["case is gone"]
     assert "written without Case__c" in said["case is gone"]

@@ -156,6 +156,16 @@ from connector.config.file import ConfigError, load
         ),
         (
             "surveys:",
+            "feedback: {r: {upsert: A, by: {K__c: '{{ body.x }}'}, fields: {k__C: y}}}\nsurveys:",
+            "feedback.r: K__c is what the record is found by; it cannot be among its fields too",
+        ),
+        (
+            "surveys:",
+            "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B__c: y, b__c: z}}}\nsurveys:",
+            "feedback.r: B__c and b__c are one field of Salesforce; name it once",
+        ),
+        (
+            "surveys:",
             "feedback: {r: {update: A, by: {Id: '{{ body.x }}'}, fields: {B: {value: '{{ bdy.x }}'}}}}\nsurveys:",
             "feedback.r.fields.B.value: there is no bdy here; did you mean body?",
         ),

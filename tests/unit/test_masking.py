@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.masking import mask_email, mask_emails
+from connector.masking import mask_email, mask_emails, mask_value
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,11 @@ def test_a_long_answer_without_any_address_takes_no_time() -> None:
     began = time.process_time()
     assert mask_emails("x" * 64_000) == "x" * 64_000
     assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("good enough", "g*** (11 characters)"), ("yes", "*** (3 characters)"), (9, "***"), (None, "***")],
+)
+def test_a_value_is_not_told(value: object, shown: str) -> None:
+    assert mask_value(value) == shown

@@ -215,11 +215,10 @@ def test_an_unknown_exception_of_one_record_is_tried_again_and_often_passes() ->
         ("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record"),
         ("CANNOT_EXECUTE_FLOW_TRIGGER", "We can't save this record. UNABLE_TO_LOCK_ROW: unable to obtain exclusive"),
         ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "Record Currently Unavailable: The record you are attempting to edit"),
-        ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "the record is being modified by another user"),
         ("DML_OPERATION_FAILED", "common.exception.SqlException: row lock"),
     ],
 )
-def test_a_lock_is_a_lock_in_whatever_code_and_wording(code: str, message: str) -> None:
+def test_a_lock_is_a_lock_in_whatever_wording_of_a_code_that_wraps_others(code: str, message: str) -> None:
     """Report 10, and others."""
     assert type(errors.from_record(problem(code, message), "update Case")) is Retryable
 

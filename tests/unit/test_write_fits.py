@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from connector.stages.write import WriteBack
 
 FIELDS = [
     {"name": "Comment__c", "type": "textarea", "length": 10, "nillable": True},
+    {"name": "Long__c", "type": "string", "length": 40},
     {"name": "Email__c", "type": "email", "length": 20, "nillable": True},
     {"name": "Score__c", "type": "double", "precision": 3, "scale": 1, "nillable": True},
     {"name": "Count__c", "type": "int", "nillable": True},
@@ -105,18 +107,35 @@ async def written(org: Org, *writes: RecordWrite) -> list[Any]:
         ("Comment__c", 9, "9"),
         ("Comment__c", 9.0, "9"),
         ("Comment__c", True, "true"),
+        ("Comment__c", " 9\n", " 9\n"),
+        ("Comment__c", Decimal("9.10"), "9.10"),
+        ("Long__c", 1e22, "10000000000000000000000"),
+        ("Long__c", Decimal("123456789012345678.90"), "123456789012345678.90"),
         ("Email__c", "jane@example.com", "jane@example.com"),
         ("Score__c", "9", 9),
-        ("Score__c", "-9.5", -9.5),
+        ("Score__c", "-9.5", Decimal("-9.5")),
+        ("Score__c", " 9.10\n", Decimal("9.10")),
+        ("Score__c", "1.23456789012345678901", Decimal("1.23456789012345678901")),
         ("Score__c", 0, 0),
         ("Count__c", 9.0, 9),
         ("Opt_In__c", "1", True),
         ("Opt_In__c", 0, False),
         ("Opt_In__c", "FALSE", False),
+        ("Opt_In__c", "true\n", True),
+        ("Opt_In__c", 1.0, True),
         ("Day__c", "2026-01-31", "2026-01-31"),
-        ("At__c", "2026-01-31T09:30:00.000+0000", "2026-01-31T09:30:00.000+0000"),
-        ("Opens__c", "09:30:00Z", "09:30:00Z"),
+        ("Day__c", "20260131", "2026-01-31"),
+        ("Day__c", "2026-W05-6", "2026-01-31"),
+        ("Day__c", "2026-01-31T23:30:00-05:00", "2026-01-31"),
+        ("At__c", "2026-01-31", "2026-01-31T00:00:00.000Z"),
+        ("At__c", "2026-01-31 09:30", "2026-01-31T09:30:00.000Z"),
+        ("At__c", "2026-01-31T09:30:00.000+0000", "2026-01-31T09:30:00.000Z"),
+        ("At__c", "2026-01-31T09:30:00,5+03", "2026-01-31T06:30:00.500Z"),
+        ("Opens__c", "09:30:00Z", "09:30:00.000Z"),
+        ("Opens__c", "0930", "09:30:00.000Z"),
+        ("Opens__c", "01:30+03:00", "22:30:00.000Z"),
         ("Channel__c", "Web", "Web"),
+        ("Channel__c", " Web\n", "Web"),
         ("Topics__c", "Speed;Price", "Speed;Price"),
         ("Unknown__c", "x" * 300, "x" * 300),
         ("comment__C", "short", "short"),
@@ -142,6 +161,7 @@ async def test_a_value_that_fits_is_sent_in_the_type_of_its_field(name: str, val
         ("Count__c", 9.5, "a whole number"),
         ("Count__c", 2**31, "a whole number"),
         ("Opt_In__c", "perhaps", "true or false"),
+        ("At__c", "0001-01-01T00:00:00+14:00", "a date and time such as"),
         ("Day__c", "yesterday", "a date such as"),
         ("Day__c", 1_795_500_000, "a date such as"),
         ("At__c", "noon", "a date and time such as"),
@@ -192,8 +212,44 @@ async def test_one_value_that_salesforce_refuses_and_that_must_fit_refuses_the_r
     org.refuses = lambda _: [refusal]  # type: ignore[method-assign]
     [result] = await written(org, write(choice=Choice(does_not_fit="refuse"), Channel__c="Web", Score__c=9))
     assert len(org.calls) == 1
-    assert "Channel__c: Salesforce refused W*** (3 characters): INVALID_OR_NULL" in str(result.error)
+    assert "Channel__c: Salesforce refused *** (3 characters): INVALID_OR_NULL" in str(result.error)
     assert "Web" not in str(result.error)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        pytest.param("Comment__c", 10**5000, "a number of at most 4,300 digits", id="for-a-text"),
+        pytest.param("Opt_In__c", 10**5000, "a number of at most 4,300 digits", id="for-a-checkbox"),
+        pytest.param("Score__c", "9" * 5000, "at most 2 digits before the point", id="for-a-number"),
+    ],
+)
+async def test_a_number_that_python_does_not_write_is_left_out(name: str, value: object, why: str) -> None:
+    org = Org()
+    [result] = await written(org, write(**{name: value, "Other__c": "rest"}))
+    assert org.sent == [{"Other__c": "rest"}]
+    assert why in result.left_out[name]
+
+
+async def test_a_value_that_breaks_the_fitting_costs_no_other_write_anything() -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise ZeroDivisionError("a secret")
+
+    writer = CollectionWriter(Org())
+    writes = [write("a01", Comment__c=Odd()), write("a02", Comment__c="even")]
+    odd, even = await asyncio.gather(*map(writer.write, writes))
+    assert even.success
+    assert "ZeroDivisionError while the values were made to fit" in str(odd.error)
+    assert "secret" not in str(odd.error)
+
+
+@pytest.mark.parametrize("choice", ["cut", "leave_out"])
+async def test_half_a_number_is_never_written(choice: Any) -> None:
+    org = Org()
+    [result] = await written(org, write(choice=Choice(does_not_fit=choice), Comment__c=10**12, Score__c=9))
+    assert org.sent == [{"Score__c": 9}]
+    assert result.left_out.keys() == {"Comment__c"}
 
 
 @given(st.text(), st.integers(1, 20))
@@ -243,7 +299,7 @@ async def test_what_salesforce_refuses_by_name_is_left_out_and_the_rest_is_writt
     [result] = await written(org, write(Channel__c="Web", Score__c=9))
     assert org.sent == [{"Channel__c": "Web", "Score__c": 9}, {"Score__c": 9}]
     assert result.left_out == {
-        "Channel__c": "Salesforce refused W*** (3 characters): INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+        "Channel__c": "Salesforce refused *** (3 characters): INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
     }
 
 
@@ -296,6 +352,155 @@ async def test_a_refusal_that_leaving_out_does_not_help_refuses_the_record(code:
     assert len(org.calls) == 1
 
 
+async def test_of_several_refused_values_each_is_left_out_for_its_own_reason_and_unsent_fields_do_not_matter() -> None:
+    org = Org()
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        email = {"statusCode": "INVALID_EMAIL_ADDRESS", "message": "no", "fields": ["Email__c"]}
+        copied = {"statusCode": "STRING_TOO_LONG", "message": "no", "fields": ["Comment__c", "Copy_Of_Comment__c"]}
+        return [email, copied] if record.keys() & {"Email__c", "Comment__c"} else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    [result] = await written(org, write(Email__c="x@y", Comment__c="hi", Score__c=9))
+    assert org.sent[-1] == {"Score__c": 9}
+    assert {name: why.split(": ")[1] for name, why in result.left_out.items()} == {
+        "Email__c": "INVALID_EMAIL_ADDRESS",
+        "Comment__c": "STRING_TOO_LONG",
+    }
+
+
+@pytest.mark.parametrize("operation", ["upsert", "update"])
+@pytest.mark.parametrize("code", ["INVALID_CROSS_REFERENCE_KEY", "ENTITY_IS_DELETED", "MALFORMED_ID"])
+async def test_a_reference_to_a_record_that_is_gone_is_left_out_also_when_salesforce_does_not_name_it(
+    code: str, operation: Any
+) -> None:
+    org = Org()
+    org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}]
+    org.refuses = lambda record: (  # type: ignore[method-assign]
+        [{"statusCode": code, "message": "no", "fields": []}] if "Case__c" in record else []
+    )
+    values: dict[str, Any] = {"Case__c": "500", "Score__c": 9}
+    [result] = await written(org, RecordWrite(operation, "Answer__c", "Id", "a00", values))
+    assert result.success
+    assert result.fields == {"Score__c": 9}
+    assert result.left_out == {"Case__c": f"Salesforce refused *** (3 characters): {code}"}
+
+
+async def test_a_record_that_is_gone_is_told_from_a_reference_that_is() -> None:
+    org = Org()
+    org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}]
+    org.refuses = lambda _: [{"statusCode": "ENTITY_IS_DELETED", "message": "no", "fields": []}]  # type: ignore[method-assign]
+    rule = {"fields": {"Case__c": "{{ body.case }}", "Score__c": 9}}
+    with pytest.raises(Rejected) as caught:
+        await Stage(org, **rule).takes(case="500")
+    assert caught.value.code == "record_gone"
+    assert len(org.calls) == 2
+    with pytest.raises(Rejected) as caught:
+        await Stage(org, **rule, update=None, upsert="Answer__c", by={"Key__c": "{{ body.id }}"}).takes(case="500")
+    assert caught.value.code == "write_rejected"
+
+
+@pytest.mark.parametrize(("outages", "expected"), [(1, Rejected), (10_000, Lasts)])
+def test_an_outage_of_the_query_for_the_survivor_is_waited_out_with_the_usual_patience(
+    outages: int, expected: type[Exception]
+) -> None:
+    class Merges(Org):
+        left = outages
+
+        async def query(self, _: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+            assert deleted
+            self.left -= 1
+            if self.left >= 0:
+                raise Retryable("no answer")
+            return []
+
+    async def play() -> list[Any]:
+        org = Merges()
+        org.refuses = lambda _: [{"statusCode": "ENTITY_IS_DELETED", "message": "no", "fields": []}]  # type: ignore[method-assign]
+        writer = CollectionWriter(org, clock=asyncio.get_running_loop().time)
+        writes = [RecordWrite("update", "case", "Id", "500", {"Score__c": score}) for score in (1, 2)]
+        return await asyncio.gather(*map(writer.write, writes), return_exceptions=True)
+
+    for result in simulate(play()):
+        assert isinstance(getattr(result, "error", result), expected)
+
+
+async def test_tries_that_leave_out_values_do_not_count_as_tries_of_a_failing_record() -> None:
+    """The same holds for an upsert that lost a race after a value was left out."""
+    org, names = Org(), [f"Bad_{number}__c" for number in range(4)]
+    codes = ["UNKNOWN_EXCEPTION", "DUPLICATE_VALUE"]
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        if bad := next((name for name in names if name in record), None):
+            return [{"statusCode": "STRING_TOO_LONG", "message": "no", "fields": [bad]}]
+        return [{"statusCode": refused_once.pop(), "message": "no", "fields": []}] if refused_once else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    for code in codes:
+        refused_once = [code]
+        fields: dict[str, Any] = {**dict.fromkeys(names, "x"), "Score__c": 9}
+        [result] = await written(org, RecordWrite("upsert", "Answer__c", "Key__c", "k", fields))
+        assert result.success
+        assert result.left_out.keys() == {*names}
+
+
+async def test_an_update_of_which_no_value_fits_is_not_called_written() -> None:
+    org = Org()
+    stage = Stage(org, fields={"Comment__c": "{{ body.comment }}"})
+    with pytest.raises(Rejected, match=r"Comment__c: a.* at most 10 characters\. Nothing was written"):
+        await stage.takes(comment="a long comment")
+    assert (org.calls, stage.letters) == ([], [])
+    [write] = stage.writes
+    assert not write.success
+
+
+@pytest.mark.parametrize(
+    "code", ["FIELD_CUSTOM_VALIDATION_EXCEPTION", "REQUIRED_FIELD_MISSING", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"]
+)
+async def test_a_refusal_of_the_whole_record_beside_one_of_a_value_refuses_the_record(code: str) -> None:
+    """Without its score, a record would pass a rule that detractors give a reason."""
+    org = Org()
+    org.refuses = lambda _: [  # type: ignore[method-assign]
+        {"statusCode": "INVALID_EMAIL_ADDRESS", "message": "no", "fields": ["Email__c"]},
+        {"statusCode": code, "message": "no", "fields": ["Score__c"]},
+    ]
+    [result] = await written(org, write(Email__c="x@y", Score__c=2))
+    assert len(org.calls) == 1
+    assert isinstance(result.error, Rejected)
+    assert result.error.code == code
+
+
+@pytest.mark.parametrize("words", ["System.LimitException", "record currently unavailable", "row lock"])
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("STRING_TOO_LONG", ["Comment__c"]),
+        ("STRING_TOO_LONG", []),
+        ("FIELD_CUSTOM_VALIDATION_EXCEPTION", []),
+        ("DUPLICATES_DETECTED", []),
+        ("SOMETHING_NEW", ["Comment__c"]),
+    ],
+)
+def test_a_lock_or_limit_in_a_quoted_value_is_none(code: str, fields: list[str], words: str) -> None:
+    problem = {"statusCode": code, "message": f"value too large: they said {words} and", "fields": fields}
+    assert type(errors.from_record([problem], "update Answer__c")) in {Rejected, errors.FieldsRefused}
+
+
+@pytest.mark.parametrize("code", ["CANNOT_EXECUTE_FLOW_TRIGGER", "APEX_ERROR", "SOMETHING_NEW"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("T: System.LimitException: Too many SOQL queries: 101", errors.BatchTooLarge),
+        ("T: UNABLE_TO_LOCK_ROW, unable to obtain exclusive access to this record", Retryable),
+        ("could not get the row lock", Retryable),
+        ("the arrow locker is empty", Rejected),
+    ],
+)
+def test_a_code_that_wraps_others_is_told_by_its_words(code: str, words: str, expected: type[ConnectorError]) -> None:
+    problem = {"statusCode": code, "message": words, "fields": []}
+    assert type(errors.from_record([problem], "update Answer__c")) is expected
+
+
 def test_fields_are_asked_for_once_and_again_when_an_old_description_is_wrong() -> None:
     """An administrator shortens the field: the next refusal makes the writer ask again, and then it cuts to fit."""
 
@@ -320,6 +525,40 @@ def test_fields_are_asked_for_once_and_again_when_an_old_description_is_wrong() 
     assert org.sent[-2:] == [{"Comment__c": "0123456789"}, {"Comment__c": "01234"}]
     assert [bool(result.cut) for result in found] == [False, False, False, True]
     assert org.described == 2
+
+
+def test_all_writes_of_a_call_profit_from_the_new_description() -> None:
+    async def play() -> list[Any]:
+        now, org = [0.0], Org()
+        writer = CollectionWriter(org, clock=lambda: now[0])
+        cut = Choice(does_not_fit="cut")
+        await writer.write(write("a00", cut, Comment__c="x"))
+        org.fields = [{**FIELDS[0], "length": 5}]
+
+        def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+            too_long = len(str(record["Comment__c"])) > 5
+            return [{"statusCode": "STRING_TOO_LONG", "message": "no", "fields": ["Comment__c"]}] if too_long else []
+
+        org.refuses = refuses  # type: ignore[method-assign]
+        now[0] = 120.0
+        return await asyncio.gather(*[writer.write(write(f"a1{n}", cut, Comment__c="0123456789")) for n in range(4)])
+
+    assert [result.fields for result in simulate(play())] == [{"Comment__c": "01234"}] * 4
+
+
+@pytest.mark.parametrize(("age", "described", "fits"), [(30.0, 1, False), (120.0, 2, True)])
+async def test_an_old_description_is_asked_for_again_before_a_value_is_left_out(
+    age: float, described: int, fits: bool
+) -> None:
+    """An administrator has just added the picklist value."""
+    now, org = [0.0], Org()
+    writer = CollectionWriter(org, clock=lambda: now[0])
+    await writer.write(write("a00", Channel__c="Web"))
+    org.fields = [{"name": "Channel__c", "type": "picklist", "length": 40}]
+    now[0] = age
+    result = await writer.write(write("a01", Channel__c="Pigeon", Other__c="rest"))
+    assert ("Channel__c" in result.fields) == fits
+    assert org.described == described
 
 
 def test_a_description_is_asked_for_again_after_an_hour() -> None:
@@ -453,6 +692,54 @@ async def test_a_value_that_is_left_out_stands_on_the_topic_among_the_dead_lette
     assert said == f"rule answer: the record was written without Comment__c: {why}"
     labels = {"rule": "answer", "field": "Comment__c", "done": "left_out"}
     assert stage.metrics.registry.get_sample_value("connector_unfit_values_total", labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ body.said | number: ',' }}", "the text is not a number"),
+        ("{{ body.said | date_of: '%d.%m.%Y' }}", "the text is not a date"),
+        ("{{ body.list }}", "gives a list; a text or number is wanted"),
+    ],
+)
+async def test_a_value_that_cannot_be_rendered_costs_its_field_alone(template: str, said: str) -> None:
+    org = Org()
+    stage = Stage(org, fields={"Comment__c": template, "Score__c": "{{ body.score }}"})
+    await stage.takes(said="a secret", list=["a secret"], score=9)
+    assert org.sent == [{"Score__c": 9}]
+    [write] = stage.writes
+    assert said in write.left_out["Comment__c"]
+    [(reason, letter)] = stage.letters
+    assert reason == "does_not_fit"
+    assert said in letter
+    assert "secret" not in letter
+
+
+async def test_a_value_that_must_fit_and_cannot_be_rendered_refuses_the_record() -> None:
+    org = Org()
+    stage = Stage(org, does_not_fit="refuse", fields={"Day__c": "{{ body.day | date_of: '%d' }}", "Score__c": 9})
+    with pytest.raises(Rejected, match=r"Day__c: .* Nothing was written"):
+        await stage.takes(day="soon")
+    assert org.calls == []
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("A1\n", "A1"),
+        (5, "5"),
+        (5.0, "5"),
+        (True, "true"),
+        (1e22, "10000000000000000000000"),
+        (Decimal("9.50"), "9.50"),
+        (123456789012345678901234567890, "123456789012345678901234567890"),
+    ],
+)
+async def test_a_key_is_written_as_a_person_would_write_it(value: object, key: str) -> None:
+    org = Org()
+    stage = Stage(org, update=None, upsert="Answer__c", by={"Key__c": "{{ body.key }}"}, fields={"Score__c": 9})
+    await stage.takes(key=value)
+    assert org.sent == [{"Key__c": key, "Score__c": 9}]
 
 
 async def test_a_rule_chooses_for_its_fields_and_a_field_for_itself() -> None:

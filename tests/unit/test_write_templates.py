@@ -40,7 +40,7 @@ def nothing_is_set_aside(*_: object) -> OutRecord:
     raise AssertionError("every value fits")
 
 
-async def stored(template: str, body: dict[str, Any]) -> object:
+async def stored(template: object, body: dict[str, Any]) -> object:
     """The value that the template gives for a body, as the connector would write it to Salesforce."""
     rule = {"upsert": "Answer__c", "by": {"Key__c": "{{ feedback.id }}"}, "fields": {"Text__c": template}}
     org = Org()
@@ -76,6 +76,9 @@ async def stored(template: str, body: dict[str, Any]) -> object:
         ("{{ body.comment | join: ', ' }}", ["good", "cheap"], "good, cheap"),
         ("{{ body.comment[0].text }}", [{"text": "good"}], "good"),
         ("{{ body.missing }}", "good", None),
+        ("{{ body.comment.text }}", {}, None),
+        ("{{ body.comment.text }}", {"text": ""}, None),
+        ("{{ body.comment[0].text | upcase }}", [{"score": 9}], None),
     ],
 )
 async def test_a_template_finds_its_way_through_the_body(template: str, comment: object, text: object) -> None:
@@ -89,4 +92,4 @@ async def test_a_template_finds_its_way_through_the_body(template: str, comment:
 async def test_what_is_no_text_is_not_stored_as_one(template: str, comment: object) -> None:
     """Such as {'text': 'good'}, which is Python's notation and useless in Salesforce."""
     with pytest.raises(Rejected, match=r"cannot be rendered: |gives a (mapping|list);"):
-        await stored(template, {"comment": comment})
+        await stored({"value": template, "does_not_fit": "refuse"}, {"comment": comment})

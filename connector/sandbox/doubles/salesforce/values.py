@@ -20,6 +20,12 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 _INT_SIZE = 2**31
 DIGITS = 18  # of a number, currency or percent, and how many of them follow the point
 SCALE = 2
+_DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+_MOMENTS = {
+    "date": re.compile(_DATE),
+    "datetime": re.compile(rf"{_DATE}T{_TIME}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})"),
+    "time": re.compile(rf"{_TIME}Z?"),
+}
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
@@ -104,6 +110,8 @@ def _text(field: Field, value: str) -> str:
 
 
 def _moment(field: Field, value: str) -> str:
+    if not _MOMENTS[KINDS[field.kind].rest].fullmatch(value):  # Python takes more forms of ISO 8601 than Salesforce
+        raise _misread(field, value)
     try:
         if field.kind == "date":
             return date.fromisoformat(value).isoformat()
