@@ -16,7 +16,7 @@ from connector.config import TopicSettings
 from connector.config.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
 from connector.config.scope import ANSWER, FEEDBACK, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.limits import Window
-from connector.templates import Condition, Template, TemplateError, VariablePath
+from connector.templates import Condition, RenderError, Template, TemplateError, VariablePath
 
 Key = tuple[str | int, ...]
 
@@ -117,7 +117,19 @@ def _feedback_rule(key: Key, rule: dict[str, Any]) -> Iterator[Finding]:
 def _answers(key: Key, answers: dict[str, Any]) -> Iterator[Finding]:
     for name in ("sent_when", "refused_when"):
         yield from _variables((*key, name), answers, Condition, ANSWER)
+        yield from _undecidable((*key, name), answers, {"answer": {"status": 200}})
     yield from _variables((*key, "results", "refused_when"), _map(answers, "results"), Condition, RESULT)
+    yield from _undecidable((*key, "results", "refused_when"), _map(answers, "results"), {})
+
+
+def _undecidable(key: Key, holder: dict[str, Any], known: dict[str, Any]) -> Iterator[Finding]:
+    """A condition that cannot be decided even with what is `known` of every answer: `answer.status == "200"`."""
+    try:
+        Condition(str(holder.get(str(key[-1]), "true"))).holds(known)
+    except RenderError as error:
+        yield Finding(key, str(error))
+    except TemplateError:
+        return  # the models report it
 
 
 def _variables(

@@ -11,6 +11,7 @@ from connector.config.types import (
     HeaderSecret,
     HttpError,
     Keys,
+    KeysOrAll,
     Limit,
     Seconds,
     Secret,
@@ -143,21 +144,25 @@ class Webhook(Model):
 class Results(Model):
     """Where an answer says what became of each address: a list, or a mapping by address."""
 
-    path: Keys
-    """The keys that lead to it in the body, such as `data.results`."""
+    path: KeysOrAll
+    """The keys that lead to it in the body, such as `data.results`. A number is a place in a list, from 0; `.` is the
+    whole body."""
 
-    address: Text = "email"
-    """The key that holds the address, in each entry of a list. An entry may also be the address itself."""
+    address: Keys = "email"
+    """The keys that lead to the address in each entry of a list, such as `user.email`. An entry may also be the address
+    itself. Capitals, spaces and a name before the address make no difference."""
 
     refused_when: Condition | None = None
-    """Which entries are refused addresses, over `result`: `result.status == "rejected"`. Without it, all of them are.
-    Addresses that are not listed were sent."""
+    """Which entries are refused addresses, over `result`: `result.status == "rejected"`, or `result == "rejected"`
+    where a mapping gives a text for each address. Without it, all of them are. Of two entries for an address, one that
+    refuses counts. Addresses that are not listed were sent."""
 
 
 class Answers(Model):
     """What Pisano's 2xx to a call means. Pisano does not document its answers, so without these settings every 2xx
-    means that the e-mails were sent. `connector_pisano_answers_total` shows which answers come. Conditions are over
-    `answer`: `answer.status`, `answer.headers` (names in lower case) and `answer.body`."""
+    means that the e-mails were sent. With one of them, the outcome is unknown when the answer is cut off or is JSON
+    with a mistake. `connector_pisano_answers_total` shows which answers come. Conditions are over `answer`:
+    `answer.status`, `answer.headers` (capitals in names make no difference) and `answer.body`."""
 
     sent_when: Condition | None = None
     """What must hold for a call to count as sent: `answer.body.message == "accepted"`. If it does not, the outcome is
@@ -168,7 +173,9 @@ class Answers(Model):
     halves; an invitation that is refused alone is rejected."""
 
     results: Results | None = None
-    """Where the answer lists addresses. If it lists any, the list decides, and the two conditions do not."""
+    """Where the answer lists addresses. If it lists some of the call, the list decides, and the two conditions do not.
+    If it lists only others, the outcome is unknown unless `sent_when` or `refused_when` holds. If it lists others and
+    leaves out some of the call, the outcome is unknown."""
 
 
 class Account(Model):
@@ -206,7 +213,8 @@ class Account(Model):
 
     unknown_outcome: Literal["hold", "resend", "drop"] = "hold"
     """What to do with an invitation whose call got no answer, so that the customer may have been e-mailed. `hold` makes
-    it a dead letter for a person to decide, `resend` sends it again (perhaps twice), `drop` gives it up."""
+    it a dead letter for a person to decide, and `drop` gives it up. `resend` sends it once more, so the customer may
+    get two e-mails, and then holds it; after a 2xx whose meaning is unknown it holds it at once."""
 
     outage_after: Annotated[Whole, Field(ge=1, le=1000)] = 3
     """Pisano counts as away after this many calls in a row without a clear answer. The connector then makes one call at

@@ -19,13 +19,14 @@ class Root:
 
     fields: Collection[str] | None = None
     is_list: bool = False
+    is_value: bool = False  # it may itself be a text or a number
     is_open: bool = False  # anything may follow, at any depth: a webhook's body. With `fields`, after one of those
 
 
 Scope = Mapping[str, Root]
 
 ANSWER: Scope = {"answer": Root(("status", "headers", "body"), is_open=True)}
-RESULT: Scope = {"result": Root(is_open=True)}
+RESULT: Scope = {"result": Root(is_value=True, is_open=True)}
 FEEDBACK: Scope = {"feedback": Root(_FEEDBACK), "body": Root(is_open=True)}
 
 
@@ -59,7 +60,7 @@ def _mistake(path: VariablePath, scope: Scope) -> str | None:
         return f"there is no {name} here; {one_of(str(name), scope)}"
     if root.is_list:
         return None if _is_property(rest) else f'{name} is a list of field names: write {name} contains "Status"'
-    if not rest:
+    if not rest and not root.is_value:
         return f"{name} is not a value but holds values: name one, such as {name}.{next(iter(root.fields or ['Id']))}"
     return None if root.is_open and root.fields is None else _field_mistake(path, root)
 

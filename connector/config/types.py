@@ -137,7 +137,18 @@ FieldName = Annotated[
     str, _shape(r"[A-Za-z][A-Za-z0-9_]*", "an API name is", "letters, digits and _, such as Branch__c")
 ]
 VariableName = Annotated[str, _shape(r"[a-z][a-z0-9_]*", "a variable's name is", "a-z, 0-9 and _")]
-Keys = Annotated[str, _shape(r"[^.\s]+(\.[^.\s]+)*", "a path is", "keys with points between them: data.results")]
+_KEYS = r"[^.\s$\[\]/\\\"'*]+"
+Keys = Annotated[
+    str, _shape(rf"{_KEYS}(\.{_KEYS})*", "a path is", "keys and places in lists, with points between: data.0.results")
+]
+KeysOrAll = Annotated[
+    str,
+    _shape(
+        rf"\.?|{_KEYS}(\.{_KEYS})*",
+        "a path is",
+        "keys and places in lists, with points between, such as data.0.results; or . for the whole body",
+    ),
+]
 CampaignId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a campaign is", "its id in Pisano: letters, digits, - and _")]
 
 

@@ -55,6 +55,7 @@ class Ledger:
         self.account = account
         self.outcomes: dict[str, Outcome] = {}  # by invitation id
         self.begun: dict[str, Attempt] = {}  # by attempt id: attempts that were begun and whose end is not written
+        self.unknown: dict[str, Attempt] = {}  # by attempt id: attempts that ended unknown
         self.earlier_calls: dict[str, datetime] = {}  # by attempt id: when the call was last known to be under way
         self._kafka = kafka
         self._partition = partition
@@ -82,6 +83,10 @@ class Ledger:
     def unsettled(self, invitation: str) -> Attempt | None:
         """The attempt that was begun for an invitation and never settled."""
         return next((a for a in self.begun.values() if invitation in a.invitations), None)
+
+    def doubts(self, invitation: str) -> int:
+        """How many attempts may have e-mailed an invitation: they ended unknown, or their end is not written."""
+        return sum(invitation in a.invitations for a in (*self.begun.values(), *self.unknown.values()))
 
     async def begin(self, attempt: Attempt) -> None:
         """Writes an attempt down. The caller may make the call only after this."""
@@ -126,6 +131,8 @@ class Ledger:
             self.begun[entry.id] = entry
         else:
             self.begun.pop(entry.id, None)
+            if entry.result == "unknown":
+                self.unknown[entry.id] = entry
 
     def _record(self, entry: Attempt | Settlement) -> OutRecord:
         if isinstance(entry, Settlement):

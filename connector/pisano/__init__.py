@@ -3,8 +3,8 @@
 from connector.pisano._bodies import read_body
 from connector.pisano.answers import AnswerRules, Results, shape
 from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
-from connector.pisano.email_sharings import Accepted, EmailSharings, Recipient
-from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
+from connector.pisano.email_sharings import Accepted, EmailSharings, Recipient, call_body
+from connector.pisano.errors import Forbidden, Throttled, TokenRenewed, Unclear
 from connector.pisano.webhooks import answer, authentic, content, feedback_id, identity, moment
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "StaticToken",
     "Throttled",
     "TokenRenewed",
+    "Unclear",
     "answer",
     "authentic",
+    "call_body",
     "content",
     "feedback_id",
     "identity",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import httpx
 
-MAX_ANSWER = 64 * 1024  # bytes; Pisano does not document its answers, and we keep them only for a person to read
+MAX_ANSWER = 1024 * 1024  # bytes; a call has at most 1,000 recipients, and this leaves 1 kB for the result of each
 
 
 @dataclass(frozen=True)

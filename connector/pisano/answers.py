@@ -1,22 +1,26 @@
 """What Pisano's 2xx to an e-mail sharing means. Pisano does not document it, so the settings of an account decide.
 
-A condition is decided over `answer`: its `status`, its `headers` by name in lower case, and its `body`, which is the
-JSON that it holds, or else its text.
+A condition is decided over `answer`: its `status`, its `headers`, and its `body`, which is the JSON that it holds, or
+else its text.
 """
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import orjson
+from email_validator import EmailNotValidError, validate_email
 
-from connector.errors import Rejected, Unknown
+from connector.errors import Rejected
 from connector.pisano._http import Answer
+from connector.pisano.errors import Unclear
 from connector.records import digest
 from connector.templates import Condition
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,40}")  # a key with a digit or an @ may be an id or an address
+_NAME = re.compile(r"(?=.{1,40}$)[a-z]+(_[a-z]+)*")  # any other key may be the name of a person, an id or an address
 _DEPTH = 3  # levels of a body that its shape shows
 _MOST_KEYS = 20  # of an object in a shape
 
@@ -25,50 +29,66 @@ _MOST_KEYS = 20  # of an object in a shape
 class Results:
     """Where an answer says what became of each address: a list, or a mapping by address, at `path` in the body.
 
-    `address` is the key of the address in an entry of the list. `refused_when` is decided over `result`, the entry;
-    without it, each address that is listed was refused.
+    `path` and `address` are keys with points between them. A number is a place in a list, from 0, and an empty path or
+    `.` is the whole body. `address` leads to the address in an entry of the list. `refused_when` is decided over
+    `result`, the entry; without it, each address that is listed was refused.
     """
 
     path: str
     address: str = "email"
     refused_when: Condition | None = None
 
+    def entries(self, body: object) -> list[tuple[str, object]]:
+        """Each address in the form of `_compared`, with its result. An entry without an address has an empty one."""
+        found = _at(body, self.path)
+        if isinstance(found, dict):
+            return [(_compared(name), result) for name, result in found.items()]
+        each = found if isinstance(found, list) else [found] if found else []
+        return [(_compared(_at(one, self.address) if isinstance(one, dict) else one), one) for one in each]
+
+    def refuses(self, result: object) -> bool:
+        """Whether the entry `result` is about a refused address. Raises Unclear if that cannot be decided."""
+        return self.refused_when is None or _holds(self.refused_when, {"result": result})
+
 
 @dataclass(frozen=True)
 class AnswerRules:
-    """Without rules, every 2xx means that all e-mails were sent. `results` come first, where an answer has some."""
+    """Without rules, every 2xx means that all e-mails were sent. `results` come first, if they list the addresses."""
 
     sent_when: Condition | None = None
     refused_when: Condition | None = None
     results: Results | None = None
 
-    def refused(self, answer: Answer) -> frozenset[str] | None:
-        """The addresses, in lower case, that the answer's results refuse. None when the answer has no results.
-
-        Raises:
-            Unknown: A condition cannot be decided over this answer.
-        """
-        rule = self.results
-        if rule is None:
-            return None
-        scope = _scope(answer)
-        found = dict(_results(_at(scope["answer"]["body"], rule.path), rule.address))
-        when = rule.refused_when
-        refused = [address for address, result in found.items() if when is None or _holds(when, {"result": result})]
-        return frozenset(refused) if found else None
-
-    def judge(self, answer: Answer) -> None:
-        """Decides on the whole call.
+    def refused(self, answer: Answer, emails: Collection[str]) -> frozenset[str]:
+        """Those of the call's `emails` that were refused. The others were sent.
 
         Raises:
             Rejected: `refused_when` holds: no e-mail was sent.
-            Unknown: `sent_when` does not hold, or a condition cannot be decided: e-mails may have been sent.
+            Unclear: E-mails may have been sent. `sent_when` does not hold, a condition cannot be decided, the answer
+                is cut off or is JSON with a mistake, or its results do not say which address they are about.
         """
+        if not (self.sent_when or self.refused_when or self.results):
+            return frozenset()
         scope = _scope(answer)
+        entries = self.results.entries(scope["answer"]["body"]) if self.results else []
+        ours = {_compared(email): email for email in emails}
+        mine = [(ours[address], result) for address, result in entries if address in ours]
+        has_others = len(mine) < len(entries)
+        if self.results is None or not mine:
+            self._judge(scope, has_others)
+            return frozenset()
+        if has_others and len({email for email, _ in mine}) < len(emails):
+            raise Unclear("its results list an address that is not in the call, and leave out one that is")
+        return frozenset(email for email, result in mine if self.results.refuses(result))
+
+    def _judge(self, scope: Mapping[str, Any], has_others: bool) -> None:
+        """Decides on the whole call. `has_others`: the results list something, but no address of the call."""
         if self.refused_when is not None and _holds(self.refused_when, scope):
             raise Rejected("the condition refused_when holds", code="refused_by_answer")
         if self.sent_when is not None and not _holds(self.sent_when, scope):
-            raise Unknown("the condition sent_when does not hold, so the e-mail may have been sent")
+            raise Unclear("the condition sent_when does not hold, so the e-mail may have been sent")
+        if self.sent_when is None and has_others:
+            raise Unclear("its results list no address of the call, so whether the e-mail was sent is not known")
 
 
 def shape(body: bytes) -> tuple[str, str]:
@@ -76,11 +96,12 @@ def shape(body: bytes) -> tuple[str, str]:
 
     Two bodies with the same keys and types have the same name: `json-1f3a09bc`. Others are `empty`, `page` and `text`.
     """
+    text = _text(body)
     try:
-        form = _form(orjson.loads(body), _DEPTH)
+        form = _form(orjson.loads(text), _DEPTH)
     except orjson.JSONDecodeError:
-        text = body.strip()
-        name = "page" if text[:1] == b"<" else "text" if text else "empty"
+        start = text.strip()[:1]
+        name = "page" if start == "<" else "text" if start else "empty"
         return name, name
     return f"json-{digest(form)[:8]}", form
 
@@ -98,32 +119,47 @@ def _form(value: object, depth: int) -> str:
 
 
 def _scope(answer: Answer) -> dict[str, Any]:
+    if not answer.complete:
+        raise Unclear("the answer was cut off, so whether the e-mail was sent is not known")
+    text = _text(answer.body, answer.headers.get("Content-Type", ""))
+    body: object = text
     try:
-        body = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        body = answer.body.decode(errors="replace")
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return {"answer": {"status": answer.status, "headers": headers, "body": body}}
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if text.lstrip()[:1] in {"{", "["}:
+            raise Unclear("the answer is JSON with a mistake, so whether the e-mail was sent is not known") from error
+    return {"answer": {"status": answer.status, "headers": answer.headers, "body": body}}
+
+
+def _text(body: bytes, content_type: str = "") -> str:
+    """The body in the charset that its header names, or else in the Unicode form that its first bytes show."""
+    headers = {"Content-Type": content_type}
+    text = httpx.Response(200, headers=headers, content=body, default_encoding=json.detect_encoding).text
+    return text.removeprefix("\ufeff")  # a mark that some systems put first, and that JSON does not allow
 
 
 def _holds(condition: Condition, scope: Mapping[str, Any]) -> bool:
     try:
         return condition.holds(scope)
     except Rejected as error:  # it compares a text with a number: that is no word about the invitation
-        raise Unknown(f"{error}, so whether the e-mail was sent is not known") from error
+        raise Unclear(f"{error}, so whether the e-mail was sent is not known") from error
 
 
 def _at(body: object, path: str) -> object:
-    for name in path.split("."):
-        body = body.get(name) if isinstance(body, dict) else None
+    for key in filter(None, path.split(".")):
+        if isinstance(body, list):
+            body = body[int(key)] if key.isdecimal() and int(key) < len(body) else None
+        else:
+            body = body.get(key) if isinstance(body, dict) else None
     return body
 
 
-def _results(found: object, address: str) -> Iterator[tuple[str, object]]:
-    """Each address, in lower case, with its result."""
-    if isinstance(found, dict):
-        yield from ((name.lower(), result) for name, result in found.items())
-    for entry in found if isinstance(found, list) else ():
-        name = entry.get(address) if isinstance(entry, dict) else entry
-        if isinstance(name, str):
-            yield name.lower(), entry
+def _compared(address: object) -> str:
+    """An address without name, spaces and capitals, and with the letters of its domain, not their code in ASCII."""
+    if not isinstance(address, str):
+        return ""
+    try:
+        found = validate_email(address.strip(), check_deliverability=False, allow_display_name=True).normalized
+    except EmailNotValidError:
+        found = address.strip()
+    return found.lower()

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import httpx
 
-from connector.errors import Fatal, Rejected, Unknown
+from connector.errors import Fatal, Rejected
 from connector.pisano._http import Answer, post_json
 from connector.pisano.answers import AnswerRules
 from connector.pisano.auth import Auth, token_of
-from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, excerpt, from_answer, from_transport, masked
+from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, Unclear, excerpt, from_answer, from_transport, masked
 from connector.records import Scalar
 from connector.values import exact
 
@@ -29,7 +29,7 @@ class Recipient:
 
 @dataclass(frozen=True)
 class Accepted:
-    """Pisano's answer to a call that sent at least one e-mail. `refused` are the addresses that it sent none to.
+    """Pisano's 2xx to a call. `refused` are the addresses that were sent nothing: all, if the answer lists all.
 
     `text` is the answer for a person to read, cut to 64 kB, without the token and with addresses masked.
     """
@@ -70,7 +70,7 @@ class EmailSharings:
         self._refused: str | None = None  # the header that Pisano refused last, until it accepts one again
 
     async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
-        """Make one call and return Pisano's answer, if e-mails were sent.
+        """Make one call and return Pisano's answer, if e-mails were sent or each of several addresses was refused.
 
         Raise TokenRenewed when there was no valid token, or Pisano refused it: then nothing was carried out, and the
         repeat needs a new permit. To waste no permit, await `auth.header()` before taking one.
@@ -105,17 +105,14 @@ class EmailSharings:
         hide = (token_of(header),)
         said = f"{call}: Pisano answered {answer.status} ({excerpt(answer.body, hide)})"
         try:
-            refused = self._rules.refused(answer)
-            if refused is None:
-                self._rules.judge(answer)
+            refused = self._rules.refused(answer, [each.email for each in recipients])
         except Rejected as error:
             raise Rejected(f"{said}, and {error}", code=error.code) from error
-        except Unknown as error:
-            raise Unknown(f"{said}, and {error}") from error
-        found = frozenset(each.email for each in recipients if each.email.lower() in (refused or ()))
-        if len(found) == len(recipients):
+        except Unclear as error:
+            raise Unclear(f"{said}, and {error}") from error
+        if refused and len(recipients) == 1:
             raise Rejected(f"{said}, and its results refuse the address", code="refused_by_answer")
-        return Accepted(masked(answer.body, hide) or None, found)
+        return Accepted(masked(answer.body, hide) or None, refused)
 
     def _check(self, answer: Answer, call: str, header: str, campaign: str) -> None:
         if answer.status == 401:
@@ -142,17 +139,24 @@ class EmailSharings:
 
 
 def call_body(recipients: Sequence[Recipient]) -> bytes:
-    """`emails`, and two maps with an object for each address, even if it is empty (pisano §3, S1 shape)."""
+    """`emails`, and two maps with an object for each address, even if it is empty (pisano §3, S1 shape).
+
+    Raises:
+        Rejected: A value cannot be written as JSON.
+        ValueError: There is no recipient, or an address occurs twice.
+    """
     emails = [recipient.email for recipient in recipients]
     if not emails or len(set(emails)) != len(emails):
         raise ValueError("a call carries at least one address, and each address once")
-    return exact.dumps(
-        {
-            "emails": emails,
-            "custom_attributes": {r.email: _present(r.custom_attributes) for r in recipients},
-            "built_in_responses": {r.email: _present(r.built_in_responses) for r in recipients},
-        }
-    )
+    body = {
+        "emails": emails,
+        "custom_attributes": {r.email: _present(r.custom_attributes) for r in recipients},
+        "built_in_responses": {r.email: _present(r.built_in_responses) for r in recipients},
+    }
+    try:
+        return exact.dumps(body)
+    except ValueError as error:
+        raise Rejected(f"the call cannot be written, so nothing was sent: {error}", code="unwritable") from error
 
 
 def _present(values: Mapping[str, Scalar | None]) -> dict[str, Scalar]:

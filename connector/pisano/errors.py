@@ -6,9 +6,11 @@ Retryable            no e-mail can have been sent: no connection, a 503, or a st
 Rejected             a 4xx for this body
 └── Forbidden        a 403: a firewall refuses this body, or rights are missing; the caller finds out which
 Unknown              we sent the request and got no clear answer: the customer may have been e-mailed (pisano §3)
+└── Unclear          a 2xx from which the settings cannot tell what was sent; the same call would get the same answer
 Fatal                Pisano refuses the credentials (whole), or there is no such campaign
 """
 
+import json
 import time
 from collections.abc import Callable, Collection, Sequence
 
@@ -19,6 +21,7 @@ from connector.masking import mask_emails
 from connector.pisano._http import Answer
 from connector.retry import retry_after
 
+_READ = 64 * 1024  # bytes of an answer that a person may read; messages and records keep less of it
 EXCERPT = 300  # characters of an answer in a message: an error text fits, a page of HTML does not
 RETRY_STATUSES = frozenset({429, 503})  # Pisano answers these before a call reaches its application (pisano §6)
 _NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -42,6 +45,10 @@ class Forbidden(Rejected):
 
 class TokenRenewed(Retryable):
     """The token was missing or refused, so nothing was carried out. Repeat at once, as a new call."""
+
+
+class Unclear(Unknown):
+    """Pisano answered 2xx, and the account's `answers` do not tell from it what was sent."""
 
 
 def from_transport(error: Exception, call: str, *, repeatable: bool) -> ConnectorError:
@@ -100,8 +107,8 @@ def excerpt(body: bytes, hide: Sequence[str] = ()) -> str:
 
 
 def masked(body: bytes, hide: Sequence[str] = ()) -> str:
-    """An answer as text, without secrets and with e-mail addresses masked."""
-    text = body.decode(errors="replace")
+    """The first 64 kB of an answer as text, without secrets and with e-mail addresses masked."""
+    text = body[:_READ].decode(json.detect_encoding(body), errors="replace")
     for secret in filter(None, hide):
         text = text.replace(secret, "***")
     return mask_emails(text)

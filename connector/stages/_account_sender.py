@@ -1,7 +1,7 @@
 """Sends the invitations of one Pisano account, one call at a time.
 
 Per call: a token, then the limiter's permit, then the batch, then an attempt in the ledger, then the call, then its
-settlement. The sender makes one call after the other: the budget allows one in four seconds in the long run, and this
+settlement. It makes one call after the other: the budget allows one in four seconds in the long run, and this
 way Pisano counts them in our order.
 """
 
@@ -21,7 +21,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed
+from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed, call_body
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_done
 from connector.stages._batches import Entry, Queue, Turns, recipient
@@ -133,6 +133,11 @@ class AccountSender:
         if suppressed is not None:
             await self._book.end(None, "accepted", suppressed, Decision([entry], Outcome.SUPPRESSED))
             return
+        try:
+            call_body([recipient(entry.invitation)])
+        except Rejected as error:
+            await self._book.end(None, "rejected", str(error), Decision([entry], Outcome.REJECTED, error))
+            return
         if attempt := self._ledger.unsettled(entry.invitation.id):
             known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
             await self._book.unknown(None, [entry], Unknown(known))
@@ -169,7 +174,7 @@ class AccountSender:
             if self._evidence.in_outage:
                 await asyncio.sleep(self._evidence.pause)
                 await auth.prove()  # if there is a call that e-mails nobody, we make it first
-            await auth.header()  # a token call takes a permit of its own, so it comes first
+            await auth.header()  # a token call takes a permit of its own
             await self._permit()
             async with self._one_call:
                 if self._queue.waiting:
@@ -223,10 +228,8 @@ class AccountSender:
             self._limiter.note_success()
             self._evidence.passed()
             self._outage.ends()
-            self._breakers[campaign].passed()
             refused = await self._book.accepted(attempt, batch, answer)
-            if any(self._breakers[campaign].refused() for _ in range(refused)):
-                raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")
+            _count(self._breakers[campaign], len(batch) - refused, refused)
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
 
@@ -243,3 +246,10 @@ class AccountSender:
             raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
         else:
             await self._book.end(attempt, "rejected", str(error), Decision(batch, Outcome.REJECTED, error))
+
+
+def _count(breaker: Breaker, sent: int, refused: int) -> None:
+    if sent:
+        breaker.passed()
+    if any(breaker.refused() for _ in range(refused)):
+        raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")

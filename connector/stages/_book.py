@@ -9,13 +9,15 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.observe.metrics import Metrics
-from connector.pisano import Accepted
+from connector.pisano import Accepted, Unclear
 from connector.records import Attempt, Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._endings import Ending, Result, settled, settlement
 
 _STALE = 5.0  # seconds from an attempt's beginning to its call; later a frozen worker may have lost the account
 TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
+
+_MOST_DOUBTS = 1  # calls of unknown end after which `resend` sends an invitation again
 
 DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
 Now = Callable[[], datetime]
@@ -72,10 +74,17 @@ class Book:
         return len(refused)
 
     async def unknown(self, attempt: Attempt | None, batch: Sequence[Entry], error: Unknown) -> None:
-        """Writes down that a call's end is not known, and what the policy makes of its invitations."""
-        buried_for = error if self._policy == "hold" else None
-        decisions = () if self._policy == "resend" else (Decision(batch, Outcome.UNKNOWN, buried_for),)
-        await self.end(attempt, "unknown", str(error), *decisions)
+        """Writes down that a call's end is not known, and what the policy makes of its invitations.
+
+        `resend` leaves an invitation open only once, and not after a 2xx: the next one would say the same.
+        """
+        decided = batch if self._policy != "resend" or isinstance(error, Unclear) else self._resent(batch)
+        buried_for = None if self._policy == "drop" else error
+        await self.end(attempt, "unknown", str(error), Decision(decided, Outcome.UNKNOWN, buried_for))
+
+    def _resent(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Those that were sent again already. The ledger still holds the call under way, as one that has no end."""
+        return [entry for entry in batch if self._ledger.doubts(entry.invitation.id) > _MOST_DOUBTS]
 
     async def end(
         self, attempt: Attempt | None, result: Result, detail: str | None = None, *decisions: Decision

@@ -67,7 +67,7 @@ def _account(account: Account, config: Config) -> Iterator[str]:
     rate = min(window.limit / window.seconds for window in account.limits) * (1 - account.limit_reserved)
     limits = ", ".join(str(window) for window in account.limits)
     yield f"Calls: {limits}, so at most {int(rate * 86_400):,} a day, of up to {_recipients(account)} each."
-    outcome = {"hold": "is held for a person to decide", "resend": "is sent again", "drop": "is dropped"}
+    outcome = {"hold": "is held for a person to decide", "resend": "is sent once more, then held", "drop": "is dropped"}
     yield f"An invitation whose outcome is unknown {outcome[account.unknown_outcome]}."
     if hook := account.webhook:
         place = "as the last part of the path" if hook.secret_is_in_path else f"in the header {hook.header}"

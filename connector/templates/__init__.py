@@ -232,7 +232,8 @@ class Condition(_Liquid):
         """Decide from left to right, reading no more of `scope` than needed. A missing name is nil.
 
         Raises:
-            RenderError: The condition compares different kinds, such as a text with a number, so it would never hold.
+            RenderError: The condition compares different kinds, such as a text with a number, so it would never hold;
+                or a value is too large or nested too deep.
             Unread: `scope` raised it.
         """
         try:
@@ -241,6 +242,8 @@ class Condition(_Liquid):
             raise RenderError(f"the condition {self.source} cannot be decided: {error}") from error
         except LiquidError as error:
             raise RenderError(f"the condition {self.source} cannot be decided: {error.message}") from error
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+            raise RenderError(f"the condition {self.source} cannot be decided: a value is of the wrong kind") from error
 
     @classmethod
     def _validate(cls, value: object) -> Self:

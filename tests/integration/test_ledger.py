@@ -76,6 +76,22 @@ async def test_whoever_opens_it_knows_what_was_settled_and_what_was_only_begun(k
         assert later.unsettled(invitation(2).id) == attempt(2)
 
 
+async def test_the_next_owner_counts_the_calls_that_may_have_e_mailed_an_invitation(kafka: Kafka) -> None:
+    """So an invitation is not sent again after each restart."""
+    again = attempt(1).model_copy(update={"id": "attempt-1-again"})
+    async with opened(kafka) as before:
+        await before.begin(attempt(1))
+        await before.settle(settled(attempt(1)).model_copy(update={"result": "unknown"}))
+        assert before.doubts(invitation(1).id) == 1
+        await before.begin(again)
+        await before.begin(attempt(2))
+        await before.settle(settled(attempt(2)))
+    async with opened(kafka) as after:
+        assert [after.doubts(invitation(number).id) for number in (1, 2)] == [2, 0]
+        await after.settle(settled(again))
+        assert after.doubts(invitation(1).id) == 1
+
+
 async def test_it_is_read_whole_every_time(kafka: Kafka) -> None:
     """aiokafka can be made to read from the end; such a reader would not know which customers already got an e-mail."""
     for number in range(15):

@@ -202,7 +202,32 @@ from connector.config.file import ConfigError, load
         (
             "    auth: {",
             "    answers: {results: {path: a b}}\n    auth: {",
-            "pisano.main.answers.results.path: a path is keys with points between them",
+            "pisano.main.answers.results.path: a path is keys and places in lists",
+        ),
+        *(
+            (
+                "    auth: {",
+                f"    answers: {{results: {{path: {path}, address: {address}}}}}\n    auth: {{",
+                f"pisano.main.answers.results.{key}: a path is keys and places in lists",
+            )
+            for path, address, key in [
+                ("$.rejected", "email", "path"),
+                ("'rejected[0]'", "email", "path"),
+                ("/rejected", "email", "path"),
+                ("a..b", "email", "path"),
+                ("a", "'.'", "address"),
+                ("a", "'user[0]'", "address"),
+            ]
+        ),
+        (
+            "    auth: {",
+            "    answers: {sent_when: 'answer.status == \"200\"'}\n    auth: {",
+            "cannot be decided: it compares a number with a text",
+        ),
+        (
+            "    auth: {",
+            "    answers: {results: {path: a, refused_when: '1 == \"1\"'}}\n    auth: {",
+            "cannot be decided: it compares a number with a text",
         ),
         # Templates
         (

@@ -16,7 +16,7 @@ from connector.errors import Fatal, Rejected, Unknown
 from connector.kafka.inbound import InRecord
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Accepted, Forbidden, Recipient, StaticToken
+from connector.pisano import Accepted, Forbidden, Recipient, StaticToken, Unclear
 from connector.records import Attempt, Invitation, Outcome, Settlement
 from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
@@ -32,17 +32,24 @@ class Ledger:
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self.settlements: list[Settlement] = []
+        self.doubted: Counter[str] = Counter()
+
+    def doubts(self, invitation: str) -> int:
+        return self.doubted[invitation]
 
     def unsettled(self, _: str) -> None:
         return None
 
-    async def begin(self, _: Attempt) -> None:
+    async def begin(self, attempt: Attempt) -> None:
         await asyncio.sleep(0.03)
+        self.doubted.update(attempt.invitations)
 
     async def settle(
-        self, _: Attempt | None, settlements: Sequence[Settlement] = (), __: Sequence[object] = ()
+        self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), __: Sequence[object] = ()
     ) -> None:
         await asyncio.sleep(0.03)
+        if attempt and attempt.result != "unknown":
+            self.doubted.subtract(attempt.invitations)
         assert not {settlement.invitation for settlement in settlements} & self.outcomes.keys()
         self.settlements += settlements
         self.outcomes |= {settlement.invitation: settlement.outcome for settlement in settlements}
@@ -73,7 +80,7 @@ class Pisano:
             if error := self.meets(campaign if self.meets.__name__ == "by_campaign" else address):
                 raise error
         refused = self.lists.intersection(addresses)
-        if len(refused) == len(addresses):
+        if refused and len(addresses) == 1:
             raise Rejected("its results refuse the address", code="refused_by_answer")
         self.e_mailed.update({*addresses} - refused)
         return Accepted("answer " * 100, frozenset(refused))
@@ -83,10 +90,10 @@ class World:
     def __init__(self, pisano: Pisano, **options: Any) -> None:
         loop = asyncio.get_running_loop()
         account = {"base_url": "https://pisano", "auth": {"method": "static_token", "token": "t"}}
-        recipients = options.pop("at_once", 1)
+        policy, recipients = options.pop("policy", "hold"), options.pop("at_once", 1)
         self.ledger, self.cells, self.pisano = Ledger(), Cells(), pisano
         self.sender = AccountSender(
-            Account.model_validate({**account, "max_recipients_per_call": recipients}),
+            Account.model_validate({**account, "max_recipients_per_call": recipients, "unknown_outcome": policy}),
             self.ledger,  # type: ignore[arg-type]
             StackedLimiter(options.pop("limits", Account.model_validate(account).limits), clock=loop.time),
             turns=Turns(options.pop("priorities", {})),
@@ -263,5 +270,57 @@ def test_answers_that_refuse_most_addresses_hold_the_campaign() -> None:
         results = await world.deliver(*map(invitation, range(60)))
         assert any(isinstance(result, Fatal) and "refuse most addresses" in str(result) for result in results)
         assert world.outcomes()[Outcome.REJECTED] < 20
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("error", "policy", "calls"),
+    [
+        (Unknown("no answer"), "hold", 1),
+        (Unknown("no answer"), "drop", 1),
+        (Unknown("no answer"), "resend", 2),
+        (Unclear("a 2xx that says nothing"), "resend", 1),
+    ],
+)
+def test_an_invitation_is_sent_again_at_most_once_and_never_after_a_2xx(
+    error: Unknown, policy: str, calls: int
+) -> None:
+    """With `resend`, one customer got 295 e-mails in a day from a Pisano whose 2xx `sent_when` did not know."""
+
+    async def scenario() -> None:
+        pisano = Pisano(lambda _: error)
+        world = World(pisano, policy=policy)
+        assert await world.deliver(invitation(1)) == [None]
+        assert world.outcomes() == {Outcome.UNKNOWN: 1}
+        assert len(pisano.calls) == calls
+
+    play(scenario)
+
+
+def test_a_call_whose_every_address_is_listed_as_refused_is_not_made_again() -> None:
+    async def scenario() -> None:
+        pisano = Pisano()
+        pisano.lists = {address(number) for number in range(8)}
+        world = World(pisano, at_once=8)
+        assert await world.deliver(*map(invitation, range(8))) == [None] * 8
+        assert world.outcomes() == {Outcome.REJECTED: 8}
+        assert len(pisano.calls) <= 2, "the first invitation may go alone"
+
+    play(scenario)
+
+
+def test_an_invitation_that_cannot_be_written_is_rejected_without_a_call() -> None:
+    """JSON in UTF-8 has no half of a surrogate pair. Before, the outcome was unknown although nothing was sent."""
+
+    async def scenario() -> None:
+        pisano = Pisano()
+        world = World(pisano)
+        half = invitation(1).model_copy(update={"custom_attributes": {"name": "Jane \ud83d"}})
+        long = invitation(2).model_copy(update={"built_in_responses": {"n": 10**20}})
+        assert await world.deliver(half, long) == [None] * 2
+        assert [each.outcome for each in world.ledger.settlements] == [Outcome.REJECTED, Outcome.SENT]
+        assert "Jane" not in str(world.ledger.settlements[0].reason)
+        assert len(pisano.calls) == 1
 
     play(scenario)

@@ -717,7 +717,7 @@ async def test_a_value_that_cannot_be_rendered_costs_its_field_alone(template: s
 
 async def test_a_value_that_must_fit_and_cannot_be_rendered_refuses_the_record() -> None:
     org = Org()
-    stage = Stage(org, does_not_fit="refuse", fields={"Day__c": "{{ body.day | date_of: '%d' }}", "Score__c": 9})
+    stage = Stage(org, does_not_fit="refuse", fields={"Day__c": "{{ body.day | date_of: '%Y' }}", "Score__c": 9})
     with pytest.raises(Rejected, match=r"Day__c: .* Nothing was written"):
         await stage.takes(day="soon")
     assert org.calls == []
