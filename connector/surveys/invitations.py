@@ -1,6 +1,7 @@
 """Turns a change event into an invitation, or into the reason why the customer is not invited."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,18 @@ _DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed t
 
 
 _Addressee = tuple[str | None, Suppression | None, str | None]  # an address, why it is not invited, more words
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A survey's invitations for a change event, and what was known when they were decided.
+
+    `scope` is what the templates could name. `gone` has the reason for each lookup whose record is missing.
+    """
+
+    invitations: list[Invitation] = field(default_factory=list)
+    scope: Mapping[str, Any] = field(default_factory=dict)
+    gone: Mapping[str, str] = field(default_factory=dict)
 
 
 class SurveyRule:
@@ -44,7 +57,11 @@ class SurveyRule:
         return event.entity == self._survey.on and event.change_type not in _GONE
 
     async def invitations(self, event: ChangeEvent) -> list[Invitation]:
-        """The event's invitations, one for each address, suppressed or not.
+        """The event's invitations, one for each address, suppressed or not. See `decide`."""
+        return (await self.decide(event)).invitations
+
+    async def decide(self, event: ChangeEvent, given: Mapping[str, Mapping[str, Any]] | None = None) -> Decision:
+        """The event's invitations, and how they came about. Lookups that are `given` are not read.
 
         Raises:
             Rejected: `when`, `email`, `opted_out` or a lookup's key cannot be rendered with this record, or data that
@@ -52,16 +69,18 @@ class SurveyRule:
             Fatal, Lasts: From reading Salesforce.
         """
         if not self.is_about(event):
-            return []
+            return Decision()
         restored = event.change_type in _RESTORED and not self._asks_for_restored
         self._require_content(event, restored)
         if restored and self._asks_what_changed:  # the event does not say it, so `when` cannot be decided
-            return [self._restored(event)]
-        return await self._decided(event, restored)
+            return Decision([self._restored(event)])
+        scope, gone = {**scope_of(event, self._survey.lookup), **(given or {})}, dict[str, str]()
+        return Decision(await self._decided(event, restored, scope, gone), scope, gone)
 
-    async def _decided(self, event: ChangeEvent, restored: bool) -> list[Invitation]:
+    async def _decided(
+        self, event: ChangeEvent, restored: bool, scope: dict[str, Any], gone: dict[str, str]
+    ) -> list[Invitation]:
         """Decides from the event if that is enough, else from the record, else from the lookups that `when` names."""
-        scope, gone = scope_of(event, self._survey.lookup), dict[str, str]()
         wanted = self._holds(scope)
         if wanted is False:
             return []

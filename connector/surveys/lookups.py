@@ -9,7 +9,7 @@ from connector.errors import Rejected
 from connector.salesforce.soql import Source
 from connector.surveys.lookup import Row
 from connector.surveys.reader import Reader
-from connector.surveys.scopes import nested
+from connector.surveys.scopes import Values, nested
 from connector.templates import Condition, Scalar, Template
 
 _MOST_KEPT = 10_000  # records that a survey remembers: some 10 MB
@@ -38,12 +38,14 @@ class Lookups:
     async def read(self, scope: dict[str, Any], gone: dict[str, str], names: Collection[str] | None = None) -> None:
         """Reads the lookups, or those of these names. `gone` gets the reason for each whose record is missing.
 
+        What is in the scope already is not read again.
+
         Raises:
             Rejected: A lookup's key cannot be rendered, or its Id is none.
             Fatal, Lasts: From reading Salesforce.
         """
         for name, lookup in self._lookups.items():
-            if names is None or name in names:
+            if (names is None or name in names) and isinstance(scope[name], Values):
                 scope[name] = nested(lookup.fields, await self._row(name, lookup, scope, gone))
 
     async def _row(self, name: str, lookup: Lookup, scope: Mapping[str, Any], gone: dict[str, str]) -> Row | None:

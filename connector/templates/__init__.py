@@ -17,7 +17,7 @@ from liquid.builtin.expressions import BooleanExpression, tokenize
 from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError
 from liquid.stream import TokenStream
-from liquid.token import TOKEN_EXPRESSION, Token
+from liquid.token import TOKEN_AND, TOKEN_EXPRESSION, TOKEN_OR, Token
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -263,6 +263,14 @@ class Condition(_Liquid):
             raise RenderError(f"the condition {self.source} cannot be decided: {error.message}") from error
         except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
             raise RenderError(f"the condition {self.source} cannot be decided: a value is of the wrong kind") from error
+
+    def comparisons(self) -> "list[Condition]":
+        """The parts between `and` and `or`, from left to right, for a person who asks why the condition holds."""
+        tokens = tokenize(self.source, Token(TOKEN_EXPRESSION, self.source, 0, self.source))
+        words = [token for token in tokens if token.kind in {TOKEN_AND, TOKEN_OR}]
+        starts = [0, *(word.start_index + len(word.value) for word in words)]
+        ends = [*(word.start_index for word in words), len(self.source)]
+        return [Condition(self.source[start:end].strip()) for start, end in zip(starts, ends, strict=True)]
 
     @classmethod
     def _validate(cls, value: object) -> Self:
