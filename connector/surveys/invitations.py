@@ -6,8 +6,10 @@ from typing import Any
 
 from connector.config import Lookup, Survey
 from connector.errors import Rejected
-from connector.records import ChangeEvent, Invitation, Suppression, digest
+from connector.reasons import Reason
+from connector.records import ChangeEvent, Invitation, digest
 from connector.surveys.addresses import normalise_email
+from connector.surveys.protection import protection, suppression
 from connector.surveys.reader import Gone, Reader
 from connector.templates import RenderError, Scalar, Template, Unread
 
@@ -82,7 +84,7 @@ class SurveyRule:
             try:
                 scope["record"] = {**await self._read(event, missing), **_known(event)}
             except Gone as error:
-                return self._suppressed(event, Suppression.RECORD_GONE, str(error))
+                return self._suppressed(event, Reason.RECORD_GONE, str(error))
         if wanted is None and not self._holds(scope):
             return None
         if restored:
@@ -125,6 +127,9 @@ class SurveyRule:
 
     def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Mapping[str, str]) -> Invitation:
         email, suppressed, detail = self._addressee(scope, gone)
+        now, terms = datetime.now(UTC), protection(self._survey, event, scope)
+        if suppressed is None and email is not None:
+            suppressed, detail = suppression(self.name, self._survey, email, terms, now) or (None, None)
         left_out: list[str] = []
         return self._record(
             event,
@@ -133,12 +138,13 @@ class SurveyRule:
             built_in_responses=_rendered(self._survey.built_in_responses, scope, left_out),
             suppressed=suppressed,
             detail=detail if suppressed else "; ".join(left_out) or None,
+            protection=terms,
         )
 
     def _restored(self, event: ChangeEvent) -> Invitation:
-        return self._suppressed(event, Suppression.RESTORED, "the record came back from the recycle bin")
+        return self._suppressed(event, Reason.RESTORED, "the record came back from the recycle bin")
 
-    def _suppressed(self, event: ChangeEvent, reason: Suppression, detail: str) -> Invitation:
+    def _suppressed(self, event: ChangeEvent, reason: Reason, detail: str) -> Invitation:
         return self._record(event, email=None, suppressed=reason, detail=detail)
 
     def _record(self, event: ChangeEvent, **decided: Any) -> Invitation:
@@ -156,20 +162,20 @@ class SurveyRule:
 
     def _addressee(
         self, scope: Mapping[str, Any], gone: Mapping[str, str]
-    ) -> tuple[str | None, Suppression | None, str | None]:
+    ) -> tuple[str | None, Reason | None, str | None]:
         if unknown := [gone[name] for name in gone if name in self._behind_opt_out]:
-            return None, Suppression.RECORD_GONE, "; ".join(unknown)  # maybe the customer opted out
+            return None, Reason.RECORD_GONE, "; ".join(unknown)  # maybe the customer opted out
         raw = self._survey.email.render(scope)
         if raw is None:
             missing = [gone[name] for name in gone if name in self._behind_email]
-            return None, Suppression.RECORD_GONE if missing else Suppression.NO_ADDRESS, "; ".join(missing) or None
+            return None, Reason.RECORD_GONE if missing else Reason.NO_ADDRESS, "; ".join(missing) or None
         try:
             email = normalise_email(str(raw))
         except ValueError as error:
-            return str(raw), Suppression.INVALID_ADDRESS, str(error)
+            return str(raw), Reason.INVALID_ADDRESS, str(error)
         opted_out = self._survey.protect.opted_out
         if opted_out is not None and _stripped(opted_out.render(scope)) not in {None, False, "false"}:
-            return email, Suppression.OPTED_OUT, None
+            return email, Reason.OPTED_OUT, None
         return email, None, None
 
 
