@@ -6,10 +6,11 @@ There is one module for each part of the file.
 from connector.config.feedback import FeedbackRule, FieldValue
 from connector.config.hours import SendHours
 from connector.config.kafka import Kafka, TopicSettings
+from connector.config.lookups import Lookup
 from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
 from connector.config.protect import Protect, ProtectAll
 from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
-from connector.config.surveys import Lookup, Survey
+from connector.config.surveys import Survey
 from connector.config.whole import Config, Service, Spool
 
 __all__ = [

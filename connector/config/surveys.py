@@ -5,25 +5,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from connector.config.lookups import Lookup
 from connector.config.model import Allowed, Model
 from connector.config.protect import Protect, Wait
 from connector.config.types import CampaignId, FieldName, NotBlank, Text, VariableName, Whole
 from connector.templates import Condition, Template
-
-
-class Lookup(Model):
-    """A record that the connector reads from Salesforce for the survey's templates, after `when` has picked the
-    change."""
-
-    object: FieldName
-    """The object, such as `Contact`."""
-
-    id: NotBlank
-    """The record's Id. It may use the lookups above this one. If it gives no Id, or there is no such record, each field
-    is empty."""
-
-    fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
-    """The fields to read, which templates may name: `{{ contact.Email }}` for the lookup `contact`."""
 
 
 class Survey(Model):
@@ -33,11 +19,11 @@ class Survey(Model):
     """The object or platform event, such as `Case`, `Store__c` or `Store_Visit__e`; a channel must carry it."""
 
     when: Condition | None = None
-    """Which of the object's changes invite; without it, every one. It is decided before lookups are made, so it cannot
-    name them."""
+    """Which of the object's changes invite; without it, every one. It may name lookups. What the event alone can decide
+    is decided before anything is read, so put the parts that only need the event first."""
 
     lookup: dict[VariableName, Lookup] = {}
-    """Records that the changed one points to."""
+    """Records that the changed one leads to."""
 
     account: Annotated[str, Allowed("a name under `pisano`")]
     """The Pisano account that invites."""
@@ -46,7 +32,7 @@ class Survey(Model):
     """The e-mail campaign."""
 
     email: NotBlank
-    """The customer's address."""
+    """The customer's address. A list, or a text with semicolons, gives several: each gets an invitation of its own."""
 
     custom_attributes: dict[Text, Template] = {}
     """What Pisano is told about the customer. A value that is empty or cannot be rendered is left out."""
@@ -76,6 +62,6 @@ class Survey(Model):
             yield self.when
         yield from self.protect.templates()
         yield self.email
-        yield from (lookup.id for lookup in self.lookup.values())
+        yield from (lookup.key for lookup in self.lookup.values())
         yield from self.custom_attributes.values()
         yield from self.built_in_responses.values()

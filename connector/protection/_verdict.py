@@ -55,5 +55,5 @@ class Known(Protocol):
     def suppression(self, invitation: Invitation, now: datetime) -> Suppression | None:
         """The entry of the suppression list that stops the invitation."""
 
-    def braked(self, invitation: Invitation) -> Wait | Stop | None:
+    def braked(self, invitation: Invitation, now: datetime) -> Wait | Stop | None:
         """What the survey's brake says: wait for a person, or for the day that a person has chosen, or dropped."""

@@ -16,8 +16,10 @@ from connector.templates import Scalar, Template
 _PARTS = 1 << 64
 
 
-def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any]) -> Protection:
+def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any], *, alone: bool) -> Protection:
     """Renders the survey's `protect` for a change.
+
+    Unless the customer is invited `alone`, the contact's id does not count: several addresses are several persons.
 
     Raises:
         Rejected: A template cannot be rendered, or gives no duration, number or time zone.
@@ -26,7 +28,7 @@ def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any]) -> 
     not_before = event.committed_at + timedelta(seconds=survey.delay)
     cap = _text(protect.cap.by, scope) if protect.cap else None
     return Protection(
-        contact=_text(protect.contact, scope),
+        contact=_text(protect.contact, scope) if alone else None,
         happened_at=event.committed_at,
         not_before=not_before,
         expires_at=not_before + timedelta(seconds=protect.expires_after),
@@ -39,8 +41,8 @@ def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any]) -> 
 
 def suppression(
     name: str, survey: Survey, email: str, protection: Protection, now: datetime
-) -> tuple[Reason, str | None] | None:
-    """Why the person is not asked, with more words; None when nothing in the change speaks against it."""
+) -> tuple[Reason | None, str | None]:
+    """Why the person is not asked, with more words; None twice when nothing in the change speaks against it."""
     protect = survey.protect
     if protect.max_age is not None and protection.happened_at is not None:
         age = (now - protection.happened_at).total_seconds()
@@ -49,7 +51,7 @@ def suppression(
     person = protection.contact or email.lower()
     if not is_sampled(person, protect.seed or name, protect.sample):
         return Reason.NOT_SAMPLED, None
-    return None
+    return None, None
 
 
 def is_sampled(person: str, seed: str, share: float) -> bool:
