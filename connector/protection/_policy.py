@@ -9,9 +9,7 @@ from connector.protection._verdict import Go, Known, Stop, Verdict, Wait
 from connector.reasons import Reason
 from connector.records import Invitation, Outcome
 
-_BETTER_WITHIN = timedelta(
-    seconds=5
-)  # a change that concerns several surveys reaches the sender within a second or two
+_BETTER_WITHIN = timedelta(seconds=5)  # the invitations of one change come within a second or two
 
 
 class Policy:
@@ -42,9 +40,9 @@ class Policy:
         terms, protect = invitation.protection, survey.protect
         if terms.expires_at is not None and now >= terms.expires_at:
             yield Stop(Outcome.EXPIRED, Reason.EXPIRED, f"it could not be sent until {terms.expires_at:%FT%TZ}")
-        if protect.max_age is not None and terms.happened_at is not None:
-            if (now - terms.happened_at).total_seconds() > protect.max_age:
-                yield _stop(Reason.TOO_OLD, f"the change was made at {terms.happened_at:%FT%TZ}")
+        oldest = None if protect.max_age is None else now - timedelta(seconds=protect.max_age)
+        if oldest is not None and terms.happened_at is not None and terms.happened_at < oldest:
+            yield _stop(Reason.TOO_OLD, f"the change was made at {terms.happened_at:%FT%TZ}")
         due = max(now, terms.not_before or now)
         if entry := known.suppression(invitation, due):
             until = f" until {entry.until:%FT%TZ}" if entry.until else ""
@@ -104,10 +102,10 @@ def _capped(invitation: Invitation, protect: Protect, known: Known, now: datetim
     today, terms = day_of(protect, now), invitation.protection
     if protect.daily_cap is not None and known.sent_on(invitation.survey, today) >= protect.daily_cap:
         return Wait(next_day(protect, now), Reason.DAILY_CAP)
-    if terms.cap is not None and terms.cap_per_day is not None:
-        if known.sent_for(invitation.survey, terms.cap, today) >= terms.cap_per_day:
-            return Wait(next_day(protect, now), Reason.CAP)
-    return None
+    if terms.cap is None or terms.cap_per_day is None:
+        return None
+    is_full = known.sent_for(invitation.survey, terms.cap, today) >= terms.cap_per_day
+    return Wait(next_day(protect, now), Reason.CAP) if is_full else None
 
 
 def _stop(reason: Reason, detail: str) -> Stop:
