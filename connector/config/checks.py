@@ -100,7 +100,11 @@ def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator
     scope = survey_scope(entity, lookups)
     yield from _variables((*key, "when"), survey, Condition, scope)
     yield from _variables((*key, "email"), survey, Template, scope)
-    yield from _variables((*key, "protect", "opted_out"), _map(survey, "protect"), Template, scope)
+    protect = _map(survey, "protect")
+    for name in ("opted_out", "contact", "once_per", "zone"):
+        yield from _variables((*key, "protect", name), protect, Template, scope)
+    for name in ("by", "per_day"):
+        yield from _variables((*key, "protect", "cap", name), _map(protect, "cap"), Template, scope)
     for group in ("custom_attributes", "built_in_responses"):
         for name in _map(survey, group):
             yield from _variables((*key, group, name), _map(survey, group), Template, scope)

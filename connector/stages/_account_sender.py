@@ -22,6 +22,7 @@ from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed, call_body
+from connector.reasons import Reason
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_done
 from connector.stages._batches import Entry, Queue, Turns, recipient
@@ -131,12 +132,14 @@ class AccountSender:
     async def _admit(self, entry: Entry) -> None:
         suppressed = entry.invitation.suppressed
         if suppressed is not None:
-            await self._book.end(None, "accepted", suppressed, Decision([entry], Outcome.SUPPRESSED))
+            detail = entry.invitation.detail
+            await self._book.end(None, "accepted", detail, Decision([entry], Outcome.SUPPRESSED, reason=suppressed))
             return
         try:
             call_body([recipient(entry.invitation)])
         except Rejected as error:
-            await self._book.end(None, "rejected", str(error), Decision([entry], Outcome.REJECTED, error))
+            refused = Decision([entry], Outcome.REJECTED, error, Reason.REFUSED)
+            await self._book.end(None, "rejected", str(error), refused)
             return
         if attempt := self._ledger.unsettled(entry.invitation.id):
             known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
@@ -223,7 +226,8 @@ class AccountSender:
         except Exception as error:  # whatever the error, we must not send again
             log.exception("call_failed_unexpectedly", account=attempt.account, attempt=attempt.id)
             said = f"{type(error).__name__}: {error}"
-            await self._book.end(attempt, "unknown", said, Decision(batch, Outcome.UNKNOWN, error))
+            unknown = Decision(batch, Outcome.UNKNOWN, error, Reason.NO_CLEAR_END)
+            await self._book.end(attempt, "unknown", said, unknown)
         else:
             self._limiter.note_success()
             self._evidence.passed()
@@ -245,7 +249,8 @@ class AccountSender:
             await self._book.end(attempt, "refused", f"{error}; too many were refused like this")
             raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
         else:
-            await self._book.end(attempt, "rejected", str(error), Decision(batch, Outcome.REJECTED, error))
+            rejected = Decision(batch, Outcome.REJECTED, error, Reason.REFUSED)
+            await self._book.end(attempt, "rejected", str(error), rejected)
 
 
 def _count(breaker: Breaker, sent: int, refused: int) -> None:

@@ -8,6 +8,7 @@ from itertools import compress
 from typing import Literal, Self
 
 from connector.kafka.cloud_events import OutRecord
+from connector.reasons import Reason
 from connector.records import Attempt, Invitation, Outcome, Settlement
 
 _LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
@@ -70,7 +71,8 @@ def settlement(
     outcome: Outcome,
     at: datetime,
     *,
-    reason: str | None,
+    reason: Reason | None,
+    detail: str | None,
     attempt: Attempt | None,
     answer: str | None = None,
 ) -> Settlement:
@@ -81,7 +83,8 @@ def settlement(
         survey=invitation.survey,
         record_id=invitation.record_id,
         outcome=outcome,
-        reason=None if outcome is Outcome.SENT else reason,
+        reason=reason,
+        detail=None if outcome is Outcome.SENT else detail and detail[:_LONGEST_ANSWER],
         answer=answer and answer[:_LONGEST_ANSWER],
         attempt=attempt.id if attempt else None,
         at=at,

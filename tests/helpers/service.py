@@ -85,7 +85,7 @@ async def set_up(
         "PISANO_APP_SECRET": pisano.app_secret if pisano else "nobody",
         "PISANO_WEBHOOK_SECRET": WEBHOOK_SECRET,
     }
-    config = load(file, environ, for_running=True)
+    config = load(file, environ)
     await topics.apply(config.kafka, catalogue.topics_for(config))
     return Setup(file, environ, config)
 

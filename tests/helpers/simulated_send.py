@@ -23,7 +23,8 @@ from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
-from connector.records import Invitation, Settlement, Suppression
+from connector.reasons import Reason
+from connector.records import Invitation, Settlement
 from connector.stages import _account_sender, send
 from helpers.invitations import as_records, invitation
 from helpers.processes import name_of_this
@@ -220,5 +221,5 @@ def _account(name: str, scenario: Scenario) -> Account:
 
 
 def _invitation(number: int) -> Invitation:
-    suppressed = Suppression.OPTED_OUT if number % 7 == 3 else None
+    suppressed = Reason.OPTED_OUT if number % 7 == 3 else None
     return invitation(number, account=("main", "app", HEALTHY)[number % 3], suppressed=suppressed)

@@ -19,7 +19,8 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.observe.metrics import Metrics
-from connector.records import Invitation, Outcome, Suppression
+from connector.reasons import Reason
+from connector.records import Invitation, Outcome
 from connector.retry import until_it_works
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 from connector.stages._endings import settlement
@@ -104,7 +105,7 @@ async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
     """send notices the loss at a suppressed invitation, which needs no call, while others wait for their calls."""
     await stage.handle(invitation(0))
     await lose_the_ledger(setup)
-    suppressed = invitation(1, suppressed=Suppression.OPTED_OUT)
+    suppressed = invitation(1, suppressed=Reason.OPTED_OUT)
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(stage.handle(made_up) for made_up in (suppressed, *map(invitation, range(2, 6)))))
     assert stage.pauses == [15.0]
@@ -140,7 +141,14 @@ async def test_what_an_owner_in_between_decided_stands(
         await until(lambda: len(pisano.emails()) == 2)
         owner = await Ledger.open(setup.kafka, "main", PARTITION, datetime.now(UTC))
         attempt = owner.unsettled(invitation(1).id)
-        held = settlement(invitation(1), Outcome.UNKNOWN, datetime.now(UTC), reason="held", attempt=attempt)
+        held = settlement(
+            invitation(1),
+            Outcome.UNKNOWN,
+            datetime.now(UTC),
+            reason=Reason.NO_CLEAR_END,
+            detail="held",
+            attempt=attempt,
+        )
         await owner.settle(None, [held])
         await owner.close()
         may_answer.set()

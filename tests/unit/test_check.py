@@ -50,24 +50,6 @@ def test_the_plan_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "hunter2" not in printed
 
 
-@pytest.mark.usefixtures("_environment")
-def test_what_is_not_supported_yet_is_said_after_the_plan(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    file = tmp_path / "c.yaml"
-    file.write_text(
-        (EXAMPLES / "closed-case.yaml").read_text().replace("    on: Case\n", "    on: Case\n    delay: 2h\n", 1)
-    )
-    assert run(monkeypatch, "check", str(file)) == 2
-    printed = capsys.readouterr()
-    assert "  Sent 2 hours after the change.\n" in printed.out
-    line = file.read_text().split("\n").index("    delay: 2h") + 1
-    assert printed.err == (
-        f"connector: {file}:{line}:5: surveys.closed-case.delay: this is not supported yet, so `connector run` refuses "
-        'this file (it says "2h")\n'
-    )
-
-
 def test_a_mistake_is_one_clear_message_and_exit_code_2(tmp_path: Path) -> None:
     file = tmp_path / "[red]c.yaml"
     file.write_text("surveys: {a: {email: '[bold]{{'}}\n")

@@ -156,7 +156,7 @@ from connector.config.file import ConfigError, load
         (
             "account: main",
             "account: main\n    protect: {send_between: 09:00-18:00 Europe/Istambul}",
-            "send hours are written 09:00-18:00 Europe/Istanbul, with an IANA time zone",
+            "there is no time zone 'Europe/Istambul'; write an IANA name such as Europe/Istanbul",
         ),
         (
             "surveys:",

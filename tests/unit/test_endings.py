@@ -13,7 +13,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def test_an_ending_keeps_what_is_open_with_the_dead_letters_that_go_with_it() -> None:
     invitations = [invitation(number) for number in range(3)]
-    settlements = tuple(settlement(each, Outcome.UNKNOWN, NOW, reason="?", attempt=None) for each in invitations)
+    settlements = tuple(
+        settlement(each, Outcome.UNKNOWN, NOW, reason=None, detail="?", attempt=None) for each in invitations
+    )
     letters = tuple(OutRecord("connector.deadletters", None, each.id.encode(), []) for each in invitations)
     decided = {invitations[1].id}
     held = Ending(None, settlements, letters).without(decided)
