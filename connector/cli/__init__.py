@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, run, sandbox, topics
+from connector.cli import check, demo, preview, run, sandbox, topics
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -30,6 +30,7 @@ def connector() -> None:
 
 
 app.command("check")(check.check)
+app.command("preview")(preview.preview)
 app.command("run")(run.run)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)

@@ -1,11 +1,12 @@
 """Reads what topics hold, for commands: all partitions from a time or from the start, to the end as it is now."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
@@ -29,8 +30,8 @@ async def kept(
         Fatal: A topic does not exist.
         Retryable: Kafka is away, or does not hand out records for 30 s.
     """
-    async with _consumer(kafka) as consumer:
-        places = await _places(consumer, topics)
+    async with _consumer(kafka, topics) as consumer:
+        places = _places(consumer, topics)
         with translated():
             ends = await consumer.end_offsets(places)
             starts = await consumer.beginning_offsets(places)
@@ -39,7 +40,6 @@ async def kept(
                 starts = {place: found[place].offset if found[place] else ends[place] for place in places}
         wanted = {place for place in places if starts[place] < ends[place]}
         total = sum(ends[place] - starts[place] for place in wanted)
-        consumer.assign(wanted)
         for place in wanted:
             consumer.seek(place, starts[place])
         positions, moved_at = {place: starts[place] for place in wanted}, time.monotonic()
@@ -67,15 +67,14 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
         Retryable: Kafka is away.
     """
     place = TopicPartition(topic, partition)
-    async with _consumer(kafka) as consumer:
-        if place not in await _places(consumer, [topic]):
+    async with _consumer(kafka, [topic]) as consumer:
+        if place not in _places(consumer, [topic]):
             raise Fatal(f"{topic} has no partition {partition}")
         with translated():
             first = (await consumer.beginning_offsets([place]))[place]
             end = (await consumer.end_offsets([place]))[place]
         if not first <= offset < end:
             raise Fatal(f"{topic}/{partition} holds the offsets {first} to {end - 1} now, and not {offset}")
-        consumer.assign([place])
         consumer.seek(place, offset)
         began = time.monotonic()
         while time.monotonic() - began < _NO_PROGRESS:
@@ -91,8 +90,10 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
 
 
 @asynccontextmanager
-async def _consumer(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
+async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKafkaConsumer]:
+    """Without a group, a consumer of topics is assigned all their partitions."""
     consumer = AIOKafkaConsumer(
+        *topics,
         **client_settings(kafka),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -100,20 +101,25 @@ async def _consumer(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
         fetch_max_wait_ms=_WAIT,
     )
     try:
-        with translated():
-            await consumer.start()
+        try:
+            with translated():
+                await consumer.start()
+        except Retryable as error:
+            if isinstance(error.__cause__, UnknownTopicOrPartitionError):
+                raise Fatal(f"there is no topic {_or(topics)}; `connector topics apply` creates it") from error
+            raise
         yield consumer
     finally:
         await stopped(consumer.stop)
 
 
-async def _places(consumer: AIOKafkaConsumer, topics: Collection[str]) -> list[TopicPartition]:
-    with translated():
-        there = await consumer.topics()
-    if missing := [topic for topic in topics if topic not in there]:
-        raise Fatal(f"there is no topic {', '.join(missing)}; `connector topics apply` creates what is missing")
+def _places(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
     numbers = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
     return [TopicPartition(topic, number) for topic in topics for number in numbers[topic]]
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(names)
 
 
 def in_record(record: ConsumerRecord) -> InRecord:

@@ -1,0 +1,96 @@
+"""`connector preview`: what a survey would do with a change, or why it would do nothing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from connector.operate.preview import Preview
+
+
+def preview(
+    survey: Annotated[str, typer.Argument(help="The survey's name.")],
+    file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
+    record: Annotated[
+        Path | None, typer.Option(help="A JSON file with the record's fields, or with record, changed and lookups.")
+    ] = None,
+    record_id: Annotated[str | None, typer.Option("--id", help="The record's Id, read from Salesforce.")] = None,
+    event: Annotated[str | None, typer.Option(help="PARTITION/OFFSET of a change event on its topic.")] = None,
+    changed: Annotated[str | None, typer.Option(help="For --id: the fields that changed, with commas.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what a survey would do with one change: conditions, lookups, addresses, the call's body. Sends nothing."""
+    import asyncio
+    import dataclasses
+    import json
+
+    from connector.config.file import load
+    from connector.config.scope import one_of
+    from connector.errors import Fatal
+    from connector.operate import changes
+    from connector.operate.preview import Preview
+    from connector.operate.preview import preview as look
+    from connector.wiring.shared import Shared
+
+    if sum(way is not None for way in (record, record_id, event)) != 1:
+        raise Fatal("name one of --record FILE, --id ID and --event PARTITION/OFFSET")
+    config = load(file)
+    if survey not in config.surveys:
+        raise Fatal(f"there is no survey {survey} in {file}; {one_of(survey, config.surveys)}")
+    chosen = config.surveys[survey]
+
+    async def find_out() -> Preview:
+        async with Shared(config) as shared:
+            given: changes.Given = {}
+            if record is not None:
+                change, given = changes.from_file(record, chosen)
+            elif record_id is not None:
+                fields = changed.split(",") if changed else None
+                change = await changes.from_salesforce(record_id, chosen, fields, shared.rest.find)
+            else:
+                change = await changes.from_topic(config, chosen, event or "")
+            return await look(survey, chosen, change, shared.rest.find, shared.rest.find_deleted, given)
+
+    found = asyncio.run(find_out())
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), default=_plain))
+    else:
+        _show(found)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
+
+
+def _show(found: "Preview") -> None:
+    event = found.event
+    print(f"{event.change_type} of {event.entity} {event.record_id}, changed: {', '.join(event.changed_fields) or '-'}")
+    for part in found.conditions:
+        sign = {True: "✓", False: "✗", None: "?"}[part.holds]
+        values = ", ".join(f"{name} is {value!r}" for name, value in part.values.items())
+        print(f"  {sign} {part.text}   {part.why or values}")
+    for reading in found.readings:
+        where = " in the recycle bin" if reading.deleted else ""
+        print(f"  read {reading.object} by {reading.by} {', '.join(map(str, reading.values))}{where}: ", end="")
+        print("; ".join(str(row) for row in reading.rows) or "no such record")
+    for name, why in found.missing.items():
+        print(f"  {name} is missing: {why}")
+    if found.refused:
+        print(f"no invitation, and the change becomes a dead letter or holds the survey: {found.refused}")
+    elif not found.invitations:
+        print("no invitation: the condition does not hold")
+    for ready in found.invitations:
+        _show_invitation(ready.invitation, ready.body)
+
+
+def _show_invitation(invitation: Any, body: dict[str, Any] | None) -> None:
+    import json
+
+    if body is None:
+        print(f"not invited ({invitation.suppressed}): {invitation.email or 'no address'} {invitation.detail or ''}")
+        return
+    print(f"would be invited to campaign {invitation.campaign} of account {invitation.account}:")
+    if invitation.detail:
+        print(f"  {invitation.detail}")
+    print(json.dumps(body, indent=2, ensure_ascii=False))

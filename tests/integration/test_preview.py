@@ -1,0 +1,121 @@
+"""`connector preview`: shows a survey's decision for a file, a record of Salesforce or a kept event; sends nothing."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import topics
+from helpers.change_events import as_records, change
+from helpers.service import Setup, set_up
+from helpers.waiting import PATIENCE
+
+from connector.sandbox.doubles.salesforce import SalesforceDouble
+
+_COMMAND = "from connector.cli import main; main()"
+
+
+@pytest.fixture
+async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble) -> Setup:
+    """The example's surveys."""
+    return await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf)
+
+
+async def preview(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _COMMAND, "preview", "closed-case", str(setup.file), *arguments]
+    return await asyncio.to_thread(
+        subprocess.run,
+        command,
+        env={**os.environ, **setup.environ},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+async def found(setup: Setup, *arguments: str) -> Any:
+    ended = await preview(setup, *arguments, "--json")
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def a_file(folder: Path, content: object) -> str:
+    path = folder / "change.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def a_case(sf: SalesforceDouble, contact: Mapping[str, Any]) -> str:
+    who = {"FirstName": "Ada", "LastName": "Byron", "Email": "ada@acme.com", **contact}
+    return sf.create("Case", {"ContactId": sf.create("Contact", who), "Status": "Closed", "Branch__c": "Izmir"})
+
+
+async def test_a_record_of_salesforce_is_decided_as_if_its_fields_had_just_changed(
+    setup: Setup, sf: SalesforceDouble
+) -> None:
+    case = a_case(sf, {})
+    told = await found(setup, "--id", case)
+    assert [(part["text"], part["holds"]) for part in told["conditions"]] == [
+        ('changed contains "Status"', True),
+        ('record.Status == "Closed"', True),
+    ]
+    assert [reading["object"] for reading in told["readings"]] == ["Contact", "User"]
+    [ready] = told["invitations"]
+    assert ready["body"]["emails"] == ["ada@acme.com"]
+    assert ready["body"]["built_in_responses"]["ada@acme.com"]["branch_id"] == "Izmir"
+    told = await found(setup, "--id", case, "--changed", "Subject")
+    assert [part["holds"] for part in told["conditions"]] == [False, True]
+    assert told["invitations"] == []
+
+
+async def test_a_kept_event_is_decided_again(setup: Setup, sf: SalesforceDouble) -> None:
+    case = a_case(sf, {"HasOptedOutOfEmail": True})
+    await topics.publish(setup.kafka, as_records(setup.kafka, [change(case, {"Status": "Closed"})]))
+    [record] = await topics.read(setup.kafka, "salesforce.cdc.Case")
+    told = await found(setup, "--event", f"{record.partition}/{record.offset}")
+    [ready] = told["invitations"]
+    assert (ready["invitation"]["suppressed"], ready["body"]) == ("opted_out", None)
+    ended = await preview(setup, "--event", f"{record.partition}/{record.offset + 7}")
+    assert ended.returncode == 2
+    assert "holds the offsets 0 to 0 now, and not 7" in ended.stderr
+
+
+async def test_a_file_with_its_lookups_needs_no_salesforce(tmp_path: Path, bootstrap_servers: str, unique: str) -> None:
+    setup = await set_up(tmp_path, bootstrap_servers, unique)  # nobody answers at its Salesforce
+    contact = {"Email": "ada@acme.com; bob@acme.com", "HasOptedOutOfEmail": False}
+    record = {"Id": "5005g0000000001AAA", "Status": "Closed", "ContactId": "x", "OwnerId": None, "Branch__c": None}
+    whole = {"record": record, "changed": ["Status"], "lookups": {"contact": contact, "owner": {"Name": "Eve"}}}
+    told = await found(setup, "--record", a_file(tmp_path, whole))
+    assert [ready["body"]["emails"] for ready in told["invitations"]] == [["ada@acme.com"], ["bob@acme.com"]]
+    assert told["readings"] == []
+    ended = await preview(setup, "--record", a_file(tmp_path, {**whole, "changed": ["Subject"]}))
+    assert "✗ changed contains \"Status\"   changed is ['Subject']" in ended.stdout
+    assert "no invitation: the condition does not hold" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "holds no JSON object"),
+        ({"record": []}, "`record` is no JSON object"),
+        ({"record": {}, "lookup": {}}, "has lookup beside `record`"),
+        ({"record": {}, "lookups": {"contakt": {}}}, "the survey has no lookup contakt; it has contact, owner"),
+        ({"record": {}, "changed": "Status"}, "`changed` is a list of field names"),
+        ({"entity": "Case", "change_type": "UPDATE"}, "not a readable ChangeEvent"),
+    ],
+)
+async def test_a_file_that_is_no_change_says_why(
+    content: object, message: str, tmp_path: Path, bootstrap_servers: str, unique: str
+) -> None:
+    setup = await set_up(tmp_path, bootstrap_servers, unique)
+    ended = await preview(setup, "--record", a_file(tmp_path, content))
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
