@@ -1,12 +1,12 @@
 """Reads what topics hold, for commands: all partitions from a time or from the start, to the end as it is now."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
@@ -15,6 +15,8 @@ from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
+_ASSIGNED_WITHIN = 20.0  # seconds; the metadata comes with the first answer
+_LOOK = 0.05  # seconds between two looks
 _POLL = 200  # milliseconds
 _WAIT = 50  # milliseconds that the broker waits for more records; short, so that we soon know the end
 
@@ -93,7 +95,6 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
 async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKafkaConsumer]:
     """Without a group, a consumer of topics is assigned all their partitions."""
     consumer = AIOKafkaConsumer(
-        *topics,
         **client_settings(kafka),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -101,13 +102,16 @@ async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKaf
         fetch_max_wait_ms=_WAIT,
     )
     try:
-        try:
-            with translated():
-                await consumer.start()
-        except Retryable as error:
-            if isinstance(error.__cause__, UnknownTopicOrPartitionError):
-                raise Fatal(f"there is no topic {_or(topics)}; `connector topics apply` creates it") from error
-            raise
+        with translated():
+            await consumer.start()
+            there = await consumer.topics()
+        if missing := [topic for topic in topics if topic not in there]:
+            raise Fatal(f"there is no topic {' or '.join(missing)}; `connector topics apply` creates it")
+        consumer.subscribe(topics)
+        with translated():
+            async with asyncio.timeout(_ASSIGNED_WITHIN):
+                while {place.topic for place in consumer.assignment()} != {*topics}:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(_LOOK)
         yield consumer
     finally:
         await stopped(consumer.stop)
@@ -116,10 +120,6 @@ async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKaf
 def _places(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
     numbers = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
     return [TopicPartition(topic, number) for topic in topics for number in numbers[topic]]
-
-
-def _or(names: Sequence[str]) -> str:
-    return " or ".join(names)
 
 
 def in_record(record: ConsumerRecord) -> InRecord:
