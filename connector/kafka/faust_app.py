@@ -18,8 +18,11 @@ import aiokafka
 import faust
 from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
+from faust.sensors import Monitor
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import Service
 from mode.threads import ServiceThread, WorkerThread
 
 from connector.config import Kafka
@@ -116,6 +119,35 @@ class _Transport(driver.Transport):
     Consumer = _Consumer
 
 
+class _NoTables(TableManager):
+    """We have no tables, so the start need not wait a second for somebody to register them."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class _NoMonitor(Monitor):
+    """We have our own metrics. Faust's would cost time for each record, and wake the process each second."""
+
+    @Service.task
+    async def _sampler(self) -> None:
+        """Ends at once."""
+
+    def on_message_in(self, *_: Any) -> None:
+        """Counts nothing."""
+
+    def on_message_out(self, *_: Any) -> None:
+        """Counts nothing."""
+
+    def on_stream_event_in(self, *_: Any) -> dict[str, Any] | None:
+        """Counts nothing."""
+        return None
+
+    def on_stream_event_out(self, *_: Any) -> None:
+        """Counts nothing."""
+
+
 def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
     """A Faust app for one stage on the running loop, not started. Its consumer group is the prefix and `name`."""
     app = faust.App(
@@ -137,6 +169,8 @@ def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
         datadir=str(Path(tempfile.gettempdir()) / "connector-faust"),  # Faust makes one even for an app without tables
         set_as_current=False,
         loop=asyncio.get_running_loop(),
+        TableManager=_NoTables,
+        Monitor=_NoMonitor,
     )
     app.transport = _Transport(app.conf.broker_consumer, app, app.loop)
     cast(_Consumer, app.consumer).offsets = offsets
