@@ -70,7 +70,7 @@ async def _ready_after(process: asyncio.subprocess.Process, began: float) -> flo
             line = (await output.readline()).decode()
             found = re.search(r"http://127\.0\.0\.1:\d+", line)
             address = found[0] if found else None
-        while (await http.get(f"{address}/readyz")).status_code != httpx.codes.OK:
+        while (await http.get(f"{address}/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
     return time.monotonic() - began
 
