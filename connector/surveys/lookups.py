@@ -1,5 +1,6 @@
 """A survey's lookups: reads the records that a changed record leads to, and remembers some for a while."""
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -35,8 +36,8 @@ class Lookups:
                 named |= _roots(lookup.key)
         return frozenset(named & self._lookups.keys())
 
-    async def read(self, scope: dict[str, Any], gone: dict[str, str], names: Collection[str] | None = None) -> None:
-        """Reads the lookups, or those of these names. `gone` gets the reason for each whose record is missing.
+    async def read(self, scope: dict[str, Any], gone: dict[str, str], names: Collection[str]) -> None:
+        """Reads the lookups of these names. `gone` gets the reason for each whose record is missing.
 
         What is in the scope already is not read again.
 
@@ -44,9 +45,14 @@ class Lookups:
             Rejected: A lookup's key cannot be rendered, or its Id is none.
             Fatal, Lasts: From reading Salesforce.
         """
-        for name, lookup in self._lookups.items():
-            if (names is None or name in names) and isinstance(scope[name], Values):
-                scope[name] = nested(lookup.fields, await self._row(name, lookup, scope, gone))
+        named = ((name, lookup) for name, lookup in self._lookups.items() if name in names)
+        wanted = {name: lookup for name, lookup in named if isinstance(scope[name], Values)}
+        while wanted:  # those that need none of the others are read at once
+            now = {name: lookup for name, lookup in wanted.items() if not _roots(lookup.key) & wanted.keys()}
+            rows = await asyncio.gather(*(self._row(name, lookup, scope, gone) for name, lookup in now.items()))
+            for (name, lookup), row in zip(now.items(), rows, strict=True):
+                scope[name] = nested(lookup.fields, row)
+                del wanted[name]
 
     async def _row(self, name: str, lookup: Lookup, scope: Mapping[str, Any], gone: dict[str, str]) -> Row | None:
         key = stripped(lookup.key.render(scope))
