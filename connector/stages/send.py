@@ -24,6 +24,7 @@ from connector.kafka.ledger import Ledger, LedgerLost
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Auth
+from connector.protection import ContactProtection, Memory
 from connector.records import Invitation, read
 from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
@@ -32,14 +33,14 @@ from connector.stages._endings import Ending
 from connector.stages._shapes import Shapes
 
 Sleep = Callable[[float], Awaitable[None]]
-OpenLedger = Callable[[str, int, datetime], Coroutine[Any, Any, Ledger]]
+OpenLedger = Callable[[str, int, datetime, Memory], Coroutine[Any, Any, Ledger]]
 
 
 class Send:
     """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
 
-    `open_ledger(account, partition, calls_since)` is `Ledger.open`. The call under way has `grace` seconds to end when
-    its partition is given away. `priorities` are by survey.
+    `open_ledger(account, partition, calls_since, memory)` is `Ledger.open`. The call under way has `grace` seconds to
+    end when its partition is given away.
     """
 
     def __init__(
@@ -53,12 +54,13 @@ class Send:
         metrics: Metrics,
         cells: Cells,
         breaker: Callable[[], Breaker] = Breaker,
-        priorities: Mapping[str, int] | None = None,
+        protection: ContactProtection,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._cells = cells
         self._breaker = breaker
-        self._priorities = priorities or {}
+        self._protection = protection
+        self._priorities = {name: survey.priority for name, survey in protection.surveys.items()}
         self._accounts = accounts
         self._open_ledger = open_ledger
         self._http = http
@@ -141,7 +143,9 @@ class Send:
         """
         account = self._accounts[name]
         limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
-        ledger = await self._open_ledger(name, partition, datetime.now(UTC) - timedelta(seconds=limiter.memory))
+        known = self._protection.known(name)
+        calls_since = datetime.now(UTC) - timedelta(seconds=limiter.memory)
+        ledger = await self._open_ledger(name, partition, calls_since, known.memory)
         try:
             await self._write_what_is_unwritten(ledger)
         except BaseException:
@@ -156,6 +160,8 @@ class Send:
             ledger,
             limiter,
             turns=Turns(self._priorities),
+            protection=self._protection,
+            known=known,
             calls=self._cells.at(f"send/{name}/(calls)"),
             breaker=self._breaker,
             dead_letter=self._dead_letter,

@@ -4,6 +4,7 @@ from functools import partial
 
 from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import StageWorker
+from connector.protection import ContactProtection
 from connector.stages.send import Send
 from connector.wiring.shared import Shared
 
@@ -21,7 +22,7 @@ def build(shared: Shared) -> StageWorker:
         metrics=shared.metrics,
         cells=shared.cells,
         breaker=shared.config.service.breaker.make,
-        priorities={name: survey.priority for name, survey in shared.config.surveys.items()},
+        protection=ContactProtection(shared.config.surveys, shared.config.protect),
     )
     return shared.worker(
         "send",

@@ -28,6 +28,7 @@ from connector.records import Invitation, Settlement
 from connector.stages import _account_sender, send
 from helpers.invitations import as_records, invitation
 from helpers.processes import name_of_this
+from helpers.protection import protection
 from helpers.simulated_faust import TOPIC, patch_faust
 from helpers.simulated_group import Group
 from helpers.simulated_kafka import SimulatedKafka
@@ -113,6 +114,7 @@ class World(Workers):
                 dead_letter=letters.of_record,
                 metrics=Metrics(),
                 cells=(cells := Cells()),
+                protection=protection(),
             )
             worker = StageWorker(
                 "send",
