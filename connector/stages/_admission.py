@@ -1,13 +1,11 @@
 """Decides about an account's invitations before a call: settled at once, later, or in the next call."""
 
-import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from connector.errors import Rejected, Unknown
 from connector.kafka.ledger import Ledger
 from connector.pisano import call_body
-from connector.protection import ContactProtection, Go, Known, Stop, Verdict
+from connector.protection import ContactProtection, Go, Known, Stop, Verdict, Wait
 from connector.reasons import Reason
 from connector.records import Outcome
 from connector.stages._batches import Entry, Queue, recipient
@@ -53,16 +51,14 @@ class Admission:
             return
         if entry.action is None:
             self._known.memory.brakes.saw(invitation.survey, invitation.protection.happened_at)
-        self._queue.add(entry)
         await self._decide([entry])
 
     async def is_any_ready(self) -> bool:
         """Whether an invitation may be sent now. Those before it that may not be sent leave the queue."""
-        for entry in list(self._queue.waiting):
-            if isinstance(self._verdict(entry), Go):
-                return True
-            await self._decide([entry])
-        return False
+        waiting = list(self._queue.waiting)
+        ready = next((place for place, entry in enumerate(waiting) if isinstance(self._verdict(entry), Go)), None)
+        await self._decide(waiting[:ready])
+        return ready is not None
 
     async def next_batch(self, *, at_most: int | None) -> list[Entry]:
         """The invitations of the next call; empty when none may be sent now."""
@@ -81,17 +77,23 @@ class Admission:
         return self._policy.verdict(entry.invitation, self._known, self._now(), by_hand=entry.action is not None)
 
     async def _decide(self, entries: Sequence[Entry]) -> None:
+        """Puts entries that may be sent now into the queue, takes out the others, and settles what never is."""
         decisions: list[Decision] = []
         for entry in entries:
             verdict = self._verdict(entry)
+            if isinstance(verdict, Go):
+                self._queue.add(entry)
+                continue
+            self._queue.set_aside(entry)
             if isinstance(verdict, Stop):
                 entry.action = entry.action or verdict.action
                 decisions.append(Decision([entry], verdict.outcome, reason=verdict.reason, detail=verdict.detail))
-            elif not isinstance(verdict, Go):
-                pause = _ASK_AGAIN
-                if verdict.until is not None:
-                    pause = min(pause, max(0.0, (verdict.until - self._now()).total_seconds()))
-                self._queue.set_aside(entry)
-                asyncio.get_running_loop().call_later(pause, partial(self._queue.bring_back, entry))
+            else:
+                self._queue.later(entry, self._pause(verdict))
         if decisions:
             await self._book.end(None, "accepted", None, *decisions)
+
+    def _pause(self, verdict: Wait) -> float:
+        if verdict.until is None:
+            return _ASK_AGAIN
+        return min(_ASK_AGAIN, max(0.0, (verdict.until - self._now()).total_seconds()))

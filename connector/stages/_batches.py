@@ -88,7 +88,8 @@ class Queue:
 
     def add(self, entry: Entry) -> None:
         """Makes an invitation wait for a call."""
-        self.waiting.append(entry)
+        if entry not in self.waiting:
+            self.waiting.append(entry)
         self._changed.set()
 
     def set_aside(self, entry: Entry) -> None:
@@ -96,9 +97,12 @@ class Queue:
         if entry in self.waiting:
             self.waiting.remove(entry)
 
-    def bring_back(self, entry: Entry) -> None:
-        """Makes it wait for a call again, unless it has an outcome by now."""
-        if self.entries.get(entry.invitation.id) is entry and entry not in self.waiting:
+    def later(self, entry: Entry, pause: float) -> None:
+        """Makes it wait for a call after `pause` seconds."""
+        asyncio.get_running_loop().call_later(pause, self._bring_back, entry)
+
+    def _bring_back(self, entry: Entry) -> None:
+        if self.entries.get(entry.invitation.id) is entry:
             self.add(entry)
 
     def next_batch(self, *, at_most: int | None) -> list[Entry]:
