@@ -4,6 +4,7 @@ The policy is pure: it decides from the configuration, the invitation, what is k
 the time. The stage asks it when an invitation comes, and again right before the call.
 """
 
+from connector.protection._actions import Actions
 from connector.protection._brake import Brakes
 from connector.protection._everyone import ContactProtection
 from connector.protection._memory import Memory
@@ -13,6 +14,7 @@ from connector.protection._policy import Known, Policy
 from connector.protection._verdict import Go, Stop, Verdict, Wait
 
 __all__ = [
+    "Actions",
     "Brakes",
     "ContactProtection",
     "Go",

@@ -24,8 +24,8 @@ class Memory:
     An invitation that Pisano accepted counts as sent, and so does one whose call has no clear end.
     """
 
-    def __init__(self, account: str, surveys: Mapping[str, Survey], over_all: ProtectAll, hashes: Hashes) -> None:
-        self.brakes = Brakes(account, surveys)
+    def __init__(self, surveys: Mapping[str, Survey], over_all: ProtectAll, hashes: Hashes, brakes: Brakes) -> None:
+        self.brakes = brakes
         self.unknown: set[str] = set()  # invitations whose outcome is unknown
         self.actions: set[str] = set()  # ids of the actions that were carried out
         self._surveys = surveys

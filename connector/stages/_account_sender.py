@@ -29,6 +29,7 @@ from connector.retry import until_done
 from connector.stages._admission import Admission
 from connector.stages._batches import Entry, Queue, Turns, recipient
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
+from connector.stages._by_hand import ByHand
 from connector.stages._endings import Ending, begun
 from connector.stages._evidence import Evidence, Outage
 
@@ -70,10 +71,13 @@ class AccountSender:
         self._queue = Queue(turns)
         self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=account.unknown_outcome)
         self._admission = Admission(ledger, self._queue, self._book, protection, known, now)
+        self._by_hand = ByHand(
+            ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted
+        )
         self._one_call = asyncio.Lock()
         self._failure: Exception | None = None
         self._campaign = ""  # of the last call
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def unwritten(self) -> Ending | None:
@@ -82,7 +86,7 @@ class AccountSender:
 
     def start(self, pisano: EmailSharings, auth: Auth) -> None:
         """Begins to make calls. `auth` counts its own with `counted_token_call`."""
-        self._task = asyncio.create_task(self._run(pisano, auth), name=f"send-{self._ledger.account}")
+        self._tasks = [asyncio.create_task(self._run(pisano, auth)), asyncio.create_task(self._by_hand.run())]
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
         """Returns when the invitation's outcome is in the ledger. If it is there already, this sends nothing.
@@ -95,27 +99,29 @@ class AccountSender:
         if self._ledger.is_settled(invitation.id):
             self._metrics.repeated_invitations.labels(invitation.account).inc()
             return
+        await self._admitted(Entry(invitation, record, self._account.max_recipients_per_call))
+
+    async def _admitted(self, entry: Entry) -> None:
+        """Returns when the entry's invitation has an outcome."""
         if self._failure is not None:
             raise self._failure
-        entry = self._queue.entries.get(invitation.id)
-        if entry is None:
-            entry = Entry(invitation, record, self._account.max_recipients_per_call)
-            self._queue.entries[invitation.id] = entry
+        known = self._queue.entries.setdefault(entry.invitation.id, entry)
+        if known is entry:
             try:
                 await self._admission.admit(entry)
             except ConnectorError as error:
                 self._failure = error
                 self._queue.fail(error)
-        await asyncio.shield(entry.settled)
+        await asyncio.shield(known.settled)
 
     async def close(self, grace: float) -> None:
         """Begins no further call and gives the one under way `grace` seconds to be settled."""
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._one_call.acquire()  # and it is never released
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._ledger.close()
 
     @asynccontextmanager

@@ -31,9 +31,7 @@ class Admission:
 
     async def admit(self, entry: Entry) -> None:
         """Settles the invitation if that is decided already; else it waits for a call."""
-        invitation = entry.invitation
-        entry.persons = self._hashes.persons(invitation.protection.contact, invitation.email)
-        entry.cap = None if invitation.protection.cap is None else self._hashes.of(invitation.protection.cap)
+        invitation = self.named(entry).invitation
         if (reason := invitation.suppressed) is not None:
             decision = Decision([entry], Outcome.SUPPRESSED, reason=reason)
             await self._book.end(None, "accepted", invitation.detail, decision)
@@ -52,6 +50,13 @@ class Admission:
         if entry.action is None:
             self._known.memory.brakes.saw(invitation.survey, invitation.protection.happened_at)
         await self._decide([entry])
+
+    def named(self, entry: Entry) -> Entry:
+        """The same entry, with the hashes under which its person is remembered."""
+        terms = entry.invitation.protection
+        entry.persons = self._hashes.persons(terms.contact, entry.invitation.email)
+        entry.cap = None if terms.cap is None else self._hashes.of(terms.cap)
+        return entry
 
     async def is_any_ready(self) -> bool:
         """Whether an invitation may be sent now. Those before it that may not be sent leave the queue."""

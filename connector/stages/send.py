@@ -16,7 +16,7 @@ import httpx
 from connector import pisano
 from connector.cells import Breaker, Cells
 from connector.config import Account, AuthorizedApp
-from connector.errors import ConnectorError, Rejected, Retryable
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.kafka.awake import TOLD_WITHIN
 from connector.kafka.cell_work import Work
 from connector.kafka.inbound import InRecord
@@ -36,11 +36,15 @@ Sleep = Callable[[float], Awaitable[None]]
 OpenLedger = Callable[[str, int, datetime, Memory], Coroutine[Any, Any, Ledger]]
 
 
+async def _at_once() -> None:
+    """For a sender whose configuration names no topic of persons."""
+
+
 class Send:
     """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
 
     `open_ledger(account, partition, calls_since, memory)` is `Ledger.open`. The call under way has `grace` seconds to
-    end when its partition is given away.
+    end when its partition is given away. `caught_up` returns when `protection` knows what the topics of persons say.
     """
 
     def __init__(
@@ -55,11 +59,13 @@ class Send:
         cells: Cells,
         breaker: Callable[[], Breaker] = Breaker,
         protection: ContactProtection,
+        caught_up: Callable[[], Awaitable[None]] = _at_once,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._cells = cells
         self._breaker = breaker
         self._protection = protection
+        self._caught_up = caught_up
         self._priorities = {name: survey.priority for name, survey in protection.surveys.items()}
         self._accounts = accounts
         self._open_ledger = open_ledger
@@ -143,7 +149,9 @@ class Send:
         """
         account = self._accounts[name]
         limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
+        await self._caught_up()
         known = self._protection.known(name)
+        known.memory.brakes.told = partial(self._tell_brake, name)
         calls_since = datetime.now(UTC) - timedelta(seconds=limiter.memory)
         ledger = await self._open_ledger(name, partition, calls_since, known.memory)
         try:
@@ -180,6 +188,15 @@ class Send:
         )
         sender.start(sharings, auth)
         return sender
+
+    def _tell_brake(self, account: str, survey: str, held: bool) -> None:
+        """Shows that a survey waits for a person, or does no more."""
+        cell = self._cells.at(f"brake/{account}/{survey}")
+        if held:
+            limit, command = self._protection.surveys[survey].protect.brake, "connector invitations brake"
+            cell.hold(Fatal(f"more than {limit} invitations; say what to do with `{command}`"), "brake")
+        else:
+            cell.works()
 
     async def _write_what_is_unwritten(self, ledger: Ledger) -> None:
         """Writes how a call of ours ended, and the outcomes of its invitations that no owner in between has decided."""

@@ -4,7 +4,6 @@ from functools import partial
 
 from connector.kafka.ledger import Ledger
 from connector.kafka.stage_worker import StageWorker
-from connector.protection import ContactProtection
 from connector.stages.send import Send
 from connector.wiring.shared import Shared
 
@@ -22,7 +21,8 @@ def build(shared: Shared) -> StageWorker:
         metrics=shared.metrics,
         cells=shared.cells,
         breaker=shared.config.service.breaker.make,
-        protection=ContactProtection(shared.config.surveys, shared.config.protect),
+        protection=shared.persons.protection,
+        caught_up=shared.persons.caught_up,
     )
     return shared.worker(
         "send",
