@@ -35,4 +35,5 @@ class Reason(StrEnum):
     DAILY_CAP = "daily_cap"
     CAP = "cap"
     PRIORITY = "priority"
+    IN_DOUBT = "in_doubt"
     BRAKE = "brake"

@@ -144,6 +144,9 @@ class Attempt(Record):
     call: Literal["email_sharings", "token"]
     campaign: str | None = None
     invitations: tuple[str, ...] = ()
+    persons: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="For each invitation, the hashes that its settlement will have."
+    )
     state: Literal["begun", "settled"]
     result: Literal["accepted", "rejected", "refused", "unknown"] | None = None
     detail: str | None = None
@@ -171,6 +174,7 @@ class Settlement(Record):
         default=(), description="Hashes of the contact's id and of the address, when the person may have been e-mailed."
     )
     cap: str | None = Field(default=None, description="The hash of the value that has a quota.")
+    happened_at: AwareDatetime | None = Field(default=None, description="When the change was made.")
     action: str | None = Field(default=None, description="The id of the action that a person decided it with.")
     answer: str | None = Field(
         default=None, description="The beginning of Pisano's 2xx, with addresses masked, when one decided this outcome."

@@ -5,10 +5,11 @@ lost the account without knowing can no longer commit an attempt, and without a 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Self
+from typing import Any, Protocol, Self
 
+import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,14 +20,41 @@ from connector.kafka.connection import close, transaction, transactional_produce
 from connector.kafka.errors import Fenced
 from connector.kafka.read_back import read_back
 from connector.records import Attempt, Outcome, Settlement
+from connector.values.digests import Digests, digest_of
 
 ATTEMPTS = "pisano.attempts"
 _ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Attempt | Settlement)
+_SETTLEMENT = Settlement.model_fields.keys()
+_OUTCOMES = tuple(map(str, Outcome))
 
 
 def read_entry(value: bytes) -> Attempt | Settlement:
     """One record of the ledger from its bytes. Raises pydantic's ValidationError for anything else."""
     return _ENTRY.validate_json(value)
+
+
+def _settlement(value: bytes) -> dict[str, Any] | None:
+    """The fields of a settlement; None for anything else, and in doubt.
+
+    pydantic needs several times as long, and a ledger holds millions of settlements. The caller may count on `account`,
+    `invitation`, `survey`, `outcome` and `at`; the types of the other fields are not checked.
+    """
+    try:
+        fields = orjson.loads(value)
+    except ValueError:
+        return None
+    if (
+        isinstance(fields, dict)
+        and fields.keys() == _SETTLEMENT
+        and fields["kind"] == "settlement"
+        and isinstance(fields["account"], str)
+        and isinstance(fields["invitation"], str)
+        and isinstance(fields["survey"], str)
+        and isinstance(fields["at"], str)
+        and fields["outcome"] in _OUTCOMES
+    ):
+        return fields
+    return None
 
 
 def _entry(record: ConsumerRecord) -> Attempt | Settlement:
@@ -37,6 +65,16 @@ def _entry(record: ConsumerRecord) -> Attempt | Settlement:
             f"{record.topic}, partition {record.partition}, offset {record.offset} is not a ledger entry, so we do not "
             "know for sure who was e-mailed. Find out who wrote it, then delete the records up to and including it."
         ) from error
+
+
+class Memory(Protocol):
+    """Is told what the ledger holds, in order."""
+
+    def settled(self, settlement: Mapping[str, Any]) -> None:
+        """Takes the fields of a settlement, as they are on the topic."""
+
+    def called(self, attempt: Attempt) -> None:
+        """Takes an attempt."""
 
 
 class LedgerLost(ConnectorError):
@@ -51,9 +89,12 @@ class Ledger:
             whether the entry was written.
     """
 
-    def __init__(self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer) -> None:
+    def __init__(
+        self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer, memory: Memory | None = None
+    ) -> None:
         self.account = account
-        self.outcomes: dict[str, Outcome] = {}  # by invitation id
+        self._memory = memory
+        self.settled = Digests()  # invitations that have an outcome
         self.begun: dict[str, Attempt] = {}  # by attempt id: attempts that were begun and whose end is not written
         self.unknown: dict[str, Attempt] = {}  # by attempt id: attempts that ended unknown
         self.earlier_calls: dict[str, datetime] = {}  # by attempt id: when the call was last known to be under way
@@ -64,21 +105,28 @@ class Ledger:
         self._lost = False
 
     @classmethod
-    async def open(cls, kafka: Kafka, account: str, partition: int, calls_since: datetime) -> Self:
+    async def open(
+        cls, kafka: Kafka, account: str, partition: int, calls_since: datetime, memory: Memory | None = None
+    ) -> Self:
         """Fences the earlier owners, then reads the ledger's `partition` to its end.
 
-        It keeps the earlier owners' calls from `calls_since` on: the limiter needs no older ones.
+        It keeps the earlier owners' calls from `calls_since` on: the limiter needs no older ones. `memory` is told
+        everything that is read or written.
         """
         producer = await transactional_producer(kafka, f"send-{account}")
-        ledger = cls(kafka, account, partition, producer)
+        ledger = cls(kafka, account, partition, producer, memory)
         try:
             async for record in read_back(kafka, kafka.topic_prefix + ATTEMPTS, partition):
                 if record.value is not None:
-                    ledger._read(_entry(record), calls_since)
+                    ledger._read(record, calls_since)
         except BaseException:
             await close(producer)
             raise
         return ledger
+
+    def is_settled(self, invitation: str) -> bool:
+        """Whether an invitation has an outcome."""
+        return digest_of(invitation) in self.settled
 
     def unsettled(self, invitation: str) -> Attempt | None:
         """The attempt that was begun for an invitation and never settled."""
@@ -117,7 +165,14 @@ class Ledger:
         for entry in entries:
             self._remember(entry)
 
-    def _read(self, entry: Attempt | Settlement, calls_since: datetime) -> None:
+    def _read(self, record: ConsumerRecord, calls_since: datetime) -> None:
+        if fields := _settlement(record.value):
+            if fields["account"] == self.account:
+                self.settled.put(digest_of(fields["invitation"]))
+                if self._memory:
+                    self._memory.settled(fields)
+            return
+        entry = _entry(record)
         if entry.account != self.account:  # accounts may share a partition
             return
         self._remember(entry)
@@ -126,8 +181,13 @@ class Ledger:
 
     def _remember(self, entry: Attempt | Settlement) -> None:
         if isinstance(entry, Settlement):
-            self.outcomes[entry.invitation] = entry.outcome
-        elif entry.state == "begun":
+            self.settled.put(digest_of(entry.invitation))
+            if self._memory:
+                self._memory.settled(entry.model_dump(mode="json"))
+            return
+        if self._memory:
+            self._memory.called(entry)
+        if entry.state == "begun":
             self.begun[entry.id] = entry
         else:
             self.begun.pop(entry.id, None)

@@ -12,6 +12,10 @@ from connector.kafka.errors import translated
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
 _POLL = 100  # milliseconds
+_AT_ONCE = (
+    50  # records. aiokafka makes a dozen objects of each; if many live at once, Python's collector runs all the time
+)
+_FETCH = 2 * 1024 * 1024  # bytes; for each fetch we wait for the broker once
 _WAIT = 50  # milliseconds that the broker waits for more records; short, so that we soon know the end
 
 
@@ -33,6 +37,7 @@ async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[C
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         fetch_max_wait_ms=_WAIT,
+        max_partition_fetch_bytes=_FETCH,
     )
     try:
         with translated():
@@ -41,7 +46,7 @@ async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[C
         end, position, moved_at = None, -1, time.monotonic()
         while end is None or position < end:
             with translated():
-                batches = await consumer.getmany(place, timeout_ms=_POLL)
+                batches = await consumer.getmany(place, timeout_ms=_POLL, max_records=_AT_ONCE)
             for record in batches.get(place, ()):
                 yield record
             if end is None:

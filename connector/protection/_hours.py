@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from connector.config import Protect
 from connector.config.hours import SendHours, zone
 
+_CALL_TAKES = timedelta(seconds=30)  # most calls have reached Pisano by then, so we make none in the last 30 s
 _FAR = 366  # days in which we look for the next opening; a survey that is closed for a year is asked again then
 
 
@@ -25,17 +26,21 @@ def opening(protect: Protect, customer_zone: str | None, now: datetime) -> datet
     if hours is None:
         return now
     place = zone(customer_zone or hours.zone)
-    if _is_open(hours, protect.holidays, now.astimezone(place)):
+    if _is_open(hours, protect.holidays, now, place):
         return now
     today = now.astimezone(place).date()
     for days in range(_FAR):
         for at in _instants(today + timedelta(days=days), hours.start, place):
-            if at > now and _is_open(hours, protect.holidays, at.astimezone(place)):
+            if at > now and _is_open(hours, protect.holidays, at, place):
                 return at
     return now + timedelta(days=_FAR)
 
 
-def _is_open(hours: SendHours, holidays: frozenset[date], local: datetime) -> bool:
+def _is_open(hours: SendHours, holidays: frozenset[date], at: datetime, place: ZoneInfo) -> bool:
+    return all(_is_within(hours, holidays, moment.astimezone(place)) for moment in (at, at + _CALL_TAKES))
+
+
+def _is_within(hours: SendHours, holidays: frozenset[date], local: datetime) -> bool:
     minute = local.hour * 60 + local.minute
     return hours.start <= minute < hours.end and local.weekday() in hours.days and local.date() not in holidays
 

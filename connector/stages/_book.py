@@ -99,7 +99,7 @@ class Book:
             attempt and settled(attempt, result, detail, now),
             tuple(
                 settlement(
-                    entry.invitation,
+                    entry,
                     to.outcome,
                     now,
                     reason=to.reason,

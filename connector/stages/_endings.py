@@ -1,7 +1,7 @@
 """What we write to the ledger about a call to Pisano: how it began, how it ended, and what that decides."""
 
 import uuid
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
@@ -9,7 +9,8 @@ from typing import Literal, Self
 
 from connector.kafka.cloud_events import OutRecord
 from connector.reasons import Reason
-from connector.records import Attempt, Invitation, Outcome, Settlement
+from connector.records import Attempt, Outcome, Settlement
+from connector.stages._batches import Entry
 
 _LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
 _LONGEST_ANSWER = 300  # the same for each of a call's invitations, of which there may be many
@@ -33,9 +34,9 @@ class Ending:
         """The dead letters that there are."""
         return [letter for letter in self.dead_letters if letter is not None]
 
-    def without(self, decided: Container[str]) -> Self:
-        """The same ending without the invitations that are `decided` already."""
-        open_ = [settlement.invitation not in decided for settlement in self.settlements]
+    def without(self, is_decided: Callable[[str], bool]) -> Self:
+        """The same ending without the invitations, by their ids, that are decided already."""
+        open_ = [not is_decided(settlement.invitation) for settlement in self.settlements]
         settlements, dead_letters = compress(self.settlements, open_), compress(self.dead_letters, open_)
         return type(self)(self.attempt, tuple(settlements), tuple(dead_letters))
 
@@ -46,7 +47,7 @@ def begun(
     at: datetime,
     *,
     campaign: str | None = None,
-    invitations: Sequence[Invitation] = (),
+    entries: Sequence[Entry] = (),
 ) -> Attempt:
     """A call that is about to be made."""
     return Attempt(
@@ -54,7 +55,8 @@ def begun(
         account=account,
         call=call,
         campaign=campaign,
-        invitations=tuple(invitation.id for invitation in invitations),
+        invitations=tuple(entry.invitation.id for entry in entries),
+        persons=tuple(entry.persons for entry in entries),
         state="begun",
         begun_at=at,
     )
@@ -67,7 +69,7 @@ def settled(attempt: Attempt, result: Result, detail: str | None, at: datetime) 
 
 
 def settlement(
-    invitation: Invitation,
+    entry: Entry,
     outcome: Outcome,
     at: datetime,
     *,
@@ -76,7 +78,8 @@ def settlement(
     attempt: Attempt | None,
     answer: str | None = None,
 ) -> Settlement:
-    """What became of an invitation. A `sent` one needs no reason. `answer` is the 2xx that says so."""
+    """What became of an entry's invitation. A `sent` one needs no reason. `answer` is the 2xx that says so."""
+    invitation, maybe_sent = entry.invitation, outcome in {Outcome.SENT, Outcome.UNKNOWN}
     return Settlement(
         invitation=invitation.id,
         account=invitation.account,
@@ -85,6 +88,10 @@ def settlement(
         outcome=outcome,
         reason=reason,
         detail=None if outcome is Outcome.SENT else detail and detail[:_LONGEST_ANSWER],
+        persons=entry.persons if maybe_sent else (),
+        cap=entry.cap if maybe_sent else None,
+        happened_at=invitation.protection.happened_at if maybe_sent else None,
+        action=entry.action,
         answer=answer and answer[:_LONGEST_ANSWER],
         attempt=attempt.id if attempt else None,
         at=at,

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.plans import carry_out
+from helpers.protection import protection
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE, until
 
@@ -19,14 +20,17 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.observe.metrics import Metrics
+from connector.protection import Memory
 from connector.reasons import Reason
 from connector.records import Invitation, Outcome
 from connector.retry import until_it_works
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
+from connector.stages._batches import Entry
 from connector.stages._endings import settlement
 from connector.stages.send import Send
 
 PARTITION = 0
+RECORD = InRecord("pisano.invitations", PARTITION, 0, b"main", b"", (), 0.0)
 ACCOUNT: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
 
 
@@ -68,11 +72,12 @@ class Stage:
             metrics=Metrics(),
             sleep=self._sleep,
             cells=Cells(),
+            protection=protection(),
         )
 
-    async def _open(self, account: str, partition: int, calls_since: datetime) -> Ledger:
+    async def _open(self, account: str, partition: int, calls_since: datetime, memory: Memory) -> Ledger:
         self.opened += 1
-        return await Ledger.open(self._setup.kafka, account, partition, calls_since)
+        return await Ledger.open(self._setup.kafka, account, partition, calls_since, memory)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -142,7 +147,7 @@ async def test_what_an_owner_in_between_decided_stands(
         owner = await Ledger.open(setup.kafka, "main", PARTITION, datetime.now(UTC))
         attempt = owner.unsettled(invitation(1).id)
         held = settlement(
-            invitation(1),
+            Entry(invitation(1), RECORD, 1),
             Outcome.UNKNOWN,
             datetime.now(UTC),
             reason=Reason.NO_CLEAR_END,
