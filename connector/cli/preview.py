@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from connector.operate.preview import Preview
+    from rich.table import Table
+
+    from connector.config import Config
+    from connector.operate.forecast import Forecast, Load
+    from connector.operate.preview import Preview, Ready
 
 
 def preview(
-    survey: Annotated[str, typer.Argument(help="The survey's name.")],
+    survey: Annotated[str, typer.Argument(help="The survey's name; with --since, `all`.")],
     file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
     record: Annotated[
         Path | None, typer.Option(help="A JSON file with the record's fields, or with record, changed and lookups.")
     ] = None,
     record_id: Annotated[str | None, typer.Option("--id", help="The record's Id, read from Salesforce.")] = None,
     event: Annotated[str | None, typer.Option(help="PARTITION/OFFSET of a change event on its topic.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="All surveys over the kept change events of this time, as 7d.")
+    ] = None,
     changed: Annotated[str | None, typer.Option(help="For --id: the fields that changed, with commas.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -33,9 +40,12 @@ def preview(
     from connector.operate.preview import preview as look
     from connector.wiring.shared import Shared
 
-    if sum(way is not None for way in (record, record_id, event)) != 1:
-        raise Fatal("name one of --record FILE, --id ID and --event PARTITION/OFFSET")
+    if sum(way is not None for way in (record, record_id, event, since)) != 1:
+        raise Fatal("name one of --record FILE, --id ID, --event PARTITION/OFFSET and --since TIME")
     config = load(file)
+    if since is not None:
+        asyncio.run(_forecast(config, since, as_json=as_json))
+        return
     if survey not in config.surveys:
         raise Fatal(f"there is no survey {survey} in {file}; {one_of(survey, config.surveys)}")
     chosen = config.surveys[survey]
@@ -50,13 +60,73 @@ def preview(
                 change = await changes.from_salesforce(record_id, chosen, fields, shared.rest.find)
             else:
                 change = await changes.from_topic(config, chosen, event or "")
-            return await look(survey, chosen, change, shared.rest.find, shared.rest.find_deleted, given)
+            found = await look(survey, chosen, change, shared.rest.find, shared.rest.find_deleted, given)
+        return dataclasses.replace(found, invitations=await _protected(config, chosen.account, found.invitations))
 
     found = asyncio.run(find_out())
     if as_json:
         print(json.dumps(dataclasses.asdict(found), default=_plain))
     else:
         _show(found)
+
+
+async def _forecast(config: "Config", since: str, *, as_json: bool) -> None:
+    import json
+    from datetime import UTC, datetime, timedelta
+
+    from connector.cli._output import console
+    from connector.config.types import seconds
+    from connector.errors import Fatal
+    from connector.operate.forecast import forecast
+    from connector.surveys.lookup import Lookup
+    from connector.surveys.reader import Reader
+    from connector.wiring.shared import Shared
+
+    try:
+        period = timedelta(seconds=float(str(seconds(since))))
+    except ValueError as error:
+        raise Fatal(f"--since: {error}") from error
+    async with Shared(config) as shared:
+        reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
+        surveys, loads = await forecast(config, reader, datetime.now(UTC) - period)
+    if as_json:
+        print(
+            json.dumps({"surveys": [*map(dataclasses.asdict, surveys)], "accounts": [*map(dataclasses.asdict, loads)]})
+        )
+        return
+    for table in _tables(surveys, loads):
+        console().print(table)
+
+
+def _tables(surveys: "list[Forecast]", loads: "list[Load]") -> "list[Table]":
+    from rich.table import Table
+
+    first = Table("survey", "changes", "invited", "of them later", "not invited", "dead letters")
+    for one in surveys:
+        counts = (", ".join(f"{key} {count}" for key, count in each.most_common()) for each in one.counters())
+        first.add_row(one.survey, str(one.events), str(one.invited), *counts)
+    second = Table("account", "invitations", "calls", "hours at its limits")
+    for load in loads:
+        second.add_row(load.account, str(load.invitations), str(load.calls), f"{load.hours:.1f}")
+    return [first, second]
+
+
+async def _protected(config: "Config", account: str, ready: "list[Ready]") -> "list[Ready]":
+    """Adds what the contact protection says. Without Kafka, nobody knows."""
+    import dataclasses
+    from datetime import UTC, datetime
+
+    from connector.errors import ConnectorError
+    from connector.operate.protections import verdicts, words
+
+    sent = [one for one in ready if one.body is not None]
+    try:
+        found = await verdicts(config, account, [one.invitation for one in sent], datetime.now(UTC)) if sent else []
+        said = [words(verdict) for verdict in found]
+    except ConnectorError as error:
+        said = [f"not known: {error}"] * len(sent)
+    by_id = {one.invitation.id: text for one, text in zip(sent, said, strict=True)}
+    return [dataclasses.replace(one, protection=by_id.get(one.invitation.id)) for one in ready]
 
 
 def _plain(value: Any) -> Any:
@@ -81,16 +151,18 @@ def _show(found: "Preview") -> None:
     elif not found.invitations:
         print("no invitation: the condition does not hold")
     for ready in found.invitations:
-        _show_invitation(ready.invitation, ready.body)
+        _show_invitation(ready)
 
 
-def _show_invitation(invitation: Any, body: dict[str, Any] | None) -> None:
+def _show_invitation(ready: "Ready") -> None:
     import json
 
+    invitation, body = ready.invitation, ready.body
     if body is None:
         print(f"not invited ({invitation.suppressed}): {invitation.email or 'no address'} {invitation.detail or ''}")
         return
     print(f"would be invited to campaign {invitation.campaign} of account {invitation.account}:")
+    print(f"  contact protection: {ready.protection}")
     if invitation.detail:
         print(f"  {invitation.detail}")
     print(json.dumps(body, indent=2, ensure_ascii=False))

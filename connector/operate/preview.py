@@ -42,10 +42,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Ready:
-    """An invitation, and the body of a call that carries only it; None when it is not sent."""
+    """An invitation, and the body of a call that carries only it; None when it is not sent.
+
+    `protection` says what the contact protection would do with it now.
+    """
 
     invitation: Invitation
     body: dict[str, Any] | None
+    protection: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Turns a change event into an invitation, or into the reason why the customer is not invited."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -40,8 +40,11 @@ class Decision:
 class SurveyRule:
     """One configured survey, ready to decide about change events."""
 
-    def __init__(self, name: str, survey: Survey, reader: Reader) -> None:
+    def __init__(
+        self, name: str, survey: Survey, reader: Reader, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self.name = name
+        self._now = now
         self._survey = survey
         self._reader = reader
         self._lookups = Lookups(survey, reader)
@@ -146,7 +149,7 @@ class SurveyRule:
         for place, (email, reason, detail) in enumerate(each):
             why, words = reason, detail
             if reason is None and email is not None:
-                why, words = suppression(self.name, self._survey, email, terms, datetime.now(UTC))
+                why, words = suppression(self.name, self._survey, email, terms, self._now())
             found = {"email": email, "suppressed": why, "detail": words if why else remark}
             invitations.append(self._record(event, place, **found, **values))
         return invitations
@@ -171,7 +174,7 @@ class SurveyRule:
             entity=event.entity,
             record_id=event.record_id,
             cause=event.id,
-            created_at=datetime.now(UTC),
+            created_at=self._now(),
             **decided,
         )
 

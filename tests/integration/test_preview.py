@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from helpers.change_events import as_records, change
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE
 
+from connector.decisions import Suppression
+from connector.kafka.cloud_events import OutRecord
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 _COMMAND = "from connector.cli import main; main()"
@@ -69,9 +72,20 @@ async def test_a_record_of_salesforce_is_decided_as_if_its_fields_had_just_chang
     [ready] = told["invitations"]
     assert ready["body"]["emails"] == ["ada@acme.com"]
     assert ready["body"]["built_in_responses"]["ada@acme.com"]["branch_id"] == "Izmir"
+    assert ready["protection"] == "nothing holds it: it would be sent with the next call"
     told = await found(setup, "--id", case, "--changed", "Subject")
     assert [part["holds"] for part in told["conditions"]] == [False, True]
     assert told["invitations"] == []
+
+
+async def test_it_says_what_the_contact_protection_holds(setup: Setup, sf: SalesforceDouble) -> None:
+    case = a_case(sf, {})
+    listed = Suppression(email="ada@acme.com", by="the shop", why="asked for it", at=datetime.now(UTC))
+    key = b"email/ada@acme.com"
+    topic = f"{setup.kafka.topic_prefix}pisano.suppressions"
+    await topics.publish(setup.kafka, [OutRecord(topic, key, listed.model_dump_json().encode(), [])])
+    [ready] = (await found(setup, "--id", case))["invitations"]
+    assert ready["protection"].startswith("not sent: suppressed (on_suppression_list)")
 
 
 async def test_a_kept_event_is_decided_again(setup: Setup, sf: SalesforceDouble) -> None:
@@ -119,3 +133,19 @@ async def test_a_file_that_is_no_change_says_why(
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+async def test_a_forecast_counts_who_would_have_been_invited_and_why_others_not(
+    setup: Setup, sf: SalesforceDouble
+) -> None:
+    invited, out = [a_case(sf, {"Email": f"a{n}@acme.com"}) for n in range(3)], a_case(sf, {"HasOptedOutOfEmail": True})
+    wanted = [change(case, {"Status": "Closed"}) for case in (*invited, out)]
+    others = [change(case, {"Subject": "x"}, transaction_key="2") for case in invited]
+    await topics.publish(setup.kafka, as_records(setup.kafka, [*wanted, *others]))
+    told = await found(setup, "--since", "1h")
+    closed, escalated = told["surveys"]
+    assert (closed["events"], closed["invited"], closed["not_invited"]) == (4, 3, {"opted_out": 1})
+    assert (escalated["events"], escalated["invited"]) == (0, 0)
+    assert told["accounts"][0]["invitations"] == 3
+    ended = await preview(setup, "--since", "soon")
+    assert (ended.returncode, "a duration is a number with a unit" in ended.stderr) == (2, True)
