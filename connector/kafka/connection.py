@@ -20,6 +20,7 @@ from connector.kafka.errors import REFUSED, missing_right, translated
 log = structlog.get_logger(__name__)
 
 LARGEST_REQUEST = 3 * 1024 * 1024  # bytes: the limit of the dead letters' topic; other topics' limits are not higher
+_BATCH = 262_144  # bytes for one partition; a transaction of hundreds of records must not take a dozen requests
 _REQUEST_TIMEOUT = 20_000  # milliseconds; a broker that needs longer is away
 _COUNTED_IN_WITHIN = 10.0  # seconds for a broker that has just started to join its cluster; it takes one second
 _LOOK = 0.1  # seconds between two checks whether it has joined
@@ -134,6 +135,7 @@ async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
         **client_settings(kafka),
         transactional_id=kafka.topic_prefix + name,
         max_request_size=LARGEST_REQUEST,
+        max_batch_size=_BATCH,
         transaction_timeout_ms=_TRANSACTION_TIMEOUT,
     )
     try:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import fastavro
@@ -18,6 +20,7 @@ _DATES = {"DateOnly", "Birthday", "BirthDay"}
 _TIMES = {"Time", "TimeOnly"}  # of a Time field; which name Salesforce uses is not documented
 _MOMENTS = {"DateTime", *_DATES, *_TIMES}
 _CLIENT = re.compile(r";client=([^;]+)")
+_BITMAPS_KEPT = 256  # most changes of an object set the same few fields; a bitmap takes about 1 kB
 _BITMAP = re.compile(r"(?:(\d+)-)?0x([0-9A-Fa-f]+)")
 
 
@@ -69,23 +72,23 @@ def decode(payload: bytes, schema: EventSchema) -> list[DecodedChange]:
     nulled = _names(header.get("nulledFields") or (), schema, value)
     diffed = _names(header.get("diffFields") or (), schema, value)
     marked = {*_names(header.get("changedFields") or (), schema, value), *nulled, *diffed}
-    values = dict(_flat(schema, value))
-    changed = tuple(name for name in schema.names if name in marked)
+    changed = tuple(name for name in schema.places if name in marked)
     fields: dict[str, Any] = {}
     if header["changeType"] in {"CREATE", "UNDELETE"}:
-        fields = values
+        fields = dict(_flat(schema, value))
     elif header["changeType"] == "UPDATE":
-        fields = {name: values.get(name) for name in changed if name not in diffed}
+        fields = {name: _value(schema, value, name) for name in changed if name not in diffed}
+    diffs = ((name, _value(schema, value, name)) for name in changed if name in diffed)
+    diff_fields = {name: str(diff) for name, diff in diffs if diff is not None}
+    nulled_fields = tuple(name for name in changed if name in nulled)
     return [
         DecodedChange(
             entity=header["entityName"],
             record_id=record_id,
             change_type=header["changeType"],
             changed_fields=changed,
-            nulled_fields=tuple(name for name in changed if name in nulled),
-            diff_fields={
-                name: str(values[name]) for name in changed if name in diffed and values.get(name) is not None
-            },
+            nulled_fields=nulled_fields,
+            diff_fields=diff_fields,
             fields=fields,
             change_origin=header.get("changeOrigin") or "",
             transaction_key=header.get("transactionKey") or "",
@@ -135,17 +138,30 @@ def _flat(schema: EventSchema, value: Mapping[str, Any]) -> Iterator[tuple[str, 
         if field.name == HEADER:
             continue
         whole = value[field.name]
-        if field.children and (isinstance(whole, dict) or not field.plain):
+        if _is_in_parts(field, whole):
             for child in field.children:
                 yield field.rest_name(child), _rest_value(child, (whole or {}).get(child.name))
         else:
             yield field.name, _rest_value(field, whole)
 
 
+def _value(schema: EventSchema, value: Mapping[str, Any], name: str) -> Any:
+    """The value with this REST name, or null if the event does not have it in this form."""
+    field, child = schema.places[name]
+    whole = value[field.name]
+    if _is_in_parts(field, whole) == (child is None):
+        return None
+    return _rest_value(field, whole) if child is None else _rest_value(child, (whole or {}).get(child.name))
+
+
+def _is_in_parts(field: AvroField, whole: Any) -> bool:
+    return bool(field.children) and (not field.plain or isinstance(whole, dict))
+
+
 def _names(bitmaps: Iterable[str], schema: EventSchema, value: Mapping[str, Any]) -> set[str]:
     """The REST names of the bits that are set; a compound field's own bit stands for all its parts."""
     names: set[str] = set()
-    for parent, position in _bits(bitmaps):
+    for parent, position in chain.from_iterable(map(_bits, bitmaps)):
         try:
             field = schema.fields[position if parent is None else parent]
             child = None if parent is None else field.children[position]
@@ -154,23 +170,22 @@ def _names(bitmaps: Iterable[str], schema: EventSchema, value: Mapping[str, Any]
                 f"a bitmap names field {position} of {parent if parent is not None else schema.name}, which has fewer",
                 code="undecodable",
             ) from None
-        in_parts = bool(field.children) and (isinstance(value.get(field.name), dict) or not field.plain)
-        if child is None and in_parts:
+        if child is None and _is_in_parts(field, value.get(field.name)):
             names.update(field.rest_name(part) for part in field.children)
         else:
             names.add(field.rest_name(child))
     return names
 
 
-def _bits(bitmaps: Iterable[str]) -> Iterator[tuple[int | None, int]]:
+@lru_cache(_BITMAPS_KEPT)
+def _bits(bitmap: str) -> tuple[tuple[int | None, int], ...]:
     """Positions of the set bits, each with the position of its compound field or None (salesforce §B2)."""
-    for bitmap in bitmaps:
-        match = _BITMAP.fullmatch(bitmap)
-        if not match:
-            raise Rejected(f"not a bitmap: {bitmap!r}", code="undecodable")
-        bits = int(match[2], 16)
-        parent = int(match[1]) if match[1] else None
-        yield from ((parent, position) for position in range(bits.bit_length()) if bits >> position & 1)
+    match = _BITMAP.fullmatch(bitmap)
+    if not match:
+        raise Rejected(f"not a bitmap: {bitmap!r}", code="undecodable")
+    bits = int(match[2], 16)
+    parent = int(match[1]) if match[1] else None
+    return tuple((parent, position) for position in range(bits.bit_length()) if bits >> position & 1)
 
 
 def _rest_value(field: AvroField, value: Any) -> Any:

@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import orjson
+from pydantic import BaseModel
 
 DEEPEST = 200  # levels of lists and objects. orjson writes 254, and our records put a few around a value.
 _LARGEST = 4300  # places before or after the point: what Python reads as an int, and no more than a page of zeros
@@ -38,7 +39,7 @@ def loads(text: bytes, *, deepest: int = DEEPEST, repeated: Callable[[str], obje
 
 def dumps(value: Any) -> bytes:
     """Writes JSON in UTF-8, without spaces. Times become ISO 8601, bytes become base64 for URLs as with
-    pydantic, and what JSON has no number for becomes null.
+    pydantic, and what JSON has no number for becomes null. A model becomes an object.
 
     Raises:
         ValueError: A value that JSON cannot hold, or a value nested deeper than `DEEPEST` levels.
@@ -114,12 +115,14 @@ def _dumps(value: Any) -> bytes:
     return orjson.dumps(value, default=_exact, option=orjson.OPT_UTC_Z)
 
 
-def _exact(value: object) -> orjson.Fragment | str | None:
+def _exact(value: object) -> orjson.Fragment | str | dict[str, Any] | None:
     match value:
         case Decimal():
             return orjson.Fragment(digits(value)) if value.is_finite() else None
         case bytes():
             return base64.urlsafe_b64encode(value).decode()
+        case BaseModel():
+            return vars(value)
         case _:
             raise TypeError(f"a {type(value).__name__}")
 
