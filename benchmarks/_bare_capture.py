@@ -80,7 +80,11 @@ async def main(count: int, kafka: list[str]) -> None:
     async with httpx.AsyncClient() as http, grpc.aio.insecure_channel(environ["SF_PUBSUB_ENDPOINT"]) as channel:
         credentials = {"client_id": environ["SF_CLIENT_ID"], "client_secret": environ["SF_CLIENT_SECRET"]}
         token = await ClientCredentials(http, login, **credentials, clock=time.time).token()
-        metadata = (("accesstoken", token.access_token), ("instanceurl", token.instance_url), ("tenantid", token.org_id))
+        metadata = (
+            ("accesstoken", token.access_token),
+            ("instanceurl", token.instance_url),
+            ("tenantid", token.org_id),
+        )
         stub = PubSubStub(channel)  # type: ignore[no-untyped-call]
         writer = producer = None
         if kafka:

@@ -1,5 +1,4 @@
-"""Measures how fast capture stores change events, and what that costs.
-"""
+"""Measures how fast capture stores change events, and what that costs."""
 
 import asyncio
 import json
@@ -42,7 +41,9 @@ class Sample:
 
 @asynccontextmanager
 async def salesforce(count: int, channels: int, rtt: float) -> AsyncIterator[dict[str, str]]:
-    async with python(_HERE / "_changes.py", str(count), str(channels), str(rtt), environ=in_build(THIS_BUILD)) as process:
+    async with python(
+        _HERE / "_changes.py", str(count), str(channels), str(rtt), environ=in_build(THIS_BUILD)
+    ) as process:
         assert process.stdout is not None
         yield json.loads(await process.stdout.readline())
         assert process.stdin is not None
@@ -54,7 +55,10 @@ async def stage(build: Path, servers: str, count: int, channels: int = 1, rtt: f
         environ = await stack.enter_async_context(salesforce(count, channels, rtt))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         entities = ENTITIES[:channels]
-        surveys = {one.lower().replace("_",""): {"on": one, "account": "main", "campaign": "1", "email": "x"} for one in entities}
+        surveys = {
+            one.lower().replace("_", ""): {"on": one, "account": "main", "campaign": "1", "email": "x"}
+            for one in entities
+        }
         names = [f"/data/{one.removesuffix('c') if one.endswith('__c') else one}ChangeEvent" for one in entities]
         setup = await set_up(
             folder,
@@ -82,7 +86,11 @@ async def stage(build: Path, servers: str, count: int, channels: int = 1, rtt: f
                     continue
                 except Exception:
                     continue
-                found = sum(float(l.rpartition(" ")[2]) for l in page.splitlines() if l.startswith("connector_change_events_total{"))
+                found = sum(
+                    float(l.rpartition(" ")[2])
+                    for l in page.splitlines()
+                    if l.startswith("connector_change_events_total{")
+                )
                 if found:
                     samples.append(Sample(time.monotonic(), int(found), cpu_seconds(process) or 0.0))
                 if found >= count * channels:
@@ -116,10 +124,14 @@ async def compare(quick: bool) -> _command.Result:
             if kind == "bare":
                 print(kind, await bare(broker.bootstrap_servers, count))
             if kind == "ours":
-                print(what, await stage(THIS_BUILD, broker.bootstrap_servers, int(rest[0]), int(rest[1]), float(rest[2])))
+                print(
+                    what, await stage(THIS_BUILD, broker.bootstrap_servers, int(rest[0]), int(rest[1]), float(rest[2]))
+                )
             if kind == "earlier":
                 with earlier_build() as build:
-                    print(what, await stage(build, broker.bootstrap_servers, int(rest[0]), int(rest[1]), float(rest[2])))
+                    print(
+                        what, await stage(build, broker.bootstrap_servers, int(rest[0]), int(rest[1]), float(rest[2]))
+                    )
     return _command.Result({}, Table(), [])
 
 

@@ -86,5 +86,5 @@ def attributes(*, ce_type: str, ce_source: str, ce_id: str, ce_time: datetime, *
 def _child_of(parent: Headers) -> bytes:
     """A traceparent in the parent's trace, or in a new one (W3C Trace Context: version, trace id, span id, flags)."""
     given = _TRACEPARENT.fullmatch(dict(parent).get("traceparent") or b"")
-    trace = given[1] if given else secrets.token_hex(16).encode()
-    return b"00-%s-%s-01" % (trace, secrets.token_hex(8).encode())
+    new = secrets.token_hex(24).encode()
+    return b"00-%s-%s-01" % (given[1] if given else new[16:], new[:16])

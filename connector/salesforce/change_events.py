@@ -2,12 +2,11 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 
@@ -20,12 +19,11 @@ _DATES = {"DateOnly", "Birthday", "BirthDay"}
 _TIMES = {"Time", "TimeOnly"}  # of a Time field; which name Salesforce uses is not documented
 _MOMENTS = {"DateTime", *_DATES, *_TIMES}
 _CLIENT = re.compile(r";client=([^;]+)")
-_BITMAPS_KEPT = 256  # most changes of an object set the same few fields; a bitmap takes about 1 kB
+_NAMES_KEPT = 1024  # sets of changed fields; most changes of an object change the same few
 _BITMAP = re.compile(r"(?:(\d+)-)?0x([0-9A-Fa-f]+)")
 
 
-@dataclass(frozen=True)
-class DecodedChange:
+class DecodedChange(NamedTuple):
     """One change of one record. Field names are REST's; dates are texts as REST writes them, and whole numbers ints.
 
     `changed_fields` names all changed fields, including nulled and diffed ones. `fields` holds every field after a
@@ -69,10 +67,9 @@ def decode(payload: bytes, schema: EventSchema) -> list[DecodedChange]:
     header = value.pop(HEADER, None)
     if not header or not header["recordIds"]:
         raise Rejected("a change event without a header or record ids", code="undecodable")
-    nulled = _names(header.get("nulledFields") or (), schema, value)
-    diffed = _names(header.get("diffFields") or (), schema, value)
-    marked = {*_names(header.get("changedFields") or (), schema, value), *nulled, *diffed}
-    changed = tuple(name for name in schema.places if name in marked)
+    bitmaps = [tuple(header.get(of) or ()) for of in ("nulledFields", "diffFields", "changedFields")]
+    whole = tuple(name for name in schema.plain if not isinstance(value[name], dict))
+    nulled, diffed, changed = (_names(schema, whole, marks) for marks in (bitmaps[0], bitmaps[1], sum(bitmaps, ())))
     fields: dict[str, Any] = {}
     if header["changeType"] in {"CREATE", "UNDELETE"}:
         fields = dict(_flat(schema, value))
@@ -80,14 +77,13 @@ def decode(payload: bytes, schema: EventSchema) -> list[DecodedChange]:
         fields = {name: _value(schema, value, name) for name in changed if name not in diffed}
     diffs = ((name, _value(schema, value, name)) for name in changed if name in diffed)
     diff_fields = {name: str(diff) for name, diff in diffs if diff is not None}
-    nulled_fields = tuple(name for name in changed if name in nulled)
     return [
         DecodedChange(
             entity=header["entityName"],
             record_id=record_id,
             change_type=header["changeType"],
             changed_fields=changed,
-            nulled_fields=nulled_fields,
+            nulled_fields=nulled,
             diff_fields=diff_fields,
             fields=fields,
             change_origin=header.get("changeOrigin") or "",
@@ -138,7 +134,7 @@ def _flat(schema: EventSchema, value: Mapping[str, Any]) -> Iterator[tuple[str, 
         if field.name == HEADER:
             continue
         whole = value[field.name]
-        if _is_in_parts(field, whole):
+        if field.children and (isinstance(whole, dict) or not field.plain):
             for child in field.children:
                 yield field.rest_name(child), _rest_value(child, (whole or {}).get(child.name))
         else:
@@ -149,19 +145,19 @@ def _value(schema: EventSchema, value: Mapping[str, Any], name: str) -> Any:
     """The value with this REST name, or null if the event does not have it in this form."""
     field, child = schema.places[name]
     whole = value[field.name]
-    if _is_in_parts(field, whole) == (child is None):
-        return None
-    return _rest_value(field, whole) if child is None else _rest_value(child, (whole or {}).get(child.name))
+    if child is None:
+        return None if field.children and isinstance(whole, dict) else _rest_value(field, whole)
+    return _rest_value(child, whole.get(child.name)) if isinstance(whole, dict) else None
 
 
-def _is_in_parts(field: AvroField, whole: Any) -> bool:
-    return bool(field.children) and (not field.plain or isinstance(whole, dict))
+@lru_cache(_NAMES_KEPT)
+def _names(schema: EventSchema, whole: Collection[str], bitmaps: Iterable[str]) -> tuple[str, ...]:
+    """The REST names of the bits that are set, in the schema's order. `whole` are compounds that are scalars here.
 
-
-def _names(bitmaps: Iterable[str], schema: EventSchema, value: Mapping[str, Any]) -> set[str]:
-    """The REST names of the bits that are set; a compound field's own bit stands for all its parts."""
+    Another compound's own bit stands for all its parts.
+    """
     names: set[str] = set()
-    for parent, position in chain.from_iterable(map(_bits, bitmaps)):
+    for parent, position in _bits(bitmaps):
         try:
             field = schema.fields[position if parent is None else parent]
             child = None if parent is None else field.children[position]
@@ -170,22 +166,22 @@ def _names(bitmaps: Iterable[str], schema: EventSchema, value: Mapping[str, Any]
                 f"a bitmap names field {position} of {parent if parent is not None else schema.name}, which has fewer",
                 code="undecodable",
             ) from None
-        if child is None and _is_in_parts(field, value.get(field.name)):
+        if child is None and field.children and field.name not in whole:
             names.update(field.rest_name(part) for part in field.children)
         else:
             names.add(field.rest_name(child))
-    return names
+    return tuple(name for name in schema.places if name in names)
 
 
-@lru_cache(_BITMAPS_KEPT)
-def _bits(bitmap: str) -> tuple[tuple[int | None, int], ...]:
+def _bits(bitmaps: Iterable[str]) -> Iterator[tuple[int | None, int]]:
     """Positions of the set bits, each with the position of its compound field or None (salesforce §B2)."""
-    match = _BITMAP.fullmatch(bitmap)
-    if not match:
-        raise Rejected(f"not a bitmap: {bitmap!r}", code="undecodable")
-    bits = int(match[2], 16)
-    parent = int(match[1]) if match[1] else None
-    return tuple((parent, position) for position in range(bits.bit_length()) if bits >> position & 1)
+    for bitmap in bitmaps:
+        match = _BITMAP.fullmatch(bitmap)
+        if not match:
+            raise Rejected(f"not a bitmap: {bitmap!r}", code="undecodable")
+        bits = int(match[2], 16)
+        parent = int(match[1]) if match[1] else None
+        yield from ((parent, position) for position in range(bits.bit_length()) if bits >> position & 1)
 
 
 def _rest_value(field: AvroField, value: Any) -> Any:
@@ -196,7 +192,7 @@ def _rest_value(field: AvroField, value: Any) -> Any:
     """
     if isinstance(value, float):
         return whole(value)
-    if not isinstance(value, int) or field.kind not in _MOMENTS:
+    if field.kind not in _MOMENTS or not isinstance(value, int):
         return value
     try:
         moment = _EPOCH + timedelta(milliseconds=value)

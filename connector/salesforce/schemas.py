@@ -36,16 +36,18 @@ class AvroField:
         return f"{self.name.removesuffix('Address')}{child.name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EventSchema:
     """A parsed schema. fastavro reads with `avro`.
 
     `places` holds every REST name that it can give, in order, with its field, and its part if the field is a compound.
+    `plain` names the compounds that may be scalars.
     """
 
     name: str
     fields: tuple[AvroField, ...]
     places: Mapping[str, tuple[AvroField, AvroField | None]]
+    plain: tuple[str, ...]
     avro: Any
 
 
@@ -58,7 +60,8 @@ def parse_schema(schema_json: str) -> EventSchema:
         avro: Any = fastavro.parse_schema(orjson.loads(schema_json))
         records: dict[str, Any] = {}
         fields = tuple(_fields(avro, records))
-        return EventSchema(avro["name"].rpartition(".")[2], fields, dict(_places(fields)), avro)
+        plain = tuple(field.name for field in fields if field.plain)
+        return EventSchema(avro["name"].rpartition(".")[2], fields, dict(_places(fields)), plain, avro)
     except Exception as error:  # a text that is not a schema fails in any of a dozen ways
         raise Rejected(f"not a readable Avro schema: {type(error).__name__}: {error}", code="undecodable") from error
 
