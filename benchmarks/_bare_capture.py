@@ -3,7 +3,8 @@
     python _bare_capture.py COUNT [KAFKA TOPIC TRANSACTIONAL_ID]
 
 Reads COUNT change events of cases with grpc.aio and, if a topic is given, decodes them with fastavro, writes them as
-JSON with orjson, and commits 500 in a transaction. Prints one line of JSON: events per second, and CPU seconds per 1,000.
+JSON with orjson, and commits 500 in a transaction. Prints a line of JSON: events per second, and CPU
+seconds per 1,000.
 """
 
 import asyncio

@@ -1,45 +1,61 @@
-"""A double of Salesforce in its own process, with a backlog of change events on each of its channels.
+"""A double of Salesforce in its own process, with change events on each of its channels.
 
-    python _changes.py COUNT CHANNELS RTT
+    python _changes.py '{"count": 1000, "channels": 1, "rtt": 0, "per_second": 0}'
 
-Each of the first CHANNELS of `ENTITIES` has COUNT updates. A client sees each byte RTT seconds later, there and back.
-Prints the settings that a client needs as one line of JSON, and serves until its input ends.
+Each of the first `channels` of `ENTITIES` has `count` updates. They are there from the start, or come at `per_second`
+once somebody has subscribed. A client sees each byte `rtt` seconds later, there and back. Prints the settings that a
+client needs as one line of JSON, and serves until its input ends.
 """
 
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 ENTITIES = ("Case", "Contact", "Account", "Survey_Response__c")
+_TEXTS = {"text", "long", "email", "phone", "url"}
 _CHUNK = 65_536  # bytes
 _EARLY = 0.0005  # seconds by which a timer of asyncio is late on average: epoll counts in whole milliseconds
+_TICK = 0.01  # seconds between two groups of events
 
 
-def publish(salesforce: SalesforceDouble, entity: str, count: int) -> None:
-    """Publishes `count` updates, each of another record: ten fields changed, as when an agent closes a case."""
+def publish(salesforce: SalesforceDouble, entity: str, first: int, count: int) -> None:
+    """Publishes updates, each of another record: ten fields changed, as when an agent closes a case."""
     schema = salesforce.store.schemas[entity][-1]
-    texts = [field for field in schema.entity.streamed if field.kind in {"text", "long", "email", "phone", "url"}][:9]
-    changed = {"LastModifiedDate", *(field.name for field in texts)}
+    texts = [field for field in schema.entity.streamed if field.kind in _TEXTS][:9]
+    now = int(time.time() * 1000)
     header = {
         "entityName": entity,
         "changeType": "UPDATE",
         "changeOrigin": "com/salesforce/api/rest/66.0;client=a-help-desk",
         "sequenceNumber": 1,
-        "commitTimestamp": 1_767_225_600_000,
+        "commitTimestamp": now,
         "commitUser": "0055g0000000001AAA",
         "nulledFields": [],
         "diffFields": [],
-        "changedFields": schema.bitmap(changed),
+        "changedFields": schema.bitmap({"LastModifiedDate", *(field.name for field in texts)}),
     }
-    for number in range(count):
+    for number in range(first, first + count):
         one = {"recordIds": [f"5005g{number:010}AAA"], "transactionKey": f"{number:08x}-0000-4000-8000-000000000000"}
         values = {field.name: f"The hotline was kind, but slow: {number}" for field in texts}
-        values["LastModifiedDate"] = 1_767_225_600_000 + number
-        salesforce.log.publish(entity, schema, {**header, **one, "commitNumber": number}, values)
+        salesforce.log.publish(
+            entity, schema, {**header, **one, "commitNumber": number}, {**values, "LastModifiedDate": now}
+        )
+
+
+async def publish_steadily(salesforce: SalesforceDouble, entity: str, count: int, per_second: float) -> None:
+    while not salesforce.streams:  # noqa: ASYNC110 - the double cannot tell
+        await asyncio.sleep(_TICK)
+    began, done = time.monotonic(), 0
+    while done < count:
+        due = min(count, int((time.monotonic() - began) * per_second) + 1)
+        publish(salesforce, entity, done, due - done)
+        done = due
+        await asyncio.sleep(_TICK)
 
 
 @asynccontextmanager
@@ -80,11 +96,15 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, d
         writer.close()
 
 
-async def main(count: int, channels: int, rtt: float) -> None:
+async def main(count: int, channels: int, rtt: float, per_second: float) -> None:
     async with SalesforceDouble() as salesforce, far_away(salesforce.pubsub_endpoint, rtt) as endpoint:
         salesforce.configure(batch=100)
-        for entity in ENTITIES[:channels]:
-            publish(salesforce, entity, count)
+        steadily = None
+        if per_second:
+            steadily = asyncio.create_task(publish_steadily(salesforce, ENTITIES[0], count, per_second))
+        else:
+            for entity in ENTITIES[:channels]:
+                publish(salesforce, entity, 0, count)
         settings = {
             "SF_LOGIN_URL": salesforce.login_url,
             "SF_PUBSUB_ENDPOINT": endpoint,
@@ -93,7 +113,9 @@ async def main(count: int, channels: int, rtt: float) -> None:
         }
         print(json.dumps(settings), flush=True)
         await asyncio.to_thread(sys.stdin.read)
+        if steadily:
+            await steadily
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(main(**json.loads(sys.argv[1])))

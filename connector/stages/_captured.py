@@ -110,12 +110,13 @@ def _position(
     next batch. So there the position stays before the last replay id, and notes what was written beyond it. An empty
     one means the earliest event: there is none before, and the stream did not begin with the latest.
     """
-    *earlier, last = [replay_id.hex() for replay_id in ids or [batch.latest_replay_id]]
+    *earlier, newest = ids or [batch.latest_replay_id]
+    last = newest.hex()
     complete, ahead_replay_id, ahead = last, None, tuple[str, ...]()
     if ids and channel.endswith("__chn") and (earlier or before or preset == "earliest"):
-        ahead_replay_id, ahead = last, tuple(ids[bytes.fromhex(last)])
+        ahead_replay_id, ahead = last, tuple(ids[newest])
         if earlier:
-            complete = earlier[-1]
+            complete = earlier[-1].hex()
         elif before and before.ahead_replay_id == last:
             complete, ahead = before.replay_id, before.written_ahead + ahead
         else:

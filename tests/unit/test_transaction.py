@@ -40,8 +40,8 @@ async def test_an_error_that_nobody_asks_for_is_not_logged() -> None:
     """asyncio would log each one as an error with a traceback, some time after the outage of Kafka."""
     logged: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    records = [OutRecord("topic", b"key", b"value", [], partition) for partition in (0, 1)]
     with pytest.raises(Retryable):
-        records = [OutRecord("topic", b"key", b"value", [], partition) for partition in (0, 1)]
         await transaction(_Failing(), records)  # type: ignore[arg-type]
     await asyncio.sleep(0)
     gc.collect()
