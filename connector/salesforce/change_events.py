@@ -145,6 +145,8 @@ def _value(schema: EventSchema, value: Mapping[str, Any], name: str) -> Any:
     """The value with this REST name, or null if the event does not have it in this form."""
     field, child = schema.places[name]
     whole = value[field.name]
+    if type(whole) is str and child is None:  # most values
+        return whole
     if child is None:
         return None if field.children and isinstance(whole, dict) else _rest_value(field, whole)
     return _rest_value(child, whole.get(child.name)) if isinstance(whole, dict) else None
