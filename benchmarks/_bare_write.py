@@ -35,7 +35,9 @@ async def main(bootstrap_servers: str, prefix: str, org: str) -> None:
     await producer.start()
     try:
         async with httpx.AsyncClient(timeout=30.0) as http:
-            while batches := [[r for rs in (await consumer.getmany(max_records=_FULL)).values() for r in rs] for _ in range(_AT_ONCE)]:
+            while batches := [
+                [r for rs in (await consumer.getmany(max_records=_FULL)).values() for r in rs] for _ in range(_AT_ONCE)
+            ]:
                 await asyncio.gather(*[store(batch) for batch in batches if batch])
                 await asyncio.sleep(0)
     finally:

@@ -37,7 +37,9 @@ class SlowOrg:
     async def upsert(self, request: web.Request) -> web.Response:
         records = orjson.loads(await request.read())["records"]
         keys = {record["Pisano_Id__c"] for record in records}
-        self.seen.update(calls=1, records=len(records), full_calls=len(records) == 200, twice_at_once=len(keys & self._under_way))
+        self.seen.update(
+            calls=1, records=len(records), full_calls=len(records) == 200, twice_at_once=len(keys & self._under_way)
+        )
         self._under_way |= keys
         self._at_once += 1
         self.seen["most_at_once"] = max(self.seen["most_at_once"], self._at_once)

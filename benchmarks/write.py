@@ -231,7 +231,9 @@ async def at_steady_rates(bootstrap_servers: str, command: Command, seconds: flo
                 await _publish(here.kafka, answers(here.kafka, count), RATE * load)
                 done = await _reached(written, done + count)
         began = {read(Feedback, r.value).id: r.timestamp for r in await topics.read(here.kafka, "pisano.feedback")}
-        ended = [(read(Write, r.value).feedback, r.timestamp) for r in await topics.read(here.kafka, "salesforce.writes")]
+        ended = [
+            (read(Write, r.value).feedback, r.timestamp) for r in await topics.read(here.kafka, "salesforce.writes")
+        ]
     del began, ended
     return found
 

@@ -10,7 +10,8 @@ from connector.salesforce import CollectionWriter
 from connector.stages.write import WriteBack
 from connector.wiring.shared import Shared
 
-_IN_FLIGHT = 400  # answers of a rule in memory: two full collections calls
+# Answers of a rule in memory: five full calls, which is what one object may have at once, and as many for the next.
+_IN_FLIGHT = 2_000
 
 
 def build(shared: Shared) -> StageWorker:
@@ -24,7 +25,12 @@ def build(shared: Shared) -> StageWorker:
 
     write = WriteBack(
         config.feedback,
-        CollectionWriter(shared.rest, batch=config.salesforce.write_batch, sure=shared.awake.sure),
+        CollectionWriter(
+            shared.rest,
+            batch=config.salesforce.write_batch,
+            calls=config.salesforce.write_calls,
+            sure=shared.awake.sure,
+        ),
         shared.publisher.send,
         topic,
         read_writes=writes,
