@@ -12,32 +12,28 @@ The floor is a bare loop (aiokafka, httpx, orjson) that stores the same backlog 
 """
 
 import asyncio
-import json
 import secrets
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from statistics import median, quantiles
 from typing import Any
 
 import _command
 from _builds import THIS_BUILD, earlier_build, in_build
 from _processes import cpu_seconds, python
-from _slow_org import DELAY
 from _topics import topics_deleted
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from helpers import topics
 from helpers.plain_http import plain_http
 from helpers.service import Setup, set_up
-from helpers.waiting import until
 from rich.table import Table
 
-from connector.config import Kafka, Salesforce
+from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.records import Feedback, Write, digest, read
 from connector.sandbox.broker import kafka_broker
@@ -138,7 +134,7 @@ Command = Callable[[Place], tuple[list[str | Path], Mapping[str, str]]]
 
 def stage_of(build: Path) -> Command:
     def command(place: Place) -> tuple[list[str | Path], Mapping[str, str]]:
-        run = ["-c", _RUN, "run", place.setup.file, "--stages", "write"]
+        run = ["-P", "-c", _RUN, "run", place.setup.file, "--stages", "write"]
         return run, {**place.setup.environ, **in_build(build)}
 
     return command
