@@ -11,7 +11,7 @@ _Record = tuple[str, str]
 
 
 class Waiting:
-    """`due` counts the writes of a target that may go now: of each record the oldest, if none of the record is taken."""
+    """A write may go when it is the oldest of its record, and none of its record is taken."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -60,8 +60,8 @@ class Waiting:
         self._stand_in_line(entry)
 
     def remove(self, entry: Entry) -> Target | None:
-        """Forgets a write, and returns the target of the one behind it that may go now. If the caller gives up while the
-        call is under way, the others of the record wait for the end of the call.
+        """Forgets a write, and returns the target of the one behind it that may go now. If the caller gives up while
+        the call is under way, the others of the record wait for the end of the call.
         """
         return None if entry.calling else self._leave_line(entry)
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from connector.config import catalogue
+from connector.kafka.outbox import Outbox
 from connector.kafka.read_back import read_back
 from connector.kafka.stage_worker import StageWorker
 from connector.records import Write, read
@@ -31,7 +32,7 @@ def build(shared: Shared) -> StageWorker:
             calls=config.salesforce.write_calls,
             sure=shared.awake.sure,
         ),
-        shared.publisher.send,
+        Outbox(shared.publisher.send_all).publish,
         topic,
         read_writes=writes,
         kept=catalogue.retention(config.kafka, "salesforce.writes"),
