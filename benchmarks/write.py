@@ -235,7 +235,7 @@ async def at_steady_rates(bootstrap_servers: str, command: Command, seconds: flo
 
 
 async def compare(quick: bool) -> _command.Result:
-    count = 20_000
+    count = 10_000
     async with kafka_broker(say=_command.say) as broker:
         ours = await work_off(broker.bootstrap_servers, stage_of(THIS_BUILD), count)
         print(ours)
