@@ -103,6 +103,10 @@ class SimulatedKafka:
                 place = {"topic": topic, "partition": partition, "offset": offset}
                 yield SimpleNamespace(**place, key=record.key, value=record.value)
 
+    async def read_back_lots(self, kafka: object, topic: str, partition: int) -> AsyncIterator[list[Any]]:
+        async for record in self.read_back(kafka, topic, partition):
+            yield [record]
+
 
 class _Producer:
     _sender = SimpleNamespace(sender_task=None)
