@@ -31,8 +31,8 @@ def page(ran: Sequence[Ran], machine: Mapping[str, str]) -> tuple[str, dict[str,
     rows = [f"| {name} | {value} |" for name, value in machine.items()]
     parts = [
         "# Report of the benchmarks",
-        "`make bench` wrote this page. The figures hold for this machine only; compare the ratios. In the plots `ours` is"
-        " this build, `floor` is the least possible or a peer, and `earlier` is the build before stages handled records in"
+        "`make bench` wrote this page. The figures hold for this machine only; compare the ratios. In the plots, `ours`"
+        " is this build, `floor` the least possible or a peer, and `earlier` the build before stages handled records in"
         " bulk.",
         "\n".join(["| machine | |", "|---|---|", *rows]),
         "## Claims",
