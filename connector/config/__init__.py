@@ -6,9 +6,10 @@ any other, and `not_yet_supported` names it, so that no setting is silently igno
 
 from connector.config.feedback import FeedbackRule, FieldValue
 from connector.config.kafka import Kafka, TopicSettings
+from connector.config.lookups import Lookup
 from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
 from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
-from connector.config.surveys import Lookup, Protect, Survey
+from connector.config.surveys import Protect, Survey
 from connector.config.types import SendHours
 from connector.config.whole import Config, Service, Spool, not_yet_supported
 

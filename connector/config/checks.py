@@ -92,13 +92,13 @@ def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator
         if name in _SURVEY_NAMES or not is_variable(name):
             yield Finding(at, f"{name} means something else in templates; choose another name")
             continue
-        yield from _variables((*at, "id"), _map(_map(survey, "lookup"), name), Template, survey_scope(entity, lookups))
+        above = survey_scope(entity, lookups)
+        yield from _variables((*at, "id"), _map(lookup), Template, above)
+        for field in _map(lookup, "by"):
+            yield from _variables((*at, "by", field), _map(lookup, "by"), Template, above)
         lookups[name] = [field for field in _list(_map(lookup).get("fields")) if isinstance(field, str)]
-    for finding in _variables((*key, "when"), survey, Condition, survey_scope(entity, {})):
-        late = finding.path is not None and finding.path.parts[0] in lookups
-        message = f"{finding.path} is looked up only after `when` has picked the record" if late else finding.message
-        yield Finding(finding.key, message, finding.path)
     scope = survey_scope(entity, lookups)
+    yield from _variables((*key, "when"), survey, Condition, scope)
     yield from _variables((*key, "email"), survey, Template, scope)
     yield from _variables((*key, "protect", "opted_out"), _map(survey, "protect"), Template, scope)
     for group in ("custom_attributes", "built_in_responses"):

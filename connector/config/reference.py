@@ -58,11 +58,12 @@ equals only `nil` and `blank`. To compare a text with a number is an error: the 
 | where | variable | what it is |
 |---|---|---|
 | surveys | `record` | the record that changed: the event's values, and for other fields what Salesforce has now. \
-Only fields that a template names are read: `{{ record.Branch__c }}` |
+Only fields that a template names are read: `{{ record.Branch__c }}`, and `{{ record.Owner.Name }}` from a record \
+that it points to |
 | surveys | `changed`, `nulled` | the names of the fields that changed, and of those that were emptied: `changed \
 contains "Status"`. For a created record `changed` is every field that has a value. A platform event has neither |
 | surveys | `event` | the event itself: EVENT |
-| surveys, except `when` | each lookup's name | the fields that it reads: `{{ contact.Email }}` |
+| surveys | each lookup's name | the fields that it reads: `{{ contact.Email }}` |
 | feedback | `feedback` | the answer itself: FEEDBACK |
 | feedback | `body` | what Pisano posted: `{{ body.nps_score }}`. A key that it left out has no value |
 """

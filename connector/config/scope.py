@@ -2,15 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from connector.templates import Condition, TemplateError, VariablePath
+from connector.templates import PROPERTIES, Condition, TemplateError, VariablePath
 
 _EVENT = ("id", "change_type", "entity", "record_id", "committed_at", "origin", "user", "channel")
 _FEEDBACK = ("id", "account", "received_at")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_PROPERTIES = {"size", "first", "last"}  # what Liquid itself offers on texts and lists
 
 
 @dataclass(frozen=True)
@@ -18,6 +17,7 @@ class Root:
     """A name at the start of a path. `fields` is what may follow; None means any field of a Salesforce record."""
 
     fields: Collection[str] | None = None
+    has_relations: bool = False  # a field may belong to a record that this one points to: record.Owner.Name
     is_list: bool = False
     is_value: bool = False  # it may itself be a text or a number
     is_open: bool = False  # anything may follow, at any depth: a webhook's body. With `fields`, after one of those
@@ -32,7 +32,8 @@ FEEDBACK: Scope = {"feedback": Root(_FEEDBACK), "body": Root(is_open=True)}
 
 def survey_scope(entity: str, lookups: Mapping[str, Collection[str]]) -> Scope:
     """What a survey's templates may name: the record, the event, what changed, and the lookups' fields."""
-    scope = {"record": Root(), "event": Root(_EVENT), **{name: Root(fields) for name, fields in lookups.items()}}
+    record = Root(has_relations=not entity.endswith("__e"))
+    scope = {"record": record, "event": Root(_EVENT), **{name: Root(fields) for name, fields in lookups.items()}}
     if not entity.endswith("__e"):  # a platform event is new as a whole: nothing in it has changed
         scope |= {"changed": Root(is_list=True), "nulled": Root(is_list=True)}
     return scope
@@ -69,15 +70,30 @@ def _field_mistake(path: VariablePath, root: Root) -> str | None:
     name, field, *deeper = path.parts
     if not isinstance(field, str) or not _FIELD.fullmatch(field):
         return f"{path} does not name a field: the connector must know beforehand which fields to read"
-    if root.fields is not None and field not in root.fields:
-        return f"{name} has no {field}; {one_of(field, root.fields)}"
-    if deeper and not root.is_open and not _is_property(deeper):
-        return f"{path} reaches into {field}: for the fields of another record, add a lookup"
-    return None
+    if root.is_open:
+        return None if field in (root.fields or ()) else f"{name} has no {field}; {one_of(field, root.fields or ())}"
+    if root.fields is None:
+        return _relation_mistake(path, root, deeper)
+    known = path.field
+    if known in root.fields:
+        return None
+    if inner := [each for each in root.fields if each.startswith(f"{known}.")]:
+        return f"{path} is not a value but holds values: name one, such as {name}.{inner[0]}"
+    return f"{name} has no {known}; {one_of(known, root.fields)}"
+
+
+def _relation_mistake(path: VariablePath, root: Root, deeper: Sequence[str | int | None]) -> str | None:
+    if _is_property(deeper):
+        return None
+    if not root.has_relations:
+        return f"{path} reaches into {path.parts[1]}: for the fields of another record, add a lookup"
+    if all(isinstance(part, str) and _FIELD.fullmatch(part) for part in path.field.split(".")):
+        return None
+    return f"{path} does not name a field: the connector must know beforehand which fields to read"
 
 
 def _is_property(rest: Collection[str | int | None]) -> bool:
-    return all(not isinstance(part, str) or part in _PROPERTIES for part in rest)
+    return all(not isinstance(part, str) or part in PROPERTIES for part in rest)
 
 
 def one_of(name: str, known: Collection[str]) -> str:

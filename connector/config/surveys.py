@@ -5,24 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from connector.config.lookups import Lookup
 from connector.config.model import Allowed, Model, NotYet
 from connector.config.types import CampaignId, FieldName, Hours, NotBlank, Seconds, Share, Text, VariableName, Whole
 from connector.templates import Condition, Template
-
-
-class Lookup(Model):
-    """A record that the connector reads from Salesforce for the survey's templates, after `when` has picked the
-    change."""
-
-    object: FieldName
-    """The object, such as `Contact`."""
-
-    id: NotBlank
-    """The record's Id. It may use the lookups above this one. If it gives no Id, or there is no such record, each field
-    is empty."""
-
-    fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
-    """The fields to read, which templates may name: `{{ contact.Email }}` for the lookup `contact`."""
 
 
 class Protect(Model):
@@ -50,11 +36,11 @@ class Survey(Model):
     """The object or platform event, such as `Case`, `Store__c` or `Store_Visit__e`; a channel must carry it."""
 
     when: Condition | None = None
-    """Which of the object's changes invite; without it, every one. It is decided before lookups are made, so it cannot
-    name them."""
+    """Which of the object's changes invite; without it, every one. It may name lookups. What the event alone can decide
+    is decided before anything is read, so put the parts that only need the event first."""
 
     lookup: dict[VariableName, Lookup] = {}
-    """Records that the changed one points to."""
+    """Records that the changed one leads to."""
 
     account: Annotated[str, Allowed("a name under `pisano`")]
     """The Pisano account that invites."""
@@ -63,7 +49,7 @@ class Survey(Model):
     """The e-mail campaign."""
 
     email: NotBlank
-    """The customer's address."""
+    """The customer's address. A list, or a text with semicolons, gives several: each gets an invitation of its own."""
 
     custom_attributes: dict[Text, Template] = {}
     """What Pisano is told about the customer. A value that is empty or cannot be rendered is left out."""
@@ -85,6 +71,6 @@ class Survey(Model):
         """Every template and condition of the survey."""
         yield from (template for template in (self.when, self.protect.opted_out) if template is not None)
         yield self.email
-        yield from (lookup.id for lookup in self.lookup.values())
+        yield from (lookup.key for lookup in self.lookup.values())
         yield from self.custom_attributes.values()
         yield from self.built_in_responses.values()

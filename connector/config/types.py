@@ -136,6 +136,23 @@ Name = Annotated[str, _shape(r"[a-z0-9][a-z0-9_-]{0,62}", "a name is", "up to 63
 FieldName = Annotated[
     str, _shape(r"[A-Za-z][A-Za-z0-9_]*", "an API name is", "letters, digits and _, such as Branch__c")
 ]
+_FIELD_NAME = r"[A-Za-z][A-Za-z0-9_]*"
+FieldPath = Annotated[
+    str,
+    _shape(
+        rf"{_FIELD_NAME}(\.{_FIELD_NAME}){{0,5}}",
+        "a field is",
+        "an API name such as Branch__c, or a path of them such as Account.Parent.Name",
+    ),
+]
+Order = Annotated[
+    str,
+    _shape(
+        rf"{_FIELD_NAME}(\.{_FIELD_NAME}){{0,5}}( (asc|desc))?( nulls (first|last))?",
+        "an order is",
+        "a field, perhaps with asc or desc, such as CreatedDate desc",
+    ),
+]
 VariableName = Annotated[str, _shape(r"[a-z][a-z0-9_]*", "a variable's name is", "a-z, 0-9 and _")]
 _KEYS = r"[^.\s$\[\]/\\\"'*]+"
 Keys = Annotated[

@@ -16,7 +16,10 @@ from connector.salesforce.record_write import CallOptions
 from connector.values import exact
 
 _MOST_RECORDS = 200  # of one collections call (salesforce §D2)
+_MOST_ORDERED = 2000  # rows of a query that wants the first of several for many values: one page (salesforce §D3)
 _DEFAULTS = CallOptions()
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,31 @@ class RestClient:
         self._pace = AsyncLimiter(burst, burst / calls_per_second)
         self._timeout = timeout
 
-    async def select(self, object_name: str, fields: Iterable[str], ids: Iterable[str]) -> list[dict[str, Any]]:
-        """`fields` and Id of the records that exist and that we may see, in as many queries as needed."""
-        rows: list[dict[str, Any]] = []
-        for query in soql.select_by_ids(object_name, fields, ids):
-            rows += await self.query(query)
-        return rows
+    async def find(self, source: soql.Source, fields: Iterable[str], values: Iterable[soql.Value]) -> list[Row]:
+        """`fields`, Id and `source.by` of the records that exist and that we may see, in as many queries as needed.
 
-    async def select_deleted(self, object_name: str, fields: Iterable[str], ids: Iterable[str]) -> list[dict[str, Any]]:
-        """As `select`, for the records that are in the recycle bin."""
-        rows: list[dict[str, Any]] = []
-        for query in soql.select_by_ids(object_name, [*fields, "IsDeleted"], ids):
-            rows += await self.query(query, deleted=True)
+        A field may lead to another record: `Account.Name` is in the row's `Account`, which is None if there is none.
+        With `source.order_by`, the first record for each value comes before its others.
+        """
+        values = list(values)
+        if not source.order_by:
+            return await self._find(soql.select(source, fields, values))
+        most = 1 if len(values) == 1 else _MOST_ORDERED
+        rows = await self._find(soql.select(source, fields, values, limit=most))
+        if len(values) == 1 or len(rows) < most:
+            return rows
+        middle = len(values) // 2  # there may be more rows, and the first of some value among them
+        return [*await self.find(source, fields, values[:middle]), *await self.find(source, fields, values[middle:])]
+
+    async def find_deleted(self, source: soql.Source, fields: Iterable[str], ids: Iterable[soql.Value]) -> list[Row]:
+        """As `find`, for the records that are in the recycle bin."""
+        rows = await self._find(soql.select(source, [*fields, "IsDeleted"], ids), deleted=True)
         return [row for row in rows if row["IsDeleted"]]
 
-    async def query(self, query: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+    async def _find(self, queries: Iterable[str], *, deleted: bool = False) -> list[Row]:
+        return [row for query in queries for row in await self.query(query, deleted=deleted)]
+
+    async def query(self, query: str, *, deleted: bool = False) -> list[Row]:
         """All rows of a SOQL query, from all its pages. The caller escapes values in it with `soql.literal`.
 
         `deleted`: with records in the recycle bin, such as those that were merged into others.
@@ -81,7 +94,7 @@ class RestClient:
         while page.get("nextRecordsUrl"):
             page = await self._call("GET", page["nextRecordsUrl"], "query")
             rows += _rows(page)
-        return [{key: whole(value) for key, value in row.items() if key != "attributes"} for row in rows]
+        return [_plain(row) for row in rows]
 
     async def upsert(
         self,
@@ -183,6 +196,13 @@ def _require_distinct(records: Sequence[Mapping[str, object]], key: str) -> None
         raise ValueError(f"{len(records)} records in one call; {_MOST_RECORDS} is the most")
     if len({record[key] for record in records}) != len(records):
         raise ValueError(f"a value of {key} occurs twice in one call")
+
+
+def _plain(value: Any) -> Any:
+    """A row, or a record in it, without `attributes`."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if key != "attributes"}
+    return whole(value)
 
 
 def _rows(page: Any) -> list[dict[str, Any]]:

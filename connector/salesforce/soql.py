@@ -1,21 +1,45 @@
-"""Writes SOQL that reads records by id: short enough for a URI, safe with any ids (contract: salesforce §D3)."""
+"""Writes SOQL that reads records by the value of a field: short enough for a URI, safe with any values.
+
+Contract: salesforce §D3.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from urllib.parse import quote
 
 MERGEABLE = frozenset({"account", "case", "contact", "lead"})  # only these have MasterRecordId (the object reference)
 _MOST_IDS = 200  # as many as one lookup asks for; one page of results holds ten times as many
 _LONGEST_QUERY = 12_000  # bytes once URL-encoded; URI and headers together may have 16,384, and a token can be long
+_ORDER = re.compile(r"([\w.]+)(?: (asc|desc))?(?: nulls (first|last))?", re.IGNORECASE)
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 _ESCAPES = str.maketrans(
     {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 )
 
 
-def literal(text: str) -> str:
-    """A text as a SOQL literal, quotes included."""
-    return f"'{text.translate(_ESCAPES)}'"
+Value = str | int | float | bool | Decimal
+
+
+@dataclass(frozen=True)
+class Source:
+    """The records of an object by the value of their field `by`. If several share the value, the first is meant.
+
+    `where` has fields and the values that they must have. `order_by` is as in SOQL: `CreatedDate desc`.
+    """
+
+    object: str
+    by: str = "Id"
+    where: tuple[tuple[str, Value], ...] = ()
+    order_by: str = ""
+
+
+def literal(value: Value) -> str:
+    """A value as a SOQL literal; a text with its quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value.translate(_ESCAPES)}'" if isinstance(value, str) else str(value)
 
 
 def name(text: str) -> str:
@@ -29,28 +53,47 @@ def name(text: str) -> str:
     return text
 
 
-def select_by_ids(object_name: str, fields: Iterable[str], ids: Iterable[str]) -> Iterator[str]:
-    """The queries that read `fields`, and Id, of the records with these ids.
+def order(text: str) -> str:
+    """The text of an ORDER BY with one field, unchanged.
+
+    Raises:
+        ValueError: `text` is not such an order, and must not get into a query.
+    """
+    match = _ORDER.fullmatch(text)
+    if not match or not _FIELD.fullmatch(match[1]):
+        raise ValueError(f"not an order like CreatedDate desc: {text!r}")
+    return text
+
+
+def select(
+    source: Source, fields: Iterable[str], values: Iterable[Value], *, limit: int | None = None
+) -> Iterator[str]:
+    """The queries that read `fields`, Id and `source.by` of the records whose field `source.by` has one of the values.
+
+    `limit` is the most rows that a query may give.
 
     Raises:
         ValueError: A name is not valid, or the fields alone are too long for a query.
     """
-    columns = ",".join(dict.fromkeys(["Id", *map(name, fields)]))
-    start = f"SELECT {columns} FROM {name(object_name)} WHERE Id IN ("  # noqa: S608 - names are checked, ids are escaped
-    yield from _chunks(start, [literal(record_id) for record_id in dict.fromkeys(ids)])
+    columns = ",".join(dict.fromkeys(["Id", name(source.by), *map(name, fields)]))
+    start = f"SELECT {columns} FROM {name(source.object)} WHERE {source.by} IN ("  # noqa: S608 - checked and escaped
+    end = ")" + "".join(f" AND {name(field)} = {literal(value)}" for field, value in source.where)
+    end += f" ORDER BY {order(source.order_by)}" if source.order_by else ""
+    end += f" LIMIT {limit}" if limit else ""
+    yield from _chunks(start, [literal(value) for value in dict.fromkeys(values)], end)
 
 
-def _chunks(start: str, literals: Sequence[str]) -> Iterator[str]:
+def _chunks(start: str, literals: Sequence[str], end: str) -> Iterator[str]:
     chunk: list[str] = []
-    length = free = _LONGEST_QUERY - len(quote(start + ")", safe=""))
+    length = free = _LONGEST_QUERY - len(quote(start + end, safe=""))
     for value in literals:
         size = len(quote(value + ",", safe=""))
         if size > free:
             raise ValueError(f"too many fields for one query: {start[:80]}…")
         if chunk and (size > length or len(chunk) == _MOST_IDS):
-            yield f"{start}{','.join(chunk)})"
+            yield f"{start}{','.join(chunk)}{end}"
             chunk, length = [], free
         chunk.append(value)
         length -= size
     if chunk:
-        yield f"{start}{','.join(chunk)})"
+        yield f"{start}{','.join(chunk)}{end}"

@@ -58,12 +58,12 @@ class Trigger:
 
     async def _invite(self, rule: SurveyRule, event: ChangeEvent, record: InRecord) -> None:
         try:
-            invitation = await rule.invite(event)
+            invitations = await rule.invitations(event)
         except Rejected as error:
             raise Rejected(f"survey {rule.name}: {error}", code=error.code) from error
         except Fatal as error:
             raise Fatal(f"survey {rule.name}: {error}", whole=error.whole) from error
-        if invitation is not None:
+        for invitation in invitations:
             await self._publish(self._to_record(invitation, record))
             self._metrics.invitations.labels(invitation.survey, invitation.suppressed or "").inc()
 

@@ -1,38 +1,25 @@
 """Turns a change event into an invitation, or into the reason why the customer is not invited."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from connector.config import Lookup, Survey
+from connector.config import Survey
 from connector.errors import Rejected
 from connector.records import ChangeEvent, Invitation, Suppression, digest
-from connector.surveys.addresses import normalise_email
+from connector.surveys.addresses import normalise_email, separate
+from connector.surveys.lookups import Lookups, stripped
 from connector.surveys.reader import Gone, Reader
-from connector.templates import RenderError, Scalar, Template, Unread
+from connector.surveys.scopes import known, nested, scope_of
+from connector.templates import RenderError, Template, Unread
 
 _GONE = ("DELETE", "GAP_DELETE")  # for a record that is gone there is nobody to ask
 _RESTORED = ("UNDELETE", "GAP_UNDELETE")
+_MOST_ADDRESSES = 100  # of one record: more is a wrong field, and its invitations would be published at once
 _DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed than Salesforce names (salesforce §0.5)
 
 
-class _Record(Mapping[str, Any]):
-    """The event's values, and for other fields those that were read. Raises Unread for a field that is in neither."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getitem__(self, field: str) -> Any:
-        try:
-            return self._values[field]
-        except KeyError:
-            raise Unread(field) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+_Addressee = tuple[str | None, Suppression | None, str | None]  # an address, why it is not invited, more words
 
 
 class SurveyRule:
@@ -42,55 +29,58 @@ class SurveyRule:
         self.name = name
         self._survey = survey
         self._reader = reader
+        self._lookups = Lookups(survey, reader)
         self._fields = frozenset().union(*(liquid.fields("record") for liquid in survey.templates()))
         self._asks_what_changed = any(
             path.parts[0] in {"changed", "nulled"} for liquid in survey.templates() for path in liquid.paths()
         )
         self._asks_for_restored = survey.when is not None and "change_type" in survey.when.fields("event")
-        self._behind_email = _lookups_behind(survey.email, survey)
-        self._behind_opt_out = _lookups_behind(survey.protect.opted_out, survey)
+        self._behind_when = self._lookups.behind(survey.when)
+        self._behind_email = self._lookups.behind(survey.email)
+        self._behind_opt_out = self._lookups.behind(survey.protect.opted_out)
 
     def is_about(self, event: ChangeEvent) -> bool:
         """Whether the event is of this survey's entity, and of a record that still exists."""
         return event.entity == self._survey.on and event.change_type not in _GONE
 
-    async def invite(self, event: ChangeEvent) -> Invitation | None:
-        """The event's invitation, suppressed or not; None when the event does not concern this survey.
+    async def invitations(self, event: ChangeEvent) -> list[Invitation]:
+        """The event's invitations, one for each address, suppressed or not.
 
         Raises:
-            Rejected: `when`, `email`, `opted_out` or a lookup's id cannot be rendered with this record, or data that is
-                needed cannot be read.
+            Rejected: `when`, `email`, `opted_out` or a lookup's key cannot be rendered with this record, or data that
+                is needed cannot be read.
             Fatal, Lasts: From reading Salesforce.
         """
         if not self.is_about(event):
-            return None
+            return []
         restored = event.change_type in _RESTORED and not self._asks_for_restored
         self._require_content(event, restored)
         if restored and self._asks_what_changed:  # the event does not say it, so `when` cannot be decided
-            return self._restored(event)
+            return [self._restored(event)]
         return await self._decided(event, restored)
 
-    async def _decided(self, event: ChangeEvent, restored: bool) -> Invitation | None:
-        scope = _scope(event)
-        try:
-            wanted: bool | None = self._holds(scope)
-        except Unread:
-            wanted = None
+    async def _decided(self, event: ChangeEvent, restored: bool) -> list[Invitation]:
+        """Decides from the event if that is enough, else from the record, else from the lookups that `when` names."""
+        scope, gone = scope_of(event, self._survey.lookup), dict[str, str]()
+        wanted = self._holds(scope)
         if wanted is False:
-            return None
-        if missing := self._fields - _known(event).keys():
+            return []
+        if missing := self._fields - known(event).keys():
             try:
-                scope["record"] = {**await self._read(event, missing), **_known(event)}
+                read = nested(missing, await self._read(event, missing))
             except Gone as error:
-                return self._suppressed(event, Suppression.RECORD_GONE, str(error))
-        if wanted is None and not self._holds(scope):
-            return None
+                return [self._suppressed(event, Suppression.RECORD_GONE, str(error))]
+            scope["record"] = {**read, **known(event)}
+            wanted = self._holds(scope) if wanted is None else wanted
+        if wanted is None:
+            await self._lookups.read(scope, gone, self._behind_when)
+            wanted = self._holds(scope)
+        if not wanted:
+            return []
         if restored:
-            return self._restored(event)
-        gone: dict[str, str] = {}
-        for name, lookup in self._survey.lookup.items():
-            scope[name] = await self._looked_up(name, lookup, scope, gone)
-        return self._invitation(event, scope, gone)
+            return [self._restored(event)]
+        await self._lookups.read(scope, gone, self._survey.lookup.keys() - self._behind_when)
+        return self._to_each(event, scope, gone)
 
     def _require_content(self, event: ChangeEvent, restored: bool) -> None:
         """Rejects an event that does not say which record changed, or what changed in it, if we need that (§B4)."""
@@ -99,41 +89,31 @@ class SurveyRule:
         if event.change_type.startswith("GAP_") and self._asks_what_changed and not restored:
             raise Rejected("the survey asks what changed, and the event does not say", code="gap")
 
-    def _holds(self, scope: Mapping[str, Any]) -> bool:
-        return self._survey.when is None or self._survey.when.holds(scope)
+    def _holds(self, scope: Mapping[str, Any]) -> bool | None:
+        """Whether `when` holds; None while that depends on what was not read yet."""
+        try:
+            return self._survey.when is None or self._survey.when.holds(scope)
+        except Unread:
+            return None
 
     async def _read(self, event: ChangeEvent, fields: frozenset[str]) -> Mapping[str, Any]:
         if event.change_type == "EVENT":
             raise Rejected(f"{event.entity} has no field {', '.join(sorted(fields))}", code="no_such_field")
         return await self._reader.read(event.entity, event.record_id, fields)
 
-    async def _looked_up(
-        self, name: str, lookup: Lookup, scope: Mapping[str, Any], gone: dict[str, str]
-    ) -> dict[str, Any]:
-        """The fields, all None if there is no such record; then `gone` gets the reason under the lookup's name."""
-        record_id = _stripped(lookup.id.render(scope))
-        if record_id is None:
-            return dict.fromkeys(lookup.fields)
-        try:
-            row = await self._reader.read_kept(lookup.object, str(record_id), frozenset(lookup.fields))
-        except Rejected as error:
-            if error.code not in {"record_gone", "no_record"}:
-                raise
-            gone[name] = str(error)
-            return dict.fromkeys(lookup.fields)
-        return {field: row[field] for field in lookup.fields}
-
-    def _invitation(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Mapping[str, str]) -> Invitation:
-        email, suppressed, detail = self._addressee(scope, gone)
+    def _to_each(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[Invitation]:
         left_out: list[str] = []
-        return self._record(
-            event,
-            email=email,
-            custom_attributes=_rendered(self._survey.custom_attributes, scope, left_out),
-            built_in_responses=_rendered(self._survey.built_in_responses, scope, left_out),
-            suppressed=suppressed,
-            detail=detail if suppressed else "; ".join(left_out) or None,
-        )
+        values = {
+            "custom_attributes": _rendered(self._survey.custom_attributes, scope, left_out),
+            "built_in_responses": _rendered(self._survey.built_in_responses, scope, left_out),
+        }
+        remark = "; ".join(left_out) or None
+        return [
+            self._record(
+                event, place, email=email, suppressed=suppressed, detail=detail if suppressed else remark, **values
+            )
+            for place, (email, suppressed, detail) in enumerate(self._addressees(scope, gone))
+        ]
 
     def _restored(self, event: ChangeEvent) -> Invitation:
         return self._suppressed(event, Suppression.RESTORED, "the record came back from the recycle bin")
@@ -141,9 +121,14 @@ class SurveyRule:
     def _suppressed(self, event: ChangeEvent, reason: Suppression, detail: str) -> Invitation:
         return self._record(event, email=None, suppressed=reason, detail=detail)
 
-    def _record(self, event: ChangeEvent, **decided: Any) -> Invitation:
+    def _record(self, event: ChangeEvent, place: int = 0, **decided: Any) -> Invitation:
+        """The invitation to the address at this `place` among the event's addresses.
+
+        The id holds the place, and not the address: after a replay, a customer with a new address has the same id.
+        """
+        cause = (self.name, event.record_id, event.id)
         return Invitation(
-            id=digest(self.name, event.record_id, event.id),
+            id=digest(*cause, str(place)) if place else digest(*cause),
             survey=self.name,
             account=self._survey.account,
             campaign=self._survey.campaign,
@@ -154,71 +139,31 @@ class SurveyRule:
             **decided,
         )
 
-    def _addressee(
-        self, scope: Mapping[str, Any], gone: Mapping[str, str]
-    ) -> tuple[str | None, Suppression | None, str | None]:
+    def _addressees(self, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[_Addressee]:
+        """Each address with the reason why it is not invited, or one reason without an address."""
         if unknown := [gone[name] for name in gone if name in self._behind_opt_out]:
-            return None, Suppression.RECORD_GONE, "; ".join(unknown)  # maybe the customer opted out
-        raw = self._survey.email.render(scope)
-        if raw is None:
+            return [(None, Suppression.RECORD_GONE, "; ".join(unknown))]  # maybe the customer opted out
+        found = [part for value in self._survey.email.render_all(scope) for part in separate(value)]
+        if not found:
             missing = [gone[name] for name in gone if name in self._behind_email]
-            return None, Suppression.RECORD_GONE if missing else Suppression.NO_ADDRESS, "; ".join(missing) or None
-        try:
-            email = normalise_email(str(raw))
-        except ValueError as error:
-            return str(raw), Suppression.INVALID_ADDRESS, str(error)
+            return [(None, Suppression.RECORD_GONE if missing else Suppression.NO_ADDRESS, "; ".join(missing) or None)]
+        if len(found) > _MOST_ADDRESSES:
+            raise Rejected(
+                f"`email` gives {len(found)} addresses; {_MOST_ADDRESSES} is the most", code="many_addresses"
+            )
         opted_out = self._survey.protect.opted_out
-        if opted_out is not None and _stripped(opted_out.render(scope)) not in {None, False, "false"}:
-            return email, Suppression.OPTED_OUT, None
-        return email, None, None
+        is_out = opted_out is not None and stripped(opted_out.render(scope)) not in {None, False, "false"}
+        each: dict[str, _Addressee] = {}
+        for email, reason, detail in map(_addressee, found):
+            each.setdefault(str(email).lower(), (email, reason or (Suppression.OPTED_OUT if is_out else None), detail))
+        return list(each.values())
 
 
-def _lookups_behind(template: Template | None, survey: Survey) -> frozenset[str]:
-    """The lookups that a template's value depends on, also through the ids of other lookups."""
-    named = _roots(template) if template else set()
-    for name, lookup in reversed(survey.lookup.items()):  # an id may use only the lookups above it
-        if name in named:
-            named |= _roots(lookup.id)
-    return frozenset(named & survey.lookup.keys())
-
-
-def _roots(template: Template) -> set[str]:
-    return {str(path.parts[0]) for path in template.paths()}
-
-
-def _stripped(value: Scalar | None) -> Scalar | None:
-    """A template of several lines writes line breaks around its value."""
-    return value.strip() if isinstance(value, str) else value
-
-
-def _known(event: ChangeEvent) -> dict[str, Any]:
-    """The record's values in the event. A change event has the Id only in its header, so it is added here."""
-    return {"Id": event.record_id, **event.fields}
-
-
-def _changed(event: ChangeEvent) -> list[str]:
-    """A CREATE names no changed fields (salesforce §B3), but a record can be created in the state that invites."""
-    if event.change_type == "CREATE":
-        return [field for field, value in event.fields.items() if value is not None]
-    return list(event.changed_fields)
-
-
-def _scope(event: ChangeEvent) -> dict[str, Any]:
-    return {
-        "record": _Record(_known(event)),
-        "changed": _changed(event),
-        "nulled": list(event.nulled_fields),
-        "event": {
-            "id": event.id,
-            "change_type": event.change_type,
-            "entity": event.entity,
-            "record_id": event.record_id,
-            "committed_at": event.committed_at.isoformat(),
-            "origin": event.change_origin,
-            "user": event.commit_user,
-            "channel": event.channel,
-        },
-    }
+def _addressee(raw: str) -> _Addressee:
+    try:
+        return normalise_email(raw), None, None
+    except ValueError as error:
+        return raw, Suppression.INVALID_ADDRESS, str(error)
 
 
 def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads records from Salesforce for many invitations at once: one SOQL call for up to 200 records of an object."""
+"""Reads records from Salesforce for many invitations at once: one SOQL call for up to 200 values of a source."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -7,49 +7,52 @@ from typing import Any
 
 from connector.errors import Fatal, Rejected
 from connector.retry import patiently
+from connector.salesforce import record_ids
+from connector.salesforce.soql import Source, Value
 
-_MOST = 200  # records per call; more would exceed the URI's 16 kB (salesforce §D3)
+_MOST = 200  # values per call; more would exceed the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
-_Line = tuple[str, frozenset[str] | None]  # an object, and a set of fields that is read alone
-Select = Callable[[str, Iterable[str], list[str]], Awaitable[list[dict[str, Any]]]]
+_Line = tuple[Source, frozenset[str] | None]  # a source, and a set of fields that is read alone
+Find = Callable[[Source, Iterable[str], list[Value]], Awaitable[list[dict[str, Any]]]]
 
 
 @dataclass(eq=False)
 class _Request:
-    record_id: str
+    value: Value
     fields: frozenset[str]
     row: asyncio.Future[Row | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Lookup:
-    """`read` returns one record's fields. Reads of an object wait for its call under way, then share the next call.
+    """`read` returns one record's fields. Reads of a source wait for its call under way, then share the next call.
 
     A set of fields that could not be read shares no call until it can be read again, as it would fail other reads.
-    `select(object, fields, ids)` returns the rows that exist, each with its `Id`.
+    `find(source, fields, values)` returns the rows that exist, each with its `Id` and its `source.by`.
     """
 
-    def __init__(self, select: Select) -> None:
-        self._select = select
+    def __init__(self, find: Find) -> None:
+        self._find = find
         self._waiting: dict[_Line, list[_Request]] = {}  # the stage limits them by its records in flight
         self._readers: dict[_Line, asyncio.Task[None]] = {}  # one for each line that a `read` waits in
         self._at_fault: set[_Line] = set()
 
-    async def read(self, object_name: str, record_id: str, fields: Iterable[str]) -> Row | None:
+    async def read(self, source: Source, value: Value, fields: Iterable[str]) -> Row | None:
         """The record's `fields`, or None when Salesforce has no such record that we may see.
 
         Raises:
-            Rejected: `record_id` is not a record id. In a SOQL text it would make the call fail for all readers.
+            Rejected: `value` is meant to be a record id, and is none. In a SOQL text it would make the call fail for
+                all readers.
             Lasts: Salesforce cannot be read for longer than we wait.
             Fatal: These fields cannot be read, or Salesforce spells one of them differently.
         """
-        if not (record_id.isascii() and record_id.isalnum() and len(record_id) in {15, 18}):
+        if source.by == "Id" and not record_ids.is_id(value):
             raise Rejected(
-                f"{record_id!r} is not a Salesforce record id, so no {object_name} can be read", code="malformed_id"
+                f"{value!r} is not a Salesforce record id, so no {source.object} can be read", code="malformed_id"
             )
-        request = _Request(record_id, frozenset(fields))
-        own = (object_name, request.fields)
-        line: _Line = own if own in self._at_fault else (object_name, None)
+        request = _Request(value, frozenset(fields))
+        own = (source, request.fields)
+        line: _Line = own if own in self._at_fault else (source, None)
         self._waiting.setdefault(line, []).append(request)
         if line not in self._readers:
             self._readers[line] = asyncio.create_task(self._read_waiting(line))
@@ -63,64 +66,96 @@ class Lookup:
             await self._read_together(line[0], requests)
         del self._readers[line]
 
-    async def _read_together(self, object_name: str, requests: list[_Request]) -> None:
-        fields = frozenset({"Id"}).union(*(request.fields for request in requests))
-        ids = sorted({request.record_id for request in requests})
+    async def _read_together(self, source: Source, requests: list[_Request]) -> None:
+        fields = frozenset({"Id", source.by}).union(*(request.fields for request in requests))
+        values = sorted({request.value for request in requests}, key=repr)
         try:
-            rows = await self._rows(object_name, sorted(fields), ids)
-            _require(fields, rows, object_name)
-            by_id = {row["Id"][:15]: row for row in rows}  # ids of 15 and 18 characters name the same record
+            rows = await self._rows(source, sorted(fields), values)
+            _require(fields, rows, source.object)
         except Rejected as error:
-            await self._read_by_halves(object_name, requests, error)
+            await self._read_by_halves(source, requests, error)
         except Exception as error:  # noqa: BLE001 - each reader raises it in its own task
-            await self._read_by_fields(object_name, requests, error)
+            await self._read_by_fields(source, requests, error)
         else:
+            found = _Found(rows, source.by)
             for request in requests:
-                self._at_fault.discard((object_name, request.fields))
+                self._at_fault.discard((source, request.fields))
                 if not request.row.done():
-                    request.row.set_result(by_id.get(request.record_id[:15]))
+                    request.row.set_result(found.row(request.value))
 
-    async def _rows(self, object_name: str, fields: list[str], ids: list[str]) -> list[dict[str, Any]]:
+    async def _rows(self, source: Source, fields: list[str], values: list[Value]) -> list[dict[str, Any]]:
         """Waits out an outage once for all readers. Raises Lasts when the outage lasts too long."""
         rows: list[dict[str, Any]] = []
 
-        async def select() -> None:
-            rows[:] = await self._select(object_name, fields, ids)
+        async def find() -> None:
+            rows[:] = await self._find(source, fields, values)
 
-        await patiently(select)
+        await patiently(find)
         return rows
 
-    async def _read_by_fields(self, object_name: str, requests: list[_Request], error: Exception) -> None:
+    async def _read_by_fields(self, source: Source, requests: list[_Request], error: Exception) -> None:
         """Reads each set of fields alone after a Fatal: one survey's field may be at fault, and the others may work."""
         groups: dict[frozenset[str], list[_Request]] = {}
         for request in requests:
             groups.setdefault(request.fields, []).append(request)
         if len(groups) == 1 or not isinstance(error, Fatal) or error.whole:
             if isinstance(error, Fatal) and not error.whole:
-                self._at_fault.add((object_name, requests[0].fields))
+                self._at_fault.add((source, requests[0].fields))
             _fail(requests, error)
             return
         for group in groups.values():
-            await self._read_together(object_name, group)
+            await self._read_together(source, group)
 
-    async def _read_by_halves(self, object_name: str, requests: list[_Request], error: Rejected) -> None:
+    async def _read_by_halves(self, source: Source, requests: list[_Request], error: Rejected) -> None:
         """Reads each half alone after a refusal: one false id, though it looks right, must not fail the others."""
-        if len({request.record_id for request in requests}) == 1:
+        if len({request.value for request in requests}) == 1:
             _fail(requests, error)
             return
         middle = len(requests) // 2
         for half in (requests[:middle], requests[middle:]):
-            await self._read_together(object_name, half)
+            await self._read_together(source, half)
+
+
+class _Found:
+    """Rows by the value of their field `by`. The first row of a value counts.
+
+    Salesforce compares texts without regard to capitals, and takes ids in both forms.
+    """
+
+    def __init__(self, rows: Iterable[Row], by: str) -> None:
+        self._rows: dict[Any, Row] = {}
+        for row in rows:
+            self._rows.setdefault(_folded(row[by]), row)
+
+    def row(self, value: Value) -> Row | None:
+        """The row for this value, or None."""
+        row = self._rows.get(_folded(value))
+        return row or (self._rows.get(_folded(record_ids.full(str(value)))) if record_ids.is_id(value) else None)
+
+
+def _folded(value: Any) -> Any:
+    return value.casefold() if isinstance(value, str) else value
 
 
 def _require(fields: Iterable[str], rows: Iterable[Row], object_name: str) -> None:
     """Raises Fatal if a row lacks a field that we asked for: Salesforce spells the field's name differently."""
     for row in rows:
-        if missing := [field for field in fields if field not in row]:
+        if missing := [field for field in fields if not _has(row, field)]:
             raise Fatal(
                 f"{object_name}: Salesforce does not write {', '.join(sorted(missing))} like this but answered "
                 f"{', '.join(sorted(row))}; check capitals and small letters"
             )
+
+
+def _has(row: Row | None, path: str) -> bool:
+    """Whether the row has the field at the end of the path, or a record on the way is missing."""
+    for name in path.split("."):
+        if row is None:
+            return True
+        if name not in row:
+            return False
+        row = row[name]
+    return True
 
 
 def _fail(requests: Iterable[_Request], error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from connector.config import Account, Config, FeedbackRule, FieldValue, Survey
+from connector.config import Account, Config, FeedbackRule, FieldValue, Lookup, Survey
 
 
 def plan(config: Config) -> list[str]:
@@ -44,7 +44,14 @@ def _needed(survey: Survey) -> Iterator[str]:
     elif own:
         yield f"Uses these fields of the {survey.on}, read from Salesforce if the event lacks them: {_and(own)}."
     for name, lookup in survey.lookup.items():
-        yield f"{name} is the {lookup.object} with the Id {lookup.id}; read from it: {_and(lookup.fields)}."
+        yield f"{name} is {_which(lookup)}; read from it: {_and(lookup.fields)}."
+
+
+def _which(lookup: Lookup) -> str:
+    if lookup.id is not None:
+        return f"the {lookup.object} with the Id {lookup.id}"
+    wanted = [f"{lookup.key_field} is {lookup.key}", *(f"{name} is {value}" for name, value in lookup.where.items())]
+    return f"the first {lookup.object} by {lookup.order_by} whose {_and(wanted)}"
 
 
 def _protection(survey: Survey) -> Iterator[str]:

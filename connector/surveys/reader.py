@@ -1,7 +1,7 @@
 """Reads records for surveys: says why a record is missing, and follows a merged one to the record that was kept."""
 
 from connector.errors import Fatal, Rejected
-from connector.salesforce.soql import MERGEABLE
+from connector.salesforce.soql import MERGEABLE, Source, Value
 from connector.surveys.lookup import Lookup, Row
 
 _MOST_MERGES = 10  # of one record, so that a circle ends
@@ -18,7 +18,7 @@ class Gone(Rejected):
 class Reader:
     """`rows` reads what Salesforce has now, `deleted` what is in its recycle bin.
 
-    Both methods raise:
+    Every method raises:
         Gone: The record is in the recycle bin.
         Rejected: With code `no_record` if Salesforce shows no trace of it: it was deleted long ago, or the user may not
             see it. With code `malformed_id` if `record_id` is none.
@@ -31,7 +31,7 @@ class Reader:
 
     async def read(self, object_name: str, record_id: str, fields: frozenset[str]) -> Row:
         """The record's `fields`."""
-        row = await self._rows.read(object_name, record_id, fields)
+        row = await self._rows.read(Source(object_name), record_id, fields)
         if row is None:
             raise await self._missing(object_name, record_id)
         return row
@@ -47,10 +47,14 @@ class Reader:
                 record_id = error.kept
         raise Gone(f"{object_name} {record_id} was merged more than {_MOST_MERGES} times", None)
 
+    async def find(self, source: Source, value: Value, fields: frozenset[str]) -> Row | None:
+        """The fields of the first record of the source with this value. None if there is none that we may see."""
+        return await self._rows.read(source, value, fields)
+
     async def _missing(self, object_name: str, record_id: str) -> Rejected:
         fields = ["MasterRecordId"] if object_name.lower() in MERGEABLE else []
         try:
-            trace = await self._deleted.read(object_name, record_id, fields)
+            trace = await self._deleted.read(Source(object_name), record_id, fields)
         except Fatal as error:
             if error.whole:
                 raise  # nothing can be read now, for example because the credential is refused

@@ -37,6 +37,8 @@ Scalar = str | int | float | bool | Decimal
 
 _ENVIRONMENT = LiquidEnvironment()  # immutable after construction
 
+PROPERTIES = frozenset({"size", "first", "last"})  # what Liquid itself offers on texts and lists
+
 _PLAIN_WORDS = (  # what python-liquid says, and a plainer text
     ("unexpected tag", "this tag is not known here"),
     ("found '='", "equality is written =="),
@@ -76,6 +78,14 @@ class VariablePath(NamedTuple):
     line: int
     column: int
 
+    @property
+    def field(self) -> str:
+        """What follows the first name, without what Liquid has for every value: `A.Name` of `c.A.Name.size`."""
+        parts = list(self.parts[1:])
+        while len(parts) > 1 and (not isinstance(parts[-1], str) or parts[-1] in PROPERTIES):
+            del parts[-1]
+        return ".".join(map(str, parts))
+
     def __str__(self) -> str:
         return ".".join("…" if part is None else str(part) for part in self.parts)
 
@@ -92,8 +102,8 @@ class _Liquid:
         return list(self._paths)
 
     def fields(self, root: str) -> frozenset[str]:
-        """The names that follow `root`: for `{{ record.A }} {{ record.B }}` and the root "record", A and B."""
-        return frozenset(str(parts[1]) for parts, *_ in self._paths if len(parts) > 1 and parts[0] == root)
+        """The fields that follow `root`: for `{{ record.A }} {{ record.B.C }}` and the root "record", A and B.C."""
+        return frozenset(path.field for path in self._paths if len(path.parts) > 1 and path.parts[0] == root)
 
     def _analyse(self) -> None:
         for used in filters_in(self._compiled.nodes, self._context({})):
@@ -164,17 +174,26 @@ class Template(_Liquid):
             RenderError: A name is not in `scope`, a filter refuses a value, or the result is not a scalar.
             Unread: `scope` raised it.
         """
+        return self._scalar(self._value(scope))
+
+    def render_all(self, scope: Mapping[str, Any]) -> list[Scalar]:
+        """As `render`, for a template that may give a list: its scalars without those that are empty."""
+        value = self._value(scope)
+        each = [self._scalar(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+        return [item for item in each if item is not None]
+
+    def _value(self, scope: Mapping[str, Any]) -> object:
         if self._constant is not None:
             return self._constant
         context = self._context(scope)
         try:
             match self._compiled.nodes:
                 case [OutputNode(expression=expression)]:
-                    return self._scalar(expression.evaluate(context))
+                    return expression.evaluate(context)
                 case _:
                     buffer = context.get_buffer()
                     self._compiled.render_with_context(context, buffer)
-                    return self._scalar(buffer.getvalue())
+                    return buffer.getvalue()
         except LiquidError as error:
             raise RenderError(f"the template {self.source} cannot be rendered: {error.message}") from error
         except WrongValueError as error:

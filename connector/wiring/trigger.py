@@ -14,7 +14,7 @@ _IN_FLIGHT = 400  # records of a survey in memory: two full SOQL calls
 
 def build(shared: Shared) -> StageWorker:
     """The worker that reads every entity's topic."""
-    reader = Reader(Lookup(shared.rest.select), Lookup(shared.rest.select_deleted))
+    reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
     ours = shared.config.salesforce.client_name
     trigger = Trigger(
         [SurveyRule(name, survey, reader) for name, survey in shared.config.surveys.items()],

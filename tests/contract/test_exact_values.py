@@ -22,6 +22,7 @@ from connector.observe.metrics import Metrics
 from connector.pisano.email_sharings import Recipient, call_body
 from connector.records import Feedback, Write
 from connector.salesforce import ClientCredentials, CollectionWriter, RestClient
+from connector.salesforce.soql import Source
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.stages._answers import Answers, Sent
 from connector.stages.write import WriteBack
@@ -106,7 +107,7 @@ def test_no_digit_letter_or_null_changes_on_the_way_to_salesforce_and_back(
     assert str(row["Score__c"]) == number
     assert row["Raw__c"] == f"{phone} and {number}"
     assert row["Comment__c"] == text
-    [read] = way.runner.run(way.rest.select("Survey_Response__c", ["Score__c"], [row["Id"]]))
+    [read] = way.runner.run(way.rest.find(Source("Survey_Response__c"), ["Score__c"], [row["Id"]]))
     assert Decimal(str(read["Score__c"])) == Decimal(number), "a whole number comes back as 5, not as 5.0"
 
 

@@ -8,6 +8,7 @@ from salesforce_client import CASES, Client, connected
 
 from connector.errors import Fatal, Retryable
 from connector.salesforce import PositionLost, PubSubClient, decode, decode_platform_event
+from connector.salesforce.soql import Source
 from connector.sandbox.doubles.salesforce import Channel, Fault
 
 
@@ -36,7 +37,7 @@ async def test_every_field_of_a_create_is_what_soql_gives(client: Client) -> Non
     fields = {"Purchase_Date__c": "2026-11-01", "Order_Total__c": 12.5, "Branch_Location__Latitude__s": 41.0}
     case = client.sf.create("Case", {"Subject": "Broken", **fields})
     [change] = await client.changes(CASES)
-    [row] = await client.rest.select("Case", change.fields, [case])
+    [row] = await client.rest.find(Source("Case"), change.fields, [case])
     assert {name: row[name] for name in change.fields} == dict(change.fields)
 
 

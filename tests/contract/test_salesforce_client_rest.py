@@ -8,6 +8,7 @@ from salesforce_client import CASES, Client, connected
 
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import ClientCredentials, JwtBearer, client_of
+from connector.salesforce.soql import Source
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 
@@ -57,7 +58,7 @@ async def test_query_reads_all_pages_of_many_ids() -> None:
     """salesforce §D2, §D3: the client follows pages, and hundreds of ids fit into the URIs."""
     async with connected(page=50) as client:
         cases = [client.sf.create("Case", {"Subject": str(number)}) for number in range(450)]
-        rows = await client.rest.select("Case", ["Subject"], cases)
+        rows = await client.rest.find(Source("Case"), ["Subject"], cases)
         assert {row["Id"]: row["Subject"] for row in rows} == {case: str(n) for n, case in enumerate(cases)}
 
 
@@ -65,13 +66,13 @@ async def test_text_in_a_query_stays_a_text(client: Client) -> None:
     """An id that tries to widen the query is treated as one wrong id."""
     client.sf.create("Case", {})
     with pytest.raises(Rejected, match="invalid ID field: x'"):
-        await client.rest.select("Case", ["Id"], ["x') OR (Id != '"])
+        await client.rest.find(Source("Case"), ["Id"], ["x') OR (Id != '"])
 
 
 async def test_query_for_a_field_that_is_not_there_is_fatal(client: Client) -> None:
     """salesforce §D4: the configuration names the field, so no record is at fault."""
     with pytest.raises(Fatal, match="INVALID_FIELD"):
-        await client.rest.select("Case", ["Nowhere__c"], ["500000000000000AAA"])
+        await client.rest.find(Source("Case"), ["Nowhere__c"], ["500000000000000AAA"])
 
 
 async def test_token_that_ended_is_renewed_under_a_rest_call(client: Client) -> None:

@@ -17,6 +17,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.stage_worker import Settle, nothing
 from connector.observe.metrics import Metrics
 from connector.records import ChangeEvent, Invitation, read
+from connector.salesforce.soql import Source, Value
 from connector.stages.trigger import Trigger
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
@@ -49,7 +50,7 @@ class TriggerWorld(World):
     """`done` holds the change events for which an invitation of each survey was written."""
 
     def stage(self) -> tuple[Plan, Settle]:
-        reader = Reader(Lookup(self.select), Lookup(self.select))
+        reader = Reader(Lookup(self.find), Lookup(self.find))
         rules = [SurveyRule(cell, survey, reader) for cell, survey in _SURVEYS.items()]
         trigger = Trigger(rules, self.publish, "pisano.invitations", ours=lambda _: False, metrics=Metrics())
         return trigger.plan, nothing
@@ -61,10 +62,10 @@ class TriggerWorld(World):
     def number(self, record: InRecord) -> int:
         return int(read(ChangeEvent, record.value).record_id[3:])
 
-    async def select(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
-        return await outside(self._select, object_name, set(fields), ids)
+    async def find(self, source: Source, fields: Iterable[str], values: list[Value]) -> list[dict[str, Any]]:
+        return await outside(self._find, source.object, set(fields), values)
 
-    async def _select(self, object_name: str, fields: set[str], ids: list[str]) -> list[dict[str, Any]]:
+    async def _find(self, object_name: str, fields: set[str], ids: list[Value]) -> list[dict[str, Any]]:
         await asyncio.sleep(self.random.uniform(0, 0.1))
         if object_name == "Contact" and "A__c" in fields and "a" in self.troubles:
             raise Fatal("No such column A__c")

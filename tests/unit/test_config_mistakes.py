@@ -46,16 +46,30 @@ from connector.config.file import ConfigError, load
         ("on: Case", "on: Store__c", "no channel brings Store__c: add /data/Store__ChangeEvent or /data/ChangeEvents"),
         ("account: main", "account: mian", "there is no account mian under pisano; did you mean main?"),
         ("record.Supp", "rec.Supp", "c:16:16: surveys.closed-case.email: there is no rec here; did you mean record?"),
-        ("record.SuppliedEmail", "record.Owner.Name", "for the fields of another record, add a lookup"),
+        ("record.SuppliedEmail", "record.Owner['x y']", "record.Owner.x y does not name a field"),
         ("record.SuppliedEmail", "changed.Status", 'write changed contains "Status"'),
         ("record.SuppliedEmail", "event.idd", "event has no idd; did you mean id?"),
         ("record.SuppliedEmail", "record", "name one, such as record.Id"),
-        (
-            "    account: main",
-            "    account: main\n    when: c.Id\n    lookup: {c: {object: Contact, id: x, fields: [Id]}}",
-            "c:15:11: surveys.closed-case.when: c.Id is looked up only after `when` has picked the record",
-        ),
         ("record.SuppliedEmail", "now", "there is no now here"),
+        *[
+            (
+                "    account: main",
+                f"    account: main\n    lookup: {{c: {{object: Contact, {how}}}}}\n    when: c.{field}",
+                message,
+            )
+            for how, field, message in (
+                ("fields: [Id]", "Id", "surveys.closed-case.lookup.c: name exactly one of id and by"),
+                ("id: x, by: {Email: x}, fields: [Id]", "Id", "name exactly one of id and by"),
+                ("by: {Id: x}, fields: [Id]", "Id", "by an Id is written id: …"),
+                ("id: x, where: {A__c: 1}, fields: [Id]", "Id", "where needs by; an Id names one record"),
+                ("by: {A__c: x}, order_by: newest first, fields: [Id]", "Id", "an order is a field, perhaps with asc"),
+                ("by: {A__c: '{{ c.Id }}'}, fields: [Id]", "Id", "lookup.c.by.A__c: there is no c here"),
+                ("id: x, fields: [Account.Name]", "Name", "c has no Name; there is Account.Name"),
+                ("id: x, fields: [Account.Name]", "Account.Nam", "c has no Account.Nam; did you mean Account.Name?"),
+                ("id: x, fields: [Account.Name]", "Account", "name one, such as c.Account.Name"),
+                ("id: x, fields: [Account..Name]", "Id", "a path of them such as Account.Parent.Name"),
+            )
+        ],
         ("/pisano/main", "/healthz", "/healthz belongs to the service's own pages; choose another"),
         (
             "    webhook:",

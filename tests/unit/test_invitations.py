@@ -10,6 +10,7 @@ from helpers.change_events import change
 from connector.config import Survey
 from connector.errors import Fatal, Rejected
 from connector.records import ChangeEvent, Invitation, Suppression
+from connector.salesforce.soql import Source, Value
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
@@ -55,20 +56,23 @@ class Decision:
     ) -> None:
         self._rows = [row for row in (case, contact, *more) if row]
         self._deleted = deleted or {}
-        reader = Reader(Lookup(self._select), Lookup(self._select_deleted))
+        reader = Reader(Lookup(self._find), Lookup(self._find_deleted))
         self._rule = SurveyRule(name, Survey.model_validate({**SURVEY, **survey}), reader)
         self.read: dict[str, set[str]] = {}
 
-    async def _select(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
-        self.read[object_name] = {*fields} - {"Id"}
-        return [dict(row) for row in self._rows if row["Id"] in ids]
+    async def _find(self, source: Source, fields: Iterable[str], values: list[Value]) -> list[dict[str, Any]]:
+        self.read[source.object] = {*fields} - {"Id"}
+        return [dict(row) for row in self._rows if row["Id"] in values]
 
-    async def _select_deleted(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[dict[str, Any]]:
-        assert set(fields) == {"Id", "MasterRecordId"} or object_name not in {"Account", "Case", "Contact", "Lead"}
-        return [{"Id": id_, "MasterRecordId": self._deleted[id_]} for id_ in ids if id_ in self._deleted]
+    async def _find_deleted(self, source: Source, fields: Iterable[str], ids: list[Value]) -> list[dict[str, Any]]:
+        assert set(fields) == {"Id", "MasterRecordId"} or source.object not in {"Account", "Case", "Contact", "Lead"}
+        return [{"Id": id_, "MasterRecordId": self._deleted[str(id_)]} for id_ in ids if id_ in self._deleted]
 
     async def about(self, event: ChangeEvent) -> Invitation | None:
-        return await self._rule.invite(event)
+        """The only invitation, or None."""
+        invitations = await self._rule.invitations(event)
+        assert len(invitations) < 2
+        return invitations[0] if invitations else None
 
 
 async def test_the_events_values_win_over_those_that_salesforce_has_by_now() -> None:

@@ -8,8 +8,10 @@ import pytest
 from helpers.waiting import until
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
+from connector.salesforce.soql import Source, Value
 from connector.surveys.lookup import Lookup
 
+CASE = Source("Case")
 Row = dict[str, Any]
 
 
@@ -24,8 +26,9 @@ class Org:
         self.calls: list[tuple[list[str], list[str]]] = []
         self.refuse: dict[str, ConnectorError] = {}  # by the id that a call contains
 
-    async def select(self, object_name: str, fields: Iterable[str], ids: list[str]) -> list[Row]:
-        assert object_name == "Case"
+    async def find(self, source: Source, fields: Iterable[str], values: list[Value]) -> list[Row]:
+        assert source == CASE
+        ids = [str(value) for value in values]
         self.calls.append(([*fields], ids))
         for record_id in ids:
             if record_id in self.refuse:
@@ -45,11 +48,11 @@ def org() -> Org:
 
 @pytest.fixture
 def lookup(org: Org) -> Lookup:
-    return Lookup(org.select)
+    return Lookup(org.find)
 
 
 async def test_450_readers_share_three_calls_and_each_gets_its_own_row(org: Org, lookup: Lookup) -> None:
-    rows = await asyncio.gather(*(lookup.read("Case", case_id(number), ["Subject"]) for number in range(450)))
+    rows = await asyncio.gather(*(lookup.read(CASE, case_id(number), ["Subject"]) for number in range(450)))
     assert [row and row["Subject"] for row in rows] == [f"subject {number}" for number in range(450)]
     assert [len(ids) for _, ids in org.calls] == [200, 200, 50]
 
@@ -57,14 +60,14 @@ async def test_450_readers_share_three_calls_and_each_gets_its_own_row(org: Org,
 async def test_readers_of_one_record_share_its_row_whatever_they_ask_of_it(org: Org, lookup: Lookup) -> None:
     """15 and 18 characters name the same record; a call reads what any of its readers needs."""
     rows = await asyncio.gather(
-        lookup.read("Case", case_id(1), ["Subject"]), lookup.read("Case", case_id(1)[:15], ["Status"])
+        lookup.read(CASE, case_id(1), ["Subject"]), lookup.read(CASE, case_id(1)[:15], ["Status"])
     )
     assert [row and (row["Subject"], row["Status"]) for row in rows] == [("subject 1", "New")] * 2
     assert [fields for fields, _ in org.calls] == [["Id", "Status", "Subject"]]
 
 
 async def test_a_record_that_is_not_there_has_no_row(lookup: Lookup) -> None:
-    assert await lookup.read("Case", case_id(1000), ["Subject"]) is None
+    assert await lookup.read(CASE, case_id(1000), ["Subject"]) is None
 
 
 @pytest.mark.parametrize(
@@ -72,14 +75,14 @@ async def test_a_record_that_is_not_there_has_no_row(lookup: Lookup) -> None:
 )
 async def test_what_is_no_id_reaches_no_query(text: str, org: Org, lookup: Lookup) -> None:
     with pytest.raises(Rejected, match="not a Salesforce record id"):
-        await lookup.read("Case", text, ["Subject"])
+        await lookup.read(CASE, text, ["Subject"])
     assert org.calls == []
 
 
 async def test_an_id_that_only_salesforce_knows_to_be_none_fails_its_own_reader_only(org: Org, lookup: Lookup) -> None:
     """Salesforce refuses the whole query because of one such id."""
     org.refuse[case_id(7)] = Rejected("invalid ID field", code="INVALID_QUERY_FILTER_OPERATOR")
-    reads = [lookup.read("Case", case_id(number), ["Subject"]) for number in range(200)]
+    reads = [lookup.read(CASE, case_id(number), ["Subject"]) for number in range(200)]
     rows = await asyncio.gather(*reads, return_exceptions=True)
     failed = [number for number, row in enumerate(rows) if isinstance(row, Rejected)]
     assert failed == [7]
@@ -89,14 +92,14 @@ async def test_an_id_that_only_salesforce_knows_to_be_none_fails_its_own_reader_
 
 async def test_what_is_no_records_fault_is_raised_to_every_reader_of_the_call(org: Org, lookup: Lookup) -> None:
     error = org.refuse[case_id(0)] = Fatal("no rights")
-    reads = [lookup.read("Case", case_id(number), ["Subject"]) for number in range(3)]
+    reads = [lookup.read(CASE, case_id(number), ["Subject"]) for number in range(3)]
     assert await asyncio.gather(*reads, return_exceptions=True) == [error] * 3
     assert len(org.calls) == 1
 
 
 async def test_an_outage_is_waited_out_by_one_call_for_all(org: Org, lookup: Lookup) -> None:
     org.refuse[case_id(0)] = Retryable("away", retry_after=0.0)
-    reads = [asyncio.create_task(lookup.read("Case", case_id(number), ["Subject"])) for number in range(3)]
+    reads = [asyncio.create_task(lookup.read(CASE, case_id(number), ["Subject"])) for number in range(3)]
     await until(lambda: len(org.calls) > 2)
     org.refuse.clear()
     assert all(await asyncio.gather(*reads))
@@ -104,8 +107,8 @@ async def test_an_outage_is_waited_out_by_one_call_for_all(org: Org, lookup: Loo
 
 
 async def test_a_reader_that_gives_up_takes_nothing_from_the_others(org: Org, lookup: Lookup) -> None:
-    first = asyncio.create_task(lookup.read("Case", case_id(1), ["Subject"]))
-    second = asyncio.create_task(lookup.read("Case", case_id(2), ["Subject"]))
+    first = asyncio.create_task(lookup.read(CASE, case_id(1), ["Subject"]))
+    second = asyncio.create_task(lookup.read(CASE, case_id(2), ["Subject"]))
     await asyncio.sleep(0)
     first.cancel()
     row = await second
@@ -116,4 +119,4 @@ async def test_a_reader_that_gives_up_takes_nothing_from_the_others(org: Org, lo
 async def test_a_field_written_in_other_capitals_stops_instead_of_being_taken_for_empty(lookup: Lookup) -> None:
     """SOQL ignores the case of a field's name, and answers with its own spelling."""
     with pytest.raises(Fatal, match="does not write subject like this"):
-        await lookup.read("Case", case_id(1), ["subject"])
+        await lookup.read(CASE, case_id(1), ["subject"])

@@ -12,6 +12,7 @@ from helpers.simulated_loop import simulate
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.retry import Lasts
 from connector.salesforce import CallOptions, CollectionWriter, RecordWrite, Result, errors
+from connector.salesforce.soql import Source, Value
 from connector.surveys.lookup import Lookup
 
 
@@ -256,7 +257,7 @@ def test_a_survey_whose_field_is_hidden_fails_no_other_survey_that_shares_its_ca
     """Report 9, for a lookup."""
 
     async def play() -> list[Any]:
-        async def select(_: str, fields: Any, ids: list[str]) -> list[dict[str, Any]]:
+        async def select(_: Source, fields: Any, ids: list[Value]) -> list[dict[str, Any]]:
             await asyncio.sleep(0.1)
             if "Branch__c" in fields:
                 raise Fatal("No such column Branch__c")
@@ -264,7 +265,7 @@ def test_a_survey_whose_field_is_hidden_fails_no_other_survey_that_shares_its_ca
 
         lookup = Lookup(select)
         wanted = [["Branch__c"], ["Status"], ["Branch__c", "Status"], ["Status"]]
-        reads = (lookup.read("Case", f"50000000000000{n}", fields) for n, fields in enumerate(wanted))
+        reads = (lookup.read(Source("Case"), f"50000000000000{n}", fields) for n, fields in enumerate(wanted))
         return await asyncio.gather(*reads, return_exceptions=True)
 
     results = simulate(play())
@@ -278,7 +279,7 @@ def test_a_survey_that_is_tried_again_delays_no_other_survey_until_its_field_is_
         calls: list[set[str]] = []
         hidden = {"Branch__c"}
 
-        async def select(_: str, fields: Any, ids: list[str]) -> list[dict[str, Any]]:
+        async def select(_: Source, fields: Any, ids: list[Value]) -> list[dict[str, Any]]:
             calls.append({*fields} - {"Id"})
             if hidden & {*fields}:
                 raise Fatal("No such column Branch__c")
@@ -286,7 +287,7 @@ def test_a_survey_that_is_tried_again_delays_no_other_survey_until_its_field_is_
 
         async def both() -> list[set[str]]:
             calls.clear()
-            reads = (lookup.read("Case", "500000000000001", [field]) for field in ("Branch__c", "Status"))
+            reads = (lookup.read(Source("Case"), "500000000000001", [field]) for field in ("Branch__c", "Status"))
             await asyncio.gather(*reads, return_exceptions=True)
             return sorted(calls, key=sorted)
 
@@ -303,13 +304,13 @@ def test_a_survey_that_is_tried_again_delays_no_other_survey_until_its_field_is_
 
 def test_an_outage_that_lasts_is_told_to_whoever_reads_that_object() -> None:
     async def play() -> tuple[Any, Any]:
-        async def select(object_name: str, fields: Any, ids: list[str]) -> list[dict[str, Any]]:
-            if object_name == "Case":
+        async def select(source: Source, fields: Any, ids: list[Value]) -> list[dict[str, Any]]:
+            if source.object == "Case":
                 raise Retryable("no answer from Salesforce")
             return [{field: id_ if field == "Id" else "x" for field in fields} for id_ in ids]
 
         lookup = Lookup(select)
-        reads = (lookup.read(name, "500000000000001", ["Name"]) for name in ("Case", "Contact"))
+        reads = (lookup.read(Source(name), "500000000000001", ["Name"]) for name in ("Case", "Contact"))
         case, contact = await asyncio.gather(*reads, return_exceptions=True)
         return case, contact
 

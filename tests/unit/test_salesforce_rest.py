@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.salesforce import ClientCredentials, RestClient
-from connector.salesforce.soql import literal, select_by_ids
+from connector.salesforce.soql import Source, literal, select
 
 BASE = "/services/data/v66.0"
 
@@ -76,7 +76,7 @@ async def test_whole_number_is_the_same_from_a_lookup_as_from_an_event() -> None
 @given(st.lists(st.text(max_size=30), max_size=450), st.integers(1, 300))
 def test_queries_fit_into_a_uri_and_ask_for_every_id_once(ids: list[str], columns: int) -> None:
     """salesforce §D3: URI and headers together have at most 16,384 bytes."""
-    queries = list(select_by_ids("Case", [f"Field_{number}__c" for number in range(columns)], ids))
+    queries = list(select(Source("Case"), [f"Field_{number}__c" for number in range(columns)], ids))
     assert all(len(quote(query, safe="")) <= 12_000 and query.startswith("SELECT Id,Field_0__c") for query in queries)
     asked = [query.split(" IN (", 1)[1] for query in queries]
     assert "".join(part.removesuffix(")") + "," for part in asked) == "".join(
@@ -99,7 +99,7 @@ def test_no_text_gets_out_of_its_literal(text: str) -> None:
 async def test_name_that_is_none_reaches_neither_query_nor_address(name: str) -> None:
     org = Org()
     with pytest.raises(ValueError, match="not the name"):
-        list(select_by_ids(name, ["Id"], ["1"]))
+        list(select(Source(name), ["Id"], ["1"]))
     with pytest.raises(ValueError, match="not the name"):
         await org.client.upsert(name, "Ext__c", [{"Ext__c": "1"}])
     assert org.requests == []

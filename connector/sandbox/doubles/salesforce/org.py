@@ -96,6 +96,23 @@ _TABLE = {
         OwnerId ref(User)
         Customer_Since__c date
         Active__c bool =true
+        IsPersonAccount bool
+        PersonContactId ref(Contact)
+        PersonEmail email
+        PersonHasOptedOutOfEmail bool
+    """,
+    ("Opportunity", "006"): """
+        Name text(120) required
+        AccountId ref(Account)
+        StageName choice(Prospecting|Closed Won|Closed Lost)
+        Amount money
+        OwnerId ref(User)
+    """,
+    ("OpportunityContactRole", "00K"): """
+        OpportunityId ref(Opportunity)
+        ContactId ref(Contact)
+        Role choice(Decision Maker|Business User|Other)
+        IsPrimary bool
     """,
     ("User", "005"): """
         Name person

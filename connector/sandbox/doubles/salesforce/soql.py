@@ -26,6 +26,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_MOST_RELATIONSHIPS = 5  # in one path, from child to parent (the SOQL reference)
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -162,19 +163,25 @@ def _ordered(
 
 @dataclass(frozen=True)
 class _Path:
-    """A field of the record, or of the record that the reference `via` points to."""
+    """A field of the record, or of the record at the end of the references in `via`."""
 
     entity: SObject
     field: Field
-    via: Field | None = None
+    via: tuple[Field, ...] = ()
 
-    def related(self, store: Store, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        if self.via is None:
-            return record
-        return store.records[self.entity.name].get(record.get(self.via.name) or "")
+    def way(self, store: Store, record: Mapping[str, Any]) -> list[tuple[str, SObject, Mapping[str, Any] | None]]:
+        """Each record behind the first: the relationship's name, its object, and the record, None if there is none."""
+        way: list[tuple[str, SObject, Mapping[str, Any] | None]] = []
+        here: Mapping[str, Any] | None = record
+        for reference in self.via:
+            target = store.objects[reference.argument]
+            here = here and store.records[target.name].get(here.get(reference.name) or "")
+            way.append((reference.relationship or "", target, here))
+        return way
 
     def read(self, store: Store, record: Mapping[str, Any]) -> Any:
-        related = self.related(store, record)
+        way = self.way(store, record)
+        related = way[-1][2] if way else record
         return None if related is None else composed(related, self.field)
 
 
@@ -187,7 +194,9 @@ def _path(store: Store, entity: SObject, name: str) -> _Path:
         if via is None:
             raise Problem("INVALID_FIELD", f"Didn't understand relationship '{first}' in field path.")
         target = _path(store, store.objects[via.argument], rest)
-        return _Path(target.entity, target.field, via)
+        if len(target.via) == _MOST_RELATIONSHIPS:
+            raise Problem("INVALID_FIELD", f"field path '{name}' has more than {_MOST_RELATIONSHIPS} relationships")
+        return _Path(target.entity, target.field, (via, *target.via))
     found = entity.lower.get(name.lower())
     if found is None:
         raise Problem("INVALID_FIELD", f"No such column '{name}' on entity '{entity.name}'.")
@@ -265,15 +274,14 @@ def _plain(value: Any) -> Any:
 def _row(store: Store, entity: SObject, paths: list[_Path], record: Mapping[str, Any], version: str) -> dict[str, Any]:
     row: dict[str, Any] = {"attributes": attributes(entity.name, record["Id"], version)}
     for path in paths:
-        if path.via is None:
-            row[path.field.name] = composed(record, path.field)
-            continue
-        related, name = path.related(store, record), path.via.relationship or ""
-        if related is None:
-            row[name] = None
+        into = row
+        for name, target, related in path.way(store, record):
+            if related is None:
+                into[name] = None
+                break
+            into = into.setdefault(name, {"attributes": attributes(target.name, related["Id"], version)})
         else:
-            start = {"attributes": attributes(path.entity.name, related["Id"], version)}
-            row.setdefault(name, start)[path.field.name] = path.read(store, record)
+            into[path.field.name] = path.read(store, record)
     return row
 
 
