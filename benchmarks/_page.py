@@ -48,6 +48,8 @@ def _claims(ran: Sequence[Ran]) -> str:
         for each in ran
         for claim in (each.figures or {}).get("claims", ())
     ]
+    if not rows:
+        return "No benchmark claims anything at the loads of this run."
     return "\n".join(["| benchmark | claim | target | found | holds |", "|---|---|---|---|---|", *rows])
 
 
