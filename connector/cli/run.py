@@ -17,6 +17,7 @@ def run(
 ) -> None:
     """Run the service. SIGTERM or Ctrl-C drains and stops it. Exit code 2 means that nobody can run this file."""
     import asyncio
+    import gc
     import signal
 
     import structlog
@@ -30,6 +31,8 @@ def run(
     if unknown := [stage for stage in chosen if stage not in STAGES]:
         raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
     config = load(file, for_running=True)
+    gc.collect()
+    gc.freeze()  # what the imports made stays, so the collector need not look at it again
     logs.set_up(log_level)
     log = structlog.get_logger("connector")
 
