@@ -7,26 +7,52 @@ lost the account without knowing can no longer commit an attempt, and without a 
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Any, Self
 
+import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from connector.config import Kafka
 from connector.errors import ConnectorError, Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.connection import close, transaction, transactional_producer
 from connector.kafka.errors import Fenced
-from connector.kafka.read_back import read_back
+from connector.kafka.read_back import read_back_lots
 from connector.records import Attempt, Outcome, Settlement
+from connector.values.digests import Digests, digest_of
 
 ATTEMPTS = "pisano.attempts"
-_ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Attempt | Settlement)
+_ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Annotated[Attempt | Settlement, Field(discriminator="kind")])
+_SETTLEMENT = Settlement.model_fields.keys()
+_OUTCOMES = tuple(map(str, Outcome))
 
 
 def read_entry(value: bytes) -> Attempt | Settlement:
     """One record of the ledger from its bytes. Raises pydantic's ValidationError for anything else."""
     return _ENTRY.validate_json(value)
+
+
+def _settlement(value: bytes) -> dict[str, Any] | None:
+    """The fields of a settlement; None for anything else, and in doubt.
+
+    pydantic needs several times as long, and a ledger holds millions of settlements. The caller may count on `account`,
+    `invitation` and `outcome`; the types of the other fields are not checked.
+    """
+    try:
+        fields = orjson.loads(value)
+    except ValueError:
+        return None
+    if (
+        isinstance(fields, dict)
+        and fields.keys() == _SETTLEMENT
+        and fields["kind"] == "settlement"
+        and isinstance(fields["account"], str)
+        and isinstance(fields["invitation"], str)
+        and fields["outcome"] in _OUTCOMES
+    ):
+        return fields
+    return None
 
 
 def _entry(record: ConsumerRecord) -> Attempt | Settlement:
@@ -53,7 +79,7 @@ class Ledger:
 
     def __init__(self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer) -> None:
         self.account = account
-        self.outcomes: dict[str, Outcome] = {}  # by invitation id
+        self.settled = Digests()  # invitations that have an outcome
         self.begun: dict[str, Attempt] = {}  # by attempt id: attempts that were begun and whose end is not written
         self.unknown: dict[str, Attempt] = {}  # by attempt id: attempts that ended unknown
         self.earlier_calls: dict[str, datetime] = {}  # by attempt id: when the call was last known to be under way
@@ -72,13 +98,16 @@ class Ledger:
         producer = await transactional_producer(kafka, f"send-{account}")
         ledger = cls(kafka, account, partition, producer)
         try:
-            async for record in read_back(kafka, kafka.topic_prefix + ATTEMPTS, partition):
-                if record.value is not None:
-                    ledger._read(_entry(record), calls_since)
+            async for lot in read_back_lots(kafka, kafka.topic_prefix + ATTEMPTS, partition):
+                ledger._read(lot, calls_since)
         except BaseException:
             await close(producer)
             raise
         return ledger
+
+    def is_settled(self, invitation: str) -> bool:
+        """Whether an invitation has an outcome."""
+        return digest_of(invitation) in self.settled
 
     def unsettled(self, invitation: str) -> Attempt | None:
         """The attempt that was begun for an invitation and never settled."""
@@ -117,16 +146,24 @@ class Ledger:
         for entry in entries:
             self._remember(entry)
 
-    def _read(self, entry: Attempt | Settlement, calls_since: datetime) -> None:
-        if entry.account != self.account:  # accounts may share a partition
-            return
-        self._remember(entry)
-        if isinstance(entry, Attempt) and entry.last_known_at >= calls_since:
-            self.earlier_calls[entry.id] = entry.last_known_at
+    def _read(self, lot: Sequence[ConsumerRecord], calls_since: datetime) -> None:
+        for record in lot:
+            if record.value is None:
+                continue
+            if fields := _settlement(record.value):
+                if fields["account"] == self.account:  # accounts may share a partition
+                    self.settled.put(digest_of(fields["invitation"]))
+                continue
+            entry = _entry(record)
+            if entry.account != self.account:
+                continue
+            self._remember(entry)
+            if isinstance(entry, Attempt) and entry.last_known_at >= calls_since:
+                self.earlier_calls[entry.id] = entry.last_known_at
 
     def _remember(self, entry: Attempt | Settlement) -> None:
         if isinstance(entry, Settlement):
-            self.outcomes[entry.invitation] = entry.outcome
+            self.settled.put(digest_of(entry.invitation))
         elif entry.state == "begun":
             self.begun[entry.id] = entry
         else:

@@ -86,7 +86,7 @@ class AccountSender:
             Fatal: The campaign, or the account if `whole`, sends nothing until a person changes something.
                 No e-mail has left for this invitation; it may be delivered again.
         """
-        if invitation.id in self._ledger.outcomes:
+        if self._ledger.is_settled(invitation.id):
             self._metrics.repeated_invitations.labels(invitation.account).inc()
             return
         if self._failure is not None:

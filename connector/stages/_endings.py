@@ -1,7 +1,7 @@
 """What we write to the ledger about a call to Pisano: how it began, how it ended, and what that decides."""
 
 import uuid
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
@@ -32,9 +32,9 @@ class Ending:
         """The dead letters that there are."""
         return [letter for letter in self.dead_letters if letter is not None]
 
-    def without(self, decided: Container[str]) -> Self:
-        """The same ending without the invitations that are `decided` already."""
-        open_ = [settlement.invitation not in decided for settlement in self.settlements]
+    def without(self, is_decided: Callable[[str], bool]) -> Self:
+        """The same ending without the invitations, by their ids, that are decided already."""
+        open_ = [not is_decided(settlement.invitation) for settlement in self.settlements]
         settlements, dead_letters = compress(self.settlements, open_), compress(self.dead_letters, open_)
         return type(self)(self.attempt, tuple(settlements), tuple(dead_letters))
 

@@ -179,7 +179,7 @@ class Send:
         """Writes how a call of ours ended, and the outcomes of its invitations that no owner in between has decided."""
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
-            ending = ending.without(ledger.outcomes)
+            ending = ending.without(ledger.is_settled)
             await ledger.settle(ending.attempt, ending.settlements, ending.letters)
         self._unwritten.pop(ledger.account, None)
 

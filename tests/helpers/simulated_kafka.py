@@ -104,6 +104,10 @@ class SimulatedKafka:
                 place = {"topic": topic, "partition": partition, "offset": offset}
                 yield SimpleNamespace(**place, key=record.key, value=record.value)
 
+    async def read_back_lots(self, kafka: object, topic: str, partition: int) -> AsyncIterator[list[Any]]:
+        async for record in self.read_back(kafka, topic, partition):
+            yield [record]
+
 
 class _Batch:
     """Takes as many records as aiokafka's would take of usual ones, or fewer."""

@@ -94,7 +94,7 @@ class World(Workers):
         patch_faust(patch, self.group)
         self.parking.patch(patch)
         patch.setattr(connection, "AIOKafkaProducer", self.producer)
-        patch.setattr(ledger, "read_back", self.kafka.read_back)
+        patch.setattr(ledger, "read_back_lots", self.kafka.read_back_lots)
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)
         patch.setattr(send, "time", SimpleNamespace(monotonic=clock))

@@ -37,6 +37,9 @@ class Ledger:
     def doubts(self, invitation: str) -> int:
         return self.doubted[invitation]
 
+    def is_settled(self, invitation: str) -> bool:
+        return invitation in self.outcomes
+
     def unsettled(self, _: str) -> None:
         return None
 
