@@ -17,6 +17,7 @@ def run(
 ) -> None:
     """Run the service. SIGTERM or Ctrl-C drains and stops it. Exit code 2 means that nobody can run this file."""
     import asyncio
+    import gc
     import signal
 
     import structlog
@@ -29,7 +30,13 @@ def run(
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
     if unknown := [stage for stage in chosen if stage not in STAGES]:
         raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
+<<<<<<< HEAD
     config = load(file)
+=======
+    config = load(file, for_running=True)
+    gc.collect()
+    gc.freeze()  # what the imports made stays, so the collector need not look at it again
+>>>>>>> main
     logs.set_up(log_level)
     log = structlog.get_logger("connector")
 

@@ -18,8 +18,11 @@ import aiokafka
 import faust
 from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
+from faust.sensors import Monitor
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import Service
 from mode.threads import ServiceThread, WorkerThread
 
 from connector.config import Kafka
@@ -86,6 +89,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class _Consumer(driver.Consumer):
     offsets: Offsets
+    _committed_last: dict[TP, int | None] | None = None
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -98,8 +102,17 @@ class _Consumer(driver.Consumer):
 
     def _new_offset(self, tp: TP) -> int | None:
         for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow
-            book[tp].clear()
+            book.pop(tp, None)
         return self.offsets.position(tp)
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commits what is new. Faust asks for it each second, and its own way to find nothing new is long."""
+        positions = {tp: self.offsets.position(tp) for tp in self.assignment()}
+        if positions == self._committed_last:
+            return False
+        done = await super().commit(topics, start_new_transaction)
+        self._committed_last = positions if done else None
+        return done
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         await self.offsets.assigned(assigned)
@@ -114,6 +127,35 @@ class _Consumer(driver.Consumer):
 
 class _Transport(driver.Transport):
     Consumer = _Consumer
+
+
+class _NoTables(TableManager):
+    """We have no tables, so the start need not wait a second for somebody to register them."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class _NoMonitor(Monitor):
+    """We have our own metrics. Faust's would cost time for each record, and wake the process each second."""
+
+    @Service.task
+    async def _sampler(self) -> None:
+        """Ends at once."""
+
+    def on_message_in(self, *_: Any) -> None:
+        """Counts nothing."""
+
+    def on_message_out(self, *_: Any) -> None:
+        """Counts nothing."""
+
+    def on_stream_event_in(self, *_: Any) -> dict[str, Any] | None:
+        """Counts nothing."""
+        return None
+
+    def on_stream_event_out(self, *_: Any) -> None:
+        """Counts nothing."""
 
 
 def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
@@ -137,6 +179,8 @@ def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
         datadir=str(Path(tempfile.gettempdir()) / "connector-faust"),  # Faust makes one even for an app without tables
         set_as_current=False,
         loop=asyncio.get_running_loop(),
+        TableManager=_NoTables,
+        Monitor=_NoMonitor,
     )
     app.transport = _Transport(app.conf.broker_consumer, app, app.loop)
     cast(_Consumer, app.consumer).offsets = offsets

@@ -17,7 +17,7 @@ from connector.kafka.connection import client_settings, close, stopped, transact
 from connector.kafka.errors import Fenced, missing_right, translated
 
 _WITHIN = 15.0  # seconds; the election of a coordinator takes a few
-_FETCH = 300  # milliseconds that a broker has to refuse a fetch
+_FETCH = 300  # milliseconds that a broker has to refuse a fetch; 100 were too few, as the position comes first
 
 
 async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:

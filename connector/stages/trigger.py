@@ -42,7 +42,7 @@ class Trigger:
         self._metrics = metrics
 
     def plan(self, record: InRecord) -> dict[str, Work]:
-        """The work that a change event makes for each survey that it may concern. See `CellWork`.
+        """The work that a change event makes for each survey that may want it. See `CellWork`.
 
         Raises:
             Rejected: The record is not a change event.
@@ -54,7 +54,7 @@ class Trigger:
         if event.change_type.startswith("GAP_"):
             self._metrics.gap_events.labels(event.entity, event.change_type).inc()
             log.warning("gap_event", entity=event.entity, record_id=event.record_id, change_type=event.change_type)
-        return {rule.name: partial(self._invite, rule, event, record) for rule in self._rules if rule.is_about(event)}
+        return {rule.name: partial(self._invite, rule, event, record) for rule in self._rules if rule.may_want(event)}
 
     async def _invite(self, rule: SurveyRule, event: ChangeEvent, record: InRecord) -> None:
         try:

@@ -45,6 +45,17 @@ class SurveyRule:
         """Whether the event is of this survey's entity, and of a record that still exists."""
         return event.entity == self._survey.on and event.change_type not in _GONE
 
+    def may_want(self, event: ChangeEvent) -> bool:
+        """False when the event alone says that the survey does not want it, as most events do."""
+        if not self.is_about(event) or self._survey.when is None:
+            return self.is_about(event)
+        if event.change_type.startswith("GAP_") or event.change_type in _RESTORED or _names_no_record(event):
+            return True
+        try:
+            return self._holds(scope_of(event, self._survey.lookup)) is not False
+        except RenderError:
+            return True  # the work raises it
+
     async def invitations(self, event: ChangeEvent) -> list[Invitation]:
         """The event's invitations, one for each address, suppressed or not.
 
@@ -86,7 +97,7 @@ class SurveyRule:
 
     def _require_content(self, event: ChangeEvent, restored: bool) -> None:
         """Rejects an event that does not say which record changed, or what changed in it, if we need that (§B4)."""
-        if "*" in event.record_id or event.record_id == _DUMMY_ID:
+        if _names_no_record(event):
             raise Rejected("many records changed and the event names none of them", code="gap")
         if event.change_type.startswith("GAP_") and self._asks_what_changed and not restored:
             raise Rejected("the survey asks what changed, and the event does not say", code="gap")
@@ -163,6 +174,10 @@ class SurveyRule:
         for email, reason, detail in map(_addressee, found):
             each.setdefault(str(email).lower(), (email, reason or (Reason.OPTED_OUT if is_out else None), detail))
         return list(each.values())
+
+
+def _names_no_record(event: ChangeEvent) -> bool:
+    return "*" in event.record_id or event.record_id == _DUMMY_ID
 
 
 def _addressee(raw: str) -> _Addressee:

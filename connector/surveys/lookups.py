@@ -1,5 +1,6 @@
 """A survey's lookups: reads the records that a changed record leads to, and remembers some for a while."""
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -42,9 +43,13 @@ class Lookups:
             Rejected: A lookup's key cannot be rendered, or its Id is none.
             Fatal, Lasts: From reading Salesforce.
         """
-        for name, lookup in self._lookups.items():
-            if names is None or name in names:
-                scope[name] = nested(lookup.fields, await self._row(name, lookup, scope, gone))
+        wanted = {name: lookup for name, lookup in self._lookups.items() if names is None or name in names}
+        while wanted:  # those that need none of the others are read at once
+            now = {name: lookup for name, lookup in wanted.items() if not _roots(lookup.key) & wanted.keys()}
+            rows = await asyncio.gather(*(self._row(name, lookup, scope, gone) for name, lookup in now.items()))
+            for (name, lookup), row in zip(now.items(), rows, strict=True):
+                scope[name] = nested(lookup.fields, row)
+                del wanted[name]
 
     async def _row(self, name: str, lookup: Lookup, scope: Mapping[str, Any], gone: dict[str, str]) -> Row | None:
         key = stripped(lookup.key.render(scope))

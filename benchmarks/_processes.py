@@ -1,0 +1,37 @@
+"""Child processes of a benchmark, and the CPU time that they take."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+_ENDS_WITHIN = 40.0  # seconds from SIGTERM: the service takes at most 35
+
+
+@asynccontextmanager
+async def python(*arguments: str | Path, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Process]:
+    """Runs Python with these arguments until the end of the `with` body."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env={**os.environ, **environ}
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.communicate(), _ENDS_WITHIN)
+        except TimeoutError:
+            process.kill()
+
+
+def cpu_seconds(process: Process) -> float | None:
+    """The CPU time that the process has taken; None on a system without /proc."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
