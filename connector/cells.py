@@ -22,7 +22,7 @@ LONGEST_PROBE = 300.0  # seconds between later probes: a person who fixes the ca
 LONGEST_IN_OUTAGE = 60.0  # seconds, for an outage: no person watches it, so probes must notice its end within a minute
 _SAY_AGAIN = 60.0  # seconds between two log lines about the same held cell
 
-Kind = Literal["configuration", "outage", "dead_letters"]
+Kind = Literal["configuration", "outage", "dead_letters", "brake"]
 Told = Callable[[str, Kind, bool], None]
 
 _tickets = count()  # only gives an order; it holds nothing of a loop or process

@@ -9,9 +9,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from connector.errors import Rejected
+from connector.reasons import Reason
 from connector.values import exact
 
 Scalar = str | int | float | bool | Annotated[Decimal, WithJsonSchema({"type": "number"})]
@@ -92,14 +93,17 @@ class Position(Record):
     at: AwareDatetime
 
 
-class Suppression(StrEnum):
-    """Why a customer is not invited."""
+class Protection(BaseModel, frozen=True, extra="forbid"):
+    """What the survey's `delay` and `protect` say about one invitation."""
 
-    NO_ADDRESS = "no_address"
-    INVALID_ADDRESS = "invalid_address"
-    OPTED_OUT = "opted_out"
-    RECORD_GONE = "record_gone"
-    RESTORED = "restored"
+    contact: str | None = Field(default=None, description="The person's id in Salesforce, if it is known.")
+    happened_at: AwareDatetime | None = Field(default=None, description="When the change was made.")
+    not_before: AwareDatetime | None = Field(default=None, description="When it is due.")
+    expires_at: AwareDatetime | None = Field(default=None, description="When it is no longer sent.")
+    once_per: float | None = Field(default=None, description="Seconds in which the person is invited once.")
+    cap: str | None = Field(default=None, description="The value that has a quota.")
+    cap_per_day: int | None = Field(default=None, description="The quota.")
+    zone: str | None = Field(default=None, description="The customer's IANA time zone.")
 
 
 class Invitation(Record):
@@ -115,8 +119,9 @@ class Invitation(Record):
     entity: str
     record_id: str
     cause: str = Field(description="The id of the change event.")
-    suppressed: Suppression | None = Field(default=None, description="Set when the invitation must not be sent.")
+    suppressed: Reason | None = Field(default=None, description="Set when the invitation must not be sent.")
     detail: str | None = None
+    protection: Protection = Protection()
     created_at: AwareDatetime
 
 
@@ -139,6 +144,9 @@ class Attempt(Record):
     call: Literal["email_sharings", "token"]
     campaign: str | None = None
     invitations: tuple[str, ...] = ()
+    persons: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="For each invitation, the hashes that its settlement will have."
+    )
     state: Literal["begun", "settled"]
     result: Literal["accepted", "rejected", "refused", "unknown"] | None = None
     detail: str | None = None
@@ -160,12 +168,27 @@ class Settlement(Record):
     survey: str
     record_id: str
     outcome: Outcome
-    reason: str | None = None
+    reason: Reason | None = Field(default=None, description="Null when it was sent.")
+    detail: str | None = Field(default=None, description="The reason in words, with addresses masked.")
+    persons: tuple[str, ...] = Field(
+        default=(), description="Hashes of the contact's id and of the address, when the person may have been e-mailed."
+    )
+    cap: str | None = Field(default=None, description="The hash of the value that has a quota.")
+    happened_at: AwareDatetime | None = Field(default=None, description="When the change was made.")
+    action: str | None = Field(default=None, description="The id of the action that a person decided it with.")
     answer: str | None = Field(
         default=None, description="The beginning of Pisano's 2xx, with addresses masked, when one decided this outcome."
     )
     attempt: str | None = None
     at: AwareDatetime
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, data: Any) -> Any:
+        """Earlier versions wrote the words into `reason`."""
+        if isinstance(data, dict) and data.get("reason") not in {None, *Reason}:
+            return {**data, "reason": None, "detail": data["reason"]}
+        return data
 
 
 class Raw(BaseModel, frozen=True, extra="forbid"):

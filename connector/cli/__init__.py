@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, run, sandbox, topics
+from connector.cli import check, demo, invitations, run, sandbox, suppress, topics
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -34,6 +34,8 @@ app.command("run")(run.run)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")
+app.add_typer(suppress.app, name="suppress")
+app.add_typer(invitations.app, name="invitations")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
-"""How commands print errors and tables."""
+"""How commands print errors and tables, and who calls them."""
 
+import getpass
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,3 +23,11 @@ def console() -> "Console":
 
     on_terminal = Console(highlight=False)
     return on_terminal if on_terminal.is_terminal else Console(highlight=False, width=_WIDTH)
+
+
+def user() -> str:
+    """The name of the user who calls, for the record of a decision."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container may have no user of this number
+        return "unknown"

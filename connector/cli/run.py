@@ -30,7 +30,7 @@ def run(
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
     if unknown := [stage for stage in chosen if stage not in STAGES]:
         raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
-    config = load(file, for_running=True)
+    config = load(file)
     gc.collect()
     gc.freeze()  # what the imports made stays, so the collector need not look at it again
     logs.set_up(log_level)

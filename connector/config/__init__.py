@@ -1,17 +1,17 @@
 """The configuration as frozen, typed objects. `connector.config.file` reads a YAML file into these.
 
-There is one module for each part of the file. A setting whose behaviour is not built yet is parsed and validated like
-any other, and `not_yet_supported` names it, so that no setting is silently ignored.
+There is one module for each part of the file.
 """
 
 from connector.config.feedback import FeedbackRule, FieldValue
+from connector.config.hours import SendHours
 from connector.config.kafka import Kafka, TopicSettings
 from connector.config.lookups import Lookup
 from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
+from connector.config.protect import Protect, ProtectAll
 from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
-from connector.config.surveys import Protect, Survey
-from connector.config.types import SendHours
-from connector.config.whole import Config, Service, Spool, not_yet_supported
+from connector.config.surveys import Survey
+from connector.config.whole import Config, Service, Spool
 
 __all__ = [
     "Account",
@@ -24,6 +24,7 @@ __all__ = [
     "Kafka",
     "Lookup",
     "Protect",
+    "ProtectAll",
     "PubSub",
     "Salesforce",
     "SendHours",
@@ -33,5 +34,4 @@ __all__ = [
     "Survey",
     "TopicSettings",
     "Webhook",
-    "not_yet_supported",
 ]

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from connector.config import Config, _yaml_tree, not_yet_supported
+from connector.config import Config, _yaml_tree
 from connector.config._yaml_tree import Key, Place, Tree
 from connector.config.checks import check
 from connector.config.scope import one_of
@@ -50,28 +50,8 @@ class ConfigError(Fatal):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-@dataclass(frozen=True)
-class ConfigFile:
-    """A valid configuration, and those of its settings that are not supported yet."""
-
-    config: Config
-    not_yet_supported: list[Problem]
-
-
-def load(path: str | Path, environ: Mapping[str, str] = os.environ, *, for_running: bool = False) -> Config:
-    """Read a file; `for_running` also refuses settings that are not supported yet.
-
-    Raises:
-        ConfigError: With everything that is wrong.
-    """
-    file = read(path, environ)
-    if for_running and file.not_yet_supported:
-        raise ConfigError(file.not_yet_supported)
-    return file.config
-
-
-def read(path: str | Path, environ: Mapping[str, str] = os.environ) -> ConfigFile:
-    """Read a file. Raises the mistakes, and returns the settings that are not supported yet.
+def load(path: str | Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read a file.
 
     Raises:
         ConfigError: With everything that is wrong.
@@ -100,10 +80,7 @@ def read(path: str | Path, environ: Mapping[str, str] = os.environ) -> ConfigFil
         report.add(finding.key, finding.message, at)
     if report.problems or config is None:
         raise ConfigError(report.problems)
-    later = _Report(str(path), tree)
-    for key in not_yet_supported(config):
-        later.add(key, "this is not supported yet, so `connector run` refuses this file")
-    return ConfigFile(config, later.problems)
+    return config
 
 
 class _Report:

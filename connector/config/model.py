@@ -27,7 +27,3 @@ class Allowed:
 
     words: str
     written: Callable[[Any], str] = str
-
-
-class NotYet:
-    """Marks a setting that is read and checked, but has no effect yet."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from connector.config import Config
-from connector.config.model import Allowed, Model, NotYet
+from connector.config.model import Allowed, Model
 from connector.config.scope import FEEDBACK, survey_scope
 from connector.templates import Condition, Template
 
@@ -119,8 +119,6 @@ def _row(path: str, model: type[Model], name: str, field: FieldInfo) -> str:
     if not field.description:
         raise ValueError(f"{model.__name__}.{name} has no docstring that says what it means")
     meaning = " ".join(field.description.split())
-    if any(isinstance(mark, NotYet) for mark in field.metadata):
-        meaning += " **Not supported yet**: `connector run` refuses a file that sets it."
     cells = (f"`{name}`", _allowed(_join(path, name), field.annotation, field.metadata), _default(field), meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -1,32 +1,15 @@
 """The section `surveys`: who is asked, when, and how."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from connector.config.lookups import Lookup
-from connector.config.model import Allowed, Model, NotYet
-from connector.config.types import CampaignId, FieldName, Hours, NotBlank, Seconds, Share, Text, VariableName, Whole
+from connector.config.model import Allowed, Model
+from connector.config.protect import Protect, Wait
+from connector.config.types import CampaignId, FieldName, NotBlank, Text, VariableName, Whole
 from connector.templates import Condition, Template
-
-
-class Protect(Model):
-    """Contact protection. An invitation that is not sent is recorded with the reason, such as a missing or invalid
-    address."""
-
-    opted_out: Template | None = None
-    """A customer for whom this is true is not invited. Empty, false and the text `false`, also with
-    white space around it, are not true."""
-
-    once_per: Annotated[Seconds | None, NotYet()] = None
-    """The same person is invited at most once in this time."""
-
-    sample: Annotated[Share, NotYet()] = 1.0
-    """The part of the customers that is invited."""
-
-    send_between: Annotated[Hours | None, NotYet()] = None
-    """The hours in which invitations are sent."""
 
 
 class Survey(Model):
@@ -61,15 +44,23 @@ class Survey(Model):
     priority: Annotated[Whole, Field(ge=-100, le=100)] = 0
     """Which of an account's surveys go first when several wait for a call: the highest; equal ones take turns."""
 
-    delay: Annotated[Seconds, NotYet()] = 0.0
-    """How long after the change the invitation is sent."""
+    delay: Wait = 0.0
+    """How long after the change the invitation is due."""
 
     protect: Protect = Protect()
     """Who is not invited."""
 
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        if self.protect.max_age is not None and self.protect.max_age <= self.delay:
+            raise ValueError("`protect.max_age` is not longer than `delay`, so nothing would ever be sent")
+        return self
+
     def templates(self) -> Iterator[Template | Condition]:
         """Every template and condition of the survey."""
-        yield from (template for template in (self.when, self.protect.opted_out) if template is not None)
+        if self.when is not None:
+            yield self.when
+        yield from self.protect.templates()
         yield self.email
         yield from (lookup.key for lookup in self.lookup.values())
         yield from self.custom_attributes.values()

@@ -3,9 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import time
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
@@ -27,7 +25,7 @@ def _number(value: object) -> object:
     return value
 
 
-def _seconds(value: object) -> object:
+def seconds(value: object) -> object:
     """`90`, `90s`, `15m`, `2h` and `30d` become seconds; anything else is left for pydantic to refuse."""
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value)
@@ -58,27 +56,6 @@ def _window(value: object) -> Window:
         return value if isinstance(value, Window) else Window.parse(str(value))
     except ValueError:  # its message repeats the value, which may come from the environment
         raise ValueError("a limit is calls per time, such as 20/5s, 40/2m or 100/1h") from None
-
-
-@dataclass(frozen=True)
-class SendHours:
-    """The time of day, in an IANA time zone, in which invitations are sent."""
-
-    start: time
-    end: time
-    zone: str
-
-
-def _send_hours(value: object) -> SendHours:
-    if isinstance(value, SendHours):
-        return value
-    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d) (\S+)", str(value))
-    try:
-        start, end, zone = match.groups() if match else ("", "", "")
-        ZoneInfo(zone)
-        return SendHours(start=time.fromisoformat(start), end=time.fromisoformat(end), zone=zone)
-    except (ValueError, KeyError, OSError):
-        raise ValueError("send hours are written 09:00-18:00 Europe/Istanbul, with an IANA time zone") from None
 
 
 def _not_blank(template: Template) -> Template:
@@ -118,8 +95,8 @@ _SHARE = Allowed("like 25%", "{:.0%}".format)
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 HttpError = Annotated[Whole, Field(ge=400, le=599)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=_LONGEST), _DURATION]
-Timeout = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=_LONGEST), _TIMEOUT]
+Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=_LONGEST), _DURATION]
+Timeout = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=_LONGEST), _TIMEOUT]
 Retention = Annotated[Seconds, AfterValidator(_long_enough), Allowed("at least 1h, like 36h or 30d")]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1), _SHARE]
 ShareBelowAll = Annotated[Share, Field(lt=1), Allowed("like 25%, below 100%", _SHARE.written)]
@@ -127,9 +104,6 @@ Limit = Annotated[Window, BeforeValidator(_window), Allowed("calls per time, lik
 Text = Annotated[str, _NOT_EMPTY, Allowed("text")]
 Secret = Annotated[SecretStr, _NOT_EMPTY, Allowed("secret")]
 HeaderSecret = Annotated[SecretStr, _IN_A_HEADER, Allowed("secret, without spaces")]
-Hours = Annotated[
-    SendHours, BeforeValidator(_send_hours), Allowed("like 09:00-18:00 Europe/Istanbul, with an IANA time zone")
-]
 NotBlank = Annotated[Template, AfterValidator(_not_blank)]
 HeaderName = Annotated[str, _shape("[A-Za-z0-9_-]+", "a header's name is", "letters, digits, - and _")]
 Name = Annotated[str, _shape(r"[a-z0-9][a-z0-9_-]{0,62}", "a name is", "up to 63 of a-z, 0-9, _ and -")]

@@ -1,6 +1,5 @@
 """The whole file, and the section `service`."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
@@ -8,8 +7,9 @@ from pydantic import Field
 from connector.cells import Breaker
 from connector.config.feedback import FeedbackRule
 from connector.config.kafka import Kafka
-from connector.config.model import Model, NotYet
+from connector.config.model import Model
 from connector.config.pisano import Account
+from connector.config.protect import ProtectAll
 from connector.config.salesforce import Salesforce
 from connector.config.surveys import Survey
 from connector.config.types import Name, Text, Timeout, Whole
@@ -83,25 +83,11 @@ class Config(Model):
     surveys: Annotated[dict[Name, Survey], Field(min_length=1)]
     """Who is asked, when, and how."""
 
+    protect: ProtectAll = ProtectAll()
+    """Contact protection over all surveys."""
+
     feedback: dict[Name, FeedbackRule] = {}
     """What is written to Salesforce for an answer."""
 
     service: Service = Service()
     """The HTTP port, and how the service ends."""
-
-
-def not_yet_supported(config: Config) -> Iterator[tuple[str, ...]]:
-    """The key path of each setting in use that is not supported yet."""
-    return _not_yet((), config)
-
-
-def _not_yet(path: tuple[str, ...], value: object) -> Iterator[tuple[str, ...]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _not_yet((*path, name), inner)
-    if isinstance(value, Model):
-        for name, field in type(value).model_fields.items():
-            inner = getattr(value, name)
-            if any(isinstance(mark, NotYet) for mark in field.metadata) and inner != field.default:
-                yield (*path, name)
-            yield from _not_yet((*path, name), inner)

@@ -5,9 +5,9 @@ lost the account without knowing can no longer commit an attempt, and without a 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Protocol, Self
 
 import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -37,7 +37,7 @@ def _settlement(value: bytes) -> dict[str, Any] | None:
     """The fields of a settlement; None for anything else, and in doubt.
 
     pydantic needs several times as long, and a ledger holds millions of settlements. The caller may count on `account`,
-    `invitation` and `outcome`; the types of the other fields are not checked.
+    `invitation`, `survey`, `outcome` and `at`; the types of the other fields are not checked.
     """
     try:
         fields = orjson.loads(value)
@@ -49,6 +49,8 @@ def _settlement(value: bytes) -> dict[str, Any] | None:
         and fields["kind"] == "settlement"
         and isinstance(fields["account"], str)
         and isinstance(fields["invitation"], str)
+        and isinstance(fields["survey"], str)
+        and isinstance(fields["at"], str)
         and fields["outcome"] in _OUTCOMES
     ):
         return fields
@@ -65,6 +67,16 @@ def _entry(record: ConsumerRecord) -> Attempt | Settlement:
         ) from error
 
 
+class Memory(Protocol):
+    """Is told what the ledger holds, in order."""
+
+    def settled(self, settlement: Mapping[str, Any]) -> None:
+        """Takes the fields of a settlement, as they are on the topic."""
+
+    def called(self, attempt: Attempt) -> None:
+        """Takes an attempt."""
+
+
 class LedgerLost(ConnectorError):
     """Another worker has opened the account's ledger, or Kafka was away. This ledger object is useless now."""
 
@@ -77,8 +89,11 @@ class Ledger:
             whether the entry was written.
     """
 
-    def __init__(self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer) -> None:
+    def __init__(
+        self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer, memory: Memory | None = None
+    ) -> None:
         self.account = account
+        self._memory = memory
         self.settled = Digests()  # invitations that have an outcome
         self.begun: dict[str, Attempt] = {}  # by attempt id: attempts that were begun and whose end is not written
         self.unknown: dict[str, Attempt] = {}  # by attempt id: attempts that ended unknown
@@ -90,13 +105,16 @@ class Ledger:
         self._lost = False
 
     @classmethod
-    async def open(cls, kafka: Kafka, account: str, partition: int, calls_since: datetime) -> Self:
+    async def open(
+        cls, kafka: Kafka, account: str, partition: int, calls_since: datetime, memory: Memory | None = None
+    ) -> Self:
         """Fences the earlier owners, then reads the ledger's `partition` to its end.
 
-        It keeps the earlier owners' calls from `calls_since` on: the limiter needs no older ones.
+        It keeps the earlier owners' calls from `calls_since` on: the limiter needs no older ones. `memory` is told
+        everything that is read or written.
         """
         producer = await transactional_producer(kafka, f"send-{account}")
-        ledger = cls(kafka, account, partition, producer)
+        ledger = cls(kafka, account, partition, producer, memory)
         try:
             async for lot in read_back_lots(kafka, kafka.topic_prefix + ATTEMPTS, partition):
                 ledger._read(lot, calls_since)
@@ -153,6 +171,8 @@ class Ledger:
             if fields := _settlement(record.value):
                 if fields["account"] == self.account:  # accounts may share a partition
                     self.settled.put(digest_of(fields["invitation"]))
+                    if self._memory:
+                        self._memory.settled(fields)
                 continue
             entry = _entry(record)
             if entry.account != self.account:
@@ -164,7 +184,12 @@ class Ledger:
     def _remember(self, entry: Attempt | Settlement) -> None:
         if isinstance(entry, Settlement):
             self.settled.put(digest_of(entry.invitation))
-        elif entry.state == "begun":
+            if self._memory:
+                self._memory.settled(entry.model_dump(mode="json"))
+            return
+        if self._memory:
+            self._memory.called(entry)
+        if entry.state == "begun":
             self.begun[entry.id] = entry
         else:
             self.begun.pop(entry.id, None)

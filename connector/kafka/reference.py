@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from connector import records
+from connector import decisions, records
 from connector.config.catalogue import Topic, catalogue
 from connector.kafka.cloud_events import SCHEMA_BASE
 from connector.paths import folder
@@ -43,7 +43,7 @@ def stale() -> list[tuple[Path, str]]:
     """The generated files that are missing or out of date, with the text they should have."""
     wanted = {folder("topics") / "README.md": _page()}
     for name in sorted({name for topic in catalogue() for name in topic.schemas}):
-        model: type[records.Record] = getattr(records, name)
+        model: type[records.Record] = getattr(records, name, None) or getattr(decisions, name)
         schema = {
             "$id": SCHEMA_BASE + name,
             "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -44,7 +44,7 @@ class Metrics:
         self.repeated_invitations = counter(
             "repeated_invitations", "Invitations read again after they had an outcome.", "account"
         )
-        self.outcomes = counter("outcomes", "What became of invitations.", "account", "survey", "outcome")
+        self.outcomes = counter("outcomes", "What became of invitations.", "account", "survey", "outcome", "reason")
         self.calls = counter("pisano_calls", "Calls to Pisano, by how they ended.", "account", "result")
         self.pisano_answers = counter(
             "pisano_answers",

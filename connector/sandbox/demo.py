@@ -63,7 +63,7 @@ def _config(file: Path, broker: Broker, doubles: Sandbox) -> Config:
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "SERVICE_PORT": "0",
     }
-    config = load(file, environment, for_running=True)
+    config = load(file, environment)
     prefix = f"demo-{secrets.token_hex(3)}."  # so that the demo uses its own topics on an existing broker
     return config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
 
@@ -159,7 +159,7 @@ def _cells(fate: Fate, org: SalesforceDouble) -> list[str]:
     outcome = settlement.outcome.value if settlement else "none"
     if settlement and settlement.outcome == "suppressed":
         outcome += f": {settlement.reason}".replace("_", " ")
-    elif settlement and settlement.outcome == "rejected" and "question" in (settlement.reason or ""):
+    elif settlement and settlement.outcome == "rejected" and "question" in (settlement.detail or ""):
         outcome += ": question key"
     answer = "" if customer.score is None else f"{customer.score}"
     if len(fate.feedbacks) > 1:

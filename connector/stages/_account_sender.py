@@ -21,11 +21,15 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed, call_body
+from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed
+from connector.protection import ContactProtection, Known
+from connector.reasons import Reason
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_done
+from connector.stages._admission import Admission
 from connector.stages._batches import Entry, Queue, Turns, recipient
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
+from connector.stages._by_hand import ByHand
 from connector.stages._endings import Ending, begun
 from connector.stages._evidence import Evidence, Outage
 
@@ -48,6 +52,8 @@ class AccountSender:
         limiter: StackedLimiter,
         *,
         turns: Turns,
+        protection: ContactProtection,
+        known: Known,
         calls: Cell,
         breaker: Callable[[], Breaker] = Breaker,
         dead_letter: DeadLetter,
@@ -64,10 +70,14 @@ class AccountSender:
         self._breakers: defaultdict[str, Breaker] = defaultdict(breaker)  # by campaign
         self._queue = Queue(turns)
         self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=account.unknown_outcome)
+        self._admission = Admission(ledger, self._queue, self._book, protection, known, now)
+        self._by_hand = ByHand(
+            ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted
+        )
         self._one_call = asyncio.Lock()
         self._failure: Exception | None = None
         self._campaign = ""  # of the last call
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def unwritten(self) -> Ending | None:
@@ -76,7 +86,7 @@ class AccountSender:
 
     def start(self, pisano: EmailSharings, auth: Auth) -> None:
         """Begins to make calls. `auth` counts its own with `counted_token_call`."""
-        self._task = asyncio.create_task(self._run(pisano, auth), name=f"send-{self._ledger.account}")
+        self._tasks = [asyncio.create_task(self._run(pisano, auth)), asyncio.create_task(self._by_hand.run())]
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
         """Returns when the invitation's outcome is in the ledger. If it is there already, this sends nothing.
@@ -89,27 +99,29 @@ class AccountSender:
         if self._ledger.is_settled(invitation.id):
             self._metrics.repeated_invitations.labels(invitation.account).inc()
             return
+        await self._admitted(Entry(invitation, record, self._account.max_recipients_per_call))
+
+    async def _admitted(self, entry: Entry) -> None:
+        """Returns when the entry's invitation has an outcome."""
         if self._failure is not None:
             raise self._failure
-        entry = self._queue.entries.get(invitation.id)
-        if entry is None:
-            entry = Entry(invitation, record, self._account.max_recipients_per_call)
-            self._queue.entries[invitation.id] = entry
+        known = self._queue.entries.setdefault(entry.invitation.id, entry)
+        if known is entry:
             try:
-                await self._admit(entry)
+                await self._admission.admit(entry)
             except ConnectorError as error:
                 self._failure = error
                 self._queue.fail(error)
-        await asyncio.shield(entry.settled)
+        await asyncio.shield(known.settled)
 
     async def close(self, grace: float) -> None:
         """Begins no further call and gives the one under way `grace` seconds to be settled."""
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._one_call.acquire()  # and it is never released
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._ledger.close()
 
     @asynccontextmanager
@@ -128,27 +140,12 @@ class AccountSender:
             self._limiter.count_now()
         await self._book.end(attempt, "accepted")
 
-    async def _admit(self, entry: Entry) -> None:
-        suppressed = entry.invitation.suppressed
-        if suppressed is not None:
-            await self._book.end(None, "accepted", suppressed, Decision([entry], Outcome.SUPPRESSED))
-            return
-        try:
-            call_body([recipient(entry.invitation)])
-        except Rejected as error:
-            await self._book.end(None, "rejected", str(error), Decision([entry], Outcome.REJECTED, error))
-            return
-        if attempt := self._ledger.unsettled(entry.invitation.id):
-            known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
-            await self._book.unknown(None, [entry], Unknown(known))
-        if not entry.settled.done():
-            self._queue.add(entry)
-
     async def _run(self, pisano: EmailSharings, auth: Auth) -> None:
         try:
             while True:
                 await self._queue.not_empty()
-                await self._send_some(pisano, auth)
+                if await self._admission.is_any_ready():  # asked before we spend a permit
+                    await self._send_some(pisano, auth)
         except ConnectorError as error:
             self._failure = error
             self._queue.fail(error)
@@ -177,8 +174,8 @@ class AccountSender:
             await auth.header()  # a token call takes a permit of its own
             await self._permit()
             async with self._one_call:
-                if self._queue.waiting:
-                    await self._call(self._next_batch(), pisano)
+                if batch := await self._next_batch():
+                    await self._call(batch, pisano)
         except Throttled as error:
             self._limiter.close_after_429(error.retry_after)
             self._metrics.throttled.labels(self._ledger.account).inc()
@@ -190,9 +187,10 @@ class AccountSender:
             self._outage.shows(error, at_once=self._evidence.in_outage)
             raise
 
-    def _next_batch(self) -> list[Entry]:
-        batch = self._queue.next_batch(at_most=1 if self._evidence.in_outage else None)
-        self._campaign = batch[0].invitation.campaign
+    async def _next_batch(self) -> list[Entry]:
+        batch = await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None)
+        if batch:
+            self._campaign = batch[0].invitation.campaign
         return batch
 
     async def _permit(self) -> None:
@@ -200,7 +198,7 @@ class AccountSender:
 
     async def _call(self, batch: Sequence[Entry], pisano: EmailSharings) -> None:
         campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
-        attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, invitations=invitations)
+        attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, entries=batch)
         if not await self._book.begin(attempt):
             return
         try:
@@ -223,7 +221,8 @@ class AccountSender:
         except Exception as error:  # whatever the error, we must not send again
             log.exception("call_failed_unexpectedly", account=attempt.account, attempt=attempt.id)
             said = f"{type(error).__name__}: {error}"
-            await self._book.end(attempt, "unknown", said, Decision(batch, Outcome.UNKNOWN, error))
+            unknown = Decision(batch, Outcome.UNKNOWN, error, Reason.NO_CLEAR_END)
+            await self._book.end(attempt, "unknown", said, unknown)
         else:
             self._limiter.note_success()
             self._evidence.passed()
@@ -245,7 +244,8 @@ class AccountSender:
             await self._book.end(attempt, "refused", f"{error}; too many were refused like this")
             raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
         else:
-            await self._book.end(attempt, "rejected", str(error), Decision(batch, Outcome.REJECTED, error))
+            rejected = Decision(batch, Outcome.REJECTED, error, Reason.REFUSED)
+            await self._book.end(attempt, "rejected", str(error), rejected)
 
 
 def _count(breaker: Breaker, sent: int, refused: int) -> None:

@@ -18,6 +18,9 @@ class Entry:
     record: InRecord
     at_most: int  # how many recipients its call may carry; halved whenever Pisano rejects its batch
     is_suspect: bool = False  # Pisano answered 403 to it alone, so others are tried first
+    persons: tuple[str, ...] = ()  # the person's hashes
+    cap: str | None = None  # the hash of the value that has a quota
+    action: str | None = None  # the id of the action with which a person decided about it
     settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -85,8 +88,22 @@ class Queue:
 
     def add(self, entry: Entry) -> None:
         """Makes an invitation wait for a call."""
-        self.waiting.append(entry)
+        if entry not in self.waiting:
+            self.waiting.append(entry)
         self._changed.set()
+
+    def set_aside(self, entry: Entry) -> None:
+        """Lets an invitation wait for something else than a call."""
+        if entry in self.waiting:
+            self.waiting.remove(entry)
+
+    def later(self, entry: Entry, pause: float) -> None:
+        """Makes it wait for a call after `pause` seconds."""
+        asyncio.get_running_loop().call_later(pause, self._bring_back, entry)
+
+    def _bring_back(self, entry: Entry) -> None:
+        if self.entries.get(entry.invitation.id) is entry:
+            self.add(entry)
 
     def next_batch(self, *, at_most: int | None) -> list[Entry]:
         """The invitations of the next call; see `Turns`."""

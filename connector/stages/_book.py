@@ -10,6 +10,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.observe.metrics import Metrics
 from connector.pisano import Accepted, Unclear
+from connector.reasons import Reason
 from connector.records import Attempt, Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._endings import Ending, Result, settled, settlement
@@ -25,7 +26,7 @@ Now = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class Decision:
-    """An outcome for some invitations. `reason` is that of the call, unless it is given here.
+    """An outcome for some invitations. `detail` says why in words; without it, what ended the call says it.
 
     `buried_for` is why each of them becomes a dead letter as well.
     """
@@ -33,7 +34,8 @@ class Decision:
     entries: Sequence[Entry]
     outcome: Outcome = Outcome.SENT
     buried_for: Exception | None = None
-    reason: str | None = None
+    reason: Reason | None = None
+    detail: str | None = None
 
 
 class Book:
@@ -69,7 +71,7 @@ class Book:
         error = Rejected("Pisano's answer lists the address as refused", code="refused_by_answer")
         refused = [entry for entry in batch if entry.invitation.email in answer.refused]
         sent = Decision([entry for entry in batch if entry not in refused])
-        rejected = Decision(refused, Outcome.REJECTED, error, str(error))
+        rejected = Decision(refused, Outcome.REJECTED, error, Reason.REFUSED, str(error))
         await self.end(attempt, "accepted", answer.text, sent, rejected)
         return len(refused)
 
@@ -80,7 +82,8 @@ class Book:
         """
         decided = batch if self._policy != "resend" or isinstance(error, Unclear) else self._resent(batch)
         buried_for = None if self._policy == "drop" else error
-        await self.end(attempt, "unknown", str(error), Decision(decided, Outcome.UNKNOWN, buried_for))
+        unknown = Decision(decided, Outcome.UNKNOWN, buried_for, Reason.NO_CLEAR_END)
+        await self.end(attempt, "unknown", str(error), unknown)
 
     def _resent(self, batch: Sequence[Entry]) -> list[Entry]:
         """Those that were sent again already. The ledger still holds the call under way, as one that has no end."""
@@ -96,7 +99,13 @@ class Book:
             attempt and settled(attempt, result, detail, now),
             tuple(
                 settlement(
-                    entry.invitation, to.outcome, now, reason=to.reason or detail, attempt=attempt, answer=answer
+                    entry,
+                    to.outcome,
+                    now,
+                    reason=to.reason,
+                    detail=to.detail or detail,
+                    attempt=attempt,
+                    answer=answer,
                 )
                 for entry, to in each
             ),
@@ -112,5 +121,5 @@ class Book:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
         for entry, to in each:
-            self._metrics.outcomes.labels(self._ledger.account, entry.survey, to.outcome).inc()
+            self._metrics.outcomes.labels(self._ledger.account, entry.survey, to.outcome, to.reason or "").inc()
             self._queue.settled(entry)

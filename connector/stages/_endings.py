@@ -8,7 +8,9 @@ from itertools import compress
 from typing import Literal, Self
 
 from connector.kafka.cloud_events import OutRecord
-from connector.records import Attempt, Invitation, Outcome, Settlement
+from connector.reasons import Reason
+from connector.records import Attempt, Outcome, Settlement
+from connector.stages._batches import Entry
 
 _LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
 _LONGEST_ANSWER = 300  # the same for each of a call's invitations, of which there may be many
@@ -45,7 +47,7 @@ def begun(
     at: datetime,
     *,
     campaign: str | None = None,
-    invitations: Sequence[Invitation] = (),
+    entries: Sequence[Entry] = (),
 ) -> Attempt:
     """A call that is about to be made."""
     return Attempt(
@@ -53,7 +55,8 @@ def begun(
         account=account,
         call=call,
         campaign=campaign,
-        invitations=tuple(invitation.id for invitation in invitations),
+        invitations=tuple(entry.invitation.id for entry in entries),
+        persons=tuple(entry.persons for entry in entries),
         state="begun",
         begun_at=at,
     )
@@ -66,22 +69,29 @@ def settled(attempt: Attempt, result: Result, detail: str | None, at: datetime) 
 
 
 def settlement(
-    invitation: Invitation,
+    entry: Entry,
     outcome: Outcome,
     at: datetime,
     *,
-    reason: str | None,
+    reason: Reason | None,
+    detail: str | None,
     attempt: Attempt | None,
     answer: str | None = None,
 ) -> Settlement:
-    """What became of an invitation. A `sent` one needs no reason. `answer` is the 2xx that says so."""
+    """What became of an entry's invitation. A `sent` one needs no reason. `answer` is the 2xx that says so."""
+    invitation, maybe_sent = entry.invitation, outcome in {Outcome.SENT, Outcome.UNKNOWN}
     return Settlement(
         invitation=invitation.id,
         account=invitation.account,
         survey=invitation.survey,
         record_id=invitation.record_id,
         outcome=outcome,
-        reason=None if outcome is Outcome.SENT else reason,
+        reason=reason,
+        detail=None if outcome is Outcome.SENT else detail and detail[:_LONGEST_ANSWER],
+        persons=entry.persons if maybe_sent else (),
+        cap=entry.cap if maybe_sent else None,
+        happened_at=invitation.protection.happened_at if maybe_sent else None,
+        action=entry.action,
         answer=answer and answer[:_LONGEST_ANSWER],
         attempt=attempt.id if attempt else None,
         at=at,

@@ -16,7 +16,7 @@ import httpx
 from connector import pisano
 from connector.cells import Breaker, Cells
 from connector.config import Account, AuthorizedApp
-from connector.errors import ConnectorError, Rejected, Retryable
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.kafka.awake import TOLD_WITHIN
 from connector.kafka.cell_work import Work
 from connector.kafka.inbound import InRecord
@@ -24,6 +24,7 @@ from connector.kafka.ledger import Ledger, LedgerLost
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Auth
+from connector.protection import ContactProtection, Memory
 from connector.records import Invitation, read
 from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
@@ -32,14 +33,18 @@ from connector.stages._endings import Ending
 from connector.stages._shapes import Shapes
 
 Sleep = Callable[[float], Awaitable[None]]
-OpenLedger = Callable[[str, int, datetime], Coroutine[Any, Any, Ledger]]
+OpenLedger = Callable[[str, int, datetime, Memory], Coroutine[Any, Any, Ledger]]
+
+
+async def _at_once() -> None:
+    """For a sender whose configuration names no topic of persons."""
 
 
 class Send:
     """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
 
-    `open_ledger(account, partition, calls_since)` is `Ledger.open`. The call under way has `grace` seconds to end when
-    its partition is given away. `priorities` are by survey.
+    `open_ledger(account, partition, calls_since, memory)` is `Ledger.open`. The call under way has `grace` seconds to
+    end when its partition is given away. `caught_up` returns when `protection` knows what the topics of persons say.
     """
 
     def __init__(
@@ -53,12 +58,15 @@ class Send:
         metrics: Metrics,
         cells: Cells,
         breaker: Callable[[], Breaker] = Breaker,
-        priorities: Mapping[str, int] | None = None,
+        protection: ContactProtection,
+        caught_up: Callable[[], Awaitable[None]] = _at_once,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._cells = cells
         self._breaker = breaker
-        self._priorities = priorities or {}
+        self._protection = protection
+        self._caught_up = caught_up
+        self._priorities = {name: survey.priority for name, survey in protection.surveys.items()}
         self._accounts = accounts
         self._open_ledger = open_ledger
         self._http = http
@@ -141,7 +149,11 @@ class Send:
         """
         account = self._accounts[name]
         limiter = StackedLimiter(account.limits, padding=account.limit_padding, reserved=account.limit_reserved)
-        ledger = await self._open_ledger(name, partition, datetime.now(UTC) - timedelta(seconds=limiter.memory))
+        await self._caught_up()
+        known = self._protection.known(name)
+        known.memory.brakes.told = partial(self._tell_brake, name)
+        calls_since = datetime.now(UTC) - timedelta(seconds=limiter.memory)
+        ledger = await self._open_ledger(name, partition, calls_since, known.memory)
         try:
             await self._write_what_is_unwritten(ledger)
         except BaseException:
@@ -156,6 +168,8 @@ class Send:
             ledger,
             limiter,
             turns=Turns(self._priorities),
+            protection=self._protection,
+            known=known,
             calls=self._cells.at(f"send/{name}/(calls)"),
             breaker=self._breaker,
             dead_letter=self._dead_letter,
@@ -174,6 +188,15 @@ class Send:
         )
         sender.start(sharings, auth)
         return sender
+
+    def _tell_brake(self, account: str, survey: str, held: bool) -> None:
+        """Shows that a survey waits for a person, or does no more."""
+        cell = self._cells.at(f"brake/{account}/{survey}")
+        if held:
+            limit, command = self._protection.surveys[survey].protect.brake, "connector invitations brake"
+            cell.hold(Fatal(f"more than {limit} invitations; say what to do with `{command}`"), "brake")
+        else:
+            cell.works()
 
     async def _write_what_is_unwritten(self, ledger: Ledger) -> None:
         """Writes how a call of ours ended, and the outcomes of its invitations that no owner in between has decided."""

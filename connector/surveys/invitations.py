@@ -6,9 +6,11 @@ from typing import Any
 
 from connector.config import Survey
 from connector.errors import Rejected
-from connector.records import ChangeEvent, Invitation, Suppression, digest
+from connector.reasons import Reason
+from connector.records import ChangeEvent, Invitation, digest
 from connector.surveys.addresses import normalise_email, separate
 from connector.surveys.lookups import Lookups, stripped
+from connector.surveys.protection import protection, suppression
 from connector.surveys.reader import Gone, Reader
 from connector.surveys.scopes import known, nested, scope_of
 from connector.templates import RenderError, Template, Unread
@@ -19,7 +21,7 @@ _MOST_ADDRESSES = 100  # of one record: more is a wrong field, and its invitatio
 _DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed than Salesforce names (salesforce §0.5)
 
 
-_Addressee = tuple[str | None, Suppression | None, str | None]  # an address, why it is not invited, more words
+_Addressee = tuple[str | None, Reason | None, str | None]  # an address, why it is not invited, more words
 
 
 class SurveyRule:
@@ -80,7 +82,7 @@ class SurveyRule:
             try:
                 read = nested(missing, await self._read(event, missing))
             except Gone as error:
-                return [self._suppressed(event, Suppression.RECORD_GONE, str(error))]
+                return [self._suppressed(event, Reason.RECORD_GONE, str(error))]
             scope["record"] = {**read, **known(event)}
             wanted = self._holds(scope) if wanted is None else wanted
         if wanted is None:
@@ -114,22 +116,26 @@ class SurveyRule:
 
     def _to_each(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[Invitation]:
         left_out: list[str] = []
-        values = {
+        values: dict[str, Any] = {
             "custom_attributes": _rendered(self._survey.custom_attributes, scope, left_out),
             "built_in_responses": _rendered(self._survey.built_in_responses, scope, left_out),
         }
         remark = "; ".join(left_out) or None
-        return [
-            self._record(
-                event, place, email=email, suppressed=suppressed, detail=detail if suppressed else remark, **values
-            )
-            for place, (email, suppressed, detail) in enumerate(self._addressees(scope, gone))
-        ]
+        each = self._addressees(scope, gone)
+        values["protection"] = terms = protection(self._survey, event, scope, alone=len(each) == 1)
+        invitations: list[Invitation] = []
+        for place, (email, reason, detail) in enumerate(each):
+            why, words = reason, detail
+            if reason is None and email is not None:
+                why, words = suppression(self.name, self._survey, email, terms, datetime.now(UTC))
+            found = {"email": email, "suppressed": why, "detail": words if why else remark}
+            invitations.append(self._record(event, place, **found, **values))
+        return invitations
 
     def _restored(self, event: ChangeEvent) -> Invitation:
-        return self._suppressed(event, Suppression.RESTORED, "the record came back from the recycle bin")
+        return self._suppressed(event, Reason.RESTORED, "the record came back from the recycle bin")
 
-    def _suppressed(self, event: ChangeEvent, reason: Suppression, detail: str) -> Invitation:
+    def _suppressed(self, event: ChangeEvent, reason: Reason, detail: str) -> Invitation:
         return self._record(event, email=None, suppressed=reason, detail=detail)
 
     def _record(self, event: ChangeEvent, place: int = 0, **decided: Any) -> Invitation:
@@ -153,11 +159,11 @@ class SurveyRule:
     def _addressees(self, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[_Addressee]:
         """Each address with the reason why it is not invited, or one reason without an address."""
         if unknown := [gone[name] for name in gone if name in self._behind_opt_out]:
-            return [(None, Suppression.RECORD_GONE, "; ".join(unknown))]  # maybe the customer opted out
+            return [(None, Reason.RECORD_GONE, "; ".join(unknown))]  # maybe the customer opted out
         found = [part for value in self._survey.email.render_all(scope) for part in separate(value)]
         if not found:
             missing = [gone[name] for name in gone if name in self._behind_email]
-            return [(None, Suppression.RECORD_GONE if missing else Suppression.NO_ADDRESS, "; ".join(missing) or None)]
+            return [(None, Reason.RECORD_GONE if missing else Reason.NO_ADDRESS, "; ".join(missing) or None)]
         if len(found) > _MOST_ADDRESSES:
             raise Rejected(
                 f"`email` gives {len(found)} addresses; {_MOST_ADDRESSES} is the most", code="many_addresses"
@@ -166,7 +172,7 @@ class SurveyRule:
         is_out = opted_out is not None and stripped(opted_out.render(scope)) not in {None, False, "false"}
         each: dict[str, _Addressee] = {}
         for email, reason, detail in map(_addressee, found):
-            each.setdefault(str(email).lower(), (email, reason or (Suppression.OPTED_OUT if is_out else None), detail))
+            each.setdefault(str(email).lower(), (email, reason or (Reason.OPTED_OUT if is_out else None), detail))
         return list(each.values())
 
 
@@ -178,7 +184,7 @@ def _addressee(raw: str) -> _Addressee:
     try:
         return normalise_email(raw), None, None
     except ValueError as error:
-        return raw, Suppression.INVALID_ADDRESS, str(error)
+        return raw, Reason.INVALID_ADDRESS, str(error)
 
 
 def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:

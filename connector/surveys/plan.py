@@ -12,6 +12,8 @@ def plan(config: Config) -> list[str]:
         lines += [f"Survey {name}", *_indented(_survey(survey)), ""]
     for name, account in config.pisano.items():
         lines += [f"Account {name} at {account.base_url}", *_indented(_account(account, config)), ""]
+    if config.protect.once_per_any:
+        lines += ["All surveys", f"  The same person is invited once in {_duration(config.protect.once_per_any)}.", ""]
     for name, rule in config.feedback.items():
         lines += [f"Feedback rule {name}", *_indented(_feedback_rule(rule)), ""]
     lines += [
@@ -60,14 +62,31 @@ def _protection(survey: Survey) -> Iterator[str]:
         f", and customers who opted out ({protect.opted_out})." if protect.opted_out else "."
     )
     if survey.delay:
-        yield f"Sent {_duration(survey.delay)} after the change."
+        yield f"Due {_duration(survey.delay)} after the change."
     if protect.once_per:
-        yield f"The same person is invited once in {_duration(protect.once_per)}."
+        counts = {"invitations": "invitation", "answers": "answer", "either": "invitation or answer"}[protect.counts]
+        yield f"The same person is invited once in {protect.once_per}, counted from the last {counts}."
     if protect.sample < 1:
-        yield f"{protect.sample:.0%} are invited."
+        yield f"{protect.sample:.0%} of the persons are invited."
     if protect.send_between:
-        hours = protect.send_between
-        yield f"Sent between {hours.start:%H:%M} and {hours.end:%H:%M} {hours.zone}."
+        zone = f", in the zone {protect.zone} if it has a value" if protect.zone else ""
+        holidays = f", not on {len(protect.holidays)} holidays" if protect.holidays else ""
+        yield f"Sent between {protect.send_between}{zone}{holidays}."
+    yield from _limits(survey)
+
+
+def _limits(survey: Survey) -> Iterator[str]:
+    protect = survey.protect
+    if protect.daily_cap:
+        yield f"At most {protect.daily_cap:,} are sent in a day."
+    if protect.total_cap:
+        yield f"At most {protect.total_cap:,} are sent in all."
+    if protect.cap:
+        yield f"At most {protect.cap.per_day} in a day for the same {protect.cap.by}."
+    if protect.max_age:
+        yield f"Not sent when the change is older than {_duration(protect.max_age)}."
+    if protect.brake:
+        yield f"When more than {protect.brake} are due, the survey waits for a person to decide."
 
 
 def _account(account: Account, config: Config) -> Iterator[str]:

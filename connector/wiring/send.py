@@ -21,7 +21,8 @@ def build(shared: Shared) -> StageWorker:
         metrics=shared.metrics,
         cells=shared.cells,
         breaker=shared.config.service.breaker.make,
-        priorities={name: survey.priority for name, survey in shared.config.surveys.items()},
+        protection=shared.persons.protection,
+        caught_up=shared.persons.caught_up,
     )
     return shared.worker(
         "send",

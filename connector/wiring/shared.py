@@ -23,6 +23,7 @@ from connector.kafka.stage_worker import Settle, StageWorker, nothing
 from connector.observe.metrics import Metrics
 from connector.salesforce import RestClient, TokenSource
 from connector.wiring.http_client import HttpClient
+from connector.wiring.persons import PersonTopics
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class Shared:
         # aiokafka has one request to a broker under way at a time: what is parked must not stand before healthy work
         self.parking = Publisher(config.kafka)
         self.awake = Awake()
+        self.persons = PersonTopics(config)
         self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -54,6 +56,7 @@ class Shared:
         )
         self._resources.push_async_callback(self.publisher.stop)
         self._resources.push_async_callback(self.parking.stop)
+        self._resources.push_async_callback(self.persons.stop)
         for beside in (self.awake.run(), self.cells.say_what_is_held()):
             self._resources.callback(asyncio.create_task(beside).cancel)
         return self

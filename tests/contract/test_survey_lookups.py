@@ -10,7 +10,8 @@ from salesforce_client import Client, connected
 
 from connector.config import Survey
 from connector.errors import Rejected
-from connector.records import Invitation, Suppression
+from connector.reasons import Reason
+from connector.records import Invitation
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
@@ -145,7 +146,7 @@ async def test_the_primary_contact_of_an_opportunity(client: Client) -> None:
     [invitation] = await invited(survey, opportunity, {"StageName": "Closed Won"}, "Opportunity")
     assert invitation.email == ADA
     [nobody] = await invited(survey, sf.create("Opportunity", {"Name": "No role"}), {}, "Opportunity")
-    assert nobody.suppressed is Suppression.NO_ADDRESS
+    assert nobody.suppressed is Reason.NO_ADDRESS
 
 
 async def test_a_text_finds_a_record_in_whatever_capitals_and_with_quotes(client: Client) -> None:
@@ -223,7 +224,7 @@ async def test_a_list_gives_several_addresses_and_each_is_judged_alone(client: C
     found = await invited(survey, client.sf.create("Case", {}), {"Subject": f"{ADA}|nobody|{BOB}"})
     assert [(each.email, each.suppressed) for each in found] == [
         (ADA, None),
-        ("nobody", Suppression.INVALID_ADDRESS),
+        ("nobody", Reason.INVALID_ADDRESS),
         (BOB, None),
     ]
 

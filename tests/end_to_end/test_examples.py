@@ -25,7 +25,7 @@ async def example(name: str, bootstrap_servers: str, prefix: str) -> AsyncIterat
     """Runs the five stages of an example on its own topics, with the doubles that its environment points to."""
     async with sandbox() as both:
         environ = {**both.environment(), "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers}
-        config = load(ROOT / "examples" / name, environ, for_running=True)
+        config = load(ROOT / "examples" / name, environ)
         own = {"kafka": {"topic_prefix": prefix}, "service": {"port": 0}}  # another process may use 8080
         config = config.model_copy(
             update={name: getattr(config, name).model_copy(update=changes) for name, changes in own.items()}

@@ -27,6 +27,7 @@ class SimulatedPisano:
     def __init__(self, random: Random, trouble: float, say: Callable[[str], None]) -> None:
         self.calls: defaultdict[str, list[float]] = defaultdict(list)
         self.emails: Counter[str] = Counter()
+        self.e_mailed_at: list[tuple[str, float]] = []
         self.trouble = trouble
         self.faults: dict[str, int] = {}  # by host, the status of every answer until somebody mends it
         self._random, self._say = random, say
@@ -68,6 +69,7 @@ class SimulatedPisano:
         whom = [who for who in whom if not is_refused(who)]
         if trouble not in {"hung", "502"}:
             self.emails.update(whom)
+            self.e_mailed_at += [(who, asyncio.get_running_loop().time()) for who in whom]
         self._say(f"{request.url.host} is called for {', '.join(whom)} {trouble}")
         answer = {"rejected": [{"email": address} for address in listed]}
         return httpx.Response(502 if trouble.startswith("502") else 200, json=answer)

@@ -23,10 +23,13 @@ from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
-from connector.records import Invitation, Settlement, Suppression
+from connector.protection import ContactProtection
+from connector.reasons import Reason
+from connector.records import Invitation, Settlement
 from connector.stages import _account_sender, send
 from helpers.invitations import as_records, invitation
 from helpers.processes import name_of_this
+from helpers.protection import protection
 from helpers.simulated_faust import TOPIC, patch_faust
 from helpers.simulated_group import Group
 from helpers.simulated_kafka import SimulatedKafka
@@ -42,6 +45,7 @@ STARTS = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 ENDS_WITHIN = 2_500.0  # seconds after the last fault: a held account is probed every 300 s
 
 ORDERLY = ("invite", "start", "stop", "rebalance")
+ACCOUNTS = ("main", "app", HEALTHY)
 FAULTS = {"no rights": 401, "no campaign": 404, "away": 503, "mend": 0}
 
 
@@ -83,7 +87,7 @@ class World(Workers):
         self.group = Group(self.random, self.say)
         self.parking = SimulatedParking(self.random)
         self.pisano = SimulatedPisano(self.random, scenario.trouble[1], self.say)
-        self.accounts = {name: _account(name, scenario) for name in ("main", "app", HEALTHY)}
+        self.accounts = {name: _account(name, scenario) for name in ACCOUNTS}
         self.invited: dict[str, Invitation] = {}
         self.invited_at: dict[str, float] = {}
         self.mistakes: list[str] = []
@@ -112,6 +116,7 @@ class World(Workers):
                 dead_letter=letters.of_record,
                 metrics=Metrics(),
                 cells=(cells := Cells()),
+                protection=self.protection(),
             )
             worker = StageWorker(
                 "send",
@@ -157,6 +162,14 @@ class World(Workers):
                 worker.stopping.set()
                 await worker.ended
 
+    def protection(self) -> ContactProtection:
+        """What a worker's configuration says."""
+        return protection()
+
+    def invitation(self, number: int) -> Invitation:
+        suppressed = Reason.OPTED_OUT if number % 7 == 3 else None
+        return invitation(number, account=ACCOUNTS[number % 3], suppressed=suppressed)
+
     def settled_at(self) -> dict[str, float]:
         """When the outcome of each invitation was written."""
         found: dict[str, float] = {}
@@ -196,7 +209,7 @@ class World(Workers):
     def invite(self) -> None:
         """Adds six invitations, and repeats one of the earlier ones."""
         first = len(self.invited)
-        new = [_invitation(number) for number in range(first, first + 6)]
+        new = [self.invitation(number) for number in range(first, first + 6)]
         self.invited |= {each.id: each for each in new}
         self.invited_at |= {each.id: clock() for each in new}
         again = self.random.choice(list(self.invited.values()))
@@ -217,8 +230,3 @@ def _account(name: str, scenario: Scenario) -> Account:
         connect_timeout=5.0,
         timeout=20.0,
     )
-
-
-def _invitation(number: int) -> Invitation:
-    suppressed = Suppression.OPTED_OUT if number % 7 == 3 else None
-    return invitation(number, account=("main", "app", HEALTHY)[number % 3], suppressed=suppressed)

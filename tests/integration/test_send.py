@@ -14,7 +14,8 @@ from helpers.service import Setup, metric, running_app, set_up, why_held
 from helpers.waiting import until
 
 from connector.kafka.ledger import read_entry
-from connector.records import Attempt, Invitation, Suppression
+from connector.reasons import Reason
+from connector.records import Attempt, Invitation
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 
 WIDE = ((10_000, 5.0),)  # limits that delay no call; tests/unit/test_limits.py tests the windows
@@ -88,7 +89,7 @@ async def test_a_call_is_written_down_before_it_is_made_and_settled_after(base: 
 async def test_a_suppressed_invitation_makes_no_call_and_its_reason_is_on_record(
     base: Setup, pisano: PisanoDouble
 ) -> None:
-    opted_out = invitation(1, suppressed=Suppression.OPTED_OUT)
+    opted_out = invitation(1, suppressed=Reason.OPTED_OUT)
     async with running_app(base.config, ["send"]):
         await publish(base, opted_out)
         assert await settled(base, 1) == {opted_out.id: {"suppressed": 1}}

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.plans import carry_out
+from helpers.protection import protection
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE, until
 
@@ -19,13 +20,17 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.observe.metrics import Metrics
-from connector.records import Invitation, Outcome, Suppression
+from connector.protection import Memory
+from connector.reasons import Reason
+from connector.records import Invitation, Outcome
 from connector.retry import until_it_works
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
+from connector.stages._batches import Entry
 from connector.stages._endings import settlement
 from connector.stages.send import Send
 
 PARTITION = 0
+RECORD = InRecord("pisano.invitations", PARTITION, 0, b"main", b"", (), 0.0)
 ACCOUNT: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
 
 
@@ -67,11 +72,12 @@ class Stage:
             metrics=Metrics(),
             sleep=self._sleep,
             cells=Cells(),
+            protection=protection(),
         )
 
-    async def _open(self, account: str, partition: int, calls_since: datetime) -> Ledger:
+    async def _open(self, account: str, partition: int, calls_since: datetime, memory: Memory) -> Ledger:
         self.opened += 1
-        return await Ledger.open(self._setup.kafka, account, partition, calls_since)
+        return await Ledger.open(self._setup.kafka, account, partition, calls_since, memory)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -104,7 +110,7 @@ async def test_whatever_waits_is_settled_once_after_the_ledger_was_opened_again(
     """send notices the loss at a suppressed invitation, which needs no call, while others wait for their calls."""
     await stage.handle(invitation(0))
     await lose_the_ledger(setup)
-    suppressed = invitation(1, suppressed=Suppression.OPTED_OUT)
+    suppressed = invitation(1, suppressed=Reason.OPTED_OUT)
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(stage.handle(made_up) for made_up in (suppressed, *map(invitation, range(2, 6)))))
     assert stage.pauses == [15.0]
@@ -140,7 +146,14 @@ async def test_what_an_owner_in_between_decided_stands(
         await until(lambda: len(pisano.emails()) == 2)
         owner = await Ledger.open(setup.kafka, "main", PARTITION, datetime.now(UTC))
         attempt = owner.unsettled(invitation(1).id)
-        held = settlement(invitation(1), Outcome.UNKNOWN, datetime.now(UTC), reason="held", attempt=attempt)
+        held = settlement(
+            Entry(invitation(1), RECORD, 1),
+            Outcome.UNKNOWN,
+            datetime.now(UTC),
+            reason=Reason.NO_CLEAR_END,
+            detail="held",
+            attempt=attempt,
+        )
         await owner.settle(None, [held])
         await owner.close()
         may_answer.set()

@@ -14,7 +14,8 @@ from helpers.change_events import as_records, change
 from helpers.service import Setup, in_flight, running_app, set_up
 from helpers.waiting import until
 
-from connector.records import ChangeEvent, Invitation, Suppression, read
+from connector.reasons import Reason
+from connector.records import ChangeEvent, Invitation, read
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 from connector.wiring import App
 
@@ -138,9 +139,9 @@ async def test_an_event_that_suffices_and_one_that_is_not_meant_cost_no_call(
 
 async def test_whoever_is_not_to_be_asked_is_written_down_with_the_reason(sf: SalesforceDouble, setup: Setup) -> None:
     cases = {
-        Suppression.NO_ADDRESS: a_case(sf, {"Email": None}),
-        Suppression.INVALID_ADDRESS: a_case(sf, {"Email": "ada@company.invalid"}),
-        Suppression.OPTED_OUT: a_case(sf, {"HasOptedOutOfEmail": True}),
+        Reason.NO_ADDRESS: a_case(sf, {"Email": None}),
+        Reason.INVALID_ADDRESS: a_case(sf, {"Email": "ada@company.invalid"}),
+        Reason.OPTED_OUT: a_case(sf, {"HasOptedOutOfEmail": True}),
         None: a_case(sf),
     }
     invitations = await trigger(setup, [change(case, CLOSED) for case in cases.values()])
@@ -163,9 +164,9 @@ async def test_records_that_were_merged_deleted_or_restored(sf: SalesforceDouble
     found = {invitation.record_id: invitation for invitation in await trigger(setup, events)}
     assert {name: found[case].suppressed for name, case in cases.items()} == {
         "contact merged": None,
-        "contact deleted": Suppression.RECORD_GONE,
-        "case deleted": Suppression.RECORD_GONE,
-        "restored": Suppression.RESTORED,
+        "contact deleted": Reason.RECORD_GONE,
+        "case deleted": Reason.RECORD_GONE,
+        "restored": Reason.RESTORED,
     }
     assert found[cases["contact merged"]].email == "kept@example.com"
     assert await letters(setup) == []
@@ -243,7 +244,7 @@ async def test_one_record_at_fault_is_a_dead_letter_and_fails_neither_others_nor
     written = await trigger(setup, [change(case, CLOSED) for case in [*cases, *bad.values()]])
     assert {i.record_id: i.email or i.suppressed for i in written if i.survey == "looked-up"} == {
         **{case: f"{n}@example.com" for n, case in enumerate(cases)},
-        bad["gone"]: Suppression.RECORD_GONE,
+        bad["gone"]: Reason.RECORD_GONE,
     }
     assert {i.record_id for i in written if i.survey == "plain"} == {*cases, *bad.values()}
     found = {headers.get("ce_id", "none"): headers for headers in await letters(setup)}

@@ -56,8 +56,8 @@ def test_the_gauge_joins_what_the_stages_count_per_account() -> None:
     def missing(account: str) -> float | None:
         return metrics.registry.get_sample_value("connector_answers_missing", {"account": account})
 
-    metrics.outcomes.labels("main", "closed-case", "sent").inc(5)
-    metrics.outcomes.labels("other", "closed-case", "rejected").inc(5)
+    metrics.outcomes.labels("main", "closed-case", "sent", "").inc(5)
+    metrics.outcomes.labels("other", "closed-case", "rejected", "refused").inc(5)
     for account in ("main", "other"):
         metrics.answers.labels(account).inc()
     assert (missing("main"), missing("other")) == (0, 0)

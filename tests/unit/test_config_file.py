@@ -1,6 +1,5 @@
 """Reading a configuration reports all mistakes at once, each with its place and the allowed values, never a secret."""
 
-from datetime import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ ENVIRON = {
 
 @pytest.mark.parametrize("name", ["closed-case.yaml", "store-visit.yaml"])
 def test_the_examples_run_as_they_stand(name: str) -> None:
-    config = load(EXAMPLES / name, ENVIRON, for_running=True)
+    config = load(EXAMPLES / name, ENVIRON)
     assert config.salesforce.pubsub.endpoint == "api.pubsub.salesforce.com:7443"
     assert "hunter2" not in repr(config)
 
@@ -186,18 +185,12 @@ def test_anchors_and_merges_work(tmp_path: Path) -> None:
     assert read(tmp_path, text).surveys["other"].on == "Case"
 
 
-def test_what_is_not_supported_yet_may_be_read_but_not_run(tmp_path: Path) -> None:
-    protect = 'protect: {sample: 100%, once_per: 30d, send_between: "09:00-18:30 Europe/Istanbul"}'
+def test_protection_is_read(tmp_path: Path) -> None:
+    protect = 'protect: {sample: 25%, once_per: 30d, send_between: "Mon-Fri 09:00-18:30 Europe/Istanbul"}'
     survey = read(tmp_path, MINIMAL + f"    delay: 2h\n    {protect}\n").surveys["closed-case"]
-    assert (survey.delay, survey.protect.once_per, survey.protect.sample) == (7200, 30 * 86400, 1.0)
-    assert survey.protect.send_between == SendHours(start=time(9), end=time(18, 30), zone="Europe/Istanbul")
-    text = MINIMAL + "    delay: 2h\n    protect: {sample: 100%, once_per: 30d}\n"
-    assert mistakes(tmp_path, text, for_running=True) == [
-        "c:17:5: surveys.closed-case.delay: this is not supported yet, so `connector run` refuses this file "
-        '(it says "2h")',
-        "c:18:29: surveys.closed-case.protect.once_per: this is not supported yet, so `connector run` refuses this "
-        'file (it says "30d")',
-    ]
+    assert (survey.delay, str(survey.protect.once_per), survey.protect.sample) == (7200, "30d", 0.25)
+    assert survey.protect.send_between == SendHours(540, 1110, "Europe/Istanbul", frozenset(range(5)))
+    assert str(survey.protect.send_between) == "Mon,Tue,Wed,Thu,Fri 09:00-18:30 Europe/Istanbul"
 
 
 EXAMPLE = (EXAMPLES / "closed-case.yaml").read_text(encoding="utf-8")

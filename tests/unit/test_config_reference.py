@@ -99,16 +99,6 @@ def test_what_is_allowed_is_said_in_words(path: str, allowed: str) -> None:
     assert [row[1] for found, _, row in rows() if found == path] == [allowed]
 
 
-def test_what_is_not_supported_yet_says_so() -> None:
-    later = {path for path, _, row in rows() if "**Not supported yet**" in row[3]}
-    assert later == {
-        "surveys.<name>.delay",
-        "surveys.<name>.protect.once_per",
-        "surveys.<name>.protect.sample",
-        "surveys.<name>.protect.send_between",
-    }
-
-
 def test_every_link_within_the_page_leads_to_a_heading() -> None:
     text = reference.page()
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(text)}

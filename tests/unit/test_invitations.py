@@ -9,7 +9,8 @@ from helpers.change_events import change
 
 from connector.config import Survey
 from connector.errors import Fatal, Rejected
-from connector.records import ChangeEvent, Invitation, Suppression
+from connector.reasons import Reason
+from connector.records import ChangeEvent, Invitation
 from connector.salesforce.soql import Source, Value
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
@@ -106,24 +107,24 @@ async def test_a_field_that_was_set_to_null_is_null_and_not_read() -> None:
     decision = Decision()
     invitation = await decision.about(change(CASE, {**CLOSED, "ContactId": None}, nulled_fields=("ContactId",)))
     assert invitation is not None
-    assert invitation.suppressed is Suppression.NO_ADDRESS
+    assert invitation.suppressed is Reason.NO_ADDRESS
     assert "ContactId" not in decision.read["Case"]
 
 
 @pytest.mark.parametrize(
     ("contact", "email", "suppressed"),
     [
-        (None, None, Suppression.RECORD_GONE),
-        ({"Email": None}, None, Suppression.NO_ADDRESS),
-        ({"Email": "  "}, None, Suppression.NO_ADDRESS),
-        ({"Email": "ada@"}, "ada@", Suppression.INVALID_ADDRESS),
-        ({"Email": "ada@example.com", "HasOptedOutOfEmail": True}, "ada@example.com", Suppression.OPTED_OUT),
-        ({"Email": "ada@", "HasOptedOutOfEmail": True}, "ada@", Suppression.INVALID_ADDRESS),
+        (None, None, Reason.RECORD_GONE),
+        ({"Email": None}, None, Reason.NO_ADDRESS),
+        ({"Email": "  "}, None, Reason.NO_ADDRESS),
+        ({"Email": "ada@"}, "ada@", Reason.INVALID_ADDRESS),
+        ({"Email": "ada@example.com", "HasOptedOutOfEmail": True}, "ada@example.com", Reason.OPTED_OUT),
+        ({"Email": "ada@", "HasOptedOutOfEmail": True}, "ada@", Reason.INVALID_ADDRESS),
         ({"Email": " Ada@Example.COM "}, "Ada@example.com", None),
     ],
 )
 async def test_who_is_not_asked_has_a_reason(
-    contact: dict[str, Any] | None, email: str | None, suppressed: Suppression | None
+    contact: dict[str, Any] | None, email: str | None, suppressed: Reason | None
 ) -> None:
     decision = Decision(contact=None if contact is None else {**CONTACT_ROW, **contact})
     invitation = await decision.about(change(CASE, CLOSED))
@@ -154,7 +155,7 @@ async def test_whatever_is_not_plainly_no_is_an_opt_out(value: object, opted_out
     )
     invitation = await decision.about(change(CASE, CLOSED))
     assert invitation is not None
-    assert (invitation.suppressed is Suppression.OPTED_OUT) is opted_out
+    assert (invitation.suppressed is Reason.OPTED_OUT) is opted_out
 
 
 async def test_an_attribute_that_cannot_be_rendered_costs_only_itself() -> None:
@@ -239,7 +240,7 @@ async def test_a_record_that_was_merged_away_or_deleted_has_nobody_to_ask() -> N
     invitation = await decision.about(change(CASE, CLOSED))
     assert invitation is not None
     assert (invitation.suppressed, invitation.detail) == (
-        Suppression.RECORD_GONE,
+        Reason.RECORD_GONE,
         f"Case {CASE} was merged into {OTHER}",
     )
 
@@ -274,7 +275,7 @@ async def test_a_customer_who_cannot_be_found_is_not_one_without_an_address(
     decision = Decision(contact=None, deleted=deleted)
     invitation = await decision.about(change(CASE, CLOSED))
     assert invitation is not None
-    assert invitation.suppressed is Suppression.RECORD_GONE
+    assert invitation.suppressed is Reason.RECORD_GONE
     assert detail in (invitation.detail or "")
 
 
@@ -309,7 +310,7 @@ async def test_nobody_is_invited_whose_opt_out_cannot_be_read(chained: bool) -> 
     )
     invitation = await decision.about(change(CASE, {**CLOSED, "SuppliedEmail": "ada@example.com"}))
     assert invitation is not None
-    assert (invitation.email, invitation.suppressed) == (None, Suppression.RECORD_GONE)
+    assert (invitation.email, invitation.suppressed) == (None, Reason.RECORD_GONE)
     assert f"no Contact {CONTACT}" in (invitation.detail or "")
 
 
@@ -323,7 +324,7 @@ async def test_a_missing_record_that_does_not_lead_to_the_address_is_not_the_rea
     )
     invitation = await decision.about(change(CASE, {**CLOSED, "OwnerId": "00G5g0000000001AAA"}))
     assert invitation is not None
-    assert (invitation.suppressed, invitation.detail) == (Suppression.NO_ADDRESS, None)
+    assert (invitation.suppressed, invitation.detail) == (Reason.NO_ADDRESS, None)
 
 
 async def test_a_template_of_several_lines_finds_its_record() -> None:
@@ -360,12 +361,12 @@ async def test_a_created_record_has_not_changed_what_it_has_no_value_for() -> No
 @pytest.mark.parametrize(
     ("when", "suppressed"),
     [
-        ('record.Status == "Closed"', Suppression.RESTORED),
+        ('record.Status == "Closed"', Reason.RESTORED),
         ('record.Status == "Closed" and event.change_type contains "UNDELETE"', None),
     ],
 )
 async def test_a_record_that_comes_back_invites_only_where_the_survey_asks_for_it(
-    kind: str, when: str, suppressed: Suppression | None
+    kind: str, when: str, suppressed: Reason | None
 ) -> None:
     """Report 5: it was decided before it was deleted, and its event has a new id."""
     invitation = await Decision(when=when).about(change(CASE, CLOSED, change_type=kind, changed_fields=()))
@@ -378,7 +379,7 @@ async def test_a_record_that_comes_back_invites_nobody_where_the_survey_asks_wha
     decision = Decision()
     invitation = await decision.about(change(CASE, {}, change_type=kind))
     assert invitation is not None
-    assert invitation.suppressed is Suppression.RESTORED
+    assert invitation.suppressed is Reason.RESTORED
     assert decision.read == {}
 
 

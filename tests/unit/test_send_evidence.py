@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.invitations import invitation
+from helpers.protection import protection
 from helpers.simulated_loop import simulate
 
 from connector.cells import Breaker, Cells
@@ -100,6 +101,8 @@ class World:
             self.ledger,  # type: ignore[arg-type]
             StackedLimiter(options.pop("limits", Account.model_validate(account).limits), clock=loop.time),
             turns=Turns(options.pop("priorities", {})),
+            protection=(guard := protection()),
+            known=guard.known("main"),
             calls=self.cells.at("send/main/(calls)"),
             dead_letter=lambda *_: None,  # type: ignore[arg-type, return-value]
             metrics=Metrics(),

@@ -1,0 +1,52 @@
+"""`connector invitations`: what only a person can decide about invitations."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Decide about invitations that wait for a person.")
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
+Reason = Annotated[str, typer.Option(help="Why you decide so. It is kept with the outcome.")]
+By = Annotated[str | None, typer.Option(help="Who decides; without it, the user of this machine.")]
+DEFAULT = Path("connector.yaml")
+
+
+@app.command("settle")
+def settle(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The invitation's id.")],
+    decision: Annotated[Literal["sent", "resend", "drop"], typer.Argument(help="What became, or shall become, of it.")],
+    reason: Reason,
+    by: By = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Settle an invitation whose outcome is unknown: it was sent, shall be sent again, or never."""
+    import asyncio
+
+    from connector.cli._output import user
+    from connector.config.file import load
+    from connector.operate import actions
+
+    action = asyncio.run(actions.settle(load(config), id_, decision, by=by or user(), reason=reason))
+    print(f"written down as the action {action.id}; the account's sender carries it out once")
+
+
+@app.command("brake")
+def brake(
+    survey: Annotated[str, typer.Argument(help="The survey that its brake holds.")],
+    decision: Annotated[Literal["release", "drop", "spread"], typer.Argument(help="What happens to what waits.")],
+    reason: Reason,
+    days: Annotated[float, typer.Option(help="For spread: over how many days.", min=0.1, max=30)] = 1.0,
+    by: By = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Decide about what a survey's brake holds: send it, never send it, or send it over some days."""
+    import asyncio
+
+    from connector.cli._output import user
+    from connector.config.file import load
+    from connector.operate import actions
+
+    action = asyncio.run(actions.brake(load(config), survey, decision, days, by=by or user(), reason=reason))
+    print(f"written down as the action {action.id}")

@@ -1,0 +1,89 @@
+"""`connector suppress`: whom no survey invites."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The suppression list: add, remove, list and import its entries.")
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
+Whom = Annotated[str, typer.Argument(help="An e-mail address, or a contact's id in Salesforce.")]
+Survey = Annotated[str | None, typer.Option(help="Only this survey; without it, every survey.")]
+By = Annotated[str | None, typer.Option(help="Who decides; without it, the user of this machine.")]
+DEFAULT = Path("connector.yaml")
+
+
+@app.command("add")
+def add(
+    whom: Whom,
+    survey: Survey = None,
+    until: Annotated[str | None, typer.Option(help="A day or a time; without it, for ever.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason, for those who read the list.")] = None,
+    by: By = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Put somebody on the list."""
+    import asyncio
+
+    from connector.cli._output import user
+    from connector.config.file import load
+    from connector.operate import suppressions
+
+    end = suppressions.moment(until) if until else None
+    entry = suppressions.entry(whom, survey=survey, until=end, why=why, by=by or user())
+    asyncio.run(suppressions.write(load(config).kafka, [entry]))
+    print("added; senders know it within a second")
+
+
+@app.command("remove")
+def remove(whom: Whom, survey: Survey = None, config: ConfigFile = DEFAULT) -> None:
+    """Take somebody from the list. An entry for one survey is removed by naming the survey."""
+    import asyncio
+
+    from connector.config.file import load
+    from connector.operate import suppressions
+
+    asyncio.run(suppressions.remove(load(config).kafka, whom, survey))
+    print("removed")
+
+
+@app.command("list")
+def list_entries(
+    show: Annotated[bool, typer.Option("--show", help="Print addresses in full.")] = False,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """List the entries; addresses are masked."""
+    import asyncio
+
+    from rich.table import Table
+
+    from connector.cli._output import console
+    from connector.config.file import load
+    from connector.masking import mask_email
+    from connector.operate import suppressions
+
+    table = Table("who", "survey", "until", "by", "why")
+    for entry in asyncio.run(suppressions.entries(load(config).kafka)):
+        who = (entry.email if show else mask_email(entry.email)) if entry.email else entry.contact
+        until = f"{entry.until:%F %R}" if entry.until else "for ever"
+        table.add_row(who, entry.survey or "every", until, entry.by, entry.why or "")
+    console().print(table)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A CSV file with the columns email, contact, survey, until, why.")],
+    by: By = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Put everybody in a CSV file on the list. If a line cannot be used, nothing is written."""
+    import asyncio
+
+    from connector.cli._output import user
+    from connector.config.file import load
+    from connector.operate import suppressions
+
+    entries = list(suppressions.from_csv(file, by or user()))
+    asyncio.run(suppressions.write(load(config).kafka, entries))
+    print(f"added {len(entries)}")

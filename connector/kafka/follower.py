@@ -1,0 +1,76 @@
+"""Follows topics that every process reads whole: from their beginning to their end, and then live."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from connector.config import Kafka
+from connector.errors import Rejected
+from connector.kafka.connection import client_settings, stopped
+from connector.kafka.errors import translated
+from connector.retry import until_it_works
+
+log = structlog.get_logger(__name__)
+
+_POLL = 500  # milliseconds; a live record is handed out at once
+_AT_ONCE = 500  # records that are taken before other tasks have their turn
+
+Take = Callable[[ConsumerRecord], None]
+
+
+class Follower:
+    """Follows the whole topic `name`, without a consumer group. `take(record)` must not wait.
+
+    A record for which `take` raises Rejected is logged and left out. After a failure the follower begins anew, and
+    `take` gets records twice.
+    """
+
+    def __init__(self, kafka: Kafka, name: str, take: Take) -> None:
+        self._kafka = kafka
+        self._topic = kafka.topic_prefix + name
+        self._take = take
+        self._read = asyncio.Event()
+
+    async def caught_up(self) -> None:
+        """Returns when everything was taken that was on the topic when the follower began."""
+        await self._read.wait()
+
+    async def run(self) -> None:
+        """Follows until it is cancelled; waits out outages of Kafka."""
+        async for attempt in until_it_works():
+            with attempt:
+                await self._follow()
+
+    async def _follow(self) -> None:
+        consumer = AIOKafkaConsumer(
+            self._topic,
+            **client_settings(self._kafka),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        try:
+            with translated():
+                await consumer.start()
+                ends = await consumer.end_offsets(list(consumer.assignment()))  # without a group: every partition
+            while True:
+                with translated():
+                    batches = await consumer.getmany(timeout_ms=_POLL, max_records=_AT_ONCE)
+                for record in (record for batch in batches.values() for record in batch):
+                    self._hand_out(record)
+                if not self._read.is_set():
+                    with translated():
+                        left = [place for place, end in ends.items() if await consumer.position(place) < end]
+                    if not left:
+                        self._read.set()
+        finally:
+            await stopped(consumer.stop)
+
+    def _hand_out(self, record: ConsumerRecord) -> None:
+        try:
+            self._take(record)
+        except Rejected as error:
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            log.warning("record_left_out", record=place, reason=str(error))

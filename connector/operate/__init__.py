@@ -1,0 +1,1 @@
+"""What operators do to the topics. Used by the command line."""

@@ -1,0 +1,107 @@
+"""Writes the decisions of operators, which the owner of the account carries out."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from connector.config import Config
+from connector.config.catalogue import topics_for
+from connector.decisions import Action
+from connector.errors import Fatal
+from connector.kafka.cloud_events import to_record
+from connector.kafka.ledger import ATTEMPTS, read_entry
+from connector.kafka.publisher import Publisher
+from connector.kafka.read_back import read_back
+from connector.records import Invitation, Outcome, Settlement
+
+ACTIONS = "connector.actions"
+INVITATIONS = "pisano.invitations"
+
+
+async def settle(
+    config: Config, id_: str, decision: Literal["sent", "resend", "drop"], *, by: str, reason: str
+) -> Action:
+    """Decides about an invitation whose outcome is unknown.
+
+    Raises:
+        Fatal: There is no such invitation, its outcome is another one, or its record is gone.
+    """
+    settlement = await _settlement(config, id_)
+    if settlement.outcome is not Outcome.UNKNOWN:
+        raise Fatal(f"the outcome of the invitation {id_} is {settlement.outcome}: only an unknown one can be settled")
+    invitation = await _invitation(config, id_)
+    target, params = f"{settlement.account}/{id_}", {"invitation": invitation.model_dump(mode="json")}
+    return await _write(config, "settle", target, decision, by=by, reason=reason, params=params)
+
+
+async def brake(
+    config: Config, survey: str, decision: Literal["release", "drop", "spread"], days: float, *, by: str, reason: str
+) -> Action:
+    """Decides about the invitations that a survey's brake holds. Raises Fatal when there is no such survey."""
+    if survey not in config.surveys:
+        raise Fatal(f"there is no survey {survey} in the configuration; there is {', '.join(sorted(config.surveys))}")
+    target, params = f"{config.surveys[survey].account}/{survey}", {"days": days} if decision == "spread" else {}
+    return await _write(config, "brake", target, decision, by=by, reason=reason, params=params)
+
+
+async def _write(
+    config: Config, kind: Literal["settle", "brake"], target: str, decision: str, *, by: str, reason: str, params: Any
+) -> Action:
+    action = Action(
+        id=uuid.uuid4().hex,
+        kind=kind,
+        target=target,
+        decision=decision,
+        by=by,
+        reason=reason,
+        at=datetime.now(UTC),
+        params=params,
+    )
+    record = to_record(
+        config.kafka.topic_prefix + ACTIONS,
+        target,
+        action,
+        ce_type=f"connector.action.{kind}",
+        ce_source="/command-line",
+        ce_id=action.id,
+        ce_time=action.at,
+    )
+    publisher = Publisher(config.kafka)
+    await publisher.start()
+    try:
+        await publisher.send(record)
+    finally:
+        await publisher.stop()
+    return action
+
+
+async def _settlement(config: Config, id_: str) -> Settlement:
+    found: Settlement | None = None
+    for partition in range(_partitions(config, ATTEMPTS)):
+        async for record in read_back(config.kafka, config.kafka.topic_prefix + ATTEMPTS, partition):
+            if record.value is not None and record.key.endswith(f"/{id_}".encode()):
+                entry = read_entry(record.value)
+                found = entry if isinstance(entry, Settlement) else found
+    if found is None:
+        raise Fatal(f"there is no outcome of an invitation {id_}")
+    return found
+
+
+async def _invitation(config: Config, id_: str) -> Invitation:
+    for partition in range(_partitions(config, INVITATIONS)):
+        async for record in read_back(config.kafka, config.kafka.topic_prefix + INVITATIONS, partition):
+            if id_.encode() in (record.value or b""):
+                try:
+                    invitation = Invitation.model_validate_json(record.value)
+                except ValidationError:
+                    continue
+                if invitation.id == id_:
+                    return invitation
+    raise Fatal(f"the record of the invitation {id_} is no longer on {INVITATIONS}, so nobody can settle it")
+
+
+def _partitions(config: Config, name: str) -> int:
+    full = config.kafka.topic_prefix + name
+    return next(topic.partitions for topic in topics_for(config) if topic.name == full)

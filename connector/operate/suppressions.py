@@ -1,0 +1,120 @@
+"""The suppression list: writes and lists its entries."""
+
+import csv
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from connector.config import Kafka
+from connector.decisions import Suppression
+from connector.errors import Fatal, Rejected
+from connector.kafka.cloud_events import OutRecord, to_record
+from connector.kafka.publisher import Publisher
+from connector.kafka.read_back import read_back
+from connector.protection import suppression_key
+from connector.records import read
+from connector.surveys.addresses import normalise_email
+
+SUPPRESSIONS = "pisano.suppressions"
+_COLUMNS = ("email", "contact", "survey", "until", "why")
+_AT_ONCE = 1_000  # entries that are written together
+
+
+def entry(
+    whom: str, *, survey: str | None = None, until: datetime | None = None, why: str | None = None, by: str
+) -> Suppression:
+    """An entry about an address (it has an @) or a contact's id. Raises Fatal for an address that is none."""
+    email, contact = (whom, None) if "@" in whom else (None, whom.strip())
+    if email is not None:
+        try:
+            email = normalise_email(email).lower()
+        except ValueError as error:
+            raise Fatal(f"this is not an address that could be invited: {error}") from error
+    elif not contact or "/" in contact:
+        raise Fatal("write an address or a contact's id")
+    return Suppression(email=email, contact=contact, survey=survey, until=until, why=why, by=by, at=datetime.now(UTC))
+
+
+def from_csv(file: Path, by: str) -> Iterator[Suppression]:
+    """The entries of a CSV file with a head line, and of its columns `email` or `contact`; the others may be missing.
+
+    Raises:
+        Fatal: With the line, for what cannot be used.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            if unknown := set(rows.fieldnames or ["nothing"]) - set(_COLUMNS):
+                raise Fatal(f"{file}:1: the columns are {', '.join(_COLUMNS)}, and not {', '.join(sorted(unknown))}")
+            for row in rows:
+                try:
+                    until = row.get("until")
+                    yield entry(
+                        row.get("email") or row.get("contact") or "",
+                        survey=row.get("survey") or None,
+                        until=moment(until) if until else None,
+                        why=row.get("why") or None,
+                        by=by,
+                    )
+                except Fatal as error:
+                    raise Fatal(f"{file}:{rows.line_num}: {error}") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise Fatal(f"{file} cannot be read: {error}") from error
+
+
+def moment(text: str) -> datetime:
+    """A day (until its end, in UTC) or a time. Raises Fatal for anything else."""
+    try:
+        found = datetime.fromisoformat(text if len(text) > 10 else f"{text}T23:59:59")
+    except ValueError:
+        raise Fatal(f"{text!r} is neither a day such as 2026-12-31 nor a time such as 2026-12-31T09:00+03:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+async def write(kafka: Kafka, entries: list[Suppression]) -> None:
+    """Adds entries, or replaces those with the same key."""
+    await _publish(kafka, [_record(kafka, one) for one in entries])
+
+
+async def remove(kafka: Kafka, whom: str, survey: str | None) -> None:
+    """Removes an entry. Nothing happens if there is none."""
+    record = _record(kafka, entry(whom, survey=survey, by=""))
+    await _publish(kafka, [OutRecord(record.topic, record.key, None, [])])
+
+
+async def entries(kafka: Kafka) -> list[Suppression]:
+    """The entries that hold, by key. Those that cannot be read are left out."""
+    found: dict[bytes, bytes | None] = {}
+    async for record in read_back(kafka, kafka.topic_prefix + SUPPRESSIONS, 0):
+        found[record.key] = record.value
+    return [one for _, value in sorted(found.items()) if value is not None and (one := _readable(value))]
+
+
+def _readable(value: bytes) -> Suppression | None:
+    try:
+        return read(Suppression, value)
+    except Rejected:
+        return None
+
+
+def _record(kafka: Kafka, one: Suppression) -> OutRecord:
+    key = suppression_key(one.email, one.contact, one.survey)
+    return to_record(
+        kafka.topic_prefix + SUPPRESSIONS,
+        key,
+        one,
+        ce_type="pisano.suppression",
+        ce_source="/command-line",
+        ce_id=f"{key}/{one.at.timestamp()}",
+        ce_time=one.at,
+    )
+
+
+async def _publish(kafka: Kafka, records: list[OutRecord]) -> None:
+    publisher = Publisher(kafka)
+    await publisher.start()
+    try:
+        for start in range(0, len(records), _AT_ONCE):
+            await publisher.send_all(records[start : start + _AT_ONCE])
+    finally:
+        await publisher.stop()

@@ -1,0 +1,30 @@
+"""Contact protection at the time of the call: may this invitation be sent now, later, or not at all?
+
+The policy is pure: it decides from the configuration, the invitation, what is known of the person and the survey, and
+the time. The stage asks it when an invitation comes, and again right before the call.
+"""
+
+from connector.protection._actions import Actions
+from connector.protection._brake import Brakes
+from connector.protection._everyone import ContactProtection
+from connector.protection._memory import Memory
+from connector.protection._people import People, suppression_key
+from connector.protection._persons import Hashes
+from connector.protection._policy import Known, Policy
+from connector.protection._verdict import Go, Stop, Verdict, Wait
+
+__all__ = [
+    "Actions",
+    "Brakes",
+    "ContactProtection",
+    "Go",
+    "Hashes",
+    "Known",
+    "Memory",
+    "People",
+    "Policy",
+    "Stop",
+    "Verdict",
+    "Wait",
+    "suppression_key",
+]

@@ -1,0 +1,46 @@
+"""The decisions of operators, as the topic `connector.actions` has them: the latest for each target."""
+
+from collections.abc import Callable
+
+from connector.decisions import Action
+from connector.errors import Rejected
+from connector.records import read
+
+
+class Actions:
+    """`take` takes each record of the topic. A listener is called after each."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, Action] = {}
+        self._listeners: set[Callable[[], None]] = set()
+
+    def take(self, key: bytes | None, value: bytes | None) -> None:
+        """Takes an action, or the end of what a key says. Raises Rejected when it cannot be read."""
+        target = (key or b"").decode(errors="replace")
+        if value is None:
+            self._latest.pop(target, None)
+            return
+        action = read(Action, value)
+        if action.target != target:
+            raise Rejected(f"the action's target is {action.target}, and its key {target}", code="unreadable")
+        self._latest[target] = action
+        for listener in list(self._listeners):
+            listener()
+
+    def brake(self, account: str, survey: str) -> Action | None:
+        """The latest decision about a survey's brake."""
+        action = self._latest.get(f"{account}/{survey}")
+        return action if action and action.kind == "brake" else None
+
+    def settles(self, account: str) -> list[Action]:
+        """The decisions about the account's invitations."""
+        return [
+            action
+            for target, action in self._latest.items()
+            if action.kind == "settle" and target.startswith(f"{account}/")
+        ]
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls the listener after each action; the result ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)

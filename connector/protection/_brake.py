@@ -1,0 +1,81 @@
+"""The brake: more invitations of a survey than usual wait until a person has decided about them."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from connector.config import Survey
+from connector.decisions import Action
+from connector.protection._actions import Actions
+from connector.protection._verdict import Stop, Wait
+from connector.reasons import Reason
+from connector.records import Invitation, Outcome
+
+_PARTS = 12  # of the brake's time, in which invitations are counted
+_MOST_PARTS = 20_000  # counters of a survey in memory: two months of them for a brake of one hour
+
+Told = Callable[[str, bool], None]
+
+
+class Brakes:
+    """The brakes of one account's surveys. Invitations count at the time of their change, so a replay counts the same.
+
+    A decision is about every invitation whose change was made before it; later ones are counted anew. `told(survey,
+    held)` is called when a survey begins or ends to wait for a person.
+    """
+
+    def __init__(self, account: str, surveys: Mapping[str, Survey], actions: Actions) -> None:
+        self.told: Told = lambda *_: None
+        self._account = account
+        self._surveys = surveys
+        self._actions = actions
+        self._held: dict[str, datetime] = {}  # when the survey's last change was made before it was held
+        self._counted: defaultdict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+
+    def saw(self, survey: str, happened_at: datetime | None) -> None:
+        """Counts an invitation that would be sent, or that was sent. Call this once for each."""
+        brake = self._surveys[survey].protect.brake if survey in self._surveys else None
+        decided = self._actions.brake(self._account, survey)
+        if brake is None or happened_at is None or (decided and happened_at <= decided.at):
+            return
+        counted = self._counted[survey, decided.id if decided else ""]
+        part = int(happened_at.timestamp() // (brake.seconds / _PARTS))
+        counted[part] += 1
+        around = [counted.get(part + offset, 0) for offset in range(1 - _PARTS, _PARTS)]
+        if any(sum(around[start : start + _PARTS]) > brake.limit for start in range(_PARTS)):
+            self._hold(survey, happened_at)
+        if len(counted) > _MOST_PARTS:
+            for old in sorted(counted)[: _MOST_PARTS // 2]:
+                del counted[old]
+
+    def hold(self, survey: str) -> None:
+        """Holds a survey of which invitations waited for a person when the sender was opened."""
+        self._hold(survey, datetime.min.replace(tzinfo=UTC))
+
+    def verdict(self, invitation: Invitation, now: datetime) -> Wait | Stop | None:
+        """None when the brake does not stop the invitation."""
+        survey, action = invitation.survey, self._actions.brake(self._account, invitation.survey)
+        if action and survey in self._held and self._held[survey] <= action.at:
+            del self._held[survey]
+            self.told(survey, False)
+        if action and (invitation.protection.happened_at or invitation.created_at) <= action.at:
+            if action.decision == "drop":
+                return Stop(Outcome.SUPPRESSED, Reason.DROPPED, f"by {action.by}: {action.reason}", action.id)
+            turn = _turn(invitation, action)
+            return Wait(turn, Reason.BRAKE) if turn > now else None
+        return Wait(None, Reason.BRAKE) if survey in self._held else None
+
+    def _hold(self, survey: str, happened_at: datetime) -> None:
+        is_new = survey not in self._held
+        self._held[survey] = max(happened_at, self._held.get(survey, happened_at))
+        if is_new:
+            self.told(survey, True)
+
+
+def _turn(invitation: Invitation, action: Action) -> datetime:
+    """When the invitation's turn is: with `spread`, at a moment in the chosen days that only its id decides."""
+    if action.decision != "spread":
+        return action.at
+    share = int.from_bytes(hashlib.sha256(invitation.id.encode()).digest()[:4]) / (1 << 32)
+    return action.at + timedelta(days=float(action.params["days"]) * share)

@@ -1,0 +1,88 @@
+"""What other topics say about persons: who is on the suppression list, and who answered when."""
+
+import math
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from connector.config.protect import AnsweredBy
+from connector.decisions import Suppression
+from connector.errors import Rejected
+from connector.protection._persons import Hashes, normal_contact
+from connector.records import Feedback, Invitation, read
+from connector.values.digests import Digests, digest_of
+
+_TIME = struct.Struct("<d")
+_KEY = re.compile(r"(?:email/(?P<email>.+@[^/]+)|contact/(?P<contact>[^/]+))(?:/(?P<survey>[^/]+))?", re.DOTALL)
+
+
+def suppression_key(email: str | None, contact: str | None, survey: str | None) -> str:
+    """The key of an entry on `pisano.suppressions`. Raises ValueError unless there is one of `email` and `contact`."""
+    if (email is None) == (contact is None):
+        raise ValueError("an entry is about an address or about a contact")
+    whom = f"email/{email.strip().lower()}" if email is not None else f"contact/{normal_contact(contact or '')}"
+    return f"{whom}/{survey}" if survey else whom
+
+
+class People:
+    """`listed` takes each record of `pisano.suppressions`, `answered` each of `pisano.feedback`."""
+
+    def __init__(self, hashes: Hashes, answered_by: AnsweredBy) -> None:
+        self._hashes = hashes
+        self._answered_by = answered_by
+        self._listed = Digests(_TIME.size)  # by the entry's key: until when
+        self._answers = Digests(_TIME.size)  # by person: when they last answered
+
+    def listed(self, key: bytes | None, value: bytes | None) -> None:
+        """Takes an entry of the list. An entry whose value cannot be read counts without an end.
+
+        Raises:
+            Rejected: The key, or the value, cannot be read.
+        """
+        found = _KEY.fullmatch((key or b"").decode(errors="replace"))
+        if not found:
+            raise Rejected("the key is not email/<address> or contact/<id>, so nobody is suppressed", code="unreadable")
+        place = digest_of(suppression_key(found["email"], found["contact"], found["survey"]))
+        if value is None:
+            self._listed.put(place, _TIME.pack(-math.inf))
+            return
+        self._listed.put(place, _TIME.pack(math.inf))
+        if (until := read(Suppression, value).until) is not None:
+            self._listed.put(place, _TIME.pack(until.timestamp()))
+
+    def answered(self, value: bytes | None) -> None:
+        """Takes an answer. Raises Rejected when it cannot be read."""
+        feedback = read(Feedback, value)
+        contact = _first(feedback.body, self._answered_by.contact)
+        email = _first(feedback.body, self._answered_by.email)
+        at = (feedback.answered_at or feedback.received_at).timestamp()
+        for person in self._hashes.persons(contact, email and email.strip()):
+            before = self._answers.get(digest_of(person))
+            if before is None or _TIME.unpack(before)[0] < at:
+                self._answers.put(digest_of(person), _TIME.pack(at))
+
+    def suppressed_by(self, invitation: Invitation, now: datetime) -> str | None:
+        """The entry of the suppression list that stops the invitation, in words without the address."""
+        for kind, email, contact in (
+            ("address", invitation.email, None),
+            ("contact", None, invitation.protection.contact),
+        ):
+            for survey in (None, invitation.survey) if email or contact else ():
+                row = self._listed.get(digest_of(suppression_key(email, contact, survey)))
+                until = -math.inf if row is None else _TIME.unpack(row)[0]
+                if until > now.timestamp():
+                    end = "" if until == math.inf else f" until {datetime.fromtimestamp(until, UTC):%FT%TZ}"
+                    return f"the {kind} is on the list{end}, for {survey or 'every survey'}"
+        return None
+
+    def answered_at(self, invitation: Invitation) -> datetime | None:
+        """When the person last answered a survey."""
+        persons = self._hashes.persons(invitation.protection.contact, invitation.email)
+        times = [_TIME.unpack(row)[0] for person in persons if (row := self._answers.get(digest_of(person)))]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
+
+
+def _first(body: Mapping[str, Any], keys: Sequence[str]) -> str | None:
+    return next((str(body[key]) for key in keys if body.get(key) not in {None, ""}), None)

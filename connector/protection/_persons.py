@@ -1,0 +1,33 @@
+"""Who a person is: the id of the contact if it is known, and the address. Persons are remembered as hashes only."""
+
+import hashlib
+import hmac
+from functools import lru_cache
+
+_SIZE = 16  # bytes: among a thousand million persons two are equal with a probability of 1e-21
+_CACHED = 10_000  # persons: those of the invitations that an account's sender holds at once
+
+
+class Hashes:
+    """`key` is the setting `protect.hash_key`; without it, the hashes are plain SHA-256."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = None if key is None else key.encode()
+        self.persons = lru_cache(_CACHED)(self._persons)
+
+    def _persons(self, contact: str | None, email: str | None) -> tuple[str, ...]:
+        """The person's hashes. Two invitations are for the same person if they have one in common."""
+        named = [f"contact/{normal_contact(contact)}"] if contact else []
+        return tuple(map(self.of, [*named, f"email/{email.lower()}"] if email else named))
+
+    def of(self, text: str) -> str:
+        """The hash of any text: 32 hex digits."""
+        data = text.encode()
+        digest = hashlib.sha256(data) if self._key is None else hmac.new(self._key, data, hashlib.sha256)
+        return digest.digest()[:_SIZE].hex()
+
+
+def normal_contact(contact: str) -> str:
+    """Ids of 15 and 18 characters name the same record in Salesforce; other ids stay as they are."""
+    contact = contact.strip()
+    return contact[:15] if len(contact) == 18 and contact.isascii() and contact.isalnum() else contact

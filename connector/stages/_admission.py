@@ -1,0 +1,104 @@
+"""Decides about an account's invitations before a call: settled at once, later, or in the next call."""
+
+from collections.abc import Sequence
+
+from connector.errors import Rejected, Unknown
+from connector.kafka.ledger import Ledger
+from connector.pisano import call_body
+from connector.protection import ContactProtection, Go, Known, Stop, Verdict, Wait
+from connector.reasons import Reason
+from connector.records import Outcome
+from connector.stages._batches import Entry, Queue, recipient
+from connector.stages._book import Book, Decision, Now
+
+_ASK_AGAIN = 30.0  # seconds at most until a waiting invitation is looked at again: a person may have decided, or the
+# machine's clock was set
+
+
+class Admission:
+    """`admit` decides about a new invitation, `is_any_ready` and `next_batch` about those that wait for a call."""
+
+    def __init__(
+        self, ledger: Ledger, queue: Queue, book: Book, protection: ContactProtection, known: Known, now: Now
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._book = book
+        self._policy = protection.policy
+        self._hashes = protection.hashes
+        self._known = known
+        self._now = now
+
+    async def admit(self, entry: Entry) -> None:
+        """Settles the invitation if that is decided already; else it waits for a call."""
+        invitation = self.named(entry).invitation
+        if (reason := invitation.suppressed) is not None:
+            decision = Decision([entry], Outcome.SUPPRESSED, reason=reason)
+            await self._book.end(None, "accepted", invitation.detail, decision)
+            return
+        try:
+            call_body([recipient(invitation)])
+        except Rejected as error:
+            decision = Decision([entry], Outcome.REJECTED, error, Reason.REFUSED)
+            await self._book.end(None, "rejected", str(error), decision)
+            return
+        if attempt := self._ledger.unsettled(invitation.id):
+            known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
+            await self._book.unknown(None, [entry], Unknown(known))
+        if entry.settled.done():
+            return
+        if entry.action is None:
+            self._known.memory.brakes.saw(invitation.survey, invitation.protection.happened_at)
+        await self._decide([entry])
+
+    def named(self, entry: Entry) -> Entry:
+        """The same entry, with the hashes under which its person is remembered."""
+        terms = entry.invitation.protection
+        entry.persons = self._hashes.persons(terms.contact, entry.invitation.email)
+        entry.cap = None if terms.cap is None else self._hashes.of(terms.cap)
+        return entry
+
+    async def is_any_ready(self) -> bool:
+        """Whether an invitation may be sent now. Those before it that may not be sent leave the queue."""
+        waiting = list(self._queue.waiting)
+        ready = next((place for place, entry in enumerate(waiting) if isinstance(self._verdict(entry), Go)), None)
+        await self._decide(waiting[:ready])
+        return ready is not None
+
+    async def next_batch(self, *, at_most: int | None) -> list[Entry]:
+        """The invitations of the next call; empty when none may be sent now."""
+        batch: list[Entry] = []
+        while self._queue.waiting and not batch:
+            chosen = self._queue.next_batch(at_most=at_most)
+            for entry in chosen:
+                self._known.memory.calling([other.invitation for other in batch])
+                if isinstance(self._verdict(entry), Go):
+                    batch.append(entry)
+            self._known.memory.calling([])
+            await self._decide([entry for entry in chosen if entry not in batch])
+        return batch
+
+    def _verdict(self, entry: Entry) -> Verdict:
+        return self._policy.verdict(entry.invitation, self._known, self._now(), by_hand=entry.action is not None)
+
+    async def _decide(self, entries: Sequence[Entry]) -> None:
+        """Puts entries that may be sent now into the queue, takes out the others, and settles what never is."""
+        decisions: list[Decision] = []
+        for entry in entries:
+            verdict = self._verdict(entry)
+            if isinstance(verdict, Go):
+                self._queue.add(entry)
+                continue
+            self._queue.set_aside(entry)
+            if isinstance(verdict, Stop):
+                entry.action = entry.action or verdict.action
+                decisions.append(Decision([entry], verdict.outcome, reason=verdict.reason, detail=verdict.detail))
+            else:
+                self._queue.later(entry, self._pause(verdict))
+        if decisions:
+            await self._book.end(None, "accepted", None, *decisions)
+
+    def _pause(self, verdict: Wait) -> float:
+        if verdict.until is None:
+            return _ASK_AGAIN
+        return min(_ASK_AGAIN, max(0.0, (verdict.until - self._now()).total_seconds()))

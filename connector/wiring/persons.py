@@ -1,0 +1,53 @@
+"""Follows the topics that say something about persons, or that operators write, for the contact protection."""
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import ConsumerRecord
+
+from connector.config import Config
+from connector.kafka.follower import Follower
+from connector.protection import ContactProtection
+
+
+class PersonTopics:
+    """What send knows from other topics than its own. It begins to follow them when send first asks."""
+
+    def __init__(self, config: Config) -> None:
+        self.protection = ContactProtection(config.surveys, config.protect)
+        people, actions = self.protection.people, self.protection.actions
+        takes: dict[str, Callable[[ConsumerRecord], None]] = {
+            "pisano.suppressions": lambda record: people.listed(record.key, record.value),
+            "connector.actions": lambda record: actions.take(record.key, record.value),
+        }
+        counts = {config.protect.counts, *(survey.protect.counts for survey in config.surveys.values())}
+        if counts != {"invitations"}:
+            takes["pisano.feedback"] = lambda record: people.answered(record.value)
+        self._followers = [Follower(config.kafka, name, take) for name, take in takes.items()]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def caught_up(self) -> None:
+        """Returns when the protection knows all that was on the topics when we began to follow them.
+
+        Raises:
+            Fatal: Kafka refuses us.
+        """
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers]
+        known = asyncio.create_task(self._all_caught_up())
+        await asyncio.wait({known, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in self._tasks:
+            if task.done():
+                known.cancel()
+                self._tasks = []
+                task.result()
+
+    async def _all_caught_up(self) -> None:
+        for follower in self._followers:
+            await follower.caught_up()
+
+    async def stop(self) -> None:
+        """Ends it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
