@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 _LARGEST = 2_000_000  # bytes of JSON: its topic takes 2 MiB with key and headers, and Salesforce's Avro is 1 MB at most
 
 NewLog = Callable[[str, int], ChannelLog]
-DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
+DeadLetter = Callable[[str, bytes, str, Exception, Mapping[str, str]], OutRecord]
 
 
 class Capture:
@@ -162,7 +162,7 @@ class Capture:
         except Rejected as error:
             log.warning("event_refused", channel=channel, replay_id=raw.replay_id.hex(), error=str(error))
             source, reason = f"{channel} {raw.replay_id.hex()}", error.code or "undecodable"
-            letter = self._dead_letter(source, raw.payload, reason, error)
+            letter = self._dead_letter(source, raw.payload, reason, error, {"cell": self._cell(channel).name})
             return {hashlib.sha256(raw.payload).hexdigest(): letter}
 
     def _readable(self, raw: RawEvent, channel: str, schema: EventSchema) -> dict[str, OutRecord]:
