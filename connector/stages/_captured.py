@@ -26,14 +26,19 @@ log = structlog.get_logger(__name__)
 
 _LARGEST = 2_000_000  # bytes of JSON: its topic takes 2 MiB with key and headers, and Salesforce's Avro is 1 MB at most
 
-DeadLetter = Callable[[str, bytes, str, Exception], OutRecord]
+DeadLetter = Callable[[str, bytes, str, Exception, Mapping[str, str]], OutRecord]
+
+
+def cell_of(channel: str) -> str:
+    """The name of the channel's cell."""
+    return "capture/" + channel.strip("/").replace("/", ".")
 
 
 @dataclass(frozen=True)
 class Events:
     """Makes records of the events that are wanted: `topics` gives the topic of each entity.
 
-    `dead_letter(source, payload, reason, error)` makes the record for an event that cannot be read.
+    `dead_letter(source, payload, reason, error, more)` makes the record for an event that cannot be read.
     """
 
     pubsub: PubSubClient
@@ -65,7 +70,7 @@ class Events:
         except Rejected as error:
             log.warning("event_refused", channel=channel, replay_id=raw.replay_id.hex(), error=str(error))
             source, reason = f"{channel} {raw.replay_id.hex()}", error.code or "undecodable"
-            letter = self.dead_letter(source, raw.payload, reason, error)
+            letter = self.dead_letter(source, raw.payload, reason, error, {"cell": cell_of(channel)})
             return {hashlib.sha256(raw.payload).hexdigest(): letter}
 
     def _readable(self, raw: RawEvent, channel: str, schema: EventSchema) -> dict[str, OutRecord]:

@@ -22,7 +22,7 @@ from connector.observe.metrics import Metrics
 from connector.records import Position
 from connector.retry import PATIENCE, Lasts, patiently
 from connector.salesforce import PositionLost, PubSubClient
-from connector.stages._captured import DeadLetter, Events
+from connector.stages._captured import DeadLetter, Events, cell_of
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Capture:
             await channel_log.close()
 
     def _cell(self, channel: str) -> Cell:
-        return self._cells.at("capture/" + channel.strip("/").replace("/", "."))
+        return self._cells.at(cell_of(channel))
 
     async def _try_to_follow(self, channel_log: ChannelLog, cell: Cell) -> None:
         """Follows the channel until its stream ends. An error that prevents this holds the channel's cell."""

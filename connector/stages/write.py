@@ -26,7 +26,7 @@ from connector.salesforce import CollectionWriter, RecordWrite, Written
 from connector.stages._done import Done
 from connector.stages._mapping import RuleWrites, Scope, may_apply, scope_of
 
-SetAside = Callable[[InRecord, str, Exception], OutRecord]
+SetAside = Callable[[InRecord, str, Exception, str], OutRecord]
 Publish = Callable[[OutRecord], Awaitable[object]]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
 
@@ -40,7 +40,7 @@ _GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record was d
 class WriteBack:
     """The stage. `read_writes(partition)` gives the writes that are on the topic. The topic keeps them for `kept`.
 
-    `set_aside(record, reason, error)` makes the dead letter of a feedback whose values were not all written.
+    `set_aside(record, reason, error, cell)` makes the dead letter of a feedback whose values were not all written.
     """
 
     def __init__(
@@ -146,7 +146,8 @@ class WriteBack:
         if write.success and write.left_out:
             said = "; ".join(f"{name}: {why}" for name, why in write.left_out.items())
             error = Rejected(f"rule {write.rule}: the record was written without {said}")
-            await until_done(partial(self._publish, self._set_aside(cause, "does_not_fit", error)))
+            letter = self._set_aside(cause, "does_not_fit", error, f"write/{write.rule}")
+            await until_done(partial(self._publish, letter))
         # Retried here, because otherwise we would write again, over later changes.
         await until_done(partial(self._publish, self._to_record(write, cause)))
         self._metrics.writes.labels(write.rule, "done" if write.success else "rejected").inc()

@@ -136,7 +136,7 @@ class World(Workers):
             self.mistakes.append(f"{name_of_this()} opens a ledger while it lets go of the partition")
         return self.kafka.producer(**arguments)
 
-    async def bury(self, _: InRecord, reason: str, error: Exception) -> None:
+    async def bury(self, _: InRecord, reason: str, error: Exception, __: str) -> None:
         raise AssertionError(f"{reason}: {error!r}") from error
 
     async def beside(self) -> None:

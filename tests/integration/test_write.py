@@ -169,6 +169,7 @@ async def test_what_salesforce_refuses_is_a_dead_letter_and_the_rest_is_stored(
     said = {name: found[feedback.id]["dl_error"] for name, feedback in bad.items()}
     assert found.keys() == {feedback.id for feedback in bad.values()}
     assert {headers["dl_stage"] for headers in found.values()} == {"write"}
+    assert all(headers["dl_cell"].startswith("write/") for headers in found.values())
     assert "written without Email__c: Salesforce refused *** (7 characters): INVALID_EMAIL" in said["invalid address"]
     assert "written without Score__c: *** (4 characters) does not fit: a number" in said["wrong type"]
     assert "no value for Id" in said["no case"]
