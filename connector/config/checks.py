@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from connector.config import TopicSettings
+from connector.config._plain import list_in as _list
+from connector.config._plain import map_in as _map
 from connector.config.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
+from connector.config.periods import Key, forgotten
 from connector.config.scope import ANSWER, FEEDBACK, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.limits import Window
 from connector.templates import Condition, RenderError, Template, TemplateError, VariablePath
-
-Key = tuple[str | int, ...]
 
 _OWN_PATHS = ("/healthz", "/readyz", "/metrics")
 _SURVEY_NAMES = ("record", "changed", "nulled", "event")
@@ -44,6 +45,7 @@ def check(data: object) -> Iterator[Finding]:
         yield from _answers(("pisano", name, "answers"), _map(_map(accounts, name), "answers"))
         yield from _limits(("pisano", name, "limits"), _map(accounts, name).get("limits"))
     yield from _webhooks(accounts)
+    yield from (Finding(key, message) for key, message in forgotten(data))
     yield from _topics(("kafka", "topics"), _map(_map(data, "kafka"), "topics"))
     if rules and accounts and not any("webhook" in _map(accounts, name) for name in accounts):
         yield Finding(("feedback",), "no account under pisano has a webhook, so no feedback can arrive")
@@ -207,14 +209,3 @@ def _limits(key: Key, limits: object) -> Iterator[Finding]:
     for (_, shorter), (index, longer) in pairwise(windows):
         if not (shorter.seconds < longer.seconds and shorter.limit < longer.limit):
             yield Finding((*key, index), f"limits grow: {longer} is not longer and larger than {shorter} before it")
-
-
-def _map(value: object, name: str | None = None) -> dict[str, Any]:
-    """`value`, or its entry `name`, if that is a mapping; otherwise an empty mapping."""
-    if name is not None:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

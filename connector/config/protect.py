@@ -88,7 +88,7 @@ class Protect(Model):
 
     counts: Counts = "invitations"
     """What `once_per` counts from: the last invitation to this survey that was sent, the last answer of the person to
-    any survey, or either."""
+    any survey, or either. For answers, `pisano.feedback` must be kept as long."""
 
     except_from_any: bool = False
     """Whether the survey is an exception from `protect.once_per_any`. Its invitations do not count there either."""
@@ -163,7 +163,8 @@ class ProtectAll(Model):
 
     once_per_any: Timeout | None = None
     """The same person is invited at most once in this time, whatever the survey. Surveys with `except_from_any` are
-    exceptions. When several surveys want a person at once, the one with the highest `priority` invites."""
+    exceptions. When several surveys want a person at once, the one with the highest `priority` invites. Each account of
+    Pisano remembers the persons that it has invited itself."""
 
     counts: Counts = "invitations"
     """What `once_per_any` counts from: the last invitation that was sent, the last answer, or either."""

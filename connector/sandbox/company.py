@@ -33,6 +33,8 @@ class Sandbox:
             "SF_CLIENT_SECRET": _CLIENT_SECRET,
             "SF_PUBSUB_ENDPOINT": _reachable(self.salesforce.pubsub_endpoint),
             "SF_PUBSUB_TLS": "false",
+            "SURVEY_DELAY": "0s",  # nobody at the sandbox waits two hours, or for the morning
+            "SURVEY_HOURS": "00:00-24:00 UTC",
             "PISANO_BASE_URL": _reachable(self.pisano.base_url),
             "PISANO_APP_ID": _APP_ID,
             "PISANO_APP_SECRET": _APP_SECRET,

@@ -80,6 +80,8 @@ async def set_up(
         "SF_CLIENT_SECRET": salesforce.client_secret if salesforce else "nobody",
         "SF_PUBSUB_ENDPOINT": salesforce.pubsub_endpoint if salesforce else "127.0.0.1:1",
         "SF_PUBSUB_TLS": "false",
+        "SURVEY_DELAY": "0s",
+        "SURVEY_HOURS": "00:00-24:00 UTC",
         "PISANO_BASE_URL": pisano.base_url if pisano else _NOBODY,
         "PISANO_APP_ID": pisano.app_id if pisano else "nobody",
         "PISANO_APP_SECRET": pisano.app_secret if pisano else "nobody",

@@ -32,14 +32,17 @@ def test_the_plan_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     printed = capsys.readouterr().out
     assert printed.startswith(
         "Survey closed-case\n"
-        '  When a Case changes and changed contains "Status" and record.Status == "Closed",\n'
+        '  When a Case changes and changed contains "Status" and record.Status == "Closed" and '
+        'event.origin contains "DataLoader" == false and record.CreatedDate > "2025-01-01",\n'
         "  invite {{ contact.Email }} to campaign 4711 of account main.\n"
         "  Uses these fields of the Case, read from Salesforce if the event lacks them: "
-        "Branch__c, ContactId, Id, OwnerId and Status.\n"
+        "Branch__c, ContactId, CreatedDate, Id, OwnerId and Status.\n"
         "  contact is the Contact with the Id {{ record.ContactId }}; "
         "read from it: Id, Name, Email and HasOptedOutOfEmail.\n"
     )
     assert "who opted out ({{ contact.HasOptedOutOfEmail }})" in printed
+    assert "  Due 2 hours after the change.\n  The same person is invited once in 30d, counted from" in printed
+    assert "  Sent between 09:00-18:00 Europe/Istanbul.\n  When more than 500/3600s are due," in printed
     assert "so at most 22,118 a day, of up to 1 invitation each." in printed
     assert (
         "Answers are expected at /pisano/main on 127.0.0.1:8080, the secret in the header X-Webhook-Secret." in printed

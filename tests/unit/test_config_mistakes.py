@@ -159,6 +159,41 @@ from connector.config.file import ConfigError, load
             "there is no time zone 'Europe/Istambul'; write an IANA name such as Europe/Istanbul",
         ),
         (
+            "account: main",
+            "account: main\n    protect: {once_per: 500d}",
+            "c:15:15: surveys.closed-case.protect.once_per: pisano.attempts is kept for 400 days only; set kafka",
+        ),
+        (
+            "account: main",
+            "account: main\n    protect: {once_per: 60d, counts: answers}",
+            "protect.once_per: pisano.feedback is kept for 30 days only; set kafka.topics.pisano.feedback.retention",
+        ),
+        ("account: main", "account: main\n    protect: {once_per: month}", "a duration is a number with a unit"),
+        ("account: main", "account: main\n    protect: {once_per: '{{ recrod.X__c }}'}", "there is no recrod here"),
+        ("account: main", "account: main\n    protect: {cap: {by: x, per_day: many}}", "a whole number of at least 0"),
+        ("account: main", "account: main\n    protect: {holidays: [2026-12-25]}", "parts of `send_between`, which is"),
+        (
+            "account: main",
+            "account: main\n    protect: {send_between: 09:00-18:00 UTC, holidays: [25.12.2026]}",
+            "holidays are a list of dates such as 2026-12-25, or an iCalendar file: ${file:holidays.ics}",
+        ),
+        (
+            "account: main",
+            "account: main\n    protect: {send_between: 18:00-09:00 UTC}",
+            "they end after they start, at 24:00 at the latest",
+        ),
+        (
+            "account: main",
+            "account: main\n    protect: {send_between: Mo-Fr 09:00-18:00 UTC}",
+            "weekdays are written",
+        ),
+        (
+            "account: main",
+            "account: main\n    delay: 3d\n    protect: {max_age: 2d}",
+            "`protect.max_age` is not longer than `delay`, so nothing would ever be sent",
+        ),
+        ("account: main", "account: main\n    delay: 90d", "surveys.closed-case.delay: input should be less than or"),
+        (
             "surveys:",
             "feedback: {r: {upsert: A__c, by: {K__c: x}, fields: {B__c: y}}}\nsurveys:",
             "feedback.r: K__c names no variable: every answer would go to the same record",

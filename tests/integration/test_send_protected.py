@@ -1,0 +1,148 @@
+"""send with what people decide: the suppression list, the brake, answers, and outcomes that are settled by hand."""
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import topics
+from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation
+from helpers.service import Setup, held, running_app, set_up
+from helpers.waiting import until
+
+from connector.kafka.cloud_events import to_record
+from connector.kafka.ledger import read_entry
+from connector.operate import actions, suppressions
+from connector.reasons import Reason
+from connector.records import Feedback, Invitation, Outcome, Protection, Settlement
+from connector.sandbox.doubles.pisano import Fault, PisanoDouble
+
+SURVEY = {"on": "Case", "account": "main", "campaign": CAMPAIGN, "email": "{{ record.SuppliedEmail }}"}
+MONTH = 30 * 86400.0
+
+
+@pytest.fixture
+async def pisano() -> AsyncIterator[PisanoDouble]:
+    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
+        double.add_campaign(CAMPAIGN, KEYS)
+        double.configure(invitation_key="sf_ref_id")
+        yield double
+
+
+@pytest.fixture
+async def setup(
+    tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble, request: pytest.FixtureRequest
+) -> Setup:
+    """The survey's `protect` is the fixture's parameter."""
+    account: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0, "max_recipients_per_call": 1}
+    surveys = {"closed-case": {**SURVEY, "protect": getattr(request, "param", {})}}
+    return await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=account, surveys=surveys)
+
+
+async def publish(setup: Setup, *invitations: Invitation) -> None:
+    await topics.publish(setup.kafka, as_records(setup.kafka, invitations))
+
+
+async def settlements(setup: Setup, *of: Invitation, outcome: Outcome | None = None) -> list[Settlement]:
+    """Waits until each of these is settled, and returns the last settlement of each."""
+
+    async def all_there() -> list[Settlement] | None:
+        entries = [read_entry(record.value) for record in await topics.read(setup.kafka, "pisano.attempts")]
+        found = {entry.invitation: entry for entry in entries if isinstance(entry, Settlement)}
+        wanted = [found.get(each.id) for each in of]
+        fits = all(one and (outcome is None or one.outcome is outcome) for one in wanted)
+        return [one for one in wanted if one] if fits else None
+
+    found = await until(all_there)
+    assert found is not None
+    return found
+
+
+async def test_who_is_on_the_list_is_not_invited_until_the_entry_is_removed(setup: Setup, pisano: PisanoDouble) -> None:
+    listed, also, free = invitation(1), invitation(2, email="Ada@Example.com"), invitation(3)
+    entries = [suppressions.entry(listed.email or "", by="legal"), suppressions.entry("ada@example.com", by="legal")]
+    await suppressions.write(setup.kafka, entries)
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, listed, also, free)
+        found = await settlements(setup, listed, also, free)
+        assert [one.reason for one in found] == [Reason.ON_SUPPRESSION_LIST] * 2 + [None]
+        await suppressions.remove(setup.kafka, listed.email or "", None)
+        numbers = count(4)
+
+        async def is_free() -> bool:
+            """The sender follows the list live, and may not know it at once."""
+            again = invitation(next(numbers), email=listed.email)
+            await publish(setup, again)
+            return (await settlements(setup, again))[0].outcome is Outcome.SENT
+
+        await until(is_free)
+    assert [email.address for email in pisano.emails()] == [free.email, listed.email]
+
+
+@pytest.mark.parametrize("setup", [{"once_per": "30d", "counts": "answers"}], indirect=True)
+async def test_who_has_answered_is_left_alone(setup: Setup, pisano: PisanoDouble) -> None:
+    now = datetime.now(UTC)
+    answer = Feedback(id="f", account="main", received_at=now, body={"email": "customer-1@EXAMPLE.com"})
+    record = to_record(
+        setup.kafka.topic_prefix + "pisano.feedback",
+        "f",
+        answer,
+        ce_type="pisano.feedback",
+        ce_source="/accounts/main",
+        ce_id="f",
+        ce_time=now,
+    )
+    await topics.publish(setup.kafka, [record])
+    terms = Protection(once_per=MONTH)
+    answered, other = invitation(1, protection=terms), invitation(2, protection=terms)
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, answered, other)
+        found = await settlements(setup, answered, other)
+    assert [one.reason for one in found] == [Reason.ANSWERED_BEFORE, None]
+
+
+@pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
+async def test_more_invitations_than_usual_wait_for_a_person_also_after_a_restart(
+    setup: Setup, pisano: PisanoDouble
+) -> None:
+    happened_at = datetime.now(UTC)
+    flood = [invitation(number, protection=Protection(happened_at=happened_at)) for number in range(10)]
+    for _ in range(2):
+        async with running_app(setup.config, ["send"]) as app:
+            await publish(setup, *flood)
+            await until(lambda: _holds(app))
+    assert len(pisano.emails()) <= 3
+    async with running_app(setup.config, ["send"]):
+        await actions.brake(setup.config, "closed-case", "release", 1, by="ada", reason="all is well")
+        await settlements(setup, *flood, outcome=Outcome.SENT)
+    assert len(pisano.emails()) == 10
+    assert pisano.second_emails() == []
+
+
+async def _holds(app: Any) -> bool:
+    return "brake/main/closed-case" in await held(app)
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome", "emails"),
+    [("resend", Outcome.SENT, 1), ("sent", Outcome.SENT, 0), ("drop", Outcome.SUPPRESSED, 0)],
+)
+async def test_an_unknown_outcome_is_settled_by_hand_exactly_once(
+    setup: Setup, pisano: PisanoDouble, decision: Any, outcome: Outcome, emails: int
+) -> None:
+    doubtful = invitation(1)
+    pisano.fail(Fault(calls="email_sharings", kind="drop"))
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, doubtful)
+        await settlements(setup, doubtful, outcome=Outcome.UNKNOWN)
+        action = await actions.settle(setup.config, doubtful.id, decision, by="ada", reason="asked Pisano")
+        (found,) = await settlements(setup, doubtful, outcome=outcome)
+        assert found.action == action.id
+    other = invitation(2)
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, doubtful, other)
+        await settlements(setup, other)
+    assert [email.address for email in pisano.emails()] == [doubtful.email] * emails + [other.email]
