@@ -90,9 +90,7 @@ async def _forecast(config: "Config", since: str, *, as_json: bool) -> None:
         reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
         surveys, loads = await forecast(config, reader, datetime.now(UTC) - period)
     if as_json:
-        print(
-            json.dumps({"surveys": [*map(dataclasses.asdict, surveys)], "accounts": [*map(dataclasses.asdict, loads)]})
-        )
+        print(json.dumps({"surveys": [*map(vars, surveys)], "accounts": [*map(vars, loads)]}))
         return
     for table in _tables(surveys, loads):
         console().print(table)

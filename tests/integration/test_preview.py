@@ -21,12 +21,33 @@ from connector.kafka.cloud_events import OutRecord
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 _COMMAND = "from connector.cli import main; main()"
+_SURVEYS: dict[str, Any] = {
+    "closed-case": {
+        "on": "Case",
+        "when": 'changed contains "Status" and record.Status == "Closed"',
+        "lookup": {
+            "contact": {"object": "Contact", "id": "{{ record.ContactId }}", "fields": ["Email", "HasOptedOutOfEmail"]},
+            "owner": {"object": "User", "id": "{{ record.OwnerId }}", "fields": ["Name"]},
+        },
+        "account": "main",
+        "campaign": "4711",
+        "email": "{{ contact.Email }}",
+        "built_in_responses": {"branch_id": "{{ record.Branch__c }}", "agent_name": "{{ owner.Name }}"},
+        "protect": {"opted_out": "{{ contact.HasOptedOutOfEmail }}"},
+    },
+    "escalated-case": {
+        "on": "Case",
+        "when": 'changed contains "Status" and record.Status == "Escalated"',
+        "account": "main",
+        "campaign": "4712",
+        "email": "{{ record.SuppliedEmail }}",
+    },
+}
 
 
 @pytest.fixture
 async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble) -> Setup:
-    """The example's surveys."""
-    return await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf)
+    return await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, surveys=_SURVEYS)
 
 
 async def preview(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -101,7 +122,7 @@ async def test_a_kept_event_is_decided_again(setup: Setup, sf: SalesforceDouble)
 
 
 async def test_a_file_with_its_lookups_needs_no_salesforce(tmp_path: Path, bootstrap_servers: str, unique: str) -> None:
-    setup = await set_up(tmp_path, bootstrap_servers, unique)  # nobody answers at its Salesforce
+    setup = await set_up(tmp_path, bootstrap_servers, unique, surveys=_SURVEYS)  # nobody answers at its Salesforce
     contact = {"Email": "ada@acme.com; bob@acme.com", "HasOptedOutOfEmail": False}
     record = {"Id": "5005g0000000001AAA", "Status": "Closed", "ContactId": "x", "OwnerId": None, "Branch__c": None}
     whole = {"record": record, "changed": ["Status"], "lookups": {"contact": contact, "owner": {"Name": "Eve"}}}
@@ -128,7 +149,7 @@ async def test_a_file_with_its_lookups_needs_no_salesforce(tmp_path: Path, boots
 async def test_a_file_that_is_no_change_says_why(
     content: object, message: str, tmp_path: Path, bootstrap_servers: str, unique: str
 ) -> None:
-    setup = await set_up(tmp_path, bootstrap_servers, unique)
+    setup = await set_up(tmp_path, bootstrap_servers, unique, surveys=_SURVEYS)
     ended = await preview(setup, "--record", a_file(tmp_path, content))
     assert ended.returncode == 2
     assert message in ended.stderr
