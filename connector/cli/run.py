@@ -30,13 +30,9 @@ def run(
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
     if unknown := [stage for stage in chosen if stage not in STAGES]:
         raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
-<<<<<<< HEAD
     config = load(file)
-=======
-    config = load(file, for_running=True)
     gc.collect()
     gc.freeze()  # what the imports made stays, so the collector need not look at it again
->>>>>>> main
     logs.set_up(log_level)
     log = structlog.get_logger("connector")
 
