@@ -2,7 +2,7 @@
 # `make PYTHON=python3.12 …` chooses the Python for .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format schemas clean
+.PHONY: help demo test bench check format schemas clean
 
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -18,6 +18,9 @@ demo: $(READY) ## run made-up customers through all stages, and show what happen
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
 	@$(BIN)/python -m pytest --numprocesses 3 $(ARGS)
+
+bench: $(READY) ## run every benchmark in short form and write benchmarks/REPORT.md; ARGS=--full runs the long form
+	@$(BIN)/python benchmarks/report.py $(ARGS)
 
 check: $(READY) ## check a change before it is merged: style, types, imports, generated files
 	$(BIN)/ruff check .

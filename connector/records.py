@@ -25,9 +25,12 @@ def digest(*parts: str) -> str:
 
 
 class Record(BaseModel):
-    """Frozen and strict: an unknown field is an error, so that a misread record becomes a dead letter."""
+    """Frozen. A reader ignores fields that it does not know, because a newer version of the connector may write them
+    while an older one still reads: a rolling upgrade makes no dead letters. A required field that is missing, or a
+    value of a wrong type, is an error.
+    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -191,7 +194,7 @@ class Settlement(Record):
         return data
 
 
-class Raw(BaseModel, frozen=True, extra="forbid"):
+class Raw(BaseModel, frozen=True):
     """The bytes of a webhook body, for a person who has to see what was sent."""
 
     content: str

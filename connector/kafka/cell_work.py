@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 Work = Callable[[], Awaitable[None]]
 Plan = Callable[[InRecord], Mapping[str, Work]]
 Handle = Callable[[InRecord], Awaitable[None]]
-DeadLetter = Callable[[InRecord, str, Exception], Awaitable[None]]
+DeadLetter = Callable[[InRecord, str, Exception, str], Awaitable[None]]
 
 UNREADABLE = "unreadable"  # the cell of records that cannot be read, so that their real cell is unknown
 
@@ -24,9 +24,9 @@ class CellWork:
 
     The error that a piece of work raises decides what happens (rule 3). After Retryable the work is repeated; if the
     error lasts, it holds the cell. Fatal holds the cell, or its parent if the error is `whole`. After Rejected or any
-    unexpected error the record goes to `dead_letter(record, reason, error)`; too many of those hold the cell instead.
-    If the stage `keeps_order`, a held cell is probed with its oldest work. Otherwise each probe uses another piece of
-    work, so that a faulty one does not hold the others for good.
+    unexpected error the record goes to `dead_letter(record, reason, error, cell)`; too many of those hold the cell
+    instead. If the stage `keeps_order`, a held cell is probed with its oldest work. Otherwise each probe uses another
+    piece of work, so that a faulty one does not hold the others for good.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class CellWork:
                 return False
         else:
             self._works(name)  # the answer is about this record only: nothing else is wrong
-        await patiently(lambda: self._dead_letter(record, reason, error), self._patience)
+        await patiently(lambda: self._dead_letter(record, reason, error, cell.name), self._patience)
         return True
 
     def _works(self, name: str) -> None:

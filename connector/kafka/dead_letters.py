@@ -23,19 +23,25 @@ class DeadLetters:
         self._stage = stage
         self._count = count
 
-    def of_record(self, record: InRecord, reason: str, error: Exception) -> OutRecord:
-        """For a record from a topic: its key, value and headers unchanged, and where it was."""
-        place = {"dl_topic": record.topic, "dl_partition": str(record.partition), "dl_offset": str(record.offset)}
+    def of_record(self, record: InRecord, reason: str, error: Exception, cell: str) -> OutRecord:
+        """For a record from a topic: its key, value and headers unchanged, where it was, and whose work failed."""
+        place = {
+            "dl_cell": cell,
+            "dl_topic": record.topic,
+            "dl_partition": str(record.partition),
+            "dl_offset": str(record.offset),
+        }
         return self._letter(record.key, record.value, list(record.headers), reason, error, place)
 
     def of_body(
-        self, source: str, body: bytes, reason: str, error: Exception, sent: Mapping[str, str] | None = None
+        self, source: str, body: bytes, reason: str, error: Exception, more: Mapping[str, str] | None = None
     ) -> OutRecord:
         """For what never became a record: an event that cannot be decoded, a webhook that cannot be read.
 
-        `sent` holds the sender's headers that say how to read the bytes; they are kept as `dl_content_type` and so on.
+        `more` holds the cell, and the sender's headers that say how to read the bytes. They become `dl_cell`,
+        `dl_content_type` and so on.
         """
-        kept = {f"dl_{name.lower().replace('-', '_')}": value for name, value in (sent or {}).items() if value}
+        kept = {f"dl_{name.lower().replace('-', '_')}": value for name, value in (more or {}).items() if value}
         headers = attributes(
             ce_type="connector.deadletter",
             ce_source=f"/stages/{self._stage}",

@@ -7,23 +7,23 @@ lost the account without knowing can no longer commit an attempt, and without a 
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from connector.config import Kafka
 from connector.errors import ConnectorError, Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.connection import close, transaction, transactional_producer
 from connector.kafka.errors import Fenced
-from connector.kafka.read_back import read_back
+from connector.kafka.read_back import read_back_lots
 from connector.records import Attempt, Outcome, Settlement
 from connector.values.digests import Digests, digest_of
 
 ATTEMPTS = "pisano.attempts"
-_ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Attempt | Settlement)
+_ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Annotated[Attempt | Settlement, Field(discriminator="kind")])
 _SETTLEMENT = Settlement.model_fields.keys()
 _OUTCOMES = tuple(map(str, Outcome))
 
@@ -116,9 +116,8 @@ class Ledger:
         producer = await transactional_producer(kafka, f"send-{account}")
         ledger = cls(kafka, account, partition, producer, memory)
         try:
-            async for record in read_back(kafka, kafka.topic_prefix + ATTEMPTS, partition):
-                if record.value is not None:
-                    ledger._read(record, calls_since)
+            async for lot in read_back_lots(kafka, kafka.topic_prefix + ATTEMPTS, partition):
+                ledger._read(lot, calls_since)
         except BaseException:
             await close(producer)
             raise
@@ -165,19 +164,22 @@ class Ledger:
         for entry in entries:
             self._remember(entry)
 
-    def _read(self, record: ConsumerRecord, calls_since: datetime) -> None:
-        if fields := _settlement(record.value):
-            if fields["account"] == self.account:
-                self.settled.put(digest_of(fields["invitation"]))
-                if self._memory:
-                    self._memory.settled(fields)
-            return
-        entry = _entry(record)
-        if entry.account != self.account:  # accounts may share a partition
-            return
-        self._remember(entry)
-        if isinstance(entry, Attempt) and entry.last_known_at >= calls_since:
-            self.earlier_calls[entry.id] = entry.last_known_at
+    def _read(self, lot: Sequence[ConsumerRecord], calls_since: datetime) -> None:
+        for record in lot:
+            if record.value is None:
+                continue
+            if fields := _settlement(record.value):
+                if fields["account"] == self.account:  # accounts may share a partition
+                    self.settled.put(digest_of(fields["invitation"]))
+                    if self._memory:
+                        self._memory.settled(fields)
+                continue
+            entry = _entry(record)
+            if entry.account != self.account:
+                continue
+            self._remember(entry)
+            if isinstance(entry, Attempt) and entry.last_known_at >= calls_since:
+                self.earlier_calls[entry.id] = entry.last_known_at
 
     def _remember(self, entry: Attempt | Settlement) -> None:
         if isinstance(entry, Settlement):

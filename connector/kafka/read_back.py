@@ -1,7 +1,7 @@
 """Reads one partition from its beginning to its end as it is now."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -20,7 +20,14 @@ _WAIT = 50  # milliseconds that the broker waits for more records; short, so tha
 
 
 async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[ConsumerRecord]:
-    """Every committed record of the partition that was written before this call, in order.
+    """Every committed record of the partition that was written before this call, in order; see `read_back_lots`."""
+    async for lot in read_back_lots(kafka, topic, partition):
+        for record in lot:
+            yield record
+
+
+async def read_back_lots(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """The same, some records at once: for millions of records, a turn of the event loop's machinery each is too much.
 
     Waits until every transaction there is committed or aborted: until then Kafka hides what comes after an open one.
     Transaction markers and aborted records take offsets too, so the consumer's position tells when everything was
@@ -47,8 +54,8 @@ async def read_back(kafka: Kafka, topic: str, partition: int) -> AsyncIterator[C
         while end is None or position < end:
             with translated():
                 batches = await consumer.getmany(place, timeout_ms=_POLL, max_records=_AT_ONCE)
-            for record in batches.get(place, ()):
-                yield record
+            if batches:
+                yield batches[place]
             if end is None:
                 end = consumer.highwater(place)
             with translated():

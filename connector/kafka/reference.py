@@ -34,7 +34,12 @@ Every topic is a public interface: a value is JSON in UTF-8, a key is text in UT
 
 A dead letter is the record that a stage gave up on, byte for byte and with its own headers. The headers that we add
 begin with `dl_`: `dl_stage`, `dl_reason`, `dl_error`, `dl_at`, and `dl_topic`, `dl_partition`, `dl_offset` (or
-`dl_source`, `dl_content_type` and `dl_content_encoding`, if it never was a record). Set
+`dl_source`, `dl_content_type` and `dl_content_encoding`, if it never was a record). `dl_cell` names the
+[cell](../docs/held.md) whose work failed, such as `trigger/closed-case`, `send/main/closed-case` or `write/response`.
+It ends in `/unreadable` if the record cannot be read. A webhook has no cell.
+
+A newer version of the connector may add fields and headers, so readers must ignore what they do not know. So does the
+connector itself: the versions of a rolling upgrade read each other's records. Set
 `isolation.level=read_committed` in tools that read transactional topics.
 """
 

@@ -1,7 +1,7 @@
 """The Salesforce side: tokens, the Pub/Sub stream, change events, REST. It knows no Kafka and no Pisano."""
 
+from connector.salesforce._entry import Written
 from connector.salesforce._numbers import text_of
-from connector.salesforce._waiting import Written
 from connector.salesforce.auth import ClientCredentials, JwtBearer, Token, TokenSource
 from connector.salesforce.change_events import (
     DecodedChange,

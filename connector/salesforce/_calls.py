@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from connector.errors import ConnectorError, Fatal, Rejected
 from connector.salesforce import soql
-from connector.salesforce._waiting import Entry
+from connector.salesforce._entry import Entry
 from connector.salesforce.record_write import CallOptions, RecordWrite
 from connector.salesforce.rest import Result
 

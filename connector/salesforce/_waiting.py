@@ -1,128 +1,107 @@
-"""The writes that wait for a call, in the order in which they came."""
+"""The writes that wait for a call. Of each record only one is taken at a time: they are stored in their order."""
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from bisect import insort
+from collections.abc import Collection, Iterable
+from itertools import count
 
-from connector.errors import Rejected
-from connector.masking import mask_value
-from connector.records import Scalar
-from connector.salesforce._fitting import Fitted, fit
-from connector.salesforce._refusals import FieldsRefused
-from connector.salesforce.object_fields import Fields
+from connector.salesforce._entry import Entry
 from connector.salesforce.record_write import RecordWrite, Target
-from connector.salesforce.rest import Result
+
+_Record = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Written(Result):
-    """The result of a write. `fields` is what was sent; `cut` and `left_out` say why, by field, with masked values."""
+class Waiting:
+    """A write may go when it is the oldest of its record, and none of its record is taken."""
 
-    fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
-    cut: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._numbers = count()
+        self._lines: dict[_Record, list[Entry]] = {}  # the writes of each record; one that is taken stands first
+        self._due: dict[Target, dict[Entry, None]] = {}
 
+    def add(self, entry: Entry) -> None:
+        """Adds a write behind the others of its record."""
+        entry.number = next(self._numbers)
+        self._stand_in_line(entry)
 
-@dataclass(eq=False)
-class Entry:
-    """A write that waits. `fitted` is the part of it that its object takes, as far as we know: as `known` says."""
+    def due(self, target: Target) -> int:
+        """How many writes of a target may go now."""
+        return len(self._due.get(target, ()))
 
-    write: RecordWrite
-    fitted: Fitted = field(default_factory=Fitted)
-    known: Fields = field(default_factory=dict, repr=False)
-    result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    _refused: dict[str, str] = field(default_factory=dict)
-    _refusal: Rejected | None = None  # why Salesforce's refusal of a value is one of the whole record
+    @property
+    def targets(self) -> list[Target]:
+        """Those with writes that may go now."""
+        return [target for target, entries in self._due.items() if entries]
 
-    def fit(self, known: Fields) -> None:
-        """Makes the write fit."""
-        self.known = known
-        try:
-            self.fitted = fit(self.write, known, self._refused)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the writes of all others
-            what = f"{type(error).__name__} while the values were made to fit"
-            self._settle_unwritten(f"{what}, a mistake in the connector; please report it")
-
-    def settle_if_nothing_goes(self) -> None:
-        """Settles a write of which nothing may be written, and an update that has nothing to write."""
-        if self.fitted.refused:
-            self._settle_unwritten(f"{self.fitted.refused}. The field has does_not_fit: refuse")
-        elif self.write.operation == "update" and not self.fitted.fields:
-            if self.fitted.left_out:
-                self._settle_unwritten("; ".join(f"{name}: {why}" for name, why in self.fitted.left_out.items()))
-            else:
-                self.settle(Result(True, id=self.write.key))
-
-    def without(self, error: FieldsRefused) -> bool:
-        """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
-        codes = {name.lower(): code for name, code in error.fields.items()}
-        return self._leave_out({name: codes[name.lower()] for name in self.fitted.fields if name.lower() in codes})
-
-    def without_references(self, code: str) -> bool:
-        """Leaves out the references, because one of them points to a record that is gone. False if there are none."""
-        return self._leave_out(
-            {
-                name: code
-                for name, value in self.fitted.fields.items()
-                if value is not None and name.lower() in self.known and self.known[name.lower()].type == "reference"
-            }
-        )
-
-    def _leave_out(self, codes: Mapping[str, str]) -> bool:
-        """Leaves out fields that were sent. `codes` are Salesforce's reasons."""
-        why = {
-            name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {code}" for name, code in codes.items()
-        }
-        must_fit = next((name for name in why if self.write.choice(name).does_not_fit == "refuse"), None)
-        if must_fit is not None:
-            self._refusal = self._unwritten(
-                f"{must_fit}: {why[must_fit]}. The field has does_not_fit: refuse", "does_not_fit"
-            )
-        else:
-            self._refused |= why
-        return bool(why) and must_fit is None
-
-    def settle(self, result: Result | Exception) -> None:
-        """Tells the caller, unless it was told already."""
-        if self.result.done():
-            return
-        if isinstance(result, Exception):
-            self.result.set_exception(result)
-        else:
-            self.result.set_result(result)
-
-    def written(self, result: Result) -> Written:
-        """The result together with what was sent."""
-        said = {**vars(result), "error": self._refusal or result.error}
-        return Written(**said, fields=self.fitted.fields, cut=self.fitted.cut, left_out=self.fitted.left_out)
-
-    def _settle_unwritten(self, why: str) -> None:
-        self.settle(Result(False, error=self._unwritten(why, "does_not_fit")))
-
-    def _unwritten(self, why: str, code: str) -> Rejected:
-        return Rejected(f"{self.write.operation} {self.write.object}: {why}. Nothing was written", code=code)
-
-
-class Waiting(list[Entry]):
-    """All writes that wait. A write that pauses keeps its place."""
-
-    def due(self, target: Target, most: int) -> list[Entry]:
-        """The oldest writes of a target that may go now. Of each record, only the oldest write."""
-        batch: list[Entry] = []
-        records: set[tuple[str, str]] = set()
-        for entry in self:
-            if len(batch) == most:
-                break
-            first_of_its_record = entry.write.record not in records
-            records.add(entry.write.record)
-            if first_of_its_record and not entry.result.done() and entry.write.target == target:
+    def take(self, target: Target, most: int) -> list[Entry]:
+        """Takes the first writes of a target that may go, for a call. `called` ends it."""
+        due, batch = self._due.get(target, {}), list[Entry]()
+        while due and len(batch) < most:
+            entry = next(iter(due))
+            del due[entry]
+            if not entry.result.done():  # else its caller is about to remove it
+                entry.taken = entry.calling = True
                 batch.append(entry)
         return batch
 
-    def of(self, target: Target) -> list[Entry]:
-        """All writes of a target."""
-        return [entry for entry in self if entry.write.target == target]
+    def called(self, batch: Iterable[Entry]) -> None:
+        """Ends the call of a batch. The writes without a result may go again, unless their callers have given up."""
+        for entry in batch:
+            if entry.calling:
+                entry.calling = False
+                if entry.result.cancelled():
+                    self._leave_line(entry)
+                else:
+                    self.again(entry)
 
-    def like(self, write: RecordWrite) -> list[Entry]:
-        """All writes of the same target with the same fields."""
-        return [entry for entry in self.of(write.target) if entry.write.fields.keys() == write.fields.keys()]
+    def again(self, entry: Entry) -> None:
+        """Gives back a write that was taken. It may have another record now."""
+        entry.taken = False
+        self._leave_line(entry)
+        self._stand_in_line(entry)
+
+    def remove(self, entry: Entry) -> Target | None:
+        """Forgets a write, and returns the target of the one behind it that may go now. If the caller gives up while
+        the call is under way, the others of the record wait for the end of the call.
+        """
+        return None if entry.calling else self._leave_line(entry)
+
+    def with_idle(self, batch: Collection[Entry], like: RecordWrite | None = None) -> list[Entry]:
+        """A call's writes, and all of their target that neither are taken nor wait for one that is in another call.
+
+        With `like`: only those with the same fields as this write.
+        """
+        target = next(iter(batch)).write.target
+        heads = {*batch}
+        lines = [line for line in self._lines.values() if not line[0].taken or line[0] in heads]
+        found = [each for line in lines for each in line if each.write.target == target]
+        if like is not None:
+            found = [each for each in found if each.write.fields.keys() == like.fields.keys()]
+        return sorted(found, key=_number)
+
+    def _stand_in_line(self, entry: Entry) -> None:
+        entry.record = entry.write.record
+        line = self._lines.setdefault(entry.record, [])
+        insort(line, entry, lo=1 if line and line[0].taken else 0, key=_number)
+        for other in line[1:2]:  # it may have been due
+            self._due.get(other.write.target, {}).pop(other, None)
+        self._offer(line)
+
+    def _leave_line(self, entry: Entry) -> Target | None:
+        line = self._lines[entry.record]
+        line.remove(entry)
+        self._due.get(entry.write.target, {}).pop(entry, None)
+        if line:
+            return self._offer(line)
+        del self._lines[entry.record]
+        return None
+
+    def _offer(self, line: list[Entry]) -> Target | None:
+        first = line[0]
+        if first.taken:
+            return None
+        self._due.setdefault(first.write.target, {})[first] = None
+        return first.write.target
+
+
+def _number(entry: Entry) -> int:
+    return entry.number

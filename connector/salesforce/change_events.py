@@ -2,10 +2,11 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import fastavro
 
@@ -18,11 +19,11 @@ _DATES = {"DateOnly", "Birthday", "BirthDay"}
 _TIMES = {"Time", "TimeOnly"}  # of a Time field; which name Salesforce uses is not documented
 _MOMENTS = {"DateTime", *_DATES, *_TIMES}
 _CLIENT = re.compile(r";client=([^;]+)")
+_NAMES_KEPT = 1024  # sets of changed fields; most changes of an object change the same few
 _BITMAP = re.compile(r"(?:(\d+)-)?0x([0-9A-Fa-f]+)")
 
 
-@dataclass(frozen=True)
-class DecodedChange:
+class DecodedChange(NamedTuple):
     """One change of one record. Field names are REST's; dates are texts as REST writes them, and whole numbers ints.
 
     `changed_fields` names all changed fields, including nulled and diffed ones. `fields` holds every field after a
@@ -66,26 +67,24 @@ def decode(payload: bytes, schema: EventSchema) -> list[DecodedChange]:
     header = value.pop(HEADER, None)
     if not header or not header["recordIds"]:
         raise Rejected("a change event without a header or record ids", code="undecodable")
-    nulled = _names(header.get("nulledFields") or (), schema, value)
-    diffed = _names(header.get("diffFields") or (), schema, value)
-    marked = {*_names(header.get("changedFields") or (), schema, value), *nulled, *diffed}
-    values = dict(_flat(schema, value))
-    changed = tuple(name for name in schema.names if name in marked)
+    bitmaps = [tuple(header.get(of) or ()) for of in ("nulledFields", "diffFields", "changedFields")]
+    whole = tuple(name for name in schema.plain if not isinstance(value[name], dict))
+    nulled, diffed, changed = (_names(schema, whole, marks) for marks in (bitmaps[0], bitmaps[1], sum(bitmaps, ())))
     fields: dict[str, Any] = {}
     if header["changeType"] in {"CREATE", "UNDELETE"}:
-        fields = values
+        fields = dict(_flat(schema, value))
     elif header["changeType"] == "UPDATE":
-        fields = {name: values.get(name) for name in changed if name not in diffed}
+        fields = {name: _value(schema, value, name) for name in changed if name not in diffed}
+    diffs = ((name, _value(schema, value, name)) for name in changed if name in diffed)
+    diff_fields = {name: str(diff) for name, diff in diffs if diff is not None}
     return [
         DecodedChange(
             entity=header["entityName"],
             record_id=record_id,
             change_type=header["changeType"],
             changed_fields=changed,
-            nulled_fields=tuple(name for name in changed if name in nulled),
-            diff_fields={
-                name: str(values[name]) for name in changed if name in diffed and values.get(name) is not None
-            },
+            nulled_fields=nulled,
+            diff_fields=diff_fields,
             fields=fields,
             change_origin=header.get("changeOrigin") or "",
             transaction_key=header.get("transactionKey") or "",
@@ -142,8 +141,23 @@ def _flat(schema: EventSchema, value: Mapping[str, Any]) -> Iterator[tuple[str, 
             yield field.name, _rest_value(field, whole)
 
 
-def _names(bitmaps: Iterable[str], schema: EventSchema, value: Mapping[str, Any]) -> set[str]:
-    """The REST names of the bits that are set; a compound field's own bit stands for all its parts."""
+def _value(schema: EventSchema, value: Mapping[str, Any], name: str) -> Any:
+    """The value with this REST name, or null if the event does not have it in this form."""
+    field, child = schema.places[name]
+    whole = value[field.name]
+    if type(whole) is str and child is None:  # most values
+        return whole
+    if child is None:
+        return None if field.children and isinstance(whole, dict) else _rest_value(field, whole)
+    return _rest_value(child, whole.get(child.name)) if isinstance(whole, dict) else None
+
+
+@lru_cache(_NAMES_KEPT)
+def _names(schema: EventSchema, whole: Collection[str], bitmaps: Iterable[str]) -> tuple[str, ...]:
+    """The REST names of the bits that are set, in the schema's order. `whole` are compounds that are scalars here.
+
+    Another compound's own bit stands for all its parts.
+    """
     names: set[str] = set()
     for parent, position in _bits(bitmaps):
         try:
@@ -154,12 +168,11 @@ def _names(bitmaps: Iterable[str], schema: EventSchema, value: Mapping[str, Any]
                 f"a bitmap names field {position} of {parent if parent is not None else schema.name}, which has fewer",
                 code="undecodable",
             ) from None
-        in_parts = bool(field.children) and (isinstance(value.get(field.name), dict) or not field.plain)
-        if child is None and in_parts:
+        if child is None and field.children and field.name not in whole:
             names.update(field.rest_name(part) for part in field.children)
         else:
             names.add(field.rest_name(child))
-    return names
+    return tuple(name for name in schema.places if name in names)
 
 
 def _bits(bitmaps: Iterable[str]) -> Iterator[tuple[int | None, int]]:
@@ -181,7 +194,7 @@ def _rest_value(field: AvroField, value: Any) -> Any:
     """
     if isinstance(value, float):
         return whole(value)
-    if not isinstance(value, int) or field.kind not in _MOMENTS:
+    if field.kind not in _MOMENTS or not isinstance(value, int):
         return value
     try:
         moment = _EPOCH + timedelta(milliseconds=value)

@@ -161,5 +161,9 @@ def _metadata(token: Token) -> tuple[tuple[str, str], ...]:
 
 
 def _batch(response: FetchResponse) -> Batch:
-    events = tuple(RawEvent(e.replay_id, e.event.schema_id, e.event.payload, e.event.id) for e in response.events)
+    events = tuple(
+        RawEvent(consumed.replay_id, event.schema_id, event.payload, event.id)
+        for consumed in response.events
+        for event in (consumed.event,)
+    )
     return Batch(events, response.latest_replay_id, response.pending_num_requested)

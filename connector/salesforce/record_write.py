@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from connector.records import Scalar
@@ -60,11 +61,12 @@ class RecordWrite:
     options: CallOptions = CallOptions()
     left_out: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def target(self) -> Target:
+        """What it has in common with the writes that can be in one call."""
         return Target(self.operation, self.object, self.key_field, self.options)
 
-    @property
+    @cached_property
     def record(self) -> tuple[str, str]:
         """Writes with the same record must keep their order, and must not be in one call.
 

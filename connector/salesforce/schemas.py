@@ -1,6 +1,6 @@
 """Avro schemas of events, with the REST names of their fields (contract: salesforce §B1, §B2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +36,18 @@ class AvroField:
         return f"{self.name.removesuffix('Address')}{child.name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EventSchema:
-    """A parsed schema. `names` holds every REST name that it can give, in order. fastavro reads with `avro`."""
+    """A parsed schema. fastavro reads with `avro`.
+
+    `places` holds every REST name that it can give, in order, with its field, and its part if the field is a compound.
+    `plain` names the compounds that may be scalars.
+    """
 
     name: str
     fields: tuple[AvroField, ...]
-    names: tuple[str, ...]
+    places: Mapping[str, tuple[AvroField, AvroField | None]]
+    plain: tuple[str, ...]
     avro: Any
 
 
@@ -55,18 +60,19 @@ def parse_schema(schema_json: str) -> EventSchema:
         avro: Any = fastavro.parse_schema(orjson.loads(schema_json))
         records: dict[str, Any] = {}
         fields = tuple(_fields(avro, records))
-        return EventSchema(avro["name"].rpartition(".")[2], fields, tuple(_names(fields)), avro)
+        plain = tuple(field.name for field in fields if field.plain)
+        return EventSchema(avro["name"].rpartition(".")[2], fields, dict(_places(fields)), plain, avro)
     except Exception as error:  # a text that is not a schema fails in any of a dozen ways
         raise Rejected(f"not a readable Avro schema: {type(error).__name__}: {error}", code="undecodable") from error
 
 
-def _names(fields: tuple[AvroField, ...]) -> Iterator[str]:
+def _places(fields: tuple[AvroField, ...]) -> Iterator[tuple[str, tuple[AvroField, AvroField | None]]]:
     for field in fields:
         if field.name == HEADER:
             continue
         if not field.children or field.plain:
-            yield field.name
-        yield from (field.rest_name(child) for child in field.children)
+            yield field.name, (field, None)
+        yield from ((field.rest_name(child), (field, child)) for child in field.children)
 
 
 def _fields(record: Any, records: dict[str, Any]) -> Iterator[AvroField]:

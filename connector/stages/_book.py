@@ -20,7 +20,7 @@ TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
 
 _MOST_DOUBTS = 1  # calls of unknown end after which `resend` sends an invitation again
 
-DeadLetter = Callable[[InRecord, str, Exception], OutRecord]
+DeadLetter = Callable[[InRecord, str, Exception, str], OutRecord]
 Now = Callable[[], datetime]
 
 
@@ -109,10 +109,7 @@ class Book:
                 )
                 for entry, to in each
             ),
-            tuple(
-                self._dead_letter(entry.record, to.outcome, to.buried_for) if to.buried_for else None
-                for entry, to in each
-            ),
+            tuple(self._letter(entry, to.outcome, to.buried_for) if to.buried_for else None for entry, to in each),
         )
         if attempt:  # without a call, the same is decided again later
             self.unwritten = ending
@@ -123,3 +120,6 @@ class Book:
         for entry, to in each:
             self._metrics.outcomes.labels(self._ledger.account, entry.survey, to.outcome, to.reason or "").inc()
             self._queue.settled(entry)
+
+    def _letter(self, entry: Entry, reason: str, error: Exception) -> OutRecord:
+        return self._dead_letter(entry.record, reason, error, f"send/{self._ledger.account}/{entry.survey}")

@@ -28,37 +28,47 @@ def may_apply(rule: FeedbackRule, scope: Scope) -> bool:
         return True
 
 
-def planned_write(rule: FeedbackRule, scope: Scope) -> RecordWrite | None:
-    """The rule's write; None when the rule does not apply.
+class RuleWrites:
+    """Makes a rule's writes."""
 
-    Raises:
-        Rejected: There is no key, the condition cannot be decided, or a value that must fit cannot be rendered.
-    """
-    if rule.when is not None and not rule.when.holds(scope):
-        return None
-    choices = {
-        name: Choice(field.when_empty or rule.when_empty, field.does_not_fit or rule.does_not_fit)
-        for name, field in rule.fields.items()
-    }
-    fields: dict[str, Scalar | None] = {}
-    left_out: dict[str, str] = {}
-    for name, field in rule.fields.items():
-        try:
-            fields[name] = field.value.render(scope)
-        except RenderError as error:
-            if choices[name].does_not_fit == "refuse":
-                raise Rejected(f"{name}: {error}. The field has does_not_fit: refuse. Nothing was written") from error
-            left_out[name] = str(error)
-    return RecordWrite(
-        operation="upsert" if rule.upsert else "update",
-        object=rule.object,
-        key_field=rule.key_field,
-        key=_key(rule, scope),
-        fields=fields,
-        left_out=left_out,
-        choices=choices,
-        options=CallOptions(auto_assign=rule.auto_assign, save_duplicates=rule.duplicates == "save"),
-    )
+    def __init__(self, rule: FeedbackRule) -> None:
+        self._rule = rule
+        self._choices = {
+            name: Choice(field.when_empty or rule.when_empty, field.does_not_fit or rule.does_not_fit)
+            for name, field in rule.fields.items()
+        }
+        self._options = CallOptions(auto_assign=rule.auto_assign, save_duplicates=rule.duplicates == "save")
+
+    def planned(self, scope: Scope) -> RecordWrite | None:
+        """The rule's write; None when the rule does not apply.
+
+        Raises:
+            Rejected: There is no key, the condition cannot be decided, or a value that must fit cannot be rendered.
+        """
+        rule = self._rule
+        if rule.when is not None and not rule.when.holds(scope):
+            return None
+        fields: dict[str, Scalar | None] = {}
+        left_out: dict[str, str] = {}
+        for name, field in rule.fields.items():
+            try:
+                fields[name] = field.value.render(scope)
+            except RenderError as error:
+                if self._choices[name].does_not_fit == "refuse":
+                    raise Rejected(
+                        f"{name}: {error}. The field has does_not_fit: refuse. Nothing was written"
+                    ) from error
+                left_out[name] = str(error)
+        return RecordWrite(
+            operation="upsert" if rule.upsert else "update",
+            object=rule.object,
+            key_field=rule.key_field,
+            key=_key(rule, scope),
+            fields=fields,
+            left_out=left_out,
+            choices=self._choices,
+            options=self._options,
+        )
 
 
 def _key(rule: FeedbackRule, scope: Scope) -> str:

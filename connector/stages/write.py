@@ -24,9 +24,9 @@ from connector.records import Feedback, Write, digest, read
 from connector.retry import until_done
 from connector.salesforce import CollectionWriter, RecordWrite, Written
 from connector.stages._done import Done
-from connector.stages._mapping import may_apply, planned_write, scope_of
+from connector.stages._mapping import RuleWrites, Scope, may_apply, scope_of
 
-SetAside = Callable[[InRecord, str, Exception], OutRecord]
+SetAside = Callable[[InRecord, str, Exception, str], OutRecord]
 Publish = Callable[[OutRecord], Awaitable[object]]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
 
@@ -40,7 +40,7 @@ _GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record was d
 class WriteBack:
     """The stage. `read_writes(partition)` gives the writes that are on the topic. The topic keeps them for `kept`.
 
-    `set_aside(record, reason, error)` makes the dead letter of a feedback whose values were not all written.
+    `set_aside(record, reason, error, cell)` makes the dead letter of a feedback whose values were not all written.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class WriteBack:
     ) -> None:
         self._set_aside = set_aside
         self._rules = rules
+        self._writes = {name: RuleWrites(rule) for name, rule in rules.items()}
         self._salesforce = salesforce
         self._publish = publish
         self._topic = topic
@@ -75,7 +76,7 @@ class WriteBack:
         feedback = read(Feedback, record.value)
         scope = scope_of(feedback, feedback.id)
         return {
-            name: partial(self._apply, name, rule, feedback, record)
+            name: partial(self._apply, name, rule, feedback, scope, record)
             for name, rule in self._rules.items()
             if may_apply(rule, scope)
         }
@@ -100,19 +101,21 @@ class WriteBack:
             raise Fatal(f"partition {partition} of {self._topic} holds a record that is no write: {error}") from error
         return done
 
-    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord) -> None:
+    async def _apply(self, name: str, rule: FeedbackRule, feedback: Feedback, scope: Scope, record: InRecord) -> None:
         done = await self._done_in(record.partition)
         try:
-            await self._write(name, rule, feedback, record, done)
+            await self._write(name, feedback, scope, record, done)
         except Rejected as error:
             code = "record_gone" if rule.update and error.code in _GONE else "write_rejected"
             raise Rejected(f"rule {name}: {error}", code=code) from error
         except Fatal as error:
             raise Fatal(f"rule {name}: {error}", whole=error.whole) from error
 
-    async def _write(self, name: str, rule: FeedbackRule, feedback: Feedback, record: InRecord, done: Done) -> None:
-        answer, feedback = done.answer(feedback)
-        planned = planned_write(rule, scope_of(feedback, answer))
+    async def _write(self, name: str, feedback: Feedback, scope: Scope, record: InRecord, done: Done) -> None:
+        answer, first = done.answer(feedback)
+        if first is not feedback:
+            feedback, scope = first, scope_of(first, answer)
+        planned = self._writes[name].planned(scope)
         version = [feedback.answered_at.isoformat()] if feedback.answered_at else []  # an answer may grow
         write_id = digest("write", answer, name, *version)
         if planned is None:
@@ -143,7 +146,8 @@ class WriteBack:
         if write.success and write.left_out:
             said = "; ".join(f"{name}: {why}" for name, why in write.left_out.items())
             error = Rejected(f"rule {write.rule}: the record was written without {said}")
-            await until_done(partial(self._publish, self._set_aside(cause, "does_not_fit", error)))
+            letter = self._set_aside(cause, "does_not_fit", error, f"write/{write.rule}")
+            await until_done(partial(self._publish, letter))
         # Retried here, because otherwise we would write again, over later changes.
         await until_done(partial(self._publish, self._to_record(write, cause)))
         self._metrics.writes.labels(write.rule, "done" if write.success else "rejected").inc()

@@ -7,7 +7,7 @@ arrives, and read only the fields that are named.
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
@@ -31,6 +31,7 @@ from connector.templates._liquid import (
     filters_in,
     unbounded_ranges_in,
 )
+from connector.templates._paths import LongWay, follow, keys_of
 from connector.templates._values import WrongValueError, is_undefined, kind
 
 Scalar = str | int | float | bool | Decimal
@@ -160,6 +161,7 @@ class Template(_Liquid):
             self._compiled = _ENVIRONMENT.from_string(self.source)
             self._analyse()
             correct(self._compiled.nodes, self._context({}))
+        self._keys = keys_of(self._compiled.nodes)
         if not self._paths:
             try:
                 self.render({})
@@ -185,6 +187,9 @@ class Template(_Liquid):
     def _value(self, scope: Mapping[str, Any]) -> object:
         if self._constant is not None:
             return self._constant
+        if self._keys:
+            with suppress(LongWay):
+                return follow(scope, self._keys)
         context = self._context(scope)
         try:
             match self._compiled.nodes:

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
+from functools import lru_cache
 from typing import Any
 
 from liquid import StrictDefaultUndefined
@@ -46,7 +47,12 @@ def truthy(value: object) -> bool:
 
 def kind(value: object) -> str:
     """What a message calls a value."""
-    return next((name for types, name in _KINDS if isinstance(value, types)), "a value")
+    return _kind_of(type(value))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=256)  # there are far fewer types of values
+def _kind_of(type_: Hashable) -> str:
+    return next((name for types, name in _KINDS if isinstance(type_, type) and issubclass(type_, types)), "a value")
 
 
 def text(value: object) -> str:

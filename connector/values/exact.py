@@ -12,12 +12,14 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import orjson
+from pydantic import BaseModel
 
 DEEPEST = 200  # levels of lists and objects. orjson writes 254, and our records put a few around a value.
 _LARGEST = 4300  # places before or after the point: what Python reads as an int, and no more than a page of zeros
 _PLAIN = 40  # places after the point that are written out; beyond that 1E-41 is shorter
-# orjson keeps ints of up to 18 digits, and not every decimal. In a text such numbers only make the reading slower.
+# orjson keeps ints of up to 18 digits, and not every decimal.
 _MAY_CHANGE = re.compile(rb"[0-9](?:[.eE]|[0-9]{18})")
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)  # a time or an id in a text is no number
 
 
 def loads(text: bytes, *, deepest: int = DEEPEST, repeated: Callable[[str], object] | None = None) -> Any:
@@ -29,7 +31,7 @@ def loads(text: bytes, *, deepest: int = DEEPEST, repeated: Callable[[str], obje
         ValueError: Not JSON, nested deeper than `deepest` levels, or a number of more than 4,300 places. The message
             holds no values.
     """
-    may_change = repeated is not None or _MAY_CHANGE.search(text)
+    may_change = repeated is not None or (_MAY_CHANGE.search(text) and _MAY_CHANGE.search(_TEXT.sub(b"", text)))
     value = _slowly(text, repeated) if may_change else orjson.loads(text)
     if _may_be_deeper(text, deepest):
         _require_shallow(value, deepest)
@@ -38,7 +40,7 @@ def loads(text: bytes, *, deepest: int = DEEPEST, repeated: Callable[[str], obje
 
 def dumps(value: Any) -> bytes:
     """Writes JSON in UTF-8, without spaces. Times become ISO 8601, bytes become base64 for URLs as with
-    pydantic, and what JSON has no number for becomes null.
+    pydantic, and what JSON has no number for becomes null. A model becomes an object.
 
     Raises:
         ValueError: A value that JSON cannot hold, or a value nested deeper than `DEEPEST` levels.
@@ -114,12 +116,14 @@ def _dumps(value: Any) -> bytes:
     return orjson.dumps(value, default=_exact, option=orjson.OPT_UTC_Z)
 
 
-def _exact(value: object) -> orjson.Fragment | str | None:
+def _exact(value: object) -> orjson.Fragment | str | dict[str, Any] | None:
     match value:
         case Decimal():
             return orjson.Fragment(digits(value)) if value.is_finite() else None
         case bytes():
             return base64.urlsafe_b64encode(value).decode()
+        case BaseModel():
+            return vars(value)
         case _:
             raise TypeError(f"a {type(value).__name__}")
 

@@ -86,8 +86,8 @@ class Shared:
         """A worker of the stage `name`; see `StageWorker` and `Lots`."""
         letters = self.letters(name)
 
-        async def bury(record: InRecord, reason: str, error: Exception) -> None:
-            await self.publisher.send(letters.of_record(record, reason, error))
+        async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
+            await self.publisher.send(letters.of_record(record, reason, error, cell))
 
         def say(hole: Hole) -> None:
             log.error("records_deleted_unread", stage=name, what=str(hole))

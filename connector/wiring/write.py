@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from connector.config import catalogue
+from connector.kafka.outbox import Outbox
 from connector.kafka.read_back import read_back
 from connector.kafka.stage_worker import StageWorker
 from connector.records import Write, read
@@ -10,7 +11,8 @@ from connector.salesforce import CollectionWriter
 from connector.stages.write import WriteBack
 from connector.wiring.shared import Shared
 
-_IN_FLIGHT = 400  # answers of a rule in memory: two full collections calls
+# Answers of a rule in memory: five full calls, which is what one object may have at once, and as many for the next.
+_IN_FLIGHT = 2_000
 
 
 def build(shared: Shared) -> StageWorker:
@@ -24,8 +26,13 @@ def build(shared: Shared) -> StageWorker:
 
     write = WriteBack(
         config.feedback,
-        CollectionWriter(shared.rest, batch=config.salesforce.write_batch, sure=shared.awake.sure),
-        shared.publisher.send,
+        CollectionWriter(
+            shared.rest,
+            batch=config.salesforce.write_batch,
+            calls=config.salesforce.write_calls,
+            sure=shared.awake.sure,
+        ),
+        Outbox(shared.publisher.send_all).publish,
         topic,
         read_writes=writes,
         kept=catalogue.retention(config.kafka, "salesforce.writes"),

@@ -276,3 +276,88 @@ async def test_full_storage_or_a_lock_is_waited_out_for_days(retry_after: float 
     assert (await CollectionWriter(rest, sleep=naps.sleep).write(response("key"))).success
     assert len(naps.seconds) == 1100
     assert max(naps.seconds) <= longest
+
+
+class Slow:
+    """Answers a call when the test lets it, and remembers which calls and records were under way at once."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.most_at_once = 0
+        self.under_way: set[object] = set()
+        self.stored: dict[object, list[object]] = {}
+        self.fault: Callable[[Sequence[dict[str, object]]], None] = lambda _: None
+        self._calls = 0
+        self._random = random.Random(1)
+
+    async def describe(self, _: str) -> dict[str, Any]:
+        return {"fields": []}
+
+    async def limits(self) -> object:
+        return {}
+
+    async def upsert(
+        self, _: str, external_field: str, records: Sequence[dict[str, object]], __: CallOptions
+    ) -> list[Result]:
+        keys = {record[external_field] for record in records}
+        assert not keys & self.under_way, "two writes of one record are under way"
+        self.under_way |= keys
+        self._calls += 1
+        self.most_at_once = max(self.most_at_once, self._calls)
+        try:
+            await asyncio.sleep(self._random.uniform(0.001, 0.01))
+            self.fault(records)
+        finally:
+            self._calls -= 1
+            self.under_way -= keys
+        self.sizes.append(len(records))
+        for record in records:
+            self.stored.setdefault(record[external_field], []).append(record["Score__c"])
+        return [Result(True) for _ in records]
+
+    async def update(self, _: str, records: Sequence[dict[str, object]], __: CallOptions) -> list[Result]:
+        raise AssertionError(f"{len(records)} updates, but the test asked for none")
+
+
+@pytest.mark.parametrize(("calls", "most"), [(1, 1), (2, 1), (10, 5)])
+async def test_several_full_calls_are_under_way_at_once_and_each_record_keeps_its_order(calls: int, most: int) -> None:
+    """One object takes at most half of the calls; none of them holds a record of another."""
+    rest = Slow()
+    writes = [response(f"key-{number % 1400}", Score__c=number) for number in range(4200)]
+    results = await all_of(CollectionWriter(rest, calls=calls), writes)
+    assert all(result.success for result in results)
+    assert rest.most_at_once == most
+    assert {key: [*numbers] for key, numbers in rest.stored.items()} == {
+        f"key-{number}": [*range(number, 4200, 1400)] for number in range(1400)
+    }
+    assert len(rest.sizes) <= 30, "21 full calls hold them all"
+
+
+async def test_a_single_write_does_not_wait_for_others_to_fill_its_call() -> None:
+    rest = Slow()
+    writer = CollectionWriter(rest)
+    for number in range(3):
+        assert (await writer.write(response("key", Score__c=number))).success
+    assert rest.sizes == [1, 1, 1]
+
+
+@pytest.mark.parametrize("error", [Rejected("HTTP 400"), Retryable("reset")])
+async def test_a_bad_record_in_one_of_several_calls_fails_alone(error: Rejected | Retryable) -> None:
+    """A refused call is tried in halves, and a lost one again. The other calls are not disturbed."""
+    rest, lost = Slow(), iter(range(3))
+
+    def fault(records: Sequence[dict[str, object]]) -> None:
+        if isinstance(error, Rejected):
+            if any(record["Pisano_Id__c"] == "key-333" for record in records):
+                raise error
+        elif next(lost, None) is not None:
+            raise error
+
+    rest.fault = fault
+    writer = CollectionWriter(rest, sleep=lambda _: asyncio.sleep(0.001))
+    results = await all_of(writer, [response(f"key-{number}", Score__c=number) for number in range(1000)])
+    refused = [number for number, result in enumerate(results) if not result.success]
+    assert refused == ([333] if isinstance(error, Rejected) else [])
+    assert len(rest.stored) == 1000 - len(refused)
+    assert all(len(numbers) == 1 for numbers in rest.stored.values())
+    assert rest.most_at_once <= 10

@@ -44,6 +44,15 @@ def test_what_a_held_third_costs_is_measured_for_each_stage(tmp_path: Path, boot
         assert found[stage]["throughput_ratio"] == found[stage]["per_second_beside"] / found[stage]["per_second"]
 
 
+def test_the_ledger_is_read_back_by_this_build_and_by_a_bare_consumer(tmp_path: Path, bootstrap_servers: str) -> None:
+    ended = run(tmp_path, "ledger.py", KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    for reader in ("ours", "floor"):
+        assert [each["load"] for each in found[reader]["series"]] == [1_000, 10_000, 100_000]
+        assert all(each["per_second"] > 0 for each in found[reader]["series"])
+
+
 def test_a_benchmark_that_finds_no_broker_says_so(tmp_path: Path) -> None:
     ended = run(tmp_path, "latency.py", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert ended.returncode == 2

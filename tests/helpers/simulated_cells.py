@@ -103,7 +103,7 @@ class World(Workers):
         self.done[cell].append(number)
         self.late[cell] = max(self.late[cell], int(clock() - self.written_at[number]))
 
-    async def bury(self, record: InRecord, _: str, error: Exception) -> None:
+    async def bury(self, record: InRecord, _: str, error: Exception, __: str) -> None:
         assert isinstance(error, Rejected), repr(error)
         (cell,) = re.findall(r"\b([abc]):", str(error))
         self.letters[cell].add(self.number(record))

@@ -28,6 +28,7 @@ _REPEATED_AFTER = 20.0  # seconds until a request without an answer is repeated;
 _HIDDEN = 30.0  # seconds; as `connector.kafka.read_back` waits
 _LOOK = 5.0  # seconds between two looks whether Kafka answers again
 _SLOW = 45.0  # seconds at most; the connector gives up a transaction after 40 s
+_BATCH = 20  # records
 _TROUBLES = ("refused", "slow", "answered late", "answer lost", "repeated")
 
 
@@ -103,6 +104,23 @@ class SimulatedKafka:
                 place = {"topic": topic, "partition": partition, "offset": offset}
                 yield SimpleNamespace(**place, key=record.key, value=record.value)
 
+    async def read_back_lots(self, kafka: object, topic: str, partition: int) -> AsyncIterator[list[Any]]:
+        async for record in self.read_back(kafka, topic, partition):
+            yield [record]
+
+
+class _Batch:
+    """Takes as many records as aiokafka's would take of usual ones, or fewer."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def append(self, *, timestamp: None, **record: Any) -> object:  # noqa: ARG002 - as aiokafka's
+        if len(self.records) == _BATCH:
+            return None
+        self.records.append(record)
+        return self
+
 
 class _Producer:
     _sender = SimpleNamespace(sender_task=None)
@@ -133,6 +151,15 @@ class _Producer:
         self._batch.append(record)
         assert self._sent is not None
         return self._sent
+
+    async def partitions_for(self, _: str) -> set[int]:
+        return {0}
+
+    def create_batch(self) -> "_Batch":
+        return _Batch()
+
+    async def send_batch(self, batch: "_Batch", topic: str, *, partition: int) -> asyncio.Future[None]:
+        return [await self.send(topic=topic, partition=partition, **record) for record in batch.records][-1]
 
     async def commit_transaction(self) -> None:
         transaction = self._transaction

@@ -98,7 +98,7 @@ class World(Workers):
         patch_faust(patch, self.group)
         self.parking.patch(patch)
         patch.setattr(connection, "AIOKafkaProducer", self.producer)
-        patch.setattr(ledger, "read_back", self.kafka.read_back)
+        patch.setattr(ledger, "read_back_lots", self.kafka.read_back_lots)
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)
         patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
@@ -136,7 +136,7 @@ class World(Workers):
             self.mistakes.append(f"{name_of_this()} opens a ledger while it lets go of the partition")
         return self.kafka.producer(**arguments)
 
-    async def bury(self, _: InRecord, reason: str, error: Exception) -> None:
+    async def bury(self, _: InRecord, reason: str, error: Exception, __: str) -> None:
         raise AssertionError(f"{reason}: {error!r}") from error
 
     async def beside(self) -> None:

@@ -157,6 +157,7 @@ async def test_event_that_nobody_can_read_is_a_dead_letter_and_the_next_is_captu
         assert (headers["dl_stage"], headers["dl_reason"]) == (b"capture", b"undecodable")
         assert headers["dl_source"] == f"{CASES} {entry.replay_id.hex()}".encode()
         assert headers["dl_error"]
+        assert headers["dl_cell"] == f"capture/{CASES.strip('/').replace('/', '.')}".encode()
 
 
 async def test_event_of_a_megabyte_is_captured(sf: SalesforceDouble, capture_setup: Any) -> None:

@@ -96,7 +96,7 @@ async def test_a_closed_consumer_of_a_stage_is_replaced(kafka: Kafka, monkeypatc
     async def handle(record: InRecord) -> None:
         handled.append(record.value)
 
-    async def bury(record: InRecord, reason: str, error: Exception) -> None:
+    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
         raise AssertionError(f"{record} was given up on: {reason}") from error
 
     def build() -> StageWorker:

@@ -1,8 +1,10 @@
 """The ledger on a real broker: the worker that opens it knows everything; its earlier owner can write nothing more."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from helpers import topics
@@ -119,6 +121,27 @@ async def test_accounts_that_share_a_partition_know_nothing_of_each_other(kafka:
     async with opened(kafka, "other") as other:
         assert [other.is_settled(invitation(number).id) for number in (1, 2)] == [False, True]
         assert list(other.earlier_calls) == ["attempt-2"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": "perhaps"},
+        {"kind": "settling"},
+        {"invitation": 7},
+        {"account": None},
+        {"colour": "red"},
+        {"at": ...},
+    ],
+)
+async def test_an_entry_that_cannot_be_read_is_found_among_many_that_can(kafka: Kafka, change: dict[str, Any]) -> None:
+    """`...` leaves a field out."""
+    good = [settlement(number).model_dump(mode="json") for number in range(150)]
+    bad = {name: value for name, value in {**good[0], **change}.items() if value is not ...}
+    entries = [json.dumps(entry).encode() for entry in (*good[:70], bad, *good[70:])]
+    await topics.produce(kafka, kafka.topic_prefix + "pisano.attempts", entries)
+    with pytest.raises(Fatal, match=r"pisano\.attempts, partition 0, offset 70 is not a ledger entry"):
+        await Ledger.open(kafka, "main", partition=0, calls_since=NOW)
 
 
 async def test_an_entry_that_cannot_be_read_stops_the_account_and_says_where_it_lies(kafka: Kafka) -> None:

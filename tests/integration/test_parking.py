@@ -65,8 +65,8 @@ async def working(
     await publisher.start()
     letters = DeadLetters(kafka, "stage", lambda *_: None)
 
-    async def bury(record: InRecord, reason: str, error: Exception) -> None:
-        await publisher.send(letters.of_record(record, reason, error))
+    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
+        await publisher.send(letters.of_record(record, reason, error, cell))
 
     work = CellWork("stage", other.plan, bury, cells or Cells(), breaker=lambda: breaker or Breaker(), patience=1.0)
     lots = Lots(Parking(kafka, "stage", publisher.send_all), in_flight)

@@ -38,8 +38,8 @@ async def working(
     await publisher.start()
     letters = DeadLetters(kafka, "stage", lambda *_: None)
 
-    async def bury(record: InRecord, reason: str, error: Exception) -> None:
-        await publisher.send(letters.of_record(record, reason, error))
+    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
+        await publisher.send(letters.of_record(record, reason, error, cell))
 
     work = CellWork("stage", alone(handle), bury, cells or Cells())
     worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=in_flight)
@@ -109,6 +109,7 @@ async def test_a_record_at_fault_is_a_dead_letter_and_the_next_one_is_handled(ka
     headers = letters[b"\xff\x00bad"]
     assert headers["dl_stage"] == b"stage"
     assert headers["dl_reason"] == b"no_such_thing"
+    assert headers["dl_cell"] == b"stage/all"
     assert headers["dl_error"] == b"Rejected: no such thing for j***@example.com"
     assert (headers["dl_topic"], headers["dl_partition"], headers["dl_offset"]) == (topic.encode(), b"0", b"1")
     assert letters[b"broken"]["dl_reason"] == b"unexpected_error"
@@ -296,7 +297,7 @@ async def test_faust_is_never_cancelled_while_it_starts(kafka: Kafka, monkeypatc
 
     async def handle(record: InRecord) -> None: ...
 
-    async def bury(record: InRecord, reason: str, error: Exception) -> None: ...
+    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None: ...
 
     monkeypatch.setattr(faust_app.faust, "App", App)
     work = CellWork("stage", alone(handle), bury, Cells())

@@ -27,7 +27,7 @@ def kafka(bootstrap_servers: str, unique: str) -> Kafka:
 async def working(kafka: Kafka, handle: Handle, *, in_flight: int = 100) -> AsyncIterator[StageWorker]:
     """A worker of the group `stage` on the topic `in`; no record there is at fault."""
 
-    async def bury(record: InRecord, reason: str, error: Exception) -> None:
+    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
         raise AssertionError(f"{record} was given up on: {reason}") from error
 
     work = CellWork("stage", alone(handle), bury, Cells())

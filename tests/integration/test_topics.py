@@ -202,7 +202,10 @@ async def test_the_largest_record_that_kafka_takes_can_become_a_dead_letter(conf
     await topics.publish(config.kafka, [OutRecord(source, None, largest, [])])
     (record,) = await topics.read(config.kafka, "salesforce.cdc.Case")
     letter = DeadLetters(config.kafka, "trigger", lambda *_: None).of_record(
-        InRecord(source, 0, record.offset, record.key, record.value, record.headers, 0.0), "unreadable", ValueError("?")
+        InRecord(source, 0, record.offset, record.key, record.value, record.headers, 0.0),
+        "unreadable",
+        ValueError("?"),
+        "trigger/x",
     )
     await topics.publish(config.kafka, [letter])
     (buried,) = await topics.read(config.kafka, "connector.deadletters")
@@ -217,7 +220,8 @@ async def test_a_dead_letter_is_the_record_byte_for_byte(config: Config) -> None
     letters = DeadLetters(config.kafka, "send", lambda *_: None)
     records = [InRecord("elsewhere", 3, offset, *content, headers, 0.0) for offset, content in enumerate(given)]
     await topics.publish(
-        config.kafka, [letters.of_record(record, "unreadable", ValueError("jane@example.com")) for record in records]
+        config.kafka,
+        [letters.of_record(record, "unreadable", ValueError("jane@example.com"), "send/main/x") for record in records],
     )
     found = {dict(r.headers)["dl_offset"]: r for r in await topics.read(config.kafka, "connector.deadletters")}
     for offset, (key, value) in enumerate(given):
@@ -230,6 +234,7 @@ async def test_a_dead_letter_is_the_record_byte_for_byte(config: Config) -> None
             "dl_stage": b"send",
             "dl_reason": b"unreadable",
             "dl_error": b"ValueError: j***@example.com",
+            "dl_cell": b"send/main/x",
             "dl_topic": b"elsewhere",
             "dl_partition": b"3",
             "dl_offset": str(offset).encode(),

@@ -73,6 +73,7 @@ async def letters(setup: Setup) -> list[dict[str, str]]:
         source = sources[headers["dl_topic"], int(headers["dl_partition"]), int(headers["dl_offset"])]
         assert (letter.key, letter.value) == (source.key, source.value)
         assert headers["dl_stage"] == "trigger"
+        assert headers["dl_cell"].startswith("trigger/")
         found.append(headers)
     return found
 

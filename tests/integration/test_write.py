@@ -101,7 +101,7 @@ async def test_many_answers_are_stored_in_few_calls_each_with_its_own_result(
 ) -> None:
     """Upserts by external id and updates by Id; every write is on salesforce.writes with Salesforce's answer.
 
-    The stage has read back its earlier writes. The answers arrive during the first call of each kind.
+    The stage has read back its earlier writes. The answers arrive during the first calls.
     """
     cases = [sf.create("Case", {"Status": "Closed"}) for _ in range(250)]
     answers = [answer(case, score=number % 11) for number, case in enumerate(cases)]
@@ -111,7 +111,7 @@ async def test_many_answers_are_stored_in_few_calls_each_with_its_own_result(
         await until(lambda: worked_off(setup))
         calls_before = collection_calls(sf)
         may_answer.clear()
-        sf.fail(Fault(match="composite/sobjects", delay=1.0, times=2))  # the first call of each kind
+        sf.fail(Fault(match="composite/sobjects", delay=1.0, times=10))  # all that begin by then
         await publish(setup, others)
         await until(lambda: all_in_flight(app, len(others)))
         may_answer.set()
@@ -169,6 +169,7 @@ async def test_what_salesforce_refuses_is_a_dead_letter_and_the_rest_is_stored(
     said = {name: found[feedback.id]["dl_error"] for name, feedback in bad.items()}
     assert found.keys() == {feedback.id for feedback in bad.values()}
     assert {headers["dl_stage"] for headers in found.values()} == {"write"}
+    assert all(headers["dl_cell"].startswith("write/") for headers in found.values())
     assert "written without Email__c: Salesforce refused *** (7 characters): INVALID_EMAIL" in said["invalid address"]
     assert "written without Score__c: *** (4 characters) does not fit: a number" in said["wrong type"]
     assert "no value for Id" in said["no case"]

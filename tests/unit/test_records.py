@@ -56,3 +56,12 @@ def test_what_is_no_record_is_rejected(value: bytes | None) -> None:
     with pytest.raises(Rejected, match="not a readable Feedback") as caught:
         read(Feedback, value)
     assert caught.value.code == "unreadable"
+
+
+def test_a_field_of_a_newer_version_is_ignored_and_a_required_one_is_not() -> None:
+    """In a rolling upgrade an older worker reads what a newer one writes."""
+    value = Feedback(id="f-1", account="main", received_at=AT, body={"a": 1}).model_dump_json().encode()
+    newer = value.replace(b"{", b'{"of_tomorrow":{"a":[1]},', 1)
+    assert read(Feedback, newer) == read(Feedback, value)
+    with pytest.raises(Rejected, match="account: Field required"):
+        read(Feedback, newer.replace(b'"account"', b'"acount"'))

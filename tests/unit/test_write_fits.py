@@ -675,7 +675,8 @@ class Stage:
         if record.topic == "salesforce.writes":
             self.writes.append(read(Write, record.value))
 
-    def _set_aside(self, _: InRecord, reason: str, error: Exception) -> OutRecord:
+    def _set_aside(self, _: InRecord, reason: str, error: Exception, cell: str) -> OutRecord:
+        assert cell == "write/answer"
         self.letters.append((reason, str(error)))
         return OutRecord("connector.deadletters", b"", b"", [])
 

@@ -1,0 +1,112 @@
+"""One write on its way: what of it fits, and its result."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from connector.errors import Rejected
+from connector.masking import mask_value
+from connector.records import Scalar
+from connector.salesforce._fitting import Fitted, fit
+from connector.salesforce._refusals import FieldsRefused
+from connector.salesforce.object_fields import Fields
+from connector.salesforce.record_write import RecordWrite
+from connector.salesforce.rest import Result
+
+
+@dataclass(frozen=True)
+class Written(Result):
+    """The result of a write. `fields` is what was sent; `cut` and `left_out` say why, by field, with masked values."""
+
+    fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
+    cut: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Entry:
+    """A write that waits. `fitted` is the part of it that its object takes, as far as we know: as `known` says.
+
+    `Waiting` sets the other attributes. `number` rises in the order of arrival. A write that is `taken` is in a call,
+    or has a result from one that its caller has not seen yet, or its caller pauses; it is `calling` only in a call.
+    """
+
+    write: RecordWrite
+    number: int = 0
+    record: tuple[str, str] = ("", "")
+    taken: bool = False
+    calling: bool = False
+    fitted: Fitted = field(default_factory=Fitted)
+    known: Fields = field(default_factory=dict, repr=False)
+    result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    _refused: dict[str, str] = field(default_factory=dict)
+    _refusal: Rejected | None = None  # why Salesforce's refusal of a value is one of the whole record
+
+    def fit(self, known: Fields) -> None:
+        """Makes the write fit."""
+        self.known = known
+        try:
+            self.fitted = fit(self.write, known, self._refused)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the writes of all others
+            what = f"{type(error).__name__} while the values were made to fit"
+            self._settle_unwritten(f"{what}, a mistake in the connector; please report it")
+
+    def settle_if_nothing_goes(self) -> None:
+        """Settles a write of which nothing may be written, and an update that has nothing to write."""
+        if self.fitted.refused:
+            self._settle_unwritten(f"{self.fitted.refused}. The field has does_not_fit: refuse")
+        elif self.write.operation == "update" and not self.fitted.fields:
+            if self.fitted.left_out:
+                self._settle_unwritten("; ".join(f"{name}: {why}" for name, why in self.fitted.left_out.items()))
+            else:
+                self.settle(Result(True, id=self.write.key))
+
+    def without(self, error: FieldsRefused) -> bool:
+        """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
+        codes = {name.lower(): code for name, code in error.fields.items()}
+        return self._leave_out({name: codes[name.lower()] for name in self.fitted.fields if name.lower() in codes})
+
+    def without_references(self, code: str) -> bool:
+        """Leaves out the references, because one of them points to a record that is gone. False if there are none."""
+        return self._leave_out(
+            {
+                name: code
+                for name, value in self.fitted.fields.items()
+                if value is not None and name.lower() in self.known and self.known[name.lower()].type == "reference"
+            }
+        )
+
+    def _leave_out(self, codes: Mapping[str, str]) -> bool:
+        """Leaves out fields that were sent. `codes` are Salesforce's reasons."""
+        why = {
+            name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {code}" for name, code in codes.items()
+        }
+        must_fit = next((name for name in why if self.write.choice(name).does_not_fit == "refuse"), None)
+        if must_fit is not None:
+            self._refusal = self._unwritten(
+                f"{must_fit}: {why[must_fit]}. The field has does_not_fit: refuse", "does_not_fit"
+            )
+        else:
+            self._refused |= why
+        return bool(why) and must_fit is None
+
+    def settle(self, result: Result | Exception) -> None:
+        """Tells the caller, unless it was told already."""
+        if self.result.done():
+            return
+        self.calling = False
+        if isinstance(result, Exception):
+            self.result.set_exception(result)
+        else:
+            self.result.set_result(result)
+
+    def written(self, result: Result) -> Written:
+        """The result together with what was sent."""
+        said = {**vars(result), "error": self._refusal or result.error}
+        return Written(**said, fields=self.fitted.fields, cut=self.fitted.cut, left_out=self.fitted.left_out)
+
+    def _settle_unwritten(self, why: str) -> None:
+        self.settle(Result(False, error=self._unwritten(why, "does_not_fit")))
+
+    def _unwritten(self, why: str, code: str) -> Rejected:
+        return Rejected(f"{self.write.operation} {self.write.object}: {why}. Nothing was written", code=code)
