@@ -21,7 +21,7 @@ from connector.config.catalogue import (
     retention,
     topics_for,
 )
-from connector.stages import capture
+from connector.stages import _captured
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,5 +130,5 @@ def test_the_largest_event_that_capture_writes_fits_into_its_topics_and_a_dead_l
     topics = by_name()
     for name in ("salesforce.cdc.{entity}", "salesforce.events.{entity}"):
         largest = topics[name].largest_record or 0
-        assert capture._LARGEST + room <= largest
+        assert _captured._LARGEST + room <= largest
         assert largest + room <= (topics["connector.deadletters"].largest_record or 0)

@@ -64,9 +64,9 @@ def response(key: str, object_name: str = "Response__c", **fields: Any) -> Recor
     return RecordWrite("upsert", object_name, "Key__c", key, fields or {"Score__c": 1})
 
 
-async def all_of(org: Org, writes: list[RecordWrite]) -> list[Any]:
+async def all_of(org: Org, writes: list[RecordWrite], calls: int = 10) -> list[Any]:
     loop = asyncio.get_running_loop()
-    writer = CollectionWriter(org, clock=loop.time)
+    writer = CollectionWriter(org, calls=calls, clock=loop.time)
     return await asyncio.gather(*map(writer.write, writes), return_exceptions=True)
 
 
@@ -81,11 +81,16 @@ async def all_of(org: Org, writes: list[RecordWrite]) -> list[Any]:
 )
 def test_a_limit_of_the_whole_call_halves_it_and_the_size_that_passed_is_kept(message: str) -> None:
     """Report 3, and three similar messages: calls of 50 records pass, so no record is refused."""
+    writes = [response(str(number)) for number in range(400)]
     limit = errors.from_record(problem("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message), "upsert")
     org = Org(lambda _, size: limit if size > 50 else None)
-    results = simulate(all_of(org, [response(str(number)) for number in range(400)]))
+    results = simulate(all_of(org, writes, calls=1))
     assert all(result.success for result in results)
     assert [size for _, size in org.calls] == [200, 100, *[50] * 8]
+    org.calls.clear()
+    results = simulate(all_of(org, writes))
+    assert all(result.success for result in results)
+    assert [size for _, size in org.calls][-8:] == [50] * 8  # those under way when the first was refused are halved too
 
 
 def test_a_record_that_breaks_a_limit_by_itself_is_refused() -> None:
