@@ -112,7 +112,7 @@ async def test_many_cases_are_read_in_calls_of_up_to_200_and_only_what_templates
     assert all(invitation.suppressed is None for invitation in invitations)
     asked = queries(sf)
     assert {entity: fields for entity, fields, _ in asked} == {
-        "Case": {"Id", "ContactId", "OwnerId", "Branch__c"},
+        "Case": {"Id", "ContactId", "CreatedDate", "OwnerId", "Branch__c"},
         "Contact": {"Id", "Name", "Email", "HasOptedOutOfEmail"},
         "User": {"Id", "Name"},
     }
