@@ -96,7 +96,8 @@ def mend(salesforce: SalesforceDouble, pisano: PisanoDouble) -> None:
 def change_event(kafka: Kafka, number: int, contact: str) -> OutRecord:
     """A closed case's, with all that the surveys ask of the case."""
     case = f"5005g{number:010d}AAA"
-    event = change(case, {"Status": "Closed", "ContactId": contact}, transaction_key=f"t{number}")
+    fields = {"Status": "Closed", "ContactId": contact}
+    event = change(case, fields, transaction_key=f"t{number}", committed_at=datetime.now(UTC))  # an old one expires
     return as_events(kafka, [event])[0]
 
 
