@@ -5,7 +5,7 @@ compaction leaves them: a settlement for each, and one call for every ten. Each 
 memory is what opening the ledger adds to it at most.
 
 In the same run, a bare aiokafka consumer reads the same partition without looking at the records: the floor. The
-earlier build of the connector reads it too, up to a million invitations.
+earlier build cannot read it: it refuses settlements with the fields that came since.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ IN_FLIGHT = 4  # batches; more make the producer no faster
 WITHIN = 400  # seconds for one reader
 
 LOADS = {"quick": (1_000, 10_000, 100_000), "full": (100_000, 1_000_000, 10_000_000)}
-LARGEST_FOR_EARLIER = 1_000_000
+LARGEST_FOR_EARLIER = 0  # it refuses settlements with the fields that came since, so it is not measured
 TARGETS = {1_000_000: (6.0, 100.0), 10_000_000: (45.0, 900.0)}  # by invitations: seconds, MB
 
 _ID = b"0" * 32  # stands for the id of an invitation or a call
