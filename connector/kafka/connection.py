@@ -67,6 +67,16 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
     }
 
 
+def reader_settings(kafka: Kafka) -> dict[str, Any]:
+    """The settings of a consumer that reads what is committed, from the first record on, and commits no offset."""
+    return {
+        **client_settings(kafka),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+    }
+
+
 async def stopped(stop: Callable[[], Awaitable[None]]) -> None:
     """Calls a client's `stop`, and passes on a cancellation of the calling task that came meanwhile.
 

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from connector.config import Kafka
 from connector.errors import Rejected
-from connector.kafka.connection import client_settings, stopped
+from connector.kafka.connection import reader_settings, stopped
 from connector.kafka.errors import translated
 from connector.retry import until_it_works
 
@@ -44,13 +44,7 @@ class Follower:
                 await self._follow()
 
     async def _follow(self) -> None:
-        consumer = AIOKafkaConsumer(
-            self._topic,
-            **client_settings(self._kafka),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
+        consumer = AIOKafkaConsumer(self._topic, **reader_settings(self._kafka))
         try:
             with translated():
                 await consumer.start()

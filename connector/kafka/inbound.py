@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka import ConsumerRecord
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -22,6 +24,15 @@ class InRecord:
 
 def in_record(message: Any) -> InRecord:
     """Makes our record from Faust's message. Faust types its messages loosely."""
+    return _in_record(message, message.timestamp)
+
+
+def consumed(record: ConsumerRecord) -> InRecord:
+    """Makes our record from aiokafka's, whose time is in milliseconds."""
+    return _in_record(record, record.timestamp / 1000)
+
+
+def _in_record(message: Any, timestamp: float) -> InRecord:
     headers = message.headers
     return InRecord(
         topic=message.topic,
@@ -30,5 +41,5 @@ def in_record(message: Any) -> InRecord:
         key=message.key,
         value=message.value,
         headers=tuple(headers.items() if isinstance(headers, dict) else headers or ()),
-        timestamp=message.timestamp,
+        timestamp=timestamp,
     )

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
-from connector.kafka.connection import client_settings, stopped
+from connector.kafka.connection import reader_settings, stopped
 from connector.kafka.errors import translated
-from connector.kafka.inbound import InRecord
+from connector.kafka.inbound import InRecord, consumed
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
 _ASSIGNED_WITHIN = 20.0  # seconds; the metadata comes with the first answer
@@ -51,7 +51,7 @@ async def kept(
             for place, records in batches.items():
                 for record in records:
                     if record.offset < ends[place]:
-                        yield in_record(record)
+                        yield consumed(record)
             with translated():
                 now = {place: await consumer.position(place) for place in wanted}
             if now != positions:
@@ -85,7 +85,7 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
                 position = await consumer.position(place)
             for record in batches.get(place, ()):
                 if record.offset == offset:
-                    return in_record(record)
+                    return consumed(record)
             if position > offset:
                 raise Fatal(f"{topic}/{partition} has no record at the offset {offset}; it is a mark of Kafka's own")
         raise Retryable(f"reading {topic}/{partition}: nothing came for {_NO_PROGRESS:g} s")
@@ -94,13 +94,7 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
 @asynccontextmanager
 async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKafkaConsumer]:
     """Without a group, a consumer of topics is assigned all their partitions."""
-    consumer = AIOKafkaConsumer(
-        **client_settings(kafka),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        fetch_max_wait_ms=_WAIT,
-    )
+    consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
     try:
         with translated():
             await consumer.start()
@@ -120,16 +114,3 @@ async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKaf
 def _places(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
     numbers = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
     return [TopicPartition(topic, number) for topic in topics for number in numbers[topic]]
-
-
-def in_record(record: ConsumerRecord) -> InRecord:
-    """Makes our record from aiokafka's."""
-    return InRecord(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-        timestamp=record.timestamp / 1000,
-    )

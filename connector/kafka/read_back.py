@@ -7,14 +7,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import client_settings, stopped
+from connector.kafka.connection import reader_settings, stopped
 from connector.kafka.errors import translated
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
 _POLL = 100  # milliseconds
-_AT_ONCE = (
-    50  # records. aiokafka makes a dozen objects of each; if many live at once, Python's collector runs all the time
-)
+# Records. aiokafka makes a dozen objects of each; if many live at once, Python's collector runs all the time.
+_AT_ONCE = 50
 _FETCH = 2 * 1024 * 1024  # bytes; for each fetch we wait for the broker once
 _WAIT = 50  # milliseconds that the broker waits for more records; short, so that we soon know the end
 
@@ -39,10 +38,7 @@ async def read_back_lots(kafka: Kafka, topic: str, partition: int) -> AsyncItera
     place = TopicPartition(topic, partition)
     # We do not use seek_to_beginning: `assign` starts a reset to the default, latest, which can override it.
     consumer = AIOKafkaConsumer(
-        **client_settings(kafka),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
+        **reader_settings(kafka),
         fetch_max_wait_ms=_WAIT,
         max_partition_fetch_bytes=_FETCH,
     )
