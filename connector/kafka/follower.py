@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 _POLL = 500  # milliseconds; a live record is handed out at once
 _AT_ONCE = 500  # records that are taken before other tasks have their turn
 
-Take = Callable[[ConsumerRecord], None]
+Take = Callable[[bytes | None, bytes | None], None]
 
 
 class Follower:
-    """Follows the whole topic `name`, without a consumer group. `take(record)` must not wait.
+    """Follows the whole topic `name`, without a consumer group. `take(key, value)` must not wait.
 
     A record for which `take` raises Rejected is logged and left out. After a failure the follower begins anew, and
     `take` gets records twice.
@@ -64,7 +64,7 @@ class Follower:
 
     def _hand_out(self, record: ConsumerRecord) -> None:
         try:
-            self._take(record)
+            self._take(record.key, record.value)
         except Rejected as error:
             place = f"{record.topic}/{record.partition}/{record.offset}"
             log.warning("record_left_out", record=place, reason=str(error))

@@ -1,10 +1,9 @@
 """What contact protection would do with invitations now, from what is on the topics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from connector.config import Config
-from connector.kafka.inbound import InRecord
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, Memory, read_entry
 from connector.protection import ContactProtection, Stop, Verdict, Wait
@@ -24,15 +23,11 @@ async def verdicts(config: Config, account: str, invitations: Sequence[Invitatio
     """
     protection = ContactProtection(config.surveys, config.protect)
     known = protection.known(account)
+    takes = protection.topics()
+    takes[ATTEMPTS] = lambda _, value: _remember(known.memory, account, value)
     prefix = config.kafka.topic_prefix
-    takes: dict[str, Callable[[InRecord], None]] = {
-        prefix + "pisano.suppressions": lambda record: protection.people.listed(record.key, record.value),
-        prefix + "connector.actions": lambda record: protection.actions.take(record.key, record.value),
-        prefix + "pisano.feedback": lambda record: protection.people.answered(record.value),
-        prefix + ATTEMPTS: lambda record: _remember(known.memory, account, record),
-    }
-    async for record in kept(config.kafka, list(takes)):
-        takes[record.topic](record)
+    async for record in kept(config.kafka, [prefix + name for name in takes]):
+        takes[record.topic.removeprefix(prefix)](record.key, record.value)
     return [protection.policy.verdict(invitation, known, now) for invitation in invitations]
 
 
@@ -48,10 +43,10 @@ def words(verdict: Verdict) -> str:
     return "nothing holds it: it would be sent with the next call"
 
 
-def _remember(memory: Memory, account: str, record: InRecord) -> None:
-    if record.value is None:
+def _remember(memory: Memory, account: str, value: bytes | None) -> None:
+    if value is None:
         return
-    entry = read_entry(record.value)
+    entry = read_entry(value)
     if entry.account != account:
         return
     if isinstance(entry, Attempt):

@@ -1,19 +1,18 @@
 """What an account's sender remembers of its ledger: who was invited when, and how many invitations were sent."""
 
-import struct
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from connector.config import ProtectAll, Survey
 from connector.protection._brake import Brakes
 from connector.protection._hours import day_of
 from connector.protection._persons import Hashes
+from connector.protection._times import Times
 from connector.records import Attempt, Invitation, Outcome
-from connector.values.digests import Digests, digest_of
+from connector.values.digests import digest_of
 
-_TIME = struct.Struct("<d")
 _MAYBE_SENT = {Outcome.SENT, Outcome.UNKNOWN}
 _DAYS = 3  # days for which values with a quota are counted: today, and two around it, should the clock be set back
 
@@ -31,7 +30,7 @@ class Memory:
         self._surveys = surveys
         self._over_all = over_all
         self._hashes = hashes
-        self._times = Digests(_TIME.size)  # by person, and by person and survey: when last invited
+        self._times = Times()  # by person, and by person and survey: when last invited
         self._in_all: Counter[str] = Counter()
         self._by_day: Counter[tuple[str, date]] = Counter()
         self._by_value: defaultdict[str, dict[date, Counter[str]]] = defaultdict(dict)
@@ -54,9 +53,9 @@ class Memory:
             self._count_value(name, day_of(survey.protect, at), settlement["cap"])
         for person in settlement["persons"] or ():
             if survey.protect.once_per is not None:
-                self._remember(person, name, at)
+                self._times.put_if_later(_place(person, name), at.timestamp())
             if self._over_all.once_per_any is not None and not survey.protect.except_from_any:
-                self._remember(person, None, at)
+                self._times.put_if_later(_place(person, None), at.timestamp())
 
     def _take_decision(self, settlement: Mapping[str, Any]) -> None:
         if settlement["action"]:
@@ -83,9 +82,7 @@ class Memory:
 
     def invited_at(self, invitation: Invitation, survey: str | None) -> datetime | None:
         """When the person was last invited to `survey`; None means to any survey that counts for all."""
-        rows = (self._times.get(_place(person, survey)) for person in self._persons(invitation))
-        times = [_TIME.unpack(row)[0] for row in rows if row is not None]
-        return datetime.fromtimestamp(max(times), UTC) if times else None
+        return self._times.latest(_place(person, survey) for person in self._persons(invitation))
 
     def in_doubt(self, invitation: Invitation) -> bool:
         """Whether a call is under way, or ended without a clear end, that may have reached the person with another
@@ -114,12 +111,6 @@ class Memory:
 
     def _persons(self, invitation: Invitation) -> tuple[str, ...]:
         return self._hashes.persons(invitation.protection.contact, invitation.email)
-
-    def _remember(self, person: str, survey: str | None, at: datetime) -> None:
-        place, time = _place(person, survey), at.timestamp()
-        before = self._times.get(place)
-        if before is None or _TIME.unpack(before)[0] < time:
-            self._times.put(place, _TIME.pack(time))
 
     def _count_value(self, survey: str, day: date, value: str) -> None:
         days = self._by_value[survey]

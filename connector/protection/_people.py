@@ -2,7 +2,6 @@
 
 import math
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +10,10 @@ from connector.config.protect import AnsweredBy
 from connector.decisions import Suppression
 from connector.errors import Rejected
 from connector.protection._persons import Hashes, normal_contact
+from connector.protection._times import Times
 from connector.records import Feedback, Invitation, read
-from connector.values.digests import Digests, digest_of
+from connector.values.digests import digest_of
 
-_TIME = struct.Struct("<d")
 _KEY = re.compile(r"(?:email/(?P<email>.+@[^/]+)|contact/(?P<contact>[^/]+))(?:/(?P<survey>[^/]+))?", re.DOTALL)
 
 
@@ -32,8 +31,8 @@ class People:
     def __init__(self, hashes: Hashes, answered_by: AnsweredBy) -> None:
         self._hashes = hashes
         self._answered_by = answered_by
-        self._listed = Digests(_TIME.size)  # by the entry's key: until when
-        self._answers = Digests(_TIME.size)  # by person: when they last answered
+        self._listed = Times()  # by the entry's key: until when
+        self._answers = Times()  # by person: when they last answered
 
     def listed(self, key: bytes | None, value: bytes | None) -> None:
         """Takes an entry of the list. An entry whose value cannot be read counts without an end.
@@ -46,11 +45,11 @@ class People:
             raise Rejected("the key is not email/<address> or contact/<id>, so nobody is suppressed", code="unreadable")
         place = digest_of(suppression_key(found["email"], found["contact"], found["survey"]))
         if value is None:
-            self._listed.put(place, _TIME.pack(-math.inf))
+            self._listed.put(place, -math.inf)
             return
-        self._listed.put(place, _TIME.pack(math.inf))
+        self._listed.put(place, math.inf)
         if (until := read(Suppression, value).until) is not None:
-            self._listed.put(place, _TIME.pack(until.timestamp()))
+            self._listed.put(place, until.timestamp())
 
     def answered(self, value: bytes | None) -> None:
         """Takes an answer. Raises Rejected when it cannot be read."""
@@ -59,9 +58,7 @@ class People:
         email = _first(feedback.body, self._answered_by.email)
         at = (feedback.answered_at or feedback.received_at).timestamp()
         for person in self._hashes.persons(contact, email and email.strip()):
-            before = self._answers.get(digest_of(person))
-            if before is None or _TIME.unpack(before)[0] < at:
-                self._answers.put(digest_of(person), _TIME.pack(at))
+            self._answers.put_if_later(digest_of(person), at)
 
     def suppressed_by(self, invitation: Invitation, now: datetime) -> str | None:
         """The entry of the suppression list that stops the invitation, in words without the address."""
@@ -70,9 +67,8 @@ class People:
             ("contact", None, invitation.protection.contact),
         ):
             for survey in (None, invitation.survey) if email or contact else ():
-                row = self._listed.get(digest_of(suppression_key(email, contact, survey)))
-                until = -math.inf if row is None else _TIME.unpack(row)[0]
-                if until > now.timestamp():
+                until = self._listed.get(digest_of(suppression_key(email, contact, survey)))
+                if until is not None and until > now.timestamp():
                     end = "" if until == math.inf else f" until {datetime.fromtimestamp(until, UTC):%FT%TZ}"
                     return f"the {kind} is on the list{end}, for {survey or 'every survey'}"
         return None
@@ -80,8 +76,7 @@ class People:
     def answered_at(self, invitation: Invitation) -> datetime | None:
         """When the person last answered a survey."""
         persons = self._hashes.persons(invitation.protection.contact, invitation.email)
-        times = [_TIME.unpack(row)[0] for person in persons if (row := self._answers.get(digest_of(person)))]
-        return datetime.fromtimestamp(max(times), UTC) if times else None
+        return self._answers.latest(map(digest_of, persons))
 
 
 def _first(body: Mapping[str, Any], keys: Sequence[str]) -> str | None:

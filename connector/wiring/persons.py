@@ -1,9 +1,6 @@
 """Follows the topics that say something about persons, or that operators write, for the contact protection."""
 
 import asyncio
-from collections.abc import Callable
-
-from aiokafka import ConsumerRecord
 
 from connector.config import Config
 from connector.kafka.follower import Follower
@@ -15,15 +12,7 @@ class PersonTopics:
 
     def __init__(self, config: Config) -> None:
         self.protection = ContactProtection(config.surveys, config.protect)
-        people, actions = self.protection.people, self.protection.actions
-        takes: dict[str, Callable[[ConsumerRecord], None]] = {
-            "pisano.suppressions": lambda record: people.listed(record.key, record.value),
-            "connector.actions": lambda record: actions.take(record.key, record.value),
-        }
-        counts = {config.protect.counts, *(survey.protect.counts for survey in config.surveys.values())}
-        if counts != {"invitations"}:
-            takes["pisano.feedback"] = lambda record: people.answered(record.value)
-        self._followers = [Follower(config.kafka, name, take) for name, take in takes.items()]
+        self._followers = [Follower(config.kafka, name, take) for name, take in self.protection.topics().items()]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def caught_up(self) -> None:
