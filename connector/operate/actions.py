@@ -7,13 +7,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from connector.config import Config
-from connector.config.catalogue import topics_for
 from connector.decisions import Action
 from connector.errors import Fatal
 from connector.kafka.cloud_events import to_record
+from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
-from connector.kafka.publisher import Publisher
-from connector.kafka.read_back import read_back
+from connector.operate._writing import written
 from connector.records import Invitation, Outcome, Settlement
 
 ACTIONS = "connector.actions"
@@ -68,40 +67,28 @@ async def _write(
         ce_id=action.id,
         ce_time=action.at,
     )
-    publisher = Publisher(config.kafka)
-    await publisher.start()
-    try:
-        await publisher.send(record)
-    finally:
-        await publisher.stop()
+    await written(config.kafka, [record])
     return action
 
 
 async def _settlement(config: Config, id_: str) -> Settlement:
     found: Settlement | None = None
-    for partition in range(_partitions(config, ATTEMPTS)):
-        async for record in read_back(config.kafka, config.kafka.topic_prefix + ATTEMPTS, partition):
-            if record.value is not None and record.key.endswith(f"/{id_}".encode()):
-                entry = read_entry(record.value)
-                found = entry if isinstance(entry, Settlement) else found
+    async for record in kept(config.kafka, [config.kafka.topic_prefix + ATTEMPTS]):
+        if record.value is not None and (record.key or b"").endswith(f"/{id_}".encode()):
+            entry = read_entry(record.value)
+            found = entry if isinstance(entry, Settlement) else found
     if found is None:
         raise Fatal(f"there is no outcome of an invitation {id_}")
     return found
 
 
 async def _invitation(config: Config, id_: str) -> Invitation:
-    for partition in range(_partitions(config, INVITATIONS)):
-        async for record in read_back(config.kafka, config.kafka.topic_prefix + INVITATIONS, partition):
-            if id_.encode() in (record.value or b""):
-                try:
-                    invitation = Invitation.model_validate_json(record.value)
-                except ValidationError:
-                    continue
-                if invitation.id == id_:
-                    return invitation
+    async for record in kept(config.kafka, [config.kafka.topic_prefix + INVITATIONS]):
+        if id_.encode() in (record.value or b""):
+            try:
+                invitation = Invitation.model_validate_json(record.value or b"")
+            except ValidationError:
+                continue
+            if invitation.id == id_:
+                return invitation
     raise Fatal(f"the record of the invitation {id_} is no longer on {INVITATIONS}, so nobody can settle it")
-
-
-def _partitions(config: Config, name: str) -> int:
-    full = config.kafka.topic_prefix + name
-    return next(topic.partitions for topic in topics_for(config) if topic.name == full)

@@ -9,15 +9,14 @@ from connector.config import Kafka
 from connector.decisions import Suppression
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.kafka.publisher import Publisher
 from connector.kafka.read_back import read_back
+from connector.operate._writing import written
 from connector.protection import suppression_key
 from connector.records import read
 from connector.surveys.addresses import normalise_email
 
 SUPPRESSIONS = "pisano.suppressions"
 _COLUMNS = ("email", "contact", "survey", "until", "why")
-_AT_ONCE = 1_000  # entries that are written together
 
 
 def entry(
@@ -73,13 +72,13 @@ def moment(text: str) -> datetime:
 
 async def write(kafka: Kafka, entries: list[Suppression]) -> None:
     """Adds entries, or replaces those with the same key."""
-    await _publish(kafka, [_record(kafka, one) for one in entries])
+    await written(kafka, [_record(kafka, one) for one in entries])
 
 
 async def remove(kafka: Kafka, whom: str, survey: str | None) -> None:
     """Removes an entry. Nothing happens if there is none."""
     record = _record(kafka, entry(whom, survey=survey, by=""))
-    await _publish(kafka, [OutRecord(record.topic, record.key, None, [])])
+    await written(kafka, [OutRecord(record.topic, record.key, None, [])])
 
 
 async def entries(kafka: Kafka) -> list[Suppression]:
@@ -108,13 +107,3 @@ def _record(kafka: Kafka, one: Suppression) -> OutRecord:
         ce_id=f"{key}/{one.at.timestamp()}",
         ce_time=one.at,
     )
-
-
-async def _publish(kafka: Kafka, records: list[OutRecord]) -> None:
-    publisher = Publisher(kafka)
-    await publisher.start()
-    try:
-        for start in range(0, len(records), _AT_ONCE):
-            await publisher.send_all(records[start : start + _AT_ONCE])
-    finally:
-        await publisher.stop()
