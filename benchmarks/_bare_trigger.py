@@ -10,26 +10,15 @@ import tempfile
 from typing import Any
 
 import orjson
-from faust import App
+from _bare_faust import bare_app
 
 
 async def serve(brokers: str, topic: str, group: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with tempfile.TemporaryDirectory() as folder:
-        app = App(
-            group,
-            broker=[f"kafka://{server}" for server in brokers.split(",")],
-            loop=asyncio.get_running_loop(),
-            set_as_current=False,
-            autodiscover=False,
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            web_enabled=False,
-            datadir=folder,
-            broker_commit_interval=1.0,
-            consumer_auto_offset_reset="earliest",
-        )
+        settings = {"broker_commit_interval": 1.0, "consumer_auto_offset_reset": "earliest"}
+        app = bare_app(group, brokers, folder, **settings)
 
         async def look(stream: Any) -> None:
             async for value in stream:

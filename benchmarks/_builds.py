@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
-_EARLIER = (
-    "16d16d8da2e6a6a490bf7e48b473b5d41a678feb"  # the last commit before the stages began to handle records in bulk
-)
+_EARLIER = "16d16d8da2e6a6a490bf7e48b473b5d41a678feb"  # the last commit before the work on speed
+_RUN = "from connector.cli import main; main()"
 
 
 @contextmanager
@@ -35,6 +34,11 @@ def earlier_build() -> Iterator[Path | None]:
 def in_build(build: Path) -> Mapping[str, str]:
     """The environment in which Python imports the `connector` of this folder."""
     return {**os.environ, "PYTHONPATH": str(build)}
+
+
+def connector(*arguments: str | Path) -> list[str | Path]:
+    """Python's arguments for a command of the `connector` in PYTHONPATH; -P keeps it from the current folder's."""
+    return ["-P", "-c", _RUN, *arguments]
 
 
 THIS_BUILD = _ROOT

@@ -16,7 +16,7 @@ from statistics import quantiles
 from typing import Any
 
 import httpx
-from _builds import THIS_BUILD, in_build
+from _builds import THIS_BUILD, connector, in_build
 from _changes import ENTITIES
 from _processes import cpu_seconds, python
 from _topics import topics_deleted
@@ -29,7 +29,6 @@ from connector.config import Kafka
 from connector.errors import Fatal
 
 _HERE = Path(__file__).parent
-_RUN = "from connector.cli import main; main()"
 _LOOK = 0.4  # seconds between two looks at the metrics; a page of them takes the process some milliseconds
 _WITHIN = 150.0  # seconds for a run
 _WRITTEN = "connector_change_events_total{"
@@ -67,7 +66,7 @@ async def running(build: Path, servers: str, load: Load) -> AsyncIterator[tuple[
         await stack.enter_async_context(topics_deleted(setup.kafka))
         port = _free_port()
         environ = {**setup.environ, **in_build(build), **salesforce, "SERVICE_PORT": str(port)}
-        run = ["-P", "-c", _RUN, "run", setup.file, "--stages", "capture"]  # -P: not the `connector` of this folder
+        run = connector("run", setup.file, "--stages", "capture")
         process = await stack.enter_async_context(python(*run, environ=environ))
         yield process, f"http://127.0.0.1:{port}/metrics", setup.kafka
 

@@ -21,9 +21,9 @@ from statistics import quantiles
 from typing import Any, TypeVar
 
 import _command
+from _bare_faust import bare_app
 from _topics import topics_deleted
 from aiokafka import AIOKafkaProducer
-from faust import App as Faust
 from helpers import topics
 from helpers.invitations import CAMPAIGN, KEYS
 from helpers.service import running_app, set_up
@@ -71,17 +71,7 @@ async def _hop(
     kafka: Kafka, name: str, following: str | None, arrive: Callable[[bytes], Awaitable[None]], folder: str
 ) -> AsyncIterator[None]:
     """An agent in its own app that passes each record on to the next topic, or to `arrive`."""
-    app = Faust(
-        f"{name}-agent",
-        broker=[f"kafka://{server}" for server in kafka.bootstrap_servers.split(",")],
-        loop=asyncio.get_running_loop(),
-        set_as_current=False,
-        autodiscover=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-        datadir=folder,
-    )
+    app = bare_app(f"{name}-agent", kafka.bootstrap_servers, folder)
     target = app.topic(following, value_serializer="raw") if following else None
 
     async def pass_on(stream: Any) -> None:

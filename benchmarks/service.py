@@ -8,6 +8,7 @@ Claims: ready in under 2 s, less than 100 MB, less than 0.7 % of a core.
 """
 
 import asyncio
+import math
 import re
 import secrets
 import statistics
@@ -19,9 +20,11 @@ from typing import Any
 
 import _command
 import httpx
-from _builds import THIS_BUILD, earlier_build, in_build
+from _builds import THIS_BUILD, connector, earlier_build, in_build
+from _processes import cpu_seconds
+from _surveys import SURVEYS
 from _topics import topics_deleted
-from helpers.service import RUN, Setup, set_up
+from helpers.service import Setup, set_up
 from rich.table import Table
 
 from connector.config import Kafka
@@ -30,7 +33,6 @@ from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 READY, MEGABYTES, SHARE = 2.0, 100.0, 0.007
-_TICKS = 100  # of the CPU time in /proc, a second
 _LOOK = 0.01  # seconds
 _PATIENCE = 60.0  # seconds for the service to be ready
 
@@ -40,23 +42,17 @@ async def measure_once(setup: Setup, build: Path, settle: float, watch: float) -
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-c",
-        RUN,
-        "run",
-        str(setup.file),
-        "--log-level",
-        "info",
+        *connector("run", setup.file, "--log-level", "info"),
         env={**in_build(build), **setup.environ},
-        cwd=build,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         ready = await _ready_after(process, began)
         await asyncio.sleep(settle)
-        before = _cpu(process.pid)
+        before = cpu_seconds(process) or math.nan
         await asyncio.sleep(watch)
-        share = (_cpu(process.pid) - before) / watch
+        share = ((cpu_seconds(process) or math.nan) - before) / watch
         return {"ready_s": ready, "megabytes": _resident(process.pid), "share_of_a_core": share}
     finally:
         process.terminate()
@@ -73,12 +69,6 @@ async def _ready_after(process: asyncio.subprocess.Process, began: float) -> flo
         while (await http.get(f"{address}/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
     return time.monotonic() - began
-
-
-def _cpu(pid: int) -> float:
-    """The CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _resident(pid: int) -> float:
@@ -101,6 +91,7 @@ async def compare(quick: bool) -> _command.Result:
                         kafka.topic_prefix,
                         salesforce=salesforce,
                         pisano=pisano,
+                        surveys=SURVEYS,
                     )
                     for number in range(rounds):
                         for name, build in builds.items():

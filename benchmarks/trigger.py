@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import _command
-from _builds import THIS_BUILD, earlier_build, in_build
+from _builds import THIS_BUILD, connector, earlier_build, in_build
 from _processes import cpu_seconds, python
+from _surveys import SURVEYS
 from _topics import topics_deleted
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from helpers.change_events import as_records, change
-from helpers.service import RUN, Setup, set_up
+from helpers.service import Setup, set_up
 from rich.table import Table
 
 from connector.config import Kafka
@@ -35,18 +36,6 @@ _PARTITIONS = 6
 _LOOK = 0.1  # seconds
 _WITHIN = 300.0  # seconds for a backlog
 _HERE = Path(__file__).parent
-_SURVEYS: dict[str, Any] = {
-    "closed-case": {
-        "on": "Case",
-        "when": 'changed contains "Status" and record.Status == "Closed"',
-        "lookup": {"contact": {"object": "Contact", "id": "{{ record.ContactId }}", "fields": ["Id", "Name", "Email"]}},
-        "account": "main",
-        "campaign": "4711",
-        "email": "{{ contact.Email }}",
-        "custom_attributes": {"name": "{{ contact.Name }}"},
-        "built_in_responses": {"sf_ref_id": "{{ record.Id }}"},
-    }
-}
 
 
 async def backlog(kafka: Kafka, count: int, status: str) -> None:
@@ -99,7 +88,7 @@ async def measure(setup: Setup, build: Path | None, count: int, status: str) -> 
         group += "-bare"
         running = python(_HERE / "_bare_trigger.py", kafka.bootstrap_servers, topic, group)
     else:
-        arguments = ("-c", RUN, "run", str(setup.file), "--stages", "trigger", "--log-level", "error")
+        arguments = connector("run", setup.file, "--stages", "trigger", "--log-level", "error")
         running = python(*arguments, environ={**in_build(build), **setup.environ})
     async with running as process:
         per_second = await rate(kafka, group, count)
@@ -138,7 +127,7 @@ async def compare(quick: bool) -> _command.Result:
 
 
 async def _set_up(folder: Path, kafka: Kafka, salesforce: str) -> Setup:
-    setup = await set_up(folder, kafka.bootstrap_servers, kafka.topic_prefix, surveys=_SURVEYS, feedback={})
+    setup = await set_up(folder, kafka.bootstrap_servers, kafka.topic_prefix, surveys=SURVEYS, feedback={})
     environ = {**setup.environ, "SF_LOGIN_URL": salesforce}
     setup.file.write_text(setup.file.read_text().replace("salesforce:\n", "salesforce:\n  calls_per_second: 1000\n", 1))
     return Setup(setup.file, environ, setup.config)

@@ -25,7 +25,7 @@ from statistics import quantiles
 from typing import Any
 
 import _command
-from _builds import THIS_BUILD, earlier_build, in_build
+from _builds import THIS_BUILD, connector, earlier_build, in_build
 from _feedback import RULES, answers
 from _processes import cpu_seconds, python
 from _slow_org import DELAY
@@ -47,7 +47,6 @@ MOST_CALLS = Salesforce.model_fields["write_calls"].default
 RATE = 3.5  # answers a second at x1: each comes when the call for the one before it has ended
 LOADS = (1, 10, 100, 1000)
 _HERE = Path(__file__).parent
-_RUN = "from connector.cli import main; main()"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ Command = Callable[[Place], tuple[list[str | Path], Mapping[str, str]]]
 
 def stage_of(build: Path) -> Command:
     def command(place: Place) -> tuple[list[str | Path], Mapping[str, str]]:
-        run = ["-P", "-c", _RUN, "run", place.setup.file, "--stages", "write"]
+        run = connector("run", place.setup.file, "--stages", "write")
         return run, {**place.setup.environ, **in_build(build)}
 
     return command

@@ -25,7 +25,7 @@ from helpers.waiting import until
 EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
 WEBHOOK_SECRET = "made-up-webhook-secret"
 _NOBODY = "http://127.0.0.1:1"  # the address of a double that a test does not need
-RUN = "from connector.cli import main; main()"
+_RUN = "from connector.cli import main; main()"
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Process:
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this same interpreter
-                [sys.executable, "-c", RUN, "run", str(setup.file), "--stages", stages],
+                [sys.executable, "-c", _RUN, "run", str(setup.file), "--stages", stages],
                 env={**os.environ, **setup.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
