@@ -29,6 +29,7 @@ from _builds import THIS_BUILD, connector, earlier_build, in_build
 from _feedback import RULES, answers
 from _processes import cpu_seconds, python
 from _slow_org import DELAY
+from _surveys import SURVEYS
 from _topics import topics_deleted
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from helpers import topics
@@ -107,7 +108,9 @@ async def place(bootstrap_servers: str) -> AsyncIterator[Place]:
         org = await stack.enter_async_context(python(_HERE / "_slow_org.py"))
         address = (await org.stdout.readline()).decode().strip() if org.stdout else ""
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        setup = await set_up(folder, bootstrap_servers, f"bench-{secrets.token_hex(3)}.", feedback=RULES)
+        setup = await set_up(
+            folder, bootstrap_servers, f"bench-{secrets.token_hex(3)}.", feedback=RULES, surveys=SURVEYS
+        )
         await stack.enter_async_context(topics_deleted(setup.kafka))
         environ = {"SF_LOGIN_URL": address, "SF_CLIENT_ID": "made-up", "SF_CLIENT_SECRET": "made-up"}
         yield Place(replace(setup, environ={**setup.environ, **environ}), address)
