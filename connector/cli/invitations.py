@@ -1,16 +1,14 @@
 """`connector invitations`: what only a person can decide about invitations."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from connector.cli._options import DEFAULT, By, ConfigFile
+
 app = typer.Typer(no_args_is_help=True, help="Decide about invitations that wait for a person.")
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
 Reason = Annotated[str, typer.Option(help="Why you decide so. It is kept with the outcome.")]
-By = Annotated[str | None, typer.Option(help="Who decides; without it, the user of this machine.")]
-DEFAULT = Path("connector.yaml")
 
 
 @app.command("settle")

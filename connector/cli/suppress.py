@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
+from connector.cli._options import DEFAULT, By, ConfigFile
+
 app = typer.Typer(no_args_is_help=True, help="The suppression list: add, remove, list and import its entries.")
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
 Whom = Annotated[str, typer.Argument(help="An e-mail address, or a contact's id in Salesforce.")]
 Survey = Annotated[str | None, typer.Option(help="Only this survey; without it, every survey.")]
-By = Annotated[str | None, typer.Option(help="Who decides; without it, the user of this machine.")]
-DEFAULT = Path("connector.yaml")
 
 
 @app.command("add")
