@@ -127,9 +127,6 @@ class Protect(Model):
     expires_after: Wait = 30 * _DAY
     """How long an invitation may wait after it is due, for send hours, caps, the brake or Pisano."""
 
-    recheck_after: Seconds = 3600.0
-    """An invitation that is older than this has its condition, opt-out and address read again before its call."""
-
     brake: Limit | None = None
     """How many invitations of the survey may be due in a time, such as `500/1h`. When there are more, the survey sends
     no others until a person decides: see [invitations.md](invitations.md)."""
