@@ -107,14 +107,13 @@ HeaderSecret = Annotated[SecretStr, _IN_A_HEADER, Allowed("secret, without space
 NotBlank = Annotated[Template, AfterValidator(_not_blank)]
 HeaderName = Annotated[str, _shape("[A-Za-z0-9_-]+", "a header's name is", "letters, digits, - and _")]
 Name = Annotated[str, _shape(r"[a-z0-9][a-z0-9_-]{0,62}", "a name is", "up to 63 of a-z, 0-9, _ and -")]
-FieldName = Annotated[
-    str, _shape(r"[A-Za-z][A-Za-z0-9_]*", "an API name is", "letters, digits and _, such as Branch__c")
-]
 _FIELD_NAME = r"[A-Za-z][A-Za-z0-9_]*"
+_FIELD_PATH = rf"{_FIELD_NAME}(\.{_FIELD_NAME}){{0,5}}"  # Salesforce follows five relationships
+FieldName = Annotated[str, _shape(_FIELD_NAME, "an API name is", "letters, digits and _, such as Branch__c")]
 FieldPath = Annotated[
     str,
     _shape(
-        rf"{_FIELD_NAME}(\.{_FIELD_NAME}){{0,5}}",
+        _FIELD_PATH,
         "a field is",
         "an API name such as Branch__c, or a path of them such as Account.Parent.Name",
     ),
@@ -122,7 +121,7 @@ FieldPath = Annotated[
 Order = Annotated[
     str,
     _shape(
-        rf"{_FIELD_NAME}(\.{_FIELD_NAME}){{0,5}}( (asc|desc))?( nulls (first|last))?",
+        rf"{_FIELD_PATH}( (asc|desc))?( nulls (first|last))?",
         "an order is",
         "a field, perhaps with asc or desc, such as CreatedDate desc",
     ),

@@ -8,7 +8,7 @@ from liquid.builtin.expressions.filtered import FilteredExpression
 from liquid.builtin.expressions.path import Path
 from liquid.builtin.output import OutputNode
 
-_COMPUTED = {"size", "first", "last"}  # Liquid answers these for lists and texts too
+from connector.templates._compiled import PROPERTIES
 
 
 class LongWay(Exception):
@@ -19,7 +19,7 @@ def keys_of(nodes: Sequence[Node]) -> tuple[str, ...]:
     """The keys of a template that is one name and nothing else; empty for any other template."""
     match nodes:
         case [OutputNode(expression=FilteredExpression(left=Path(path=keys), filters=None | []))]:
-            plain = all(isinstance(key, str) and key not in _COMPUTED for key in keys)
+            plain = all(isinstance(key, str) and key not in PROPERTIES for key in keys)
             return tuple(map(str, keys)) if plain else ()
     return ()
 
