@@ -1,6 +1,7 @@
 """Workers that send invitations, and their faults, in simulated time, for tests/unit/test_send_simulated.py."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import httpx
 import pytest
+from hypothesis import strategies as st
 
 from connector import pisano
 from connector.cells import Cells
@@ -27,6 +29,7 @@ from connector.protection import ContactProtection
 from connector.reasons import Reason
 from connector.records import Invitation, Settlement
 from connector.stages import _account_sender, send
+from helpers import simulated_play
 from helpers.invitations import as_records, invitation
 from helpers.processes import name_of_this
 from helpers.protection import protection
@@ -71,6 +74,22 @@ class Scenario:
         what = {happening.what for happening in self.happenings} - FAULTS.keys()
         orderly = what <= {"invite"} or (self.trouble[0] == 0 and what <= set(ORDERLY))
         return self.trouble[1] > 0 or not orderly
+
+
+happenings = partial(simulated_play.happenings, gap=15, longest=LONGEST)
+
+
+def scenarios(at_once: Sequence[int], happenings: st.SearchStrategy[list[Happening]]) -> st.SearchStrategy[Scenario]:
+    """Scenarios with these happenings; `at_once` has the choices for the recipients in one call."""
+    return st.builds(
+        Scenario,
+        seed=st.integers(0, 2**32),
+        policy=st.sampled_from(["hold", "hold", "resend", "drop"]),
+        trouble=st.tuples(st.sampled_from([0.0, 0.01, 0.05]), st.sampled_from([0.0, 0.0, 0.1, 0.3])),
+        at_once=st.sampled_from(at_once),
+        in_flight=st.sampled_from([2, 100]),
+        happenings=happenings,
+    )
 
 
 def now() -> float:

@@ -6,16 +6,13 @@ every invitation has one outcome with its reason. See test_send_simulated.py for
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
-from helpers import simulated_play
 from helpers.invitations import invitation
 from helpers.protection import protection, survey
 from helpers.simulated_play import play
-from helpers.simulated_send import ACCOUNTS, FAULTS, ORDERLY, STARTS, Scenario, World
-from helpers.simulated_workers import LONGEST, run
+from helpers.simulated_send import ACCOUNTS, FAULTS, ORDERLY, STARTS, Scenario, World, happenings, scenarios
+from helpers.simulated_workers import run
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.ledger import read_entry
@@ -28,15 +25,9 @@ MONTH = 30 * 86400.0
 STARTED = datetime.fromtimestamp(STARTS, UTC)
 OPEN = (300, 600)  # seconds after the start in which the survey `hours` may send
 
-happenings = partial(simulated_play.happenings, gap=15, longest=LONGEST)
-SCENARIOS = st.builds(
-    Scenario,
-    seed=st.integers(0, 2**32),
-    policy=st.sampled_from(["hold", "hold", "resend", "drop"]),
-    trouble=st.tuples(st.sampled_from([0.0, 0.01, 0.05]), st.sampled_from([0.0, 0.0, 0.1, 0.3])),
-    at_once=st.sampled_from([1, 3, 10]),
-    in_flight=st.sampled_from([2, 100]),
-    happenings=happenings(*ORDERLY, "invite")
+SCENARIOS = scenarios(
+    [1, 3, 10],
+    happenings(*ORDERLY, "invite")
     | happenings(*ORDERLY, "kill", "freeze", "cut off")
     | happenings(*ORDERLY, "kill", "freeze", "cut off", *FAULTS),
 )

@@ -5,15 +5,12 @@ but do not answer. The stage, its worker, the ledger, the limiter and Pisano's c
 """
 
 from collections import Counter, defaultdict
-from functools import partial
 
-from helpers import simulated_play
 from helpers.simulated_pisano import is_disliked, is_refused
 from helpers.simulated_play import play
-from helpers.simulated_send import FAULTS, LIMITS, ORDERLY, Scenario, World
-from helpers.simulated_workers import LONGEST, run
+from helpers.simulated_send import FAULTS, LIMITS, ORDERLY, Scenario, World, happenings, scenarios
+from helpers.simulated_workers import run
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.ledger import read_entry
@@ -22,15 +19,9 @@ from connector.records import Invitation, Outcome, Settlement
 PROMPT = 5.0  # seconds beyond what the limits ask for: a fetch, two transactions and a call. The most seen is 4.2
 
 
-happenings = partial(simulated_play.happenings, gap=15, longest=LONGEST)
-SCENARIOS = st.builds(
-    Scenario,
-    seed=st.integers(0, 2**32),
-    policy=st.sampled_from(["hold", "hold", "resend", "drop"]),
-    trouble=st.tuples(st.sampled_from([0.0, 0.01, 0.05]), st.sampled_from([0.0, 0.0, 0.1, 0.3])),
-    at_once=st.sampled_from([1, 1, 3]),
-    in_flight=st.sampled_from([2, 100]),
-    happenings=happenings(*ORDERLY)
+SCENARIOS = scenarios(
+    [1, 1, 3],
+    happenings(*ORDERLY)
     | happenings(*ORDERLY, "kill", "freeze", "cut off")
     | happenings("invite", "invite", *FAULTS)
     | happenings(*ORDERLY, "kill", "freeze", "cut off", *FAULTS),
