@@ -9,8 +9,9 @@ transaction until Kafka aborts it. After any error a producer accepts nothing mo
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -36,8 +37,13 @@ _TROUBLES = ("refused", "slow", "answered late", "answer lost", "repeated")
 class Transaction:
     """A transaction, or one record of a producer without transactions."""
 
-    records: list[OutRecord] = field(default_factory=list)
+    numbered: list[tuple[int, OutRecord]] = field(default_factory=list)
     state: str = "open"
+
+    @property
+    def records(self) -> list[OutRecord]:
+        """Its records in the order in which they were given to the producer."""
+        return [record for _, record in sorted(self.numbered, key=lambda each: each[0])]
 
 
 class SimulatedKafka:
@@ -110,15 +116,16 @@ class SimulatedKafka:
 
 
 class _Batch:
-    """Takes as many records as aiokafka's would take of usual ones, or fewer."""
+    """Takes as many records as aiokafka's would take of usual ones, or fewer, each with the next number."""
 
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self.records: list[tuple[int, dict[str, Any]]] = []
+        self._numbers = numbers
 
     def append(self, *, timestamp: None, **record: Any) -> object:  # noqa: ARG002 - as aiokafka's
         if len(self.records) == _BATCH:
             return None
-        self.records.append(record)
+        self.records.append((next(self._numbers), record))
         return self
 
 
@@ -130,7 +137,8 @@ class _Producer:
         self._epoch = 0
         self._stopped = False
         self._transaction: Transaction | None = None  # until the producer knows its end
-        self._batch: list[OutRecord] = []  # of the request that is on its way
+        self._batch: list[tuple[int, OutRecord]] = []  # of the request that is on its way, each with its number
+        self._numbers = count()
         self._sent: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
@@ -141,14 +149,17 @@ class _Producer:
         self._transaction = Transaction()
 
     async def send(self, **arguments: Any) -> asyncio.Future[None]:
-        record, transaction = OutRecord(**arguments), self._transaction
+        return await self._send(next(self._numbers), OutRecord(**arguments))
+
+    async def _send(self, number: int, record: OutRecord) -> asyncio.Future[None]:
+        transaction = self._transaction
         assert transaction is not None
         if self._stopped:
             raise ProducerClosed
         if not self._batch:
             batch = self._batch = []
             self._sent = asyncio.ensure_future(outside(self._kafka.request, lambda: self._append(batch, transaction)))
-        self._batch.append(record)
+        self._batch.append((number, record))
         assert self._sent is not None
         return self._sent
 
@@ -156,10 +167,11 @@ class _Producer:
         return {0}
 
     def create_batch(self) -> "_Batch":
-        return _Batch()
+        return _Batch(self._numbers)
 
     async def send_batch(self, batch: "_Batch", topic: str, *, partition: int) -> asyncio.Future[None]:
-        return [await self.send(topic=topic, partition=partition, **record) for record in batch.records][-1]
+        place = {"topic": topic, "partition": partition}
+        return [await self._send(number, OutRecord(**place, **record)) for number, record in batch.records][-1]
 
     async def commit_transaction(self) -> None:
         transaction = self._transaction
@@ -186,27 +198,35 @@ class _Producer:
         kafka.say(f"{self._name} is initialised, epoch {kafka.epochs[self._name]}")
         return kafka.epochs[self._name]
 
-    def _append(self, batch: list[OutRecord], transaction: Transaction) -> None:
+    def _append(self, batch: list[tuple[int, OutRecord]], transaction: Transaction) -> None:
         kafka = self._kafka
         self._must_be_current(transaction)
-        if not transaction.records:
+        if not transaction.numbered:
             kafka.open[self._name] = transaction
             asyncio.get_running_loop().call_later(_ABORTED_AFTER, self._abort, transaction)
         if self._batch is batch:  # this is not a repeat: records that are sent from now on need another request
             self._batch = []
-            transaction.records += batch
-            kafka.log += [(transaction, record) for record in batch]
+            transaction.numbered += batch
+            kafka.log += [(transaction, record) for _, record in batch]
 
     def _commit(self, transaction: Transaction) -> None:
         if transaction.state == "committed" and self._kafka.epochs[self._name] == self._epoch:
             return
         self._must_be_current(transaction)
         transaction.state = "committed"
+        self._put_in_order(transaction)
         now = asyncio.get_running_loop().time()
         self._kafka.committed_at += [(now, record) for record in transaction.records]
         self._kafka.open.pop(self._name, None)
         keys = ", ".join((record.key or b"").decode()[:18] + _state(record) for record in transaction.records[-9:])
         self._kafka.say(f"committed by epoch {self._epoch}: {len(transaction.records)} records, at the end {keys}")
+
+    def _put_in_order(self, transaction: Transaction) -> None:
+        """Batches of several topics arrive one after the other, and Kafka has no order between topics. So what is
+        committed is looked at in the order in which it was given to the producer, as within each topic.
+        """
+        log, ordered = self._kafka.log, iter(transaction.records)
+        log[:] = [(each, next(ordered) if each is transaction else record) for each, record in log]
 
     def _abort(self, transaction: Transaction) -> None:
         if transaction.state == "open":

@@ -56,7 +56,7 @@ class _Producer:
         def store() -> int:
             if not stored:  # else the request is a repeat
                 stored.append(len(self._kafka.log))
-                self._kafka.log.append((Transaction([record], "committed"), record))
+                self._kafka.log.append((Transaction([(0, record)], "committed"), record))
                 self._kafka.committed_at.append((clock(), record))
             return stored[0]
 
