@@ -177,6 +177,8 @@ async def test_a_wrong_pisano_secret(bootstrap_servers: str, unique: str, tmp_pa
             "SF_CLIENT_SECRET": salesforce.client_secret,
             "SF_PUBSUB_ENDPOINT": salesforce.pubsub_endpoint,
             "PISANO_BASE_URL": pisano.base_url,
+            "SURVEY_DELAY": "0s",  # the example waits two hours, and for the morning
+            "SURVEY_HOURS": "00:00-24:00 UTC",
         }
         _apply(file, environ)
         async with holding(file, environ, tmp_path / "log") as says:
