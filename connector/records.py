@@ -144,7 +144,7 @@ class Attempt(Record):
     kind: Literal["attempt"] = "attempt"
     id: str
     account: str
-    call: Literal["email_sharings", "token"]
+    call: Literal["email_sharings", "token", "flow"]
     campaign: str | None = None
     invitations: tuple[str, ...] = ()
     persons: tuple[tuple[str, ...], ...] = Field(

@@ -17,7 +17,7 @@ from connector.config._plain import list_in as _list
 from connector.config._plain import map_in as _map
 from connector.config.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
 from connector.config.periods import Key, forgotten
-from connector.config.scope import ANSWER, FEEDBACK, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
+from connector.config.scope import ANSWER, FEEDBACK, REFUSAL, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.limits import Window
 from connector.templates import Condition, RenderError, Template, TemplateError, VariablePath
 
@@ -124,6 +124,8 @@ def _answers(key: Key, answers: dict[str, Any]) -> Iterator[Finding]:
     for name in ("sent_when", "refused_when"):
         yield from _variables((*key, name), answers, Condition, ANSWER)
         yield from _undecidable((*key, name), answers, {"answer": {"status": 200}})
+    yield from _variables((*key, "campaign_off_when"), answers, Condition, REFUSAL)
+    yield from _undecidable((*key, "campaign_off_when"), answers, {"answer": {"status": 422, "text": ""}})
     yield from _variables((*key, "results", "refused_when"), _map(answers, "results"), Condition, RESULT)
     yield from _undecidable((*key, "results", "refused_when"), _map(answers, "results"), {})
 

@@ -159,10 +159,10 @@ class Results(Model):
 
 
 class Answers(Model):
-    """What Pisano's 2xx to a call means. Pisano does not document its answers, so without these settings every 2xx
-    means that the e-mails were sent. With one of them, the outcome is unknown when the answer is cut off or is JSON
-    with a mistake. `connector_pisano_answers_total` shows which answers come. Conditions are over `answer`:
-    `answer.status`, `answer.headers` (capitals in names make no difference) and `answer.body`."""
+    """What Pisano's answer to a call means. Pisano does not document its answers, so without these settings every 2xx
+    means that the e-mails were sent. With `sent_when`, `refused_when` or `results`, the outcome is unknown when the
+    answer is cut off or is JSON with a mistake. `connector_pisano_answers_total` shows which answers come. Conditions
+    are over `answer`: `answer.status`, `answer.headers` (capitals in names make no difference) and `answer.body`."""
 
     sent_when: Condition | None = None
     """What must hold for a call to count as sent: `answer.body.message == "accepted"`. If it does not, the outcome is
@@ -171,6 +171,11 @@ class Answers(Model):
     refused_when: Condition | None = None
     """When the call sent nothing: `answer.body.status == "error"`. A call for several addresses is then tried in
     halves; an invitation that is refused alone is rejected."""
+
+    campaign_off_when: Condition = Condition('answer.text contains "provider" or answer.text contains "channel"')
+    """Which refusals of a call (a 4xx) mean that the campaign itself cannot send, because it has no provider or its
+    channel is not active. Such a refusal holds the campaign and rejects no invitation. Decided over `answer.status` and
+    `answer.text`: the answer in small letters, without what the call itself had in it. `false` means none."""
 
     results: Results | None = None
     """Where the answer lists addresses. If it lists some of the call, the list decides, and the two conditions do not.

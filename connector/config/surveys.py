@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from connector.config.lookups import Lookup
 from connector.config.model import Allowed, Model
 from connector.config.protect import Protect, Wait
-from connector.config.types import CampaignId, FieldName, NotBlank, Text, VariableName, Whole
+from connector.config.types import CampaignId, FieldName, FlowId, NotBlank, Text, VariableName, Whole
 from connector.templates import Condition, Template
 
 
@@ -30,6 +30,11 @@ class Survey(Model):
 
     campaign: CampaignId
     """The e-mail campaign."""
+
+    flow: FlowId | None = None
+    """The id of the campaign's flow. With it, the connector reads the flow and compares the keys of
+    `built_in_responses` with its questions: once per process before the account's first call, and in `connector check
+    --live`. Each read is a call of the account. Pisano documents no way from a campaign to its flow."""  # pisano §5
 
     email: NotBlank
     """The customer's address. A list, or a text with semicolons, gives several: each gets an invitation of its own."""

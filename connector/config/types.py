@@ -140,6 +140,7 @@ KeysOrAll = Annotated[
     ),
 ]
 CampaignId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a campaign is", "its id in Pisano: letters, digits, - and _")]
+FlowId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a flow is", "its id in Pisano: letters, digits, - and _")]
 
 
 def is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ from connector.pisano.answers import AnswerRules, Results, shape
 from connector.pisano.auth import Auth, AuthorizedApp, StaticToken
 from connector.pisano.email_sharings import Accepted, EmailSharings, Recipient, call_body
 from connector.pisano.errors import Forbidden, Throttled, TokenRenewed, Unclear
+from connector.pisano.flows import Flow, Kind, kind, mistakes, read_flow
 from connector.pisano.webhooks import answer, authentic, content, feedback_id, identity, moment
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "Auth",
     "AuthorizedApp",
     "EmailSharings",
+    "Flow",
     "Forbidden",
+    "Kind",
     "Recipient",
     "Results",
     "StaticToken",
@@ -26,7 +29,10 @@ __all__ = [
     "content",
     "feedback_id",
     "identity",
+    "kind",
+    "mistakes",
     "moment",
     "read_body",
+    "read_flow",
     "shape",
 ]

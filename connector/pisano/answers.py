@@ -6,7 +6,7 @@ else its text.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from connector.records import digest
 from connector.templates import Condition
 
 _NAME = re.compile(r"(?=.{1,40}$)[a-z]+(_[a-z]+)*")  # any other key may be the name of a person, an id or an address
+_SHORTEST_OWN = 4  # characters: without shorter texts of a call, half of a refusal's letters would be missing
 _DEPTH = 3  # levels of a body that its shape shows
 _MOST_KEYS = 20  # of an object in a shape
 
@@ -53,11 +54,23 @@ class Results:
 
 @dataclass(frozen=True)
 class AnswerRules:
-    """Without rules, every 2xx means that all e-mails were sent. `results` come first, if they list the addresses."""
+    """Without rules, every 2xx means that all e-mails were sent. `results` come first, if they list the addresses.
+
+    `campaign_off_when` is decided over a 4xx, the others over a 2xx.
+    """
 
     sent_when: Condition | None = None
     refused_when: Condition | None = None
     results: Results | None = None
+    campaign_off_when: Condition | None = None
+
+    def says_campaign_is_off(self, answer: Answer, own: Iterable[str]) -> bool:
+        """Whether a 4xx is about the campaign, which cannot send, and not about the call with these texts in it."""
+        text = _text(answer.body, answer.headers.get("Content-Type", "")).lower()
+        for each in sorted((each.lower() for each in own if len(each) >= _SHORTEST_OWN), key=len, reverse=True):
+            text = text.replace(each, "")
+        scope = {"answer": {"status": answer.status, "text": text}}
+        return self.campaign_off_when is not None and _holds(self.campaign_off_when, scope)
 
     def refused(self, answer: Answer, emails: Collection[str]) -> frozenset[str]:
         """Those of the call's `emails` that were refused. The others were sent.

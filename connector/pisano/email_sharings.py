@@ -97,7 +97,7 @@ class EmailSharings:
         except (httpx.HTTPError, TimeoutError) as error:
             raise from_transport(error, call, repeatable=False) from error
         self._saw(answer.status, answer.body)
-        self._check(answer, call, header, campaign)
+        self._check(answer, call, header, campaign, recipients)
         return self._accepted(answer, call, header, recipients)
 
     def _accepted(self, answer: Answer, call: str, header: str, recipients: Sequence[Recipient]) -> Accepted:
@@ -114,7 +114,7 @@ class EmailSharings:
             raise Rejected(f"{said}, and its results refuse the address", code="refused_by_answer")
         return Accepted(masked(answer.body, hide) or None, refused)
 
-    def _check(self, answer: Answer, call: str, header: str, campaign: str) -> None:
+    def _check(self, answer: Answer, call: str, header: str, campaign: str, recipients: Sequence[Recipient]) -> None:
         if answer.status == 401:
             renewed = self._refused not in {None, header}
             self._refused = header
@@ -127,15 +127,18 @@ class EmailSharings:
                 f"{call}: Pisano answered 404. Check base_url, that this account has an e-mail campaign {campaign}, and"
                 " that the account's user may see it. Otherwise change the survey's campaign."
             )
-        if not 200 <= answer.status < 300:
-            raise from_answer(
-                answer,
-                call,
-                repeatable=False,
-                retry_statuses=self._retry_statuses,
-                hide=(token_of(header),),
-                clock=self._clock,
+        if 200 <= answer.status < 300:
+            return
+        hide = (token_of(header),)
+        error = from_answer(
+            answer, call, repeatable=False, retry_statuses=self._retry_statuses, hide=hide, clock=self._clock
+        )
+        if type(error) is Rejected and self._rules.says_campaign_is_off(answer, _texts(recipients)):
+            raise Fatal(
+                f"campaign {campaign} sends nothing: Pisano says that it has no provider or that its channel is not"
+                f" active ({excerpt(answer.body, hide)}). Change that in Pisano; the connector tries again by itself."
             )
+        raise error
 
 
 def call_body(recipients: Sequence[Recipient]) -> bytes:
@@ -157,6 +160,12 @@ def call_body(recipients: Sequence[Recipient]) -> bytes:
         return exact.dumps(body)
     except ValueError as error:
         raise Rejected(f"the call cannot be written, so nothing was sent: {error}", code="unwritable") from error
+
+
+def _texts(recipients: Sequence[Recipient]) -> set[str]:
+    """Every text in a call, which an answer may repeat."""
+    maps = [each for r in recipients for each in (r.custom_attributes, r.built_in_responses)]
+    return {r.email for r in recipients} | {str(text) for each in maps for pair in each.items() for text in pair}
 
 
 def _present(values: Mapping[str, Scalar | None]) -> dict[str, Scalar]:

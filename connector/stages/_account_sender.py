@@ -1,8 +1,8 @@
 """Sends the invitations of one Pisano account, one call at a time.
 
 Per call: a token, then the limiter's permit, then the batch, then an attempt in the ledger, then the call, then its
-settlement. It makes one call after the other: the budget allows one in four seconds in the long run, and this
-way Pisano counts them in our order.
+settlement. There is one call after the other: the budget allows one in four seconds in the long run, and so Pisano
+counts them in our order.
 """
 
 import asyncio
@@ -30,8 +30,9 @@ from connector.stages._admission import Admission
 from connector.stages._batches import Entry, Queue, Turns, recipient
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._by_hand import ByHand
-from connector.stages._endings import Ending, begun
-from connector.stages._evidence import Evidence, Outage
+from connector.stages._endings import Call, Ending, begun
+from connector.stages._evidence import Evidence, Outage, count
+from connector.stages._flows import First, nothing
 
 log = structlog.get_logger(__name__)
 
@@ -81,12 +82,12 @@ class AccountSender:
 
     @property
     def unwritten(self) -> Ending | None:
-        """The ending of the last call, if it could not be written down."""
+        """How the last call ended, if that could not be written."""
         return self._book.unwritten
 
-    def start(self, pisano: EmailSharings, auth: Auth) -> None:
-        """Begins to make calls. `auth` counts its own with `counted_token_call`."""
-        self._tasks = [asyncio.create_task(self._run(pisano, auth)), asyncio.create_task(self._by_hand.run())]
+    def start(self, pisano: EmailSharings, auth: Auth, first: First = nothing) -> None:
+        """Begins to make calls, `first` before all others. It and `auth` use `counted`."""
+        self._tasks = [asyncio.create_task(self._run(pisano, auth, first)), asyncio.create_task(self._by_hand.run())]
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
         """Returns when the invitation's outcome is in the ledger. If it is there already, this sends nothing.
@@ -125,12 +126,12 @@ class AccountSender:
         await self._ledger.close()
 
     @asynccontextmanager
-    async def counted_token_call(self) -> AsyncIterator[None]:
+    async def counted(self, call: Call) -> AsyncIterator[None]:
         """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
         await self._permit()
-        attempt = begun(self._ledger.account, "token", self._now())
+        attempt = begun(self._ledger.account, call, self._now())
         if not await self._book.begin(attempt):
-            raise Retryable(f"a token call was {TOO_LATE}", retry_after=0.0)
+            raise Retryable(f"a {call} call was {TOO_LATE}", retry_after=0.0)
         try:
             yield
         except ConnectorError as error:
@@ -140,8 +141,9 @@ class AccountSender:
             self._limiter.count_now()
         await self._book.end(attempt, "accepted")
 
-    async def _run(self, pisano: EmailSharings, auth: Auth) -> None:
+    async def _run(self, pisano: EmailSharings, auth: Auth, first: First) -> None:
         try:
+            await first()
             while True:
                 await self._queue.not_empty()
                 if await self._admission.is_any_ready():  # asked before we spend a permit
@@ -210,7 +212,7 @@ class AccountSender:
         except Unknown as error:
             self._evidence.unknown()
             if self._evidence.in_outage:
-                self._outage.shows(error, at_once=self._evidence.in_outage)
+                self._outage.shows(error, at_once=True)
             await self._book.unknown(attempt, batch, error)
         except ConnectorError as error:  # Retryable or Fatal: no e-mail has left
             if isinstance(error, Fatal):
@@ -228,7 +230,7 @@ class AccountSender:
             self._evidence.passed()
             self._outage.ends()
             refused = await self._book.accepted(attempt, batch, answer)
-            _count(self._breakers[campaign], len(batch) - refused, refused)
+            count(self._breakers[campaign], len(batch) - refused, refused)
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
 
@@ -246,10 +248,3 @@ class AccountSender:
         else:
             rejected = Decision(batch, Outcome.REJECTED, error, Reason.REFUSED)
             await self._book.end(attempt, "rejected", str(error), rejected)
-
-
-def _count(breaker: Breaker, sent: int, refused: int) -> None:
-    if sent:
-        breaker.passed()
-    if any(breaker.refused() for _ in range(refused)):
-        raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")

@@ -15,6 +15,7 @@ from connector.stages._batches import Entry
 _LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
 _LONGEST_ANSWER = 300  # the same for each of a call's invitations, of which there may be many
 
+Call = Literal["email_sharings", "token", "flow"]
 Result = Literal["accepted", "rejected", "refused", "unknown"]
 
 
@@ -43,7 +44,7 @@ class Ending:
 
 def begun(
     account: str,
-    call: Literal["email_sharings", "token"],
+    call: Call,
     at: datetime,
     *,
     campaign: str | None = None,

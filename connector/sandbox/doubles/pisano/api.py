@@ -125,8 +125,10 @@ class Api:
         if campaign is None:
             raise _Refused(404, "not found")
         body = await _json(request)
-        if not campaign.provider or not campaign.channel_active:
-            raise _Refused(422, "the campaign has no e-mail provider, or its channel is not active")
+        if not campaign.provider:
+            raise _Refused(422, "the campaign has no provider")
+        if not campaign.channel_active:
+            raise _Refused(422, "the campaign's delivery channel is not active")
         found = problems(body, state.flows.get(campaign.flow, Flow()), settings.max_emails)
         if found:
             raise _Refused(422, *(found if settings.names_culprit else ["unprocessable entity"]))
@@ -153,9 +155,13 @@ class Api:
         if flow is None:
             raise _Refused(404, "not found")
         questions = [
-            {"key": q.key, "type": q.type, "options": [{"key": option} for option in q.options]} for q in flow.questions
+            {"key": q.key, "options": [{"key": option} for option in q.options], **self._typed(q.type)}
+            for q in flow.questions
         ]
         return _answer(200, {"id": name, "questions": questions})
+
+    def _typed(self, kind: str) -> dict[str, str]:
+        return {"type": kind.replace("datetime", "date time")} if self._state.settings.flow_types else {}
 
     def _authenticate(self, request: web.Request) -> None:
         """Accepts both schemes as Rails reads them: an unquoted token ends at the first , ; or TAB (pisano §2.2)."""

@@ -99,6 +99,7 @@ class Settings(Model):
     success_status: Annotated[int, Field(ge=200, le=299)] = 201
     success_body: Any = {"message": "accepted"}
     names_culprit: bool = False  # whether a 422 says which address or key is at fault
+    flow_types: bool = True  # whether a flow says the type of each question
     max_emails: Count = 1000
     retry_after: bool = False  # whether a 429 says when to retry (pisano §6: off by default)
     suppressed: frozenset[str] = frozenset()  # addresses that get no e-mail: contact policy or unsubscribed
