@@ -101,7 +101,8 @@ def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator
         lookups[name] = [field for field in _list(_map(lookup).get("fields")) if isinstance(field, str)]
     scope = survey_scope(entity, lookups)
     yield from _variables((*key, "when"), survey, Condition, scope)
-    yield from _variables((*key, "email"), survey, Template, scope)
+    for name in ("email", "phone"):
+        yield from _variables((*key, name), survey, Template, scope)
     protect = _map(survey, "protect")
     for name in ("opted_out", "contact", "once_per", "zone"):
         yield from _variables((*key, "protect", name), protect, Template, scope)

@@ -13,6 +13,7 @@ from connector.config.types import (
     Keys,
     KeysOrAll,
     Limit,
+    Region,
     Seconds,
     Secret,
     ShareBelowAll,
@@ -183,6 +184,23 @@ class Answers(Model):
     leaves out some of the call, the outcome is unknown."""
 
 
+class Phones(Model):
+    """How phone numbers are read, and how a call writes them."""
+
+    region: Region | None = None
+    """The country of numbers that are written without one, such as `TR`. Without it, they are no valid addresses."""
+
+    form: Literal["e164", "local"] = "e164"
+    """`e164` writes +905330000000, and `local` 5330000000. Pisano does not document the form that it takes; a sample of
+    one of its clients is local. With `local`, numbers of other countries are no valid addresses."""  # pisano §3.1
+
+    @model_validator(mode="after")
+    def _has_a_region(self) -> "Phones":
+        if self.form == "local" and self.region is None:
+            raise ValueError("`form: local` needs `region`: it leaves the country out of the number")
+        return self
+
+
 class Account(Model):
     """One Pisano account: one credential, one budget of calls."""
 
@@ -209,6 +227,9 @@ class Account(Model):
 
     max_recipients_per_call: Annotated[Whole, Field(ge=1, le=1000)] = 1
     """Invitations that one call may carry. Pisano does not document its answer to more than one."""  # pisano §3
+
+    phones: Phones = Phones()
+    """Phone numbers, for surveys with `channel: sms`."""
 
     retry_statuses: frozenset[HttpError] = frozenset({429, 503})
     """Statuses after which no e-mail can have been sent, so that the call is made again."""

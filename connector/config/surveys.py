@@ -9,6 +9,7 @@ from connector.config.lookups import Lookup
 from connector.config.model import Allowed, Model
 from connector.config.protect import Protect, Wait
 from connector.config.types import CampaignId, FieldName, FlowId, NotBlank, Text, VariableName, Whole
+from connector.records import Channel
 from connector.templates import Condition, Template
 
 
@@ -28,16 +29,23 @@ class Survey(Model):
     account: Annotated[str, Allowed("a name under `pisano`")]
     """The Pisano account that invites."""
 
+    channel: Channel = "email"
+    """How the customer gets the survey: Pisano sends an e-mail or an SMS."""
+
     campaign: CampaignId
-    """The e-mail campaign."""
+    """The campaign that sends it."""
 
     flow: FlowId | None = None
     """The id of the campaign's flow. With it, the connector reads the flow and compares the keys of
     `built_in_responses` with its questions: once per process before the account's first call, and in `connector check
     --live`. Each read is a call of the account. Pisano documents no way from a campaign to its flow."""  # pisano §5
 
-    email: NotBlank
-    """The customer's address. A list, or a text with semicolons, gives several: each gets an invitation of its own."""
+    email: NotBlank | None = None
+    """The customer's e-mail address, for `channel: email`. A list, or a text with semicolons, gives several: each gets
+    an invitation of its own."""
+
+    phone: NotBlank | None = None
+    """The customer's phone number, for `channel: sms`. Several are given as for `email`."""
 
     custom_attributes: dict[Text, Template] = {}
     """What Pisano is told about the customer. A value that is empty or cannot be rendered is left out."""
@@ -55,6 +63,18 @@ class Survey(Model):
     protect: Protect = Protect()
     """Who is not invited."""
 
+    @property
+    def address(self) -> Template | None:
+        """The template of the customer's addresses."""
+        return self.email or self.phone
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        for channel, name, other in (("email", "email", "phone"), ("sms", "phone", "email")):
+            if self.channel == channel and (getattr(self, name) is None or getattr(self, other) is not None):
+                raise ValueError(f"a survey with `channel: {channel}` needs `{name}`, and no `{other}`")
+        return self
+
     @model_validator(mode="after")
     def _can_be_sent(self) -> Self:
         if self.protect.max_age is not None and self.protect.max_age <= self.delay:
@@ -66,7 +86,7 @@ class Survey(Model):
         if self.when is not None:
             yield self.when
         yield from self.protect.templates()
-        yield self.email
+        yield from filter(None, [self.address])
         yield from (lookup.key for lookup in self.lookup.values())
         yield from self.custom_attributes.values()
         yield from self.built_in_responses.values()

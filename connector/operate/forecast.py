@@ -52,7 +52,10 @@ async def forecast(
         Fatal, Retryable: Kafka or Salesforce cannot be read.
     """
     now = since  # the time of the event that is decided
-    rules = [SurveyRule(name, survey, reader, lambda: now) for name, survey in config.surveys.items()]
+    rules = [
+        SurveyRule(name, survey, reader, lambda: now, config.pisano[survey.account].phones)
+        for name, survey in config.surveys.items()
+    ]
     found = {rule.name: Forecast(rule.name) for rule in rules}
     protection = ContactProtection(config.surveys, config.protect)
     known = {account: protection.known(account) for account in config.pisano}
@@ -94,7 +97,7 @@ def _take(invitation: Invitation, at: datetime, protection: ContactProtection, k
         case Go():
             pass
     survey.invited += 1
-    persons = protection.hashes.persons(invitation.protection.contact, invitation.email)
+    persons = protection.hashes.persons(invitation.protection.contact, invitation.address)
     known.memory.settled(
         {
             "invitation": invitation.id,

@@ -1,4 +1,4 @@
-"""What Pisano's 2xx to an e-mail sharing means. Pisano does not document it, so the settings of an account decide.
+"""What Pisano's 2xx to a sharing means. Pisano does not document it, so the settings of an account decide.
 
 A condition is decided over `answer`: its `status`, its `headers`, and its `body`, which is the JSON that it holds, or
 else its text.
@@ -21,6 +21,7 @@ from connector.records import digest
 from connector.templates import Condition
 
 _NAME = re.compile(r"(?=.{1,40}$)[a-z]+(_[a-z]+)*")  # any other key may be the name of a person, an id or an address
+_PHONE = re.compile(r"\s*\+?[\d ().-]{5,}")
 _SHORTEST_OWN = 4  # characters: without shorter texts of a call, half of a refusal's letters would be missing
 _DEPTH = 3  # levels of a body that its shape shows
 _MOST_KEYS = 20  # of an object in a shape
@@ -168,9 +169,16 @@ def _at(body: object, path: str) -> object:
 
 
 def _compared(address: object) -> str:
-    """An address without name, spaces and capitals, and with the letters of its domain, not their code in ASCII."""
+    """An address without name, spaces and capitals, and with the letters of its domain, not their code in ASCII.
+
+    A phone number is its digits.
+    """
+    if isinstance(address, int) and not isinstance(address, bool):
+        return str(address)
     if not isinstance(address, str):
         return ""
+    if _PHONE.fullmatch(address):
+        return re.sub(r"\D", "", address)
     try:
         found = validate_email(address.strip(), check_deliverability=False, allow_display_name=True).normalized
     except EmailNotValidError:

@@ -21,13 +21,13 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed
+from connector.pisano import Auth, Forbidden, Sharings, Throttled, TokenRenewed, recipient
 from connector.protection import ContactProtection, Known
 from connector.reasons import Reason
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_done
 from connector.stages._admission import Admission
-from connector.stages._batches import Entry, Queue, Turns, recipient
+from connector.stages._batches import Entry, Queue, Turns
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._by_hand import ByHand
 from connector.stages._endings import Call, Ending, begun
@@ -85,7 +85,7 @@ class AccountSender:
         """How the last call ended, if that could not be written."""
         return self._book.unwritten
 
-    def start(self, pisano: EmailSharings, auth: Auth, first: First = nothing) -> None:
+    def start(self, pisano: Sharings, auth: Auth, first: First = nothing) -> None:
         """Begins to make calls, `first` before all others. It and `auth` use `counted`."""
         self._tasks = [asyncio.create_task(self._run(pisano, auth, first)), asyncio.create_task(self._by_hand.run())]
 
@@ -141,7 +141,7 @@ class AccountSender:
             self._limiter.count_now()
         await self._book.end(attempt, "accepted")
 
-    async def _run(self, pisano: EmailSharings, auth: Auth, first: First) -> None:
+    async def _run(self, pisano: Sharings, auth: Auth, first: First) -> None:
         try:
             await first()
             while True:
@@ -152,7 +152,7 @@ class AccountSender:
             self._failure = error
             self._queue.fail(error)
 
-    async def _send_some(self, pisano: EmailSharings, auth: Auth) -> None:
+    async def _send_some(self, pisano: Sharings, auth: Auth) -> None:
         """Makes one call. What only a person can mend fails the invitations that wait for it, and no others."""
         try:
             await until_done(partial(self._send_next, pisano, auth))
@@ -166,7 +166,7 @@ class AccountSender:
             what = f"the sender of the account {self._ledger.account} failed: {type(error).__name__}: {error}"
             self._queue.turn_away(self._queue.waiting, Fatal(what, whole=True))
 
-    async def _send_next(self, pisano: EmailSharings, auth: Auth) -> None:
+    async def _send_next(self, pisano: Sharings, auth: Auth) -> None:
         if not self._queue.waiting:
             return
         try:
@@ -198,9 +198,9 @@ class AccountSender:
     async def _permit(self) -> None:
         self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())
 
-    async def _call(self, batch: Sequence[Entry], pisano: EmailSharings) -> None:
+    async def _call(self, batch: Sequence[Entry], pisano: Sharings) -> None:
         campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
-        attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, entries=batch)
+        attempt = begun(self._ledger.account, invitations[0].sharing, self._now(), campaign=campaign, entries=batch)
         if not await self._book.begin(attempt):
             return
         try:

@@ -69,7 +69,7 @@ class Book:
     async def accepted(self, attempt: Attempt, batch: Sequence[Entry], answer: Accepted) -> int:
         """Writes down that Pisano sent e-mails, and which addresses its answer refuses. Returns how many those are."""
         error = Rejected("Pisano's answer lists the address as refused", code="refused_by_answer")
-        refused = [entry for entry in batch if entry.invitation.email in answer.refused]
+        refused = [entry for entry in batch if entry.invitation.address in answer.refused]
         sent = Decision([entry for entry in batch if entry not in refused])
         rejected = Decision(refused, Outcome.REJECTED, error, Reason.REFUSED, str(error))
         await self.end(attempt, "accepted", answer.text, sent, rejected)

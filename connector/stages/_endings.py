@@ -9,13 +9,13 @@ from typing import Literal, Self
 
 from connector.kafka.cloud_events import OutRecord
 from connector.reasons import Reason
-from connector.records import Attempt, Outcome, Settlement
+from connector.records import Attempt, Outcome, Settlement, Sharing
 from connector.stages._batches import Entry
 
 _LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
 _LONGEST_ANSWER = 300  # the same for each of a call's invitations, of which there may be many
 
-Call = Literal["email_sharings", "token", "flow"]
+Call = Sharing | Literal["token", "flow"]
 Result = Literal["accepted", "rejected", "refused", "unknown"]
 
 

@@ -1,4 +1,4 @@
-"""send: pisano.invitations → Pisano's e-mail sharing API → pisano.attempts.
+"""send: pisano.invitations → Pisano's sharing APIs → pisano.attempts.
 
 All invitations of an account are in one partition, so one worker owns the account's budget of calls and its ledger. An
 invitation's record is acknowledged when its outcome is in the ledger. `_account_sender.py` makes an account's calls.
@@ -180,13 +180,14 @@ class Send:
             metrics=self._metrics,
         )
         auth = auth_of(account, self._http, partial(sender.counted, "token"))
-        sharings = pisano.EmailSharings(
+        sharings = pisano.Sharings(
             self._http,
             account.base_url,
             auth,
             rules=_rules(account),
             saw=partial(self._shapes.saw, name),
             retry_statuses=account.retry_statuses,
+            phone_form=account.phones.form,
             connect_timeout=account.connect_timeout,
             timeout=account.timeout,
         )

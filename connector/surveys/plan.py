@@ -30,7 +30,8 @@ def _survey(survey: Survey) -> Iterator[str]:
     what = "arrives" if survey.on.endswith("__e") else "changes"
     condition = f" and {survey.when}" if survey.when else ""
     yield f"When a {survey.on} {what}{condition},"
-    yield f"invite {survey.email} to campaign {survey.campaign} of account {survey.account}."
+    by = " by SMS" if survey.channel == "sms" else ""
+    yield f"invite {survey.address}{by} to campaign {survey.campaign} of account {survey.account}."
     yield from _needed(survey)
     for about, values in (("the customer", survey.custom_attributes), ("the occasion", survey.built_in_responses)):
         if values:

@@ -8,7 +8,7 @@ import pytest
 
 from connector.config import Survey
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
-from connector.pisano import AnswerRules, EmailSharings, Flow, Recipient, StaticToken, mistakes, read_flow
+from connector.pisano import AnswerRules, Flow, Recipient, Sharings, StaticToken, mistakes, read_flow
 from connector.sandbox.doubles.pisano import Campaign, Fault, PisanoDouble, Question
 from connector.surveys.kinds import constants, kinds
 from connector.templates import Condition
@@ -156,7 +156,7 @@ async def test_a_campaign_that_cannot_send_is_one_plain_sentence_and_no_invitati
     pisano: PisanoDouble, http: httpx.AsyncClient, lacks: str
 ) -> None:
     """pisano §3: the preconditions of S1."""
-    sharings = EmailSharings(http, pisano.base_url, StaticToken(pisano.static_token), rules=OFF)
+    sharings = Sharings(http, pisano.base_url, StaticToken(pisano.static_token), rules=OFF)
     pisano.campaigns["4711"] = Campaign(flow="4711").model_copy(update={lacks: False})
     with pytest.raises(Fatal, match=r"campaign 4711 sends nothing: .* no provider or that its") as caught:
         await sharings.send("4711", [Recipient("jane@example.com")])
@@ -168,7 +168,7 @@ async def test_a_refusal_that_repeats_the_customers_own_words_is_not_about_the_c
 ) -> None:
     """Otherwise one customer's text could hold a survey."""
     pisano.configure(names_culprit=True)
-    sharings = EmailSharings(http, pisano.base_url, StaticToken(pisano.static_token), rules=OFF)
+    sharings = Sharings(http, pisano.base_url, StaticToken(pisano.static_token), rules=OFF)
     for culprit in (
         Recipient("no-provider-channel"),
         Recipient("jane@example.com", {}, {"channel": "5"}),

@@ -5,19 +5,20 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from connector.sandbox.doubles import control
-from connector.sandbox.doubles.pisano.checks import problems
+from connector.sandbox.doubles.pisano.checks import LISTS, Channel, Sharing, problems
 from connector.sandbox.doubles.pisano.model import Call, Email, Fault, Flow
 from connector.sandbox.doubles.pisano.state import State
 from connector.values import exact
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_KINDS = ("token", "email_sharings", "flows")
+_KINDS = ("token", "email_sharings", "sms_sharings", "flows")
 _NUMBER = web.RequestKey("number", int)  # of the call, in the double's memory
 
 
@@ -39,7 +40,9 @@ class Api:
         app.middlewares.append(self._meet)
         app.router.add_post("/v1/authorized_apps/token", self._token, name="token")
         for slash in ("", "/"):  # the sources disagree about the slash (pisano §3)
-            app.router.add_post(f"/v1/email_campaigns/{{campaign}}/email_sharings{slash}", self._email_sharings)
+            for channel in LISTS:
+                path = f"/v1/{channel}_campaigns/{{campaign}}/{channel}_sharings{slash}"
+                app.router.add_post(path, partial(self._share, channel))
         app.router.add_get("/external/v1/flows/{flow}", self._flow)
 
     @web.middleware
@@ -117,25 +120,28 @@ class Api:
             answer[settings.expiry_key] = moment
         return _answer(200, {"data": answer} if settings.token_key == "data.token" else answer)  # noqa: S105
 
-    async def _email_sharings(self, request: web.Request) -> web.Response:
+    async def _share(self, channel: Channel, request: web.Request) -> web.Response:
         self._authenticate(request)
         state, settings = self._state, self._state.settings
         name = request.match_info["campaign"]
         campaign = state.campaigns.get(name)
-        if campaign is None:
+        if campaign is None or campaign.channel != channel:
             raise _Refused(404, "not found")
         body = await _json(request)
         if not campaign.provider:
             raise _Refused(422, "the campaign has no provider")
         if not campaign.channel_active:
             raise _Refused(422, "the campaign's delivery channel is not active")
-        found = problems(body, state.flows.get(campaign.flow, Flow()), settings.max_emails)
+        checked = Sharing(channel, settings.max_emails, settings.phone_form)
+        found = problems(body, state.flows.get(campaign.flow, Flow()), checked)
         if found:
             raise _Refused(422, *(found if settings.names_culprit else ["unprocessable entity"]))
-        for address in body["emails"]:
+        addresses = body[LISTS[channel]]
+        for address in addresses:
             if address not in settings.suppressed:
                 state.email(
                     Email(
+                        channel=channel,
                         at=state.clock(),
                         call=request[_NUMBER],
                         campaign=name,
@@ -144,7 +150,8 @@ class Api:
                         built_in_responses=body.get("built_in_responses", {}).get(address, {}),
                     )
                 )
-        refused = [{"email": address} for address in body["emails"] if address in settings.suppressed]
+        key = "email" if channel == "email" else "phone_number"
+        refused = [{key: address} for address in addresses if address in settings.suppressed]
         listed = {**settings.success_body, settings.refused_key: refused} if settings.refused_key else None
         return _answer(settings.success_status, listed or settings.success_body)
 

@@ -1,5 +1,7 @@
 """The control API of this double: what its Python interface can do, and what it remembers."""
 
+from typing import Literal
+
 from aiohttp import web
 
 from connector.sandbox.doubles import control
@@ -13,9 +15,11 @@ curl $URL/second_emails"""
 
 
 def add_to(app: web.Application, state: State) -> None:
-    def add_campaign(campaign: str, questions: list[Question | str]) -> None:
+    def add_campaign(
+        campaign: str, questions: list[Question | str], channel: Literal["email", "sms"] = "email"
+    ) -> None:
         """Add a working campaign, with a flow of the same id. A plain key is a question of type string."""
-        state.add_campaign(campaign, questions)
+        state.add_campaign(campaign, questions, channel)
 
     def set_campaign(name: str, campaign: Campaign) -> None:
         state.campaigns[name] = campaign
@@ -43,6 +47,7 @@ def add_to(app: web.Application, state: State) -> None:
         "calls": lambda: state.calls,
         "violations": state.violations,
         "emails": state.emails,
+        "texts": state.texts,
         "second_emails": state.second_emails,
         "deliveries": lambda: state.deliveries,
         "settings": lambda: state.settings,

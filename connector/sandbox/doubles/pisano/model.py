@@ -45,15 +45,16 @@ class Flow(Model):
 
 
 class Campaign(Model):
-    """`provider`: the campaign has an e-mail provider. `channel_active`: its delivery channel is on (pisano §3)."""
+    """`provider`: the campaign has a provider that sends. `channel_active`: its delivery channel is on (pisano §3)."""
 
     flow: str
+    channel: Literal["email", "sms"] = "email"
     provider: bool = True
     channel_active: bool = True
 
 
 class Customer(Model):
-    """Answers every e-mail `after` this many seconds; Pisano sends each answer's webhook `times` times.
+    """Answers every e-mail and SMS `after` this many seconds; Pisano sends each answer's webhook `times` times.
 
     If customers have different `after`, their webhooks come out of order. `body` replaces the template.
     """
@@ -84,7 +85,7 @@ class Fault(Model):
     """
 
     times: Count = 1
-    calls: Literal["email_sharings", "token", "flows"] | None = None  # None: all of them
+    calls: Literal["email_sharings", "sms_sharings", "token", "flows"] | None = None  # None: all of them
     sent: bool = False
     delay: Wait = 0.0
     kind: Literal["drop", "hang"] | None = None
@@ -102,8 +103,9 @@ class Settings(Model):
     flow_types: bool = True  # whether a flow says the type of each question
     max_emails: Count = 1000
     retry_after: bool = False  # whether a 429 says when to retry (pisano §6: off by default)
-    suppressed: frozenset[str] = frozenset()  # addresses that get no e-mail: contact policy or unsubscribed
-    refused_key: str | None = None  # the key under which an answer lists the addresses that got no e-mail
+    suppressed: frozenset[str] = frozenset()  # addresses that get nothing: contact policy or unsubscribed
+    refused_key: str | None = None  # the key under which an answer lists the addresses that got nothing
+    phone_form: Literal["e164", "local"] = "e164"  # +905330000000 or 5330000000: not documented (pisano §3.1)
     token_lifetime: Annotated[float, Field(gt=0)] = 3600.0
     id_key: str = "client_id"
     secret_key: str = "client_secret"  # noqa: S105 - the name of a JSON key
@@ -124,8 +126,12 @@ class Call(BaseModel):
 
 
 class Email(Model):
-    """One e-mail to one customer; `call` is the number of the call that caused it, from 0."""
+    """One e-mail or SMS to one customer; `call` is the number of the call that caused it, from 0.
 
+    The address of an SMS is the phone number, as the call wrote it.
+    """
+
+    channel: Literal["email", "sms"] = "email"
     at: float
     call: int
     campaign: str

@@ -1,30 +1,57 @@
-"""Asks Pisano to e-mail a survey (pisano §3)."""
+"""Asks Pisano to send a survey by e-mail or SMS (pisano §3)."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import quote
 
 import httpx
+import phonenumbers
 
 from connector.errors import Fatal, Rejected
 from connector.pisano._http import Answer, post_json
 from connector.pisano.answers import AnswerRules
 from connector.pisano.auth import Auth, token_of
 from connector.pisano.errors import RETRY_STATUSES, TokenRenewed, Unclear, excerpt, from_answer, from_transport, masked
-from connector.records import Scalar
+from connector.records import Channel, Invitation, Scalar
 from connector.values import exact
 
 _EVERY_2XX = AnswerRules()
 
 
+_PATHS: Mapping[Channel, str] = {
+    "email": "/v1/email_campaigns/{}/email_sharings",
+    "sms": "/v1/sms_campaigns/{}/sms_sharings",
+}
+_LISTS: Mapping[Channel, str] = {"email": "emails", "sms": "phone_numbers"}
+
+PhoneForm = Literal["e164", "local"]
+
+
 @dataclass(frozen=True)
 class Recipient:
-    """`email` is what `normalise_email` returned. The call leaves out values that are None or empty (pisano §10)."""
+    """`address` is a normalised e-mail address, or a phone number in the form of E.164.
 
-    email: str = field(repr=False)
+    The call leaves out values that are None or empty (pisano §10).
+    """
+
+    address: str = field(repr=False)
     custom_attributes: Mapping[str, Scalar | None] = field(default_factory=dict, repr=False)
     built_in_responses: Mapping[str, Scalar | None] = field(default_factory=dict, repr=False)
+    channel: Channel = "email"
+
+    def written(self, form: PhoneForm) -> str:
+        """The address as a call writes it."""
+        if self.channel == "email" or form == "e164":
+            return self.address
+        return phonenumbers.national_significant_number(phonenumbers.parse(self.address))
+
+
+def recipient(invitation: Invitation) -> Recipient:
+    """The invitation as a recipient of a call."""
+    values = invitation.custom_attributes, invitation.built_in_responses
+    return Recipient(invitation.address or "", *values, invitation.channel)
 
 
 @dataclass(frozen=True)
@@ -38,9 +65,10 @@ class Accepted:
     refused: frozenset[str] = field(default=frozenset(), repr=False)
 
 
-class EmailSharings:
+class Sharings:
     """Makes the calls of one account. The caller counts each request before it is made here.
 
+    `phone_form` is how calls write phone numbers.
     `rules` say what a 2xx means. `saw(status, body)` is told about every answer. `retry_statuses` are statuses after
     which no e-mail can have been sent. Time-outs are in seconds. `clock` returns seconds since the epoch.
     """
@@ -54,6 +82,7 @@ class EmailSharings:
         rules: AnswerRules = _EVERY_2XX,
         saw: Callable[[int, bytes], None] = lambda *_: None,
         retry_statuses: Collection[int] = RETRY_STATUSES,
+        phone_form: PhoneForm = "e164",
         connect_timeout: float = 10.0,
         timeout: float = 60.0,
         clock: Callable[[], float] = time.time,
@@ -64,27 +93,30 @@ class EmailSharings:
         self._rules = rules
         self._saw = saw
         self._retry_statuses = retry_statuses
+        self._phone_form: PhoneForm = phone_form
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._clock = clock
         self._refused: str | None = None  # the header that Pisano refused last, until it accepts one again
 
     async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
-        """Make one call and return Pisano's answer, if e-mails were sent or each of several addresses was refused.
+        """Make one call and return Pisano's answer, if something was sent or each of several addresses was refused.
+
+        The recipients have one channel, and `campaign` is a campaign of that channel.
 
         Raise TokenRenewed when there was no valid token, or Pisano refused it: then nothing was carried out, and the
         repeat needs a new permit. To waste no permit, await `auth.header()` before taking one.
         Raise Throttled, Retryable, Rejected, Unknown or Fatal as `connector.pisano.errors` says. Raise ValueError when
         there is no recipient, or when an address occurs twice: the call's maps hold each address only once.
         """
-        call = f"email_sharings of campaign {campaign} for {len(recipients)} address(es)"
-        body = call_body(recipients)
+        body, channel = call_body(recipients, self._phone_form), recipients[0].channel
+        call = f"{channel}_sharings of campaign {campaign} for {len(recipients)} address(es)"
         header = self._auth.current()
         if header is None:
             # The token call may wait minutes for its permit, and then the caller's own permit is stale.
             await self._auth.header()
             raise TokenRenewed(f"{call}: the token had to be fetched first.", retry_after=0.0)
-        url = f"{self._base_url}/v1/email_campaigns/{quote(campaign, safe='')}/email_sharings"
+        url = self._base_url + _PATHS[channel].format(quote(campaign, safe=""))
         try:
             answer = await post_json(
                 self._http,
@@ -102,17 +134,23 @@ class EmailSharings:
 
     def _accepted(self, answer: Answer, call: str, header: str, recipients: Sequence[Recipient]) -> Accepted:
         """What a 2xx means for the recipients, by the account's rules."""
-        hide = (token_of(header),)
+        hide = self._hidden(header, recipients)
         said = f"{call}: Pisano answered {answer.status} ({excerpt(answer.body, hide)})"
+        written = {each.written(self._phone_form): each.address for each in recipients}
         try:
-            refused = self._rules.refused(answer, [each.email for each in recipients])
+            refused = self._rules.refused(answer, written)
         except Rejected as error:
             raise Rejected(f"{said}, and {error}", code=error.code) from error
         except Unclear as error:
             raise Unclear(f"{said}, and {error}") from error
         if refused and len(recipients) == 1:
             raise Rejected(f"{said}, and its results refuse the address", code="refused_by_answer")
-        return Accepted(masked(answer.body, hide) or None, refused)
+        return Accepted(masked(answer.body, hide) or None, frozenset(written[each] for each in refused))
+
+    def _hidden(self, header: str, recipients: Sequence[Recipient]) -> tuple[str, ...]:
+        """What no message may hold: the token and the phone numbers. Addresses with an @ are masked anyway."""
+        numbers = {each.written(self._phone_form) for each in recipients if each.channel == "sms"}
+        return (token_of(header), *sorted(number.removeprefix("+") for number in numbers))
 
     def _check(self, answer: Answer, call: str, header: str, campaign: str, recipients: Sequence[Recipient]) -> None:
         if answer.status == 401:
@@ -124,12 +162,13 @@ class EmailSharings:
             self._refused = None
         if answer.status == 404:
             raise Fatal(
-                f"{call}: Pisano answered 404. Check base_url, that this account has an e-mail campaign {campaign}, and"
-                " that the account's user may see it. Otherwise change the survey's campaign."
+                f"{call}: Pisano answered 404. Check base_url, that this account has the campaign {campaign} for the"
+                f" channel {recipients[0].channel}, and that the account's user may see it. Otherwise change the"
+                " survey's campaign."
             )
         if 200 <= answer.status < 300:
             return
-        hide = (token_of(header),)
+        hide = self._hidden(header, recipients)
         error = from_answer(
             answer, call, repeatable=False, retry_statuses=self._retry_statuses, hide=hide, clock=self._clock
         )
@@ -141,20 +180,21 @@ class EmailSharings:
         raise error
 
 
-def call_body(recipients: Sequence[Recipient]) -> bytes:
-    """`emails`, and two maps with an object for each address, even if it is empty (pisano §3, S1 shape).
+def call_body(recipients: Sequence[Recipient], phone_form: PhoneForm = "e164") -> bytes:
+    """The addresses, and two maps with an object for each address, even if it is empty (pisano §3, S1 shape).
 
     Raises:
         Rejected: A value cannot be written as JSON.
         ValueError: There is no recipient, or an address occurs twice.
     """
-    emails = [recipient.email for recipient in recipients]
-    if not emails or len(set(emails)) != len(emails):
+    addresses = [each.written(phone_form) for each in recipients]
+    if not addresses or len(set(addresses)) != len(addresses):
         raise ValueError("a call carries at least one address, and each address once")
+    each = dict(zip(addresses, recipients, strict=True))
     body = {
-        "emails": emails,
-        "custom_attributes": {r.email: _present(r.custom_attributes) for r in recipients},
-        "built_in_responses": {r.email: _present(r.built_in_responses) for r in recipients},
+        _LISTS[recipients[0].channel]: addresses,
+        "custom_attributes": {address: _present(r.custom_attributes) for address, r in each.items()},
+        "built_in_responses": {address: _present(r.built_in_responses) for address, r in each.items()},
     }
     try:
         return exact.dumps(body)
@@ -165,7 +205,7 @@ def call_body(recipients: Sequence[Recipient]) -> bytes:
 def _texts(recipients: Sequence[Recipient]) -> set[str]:
     """Every text in a call, which an answer may repeat."""
     maps = [each for r in recipients for each in (r.custom_attributes, r.built_in_responses)]
-    return {r.email for r in recipients} | {str(text) for each in maps for pair in each.items() for text in pair}
+    return {r.address for r in recipients} | {str(text) for each in maps for pair in each.items() for text in pair}
 
 
 def _present(values: Mapping[str, Scalar | None]) -> dict[str, Scalar]:
