@@ -221,9 +221,12 @@ class Raw(BaseModel, frozen=True):
 
 
 class Feedback(Record):
-    """One answer from a webhook body, plus when and where it arrived (`pisano.feedback`)."""
+    """One answer from a webhook body, plus when and where it arrived, or a link to a survey (`pisano.feedback`)."""
 
     id: str = Field(description="The same for every re-send of the same answer.")
+    kind: Literal["answer", "link"] = Field(
+        default="answer", description="`link`: Pisano made it for a survey with `channel: link`; the body has it."
+    )
     account: str
     received_at: AwareDatetime
     answered_at: AwareDatetime | None = Field(default=None, description="The time of the answer, if the body names it.")

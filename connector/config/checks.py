@@ -35,6 +35,7 @@ class Finding:
 def check(data: object) -> Iterator[Finding]:
     """Everything that does not fit, in no particular order."""
     yield from _nulls((), data)
+    yield from _links(_map(data, "surveys"), _map(data, "feedback"))
     accounts, surveys, rules = _map(data, "pisano"), _map(data, "surveys"), _map(data, "feedback")
     channels = [channel for channel in _list(_map(data, "salesforce").get("channels")) if isinstance(channel, str)]
     for name in surveys:
@@ -47,8 +48,17 @@ def check(data: object) -> Iterator[Finding]:
     yield from _webhooks(accounts)
     yield from (Finding(key, message) for key, message in forgotten(data))
     yield from _topics(("kafka", "topics"), _map(_map(data, "kafka"), "topics"))
-    if rules and accounts and not any("webhook" in _map(accounts, name) for name in accounts):
+    answers = [name for name in rules if _map(rules, name).get("of") != "link"]
+    if answers and accounts and not any("webhook" in _map(accounts, name) for name in accounts):
         yield Finding(("feedback",), "no account under pisano has a webhook, so no feedback can arrive")
+
+
+def _links(surveys: dict[str, Any], rules: dict[str, Any]) -> Iterator[Finding]:
+    if any(_map(rules, name).get("of") == "link" for name in rules):
+        return
+    for name in surveys:
+        if _map(surveys, name).get("channel") == "link":
+            yield Finding(("surveys", name, "channel"), "no rule under feedback has `of: link`, so nobody would get it")
 
 
 def channels_for(entity: str) -> list[str]:

@@ -178,6 +178,10 @@ class Answers(Model):
     channel is not active. Such a refusal holds the campaign and rejects no invitation. Decided over `answer.status` and
     `answer.text`: the answer in small letters, without what the call itself had in it. `false` means none."""
 
+    link: Keys | None = None
+    """The keys that lead to the link in the answer to a link sharing, such as `data.link`. Without them, the connector
+    takes the only web address in the answer."""  # pisano §3.2: not documented
+
     results: Results | None = None
     """Where the answer lists addresses. If it lists some of the call, the list decides, and the two conditions do not.
     If it lists only others, the outcome is unknown unless `sent_when` or `refused_when` holds. If it lists others and
@@ -229,7 +233,7 @@ class Account(Model):
     """Invitations that one call may carry. Pisano does not document its answer to more than one."""  # pisano §3
 
     phones: Phones = Phones()
-    """Phone numbers, for surveys with `channel: sms`."""
+    """Phone numbers, for surveys by SMS and links."""
 
     retry_statuses: frozenset[HttpError] = frozenset({429, 503})
     """Statuses after which no e-mail can have been sent, so that the call is made again."""

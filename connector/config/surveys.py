@@ -12,6 +12,8 @@ from connector.config.types import CampaignId, FieldName, FlowId, NotBlank, Text
 from connector.records import Channel
 from connector.templates import Condition, Template
 
+_OF_A_LINK = ("external_id", "name")  # beside the address: pisano §3.2
+
 
 class Survey(Model):
     """Which change invites which customers to which campaign."""
@@ -30,10 +32,11 @@ class Survey(Model):
     """The Pisano account that invites."""
 
     channel: Channel = "email"
-    """How the customer gets the survey: Pisano sends an e-mail or an SMS."""
+    """How the customer gets the survey: Pisano sends an e-mail or an SMS, or it only makes a link, which a rule under
+    `feedback` with `of: link` writes to Salesforce. Salesforce then sends it."""
 
     campaign: CampaignId
-    """The campaign that sends it."""
+    """The campaign that sends it; for `channel: link`, the id of the link channel."""
 
     flow: FlowId | None = None
     """The id of the campaign's flow. With it, the connector reads the flow and compares the keys of
@@ -41,14 +44,15 @@ class Survey(Model):
     --live`. Each read is a call of the account. Pisano documents no way from a campaign to its flow."""  # pisano §5
 
     email: NotBlank | None = None
-    """The customer's e-mail address, for `channel: email`. A list, or a text with semicolons, gives several: each gets
-    an invitation of its own."""
+    """The customer's e-mail address, for `channel: email`; a link may have one too. A list, or a text with semicolons,
+    gives several: each gets an invitation of its own."""
 
     phone: NotBlank | None = None
-    """The customer's phone number, for `channel: sms`. Several are given as for `email`."""
+    """The customer's phone number, for `channel: sms`; a link may have one too. Several are given as for `email`."""
 
     custom_attributes: dict[Text, Template] = {}
-    """What Pisano is told about the customer. A value that is empty or cannot be rendered is left out."""
+    """What Pisano is told about the customer. A value that is empty or cannot be rendered is left out. For a link, only
+    `name` and `external_id` are known."""  # pisano §3.2
 
     built_in_responses: dict[Text, Template] = {}
     """What Pisano is told about the occasion. Each key is a question key of the campaign's flow. A value that is
@@ -73,6 +77,10 @@ class Survey(Model):
         for channel, name, other in (("email", "email", "phone"), ("sms", "phone", "email")):
             if self.channel == channel and (getattr(self, name) is None or getattr(self, other) is not None):
                 raise ValueError(f"a survey with `channel: {channel}` needs `{name}`, and no `{other}`")
+        if self.email is not None and self.phone is not None:
+            raise ValueError("a link is for one address: `email`, `phone`, or neither")
+        if self.channel == "link" and (unknown := self.custom_attributes.keys() - _OF_A_LINK):
+            raise ValueError(f"the customer of a link has only {' and '.join(_OF_A_LINK)}, and no {min(unknown)}")
         return self
 
     @model_validator(mode="after")

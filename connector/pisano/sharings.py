@@ -1,4 +1,4 @@
-"""Asks Pisano to send a survey by e-mail or SMS (pisano §3)."""
+"""Asks Pisano to send a survey by e-mail or SMS, or to make a link to it (pisano §3)."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,6 +23,7 @@ _EVERY_2XX = AnswerRules()
 _PATHS: Mapping[Channel, str] = {
     "email": "/v1/email_campaigns/{}/email_sharings",
     "sms": "/v1/sms_campaigns/{}/sms_sharings",
+    "link": "/external/v1/link_sharings/{}/generate_link",
 }
 _LISTS: Mapping[Channel, str] = {"email": "emails", "sms": "phone_numbers"}
 
@@ -31,7 +32,7 @@ PhoneForm = Literal["e164", "local"]
 
 @dataclass(frozen=True)
 class Recipient:
-    """`address` is a normalised e-mail address, or a phone number in the form of E.164.
+    """`address` is a normalised e-mail address, or a phone number in the form of E.164. Only a link may have none.
 
     The call leaves out values that are None or empty (pisano §10).
     """
@@ -43,7 +44,7 @@ class Recipient:
 
     def written(self, form: PhoneForm) -> str:
         """The address as a call writes it."""
-        if self.channel == "email" or form == "e164":
+        if "@" in self.address or not self.address or form == "e164":
             return self.address
         return phonenumbers.national_significant_number(phonenumbers.parse(self.address))
 
@@ -58,10 +59,11 @@ def recipient(invitation: Invitation) -> Recipient:
 class Accepted:
     """Pisano's 2xx to a call. `refused` are the addresses that were sent nothing: all, if the answer lists all.
 
-    `text` is the answer for a person to read, cut to 64 kB, without the token and with addresses masked.
+    `text` is the answer for a person to read, cut to 64 kB, without token and link, and with addresses masked.
     """
 
     text: str | None
+    link: str | None = field(default=None, repr=False, kw_only=True)
     refused: frozenset[str] = field(default=frozenset(), repr=False)
 
 
@@ -145,11 +147,22 @@ class Sharings:
             raise Unclear(f"{said}, and {error}") from error
         if refused and len(recipients) == 1:
             raise Rejected(f"{said}, and its results refuse the address", code="refused_by_answer")
+        if recipients[0].channel == "link":
+            return self._link(answer, call, hide)
         return Accepted(masked(answer.body, hide) or None, frozenset(written[each] for each in refused))
+
+    def _link(self, answer: Answer, call: str, hide: tuple[str, ...]) -> Accepted:
+        link = self._rules.link(answer)
+        if link is None:
+            raise Fatal(
+                f"{call}: Pisano answered {answer.status}, and its answer does not hold exactly one link. Nothing was"
+                " sent. Name its place in the account's `answers.link`."
+            )
+        return Accepted(masked(answer.body, (*hide, link)) or None, link=link)
 
     def _hidden(self, header: str, recipients: Sequence[Recipient]) -> tuple[str, ...]:
         """What no message may hold: the token and the phone numbers. Addresses with an @ are masked anyway."""
-        numbers = {each.written(self._phone_form) for each in recipients if each.channel == "sms"}
+        numbers = {each.written(self._phone_form) for each in recipients if "@" not in each.address}
         return (token_of(header), *sorted(number.removeprefix("+") for number in numbers))
 
     def _check(self, answer: Answer, call: str, header: str, campaign: str, recipients: Sequence[Recipient]) -> None:
@@ -183,23 +196,38 @@ class Sharings:
 def call_body(recipients: Sequence[Recipient], phone_form: PhoneForm = "e164") -> bytes:
     """The addresses, and two maps with an object for each address, even if it is empty (pisano §3, S1 shape).
 
+    The body for a link is about its only recipient.
+
     Raises:
         Rejected: A value cannot be written as JSON.
-        ValueError: There is no recipient, or an address occurs twice.
+        ValueError: There is no recipient, an address occurs twice, or a link has several recipients.
     """
     addresses = [each.written(phone_form) for each in recipients]
     if not addresses or len(set(addresses)) != len(addresses):
         raise ValueError("a call carries at least one address, and each address once")
+    if recipients[0].channel == "link" and len(recipients) > 1:
+        raise ValueError("a call makes one link")
     each = dict(zip(addresses, recipients, strict=True))
-    body = {
-        _LISTS[recipients[0].channel]: addresses,
-        "custom_attributes": {address: _present(r.custom_attributes) for address, r in each.items()},
-        "built_in_responses": {address: _present(r.built_in_responses) for address, r in each.items()},
-    }
+    body = (
+        _link_body(addresses[0], recipients[0])
+        if recipients[0].channel == "link"
+        else {
+            _LISTS[recipients[0].channel]: addresses,
+            "custom_attributes": {address: _present(r.custom_attributes) for address, r in each.items()},
+            "built_in_responses": {address: _present(r.built_in_responses) for address, r in each.items()},
+        }
+    )
     try:
         return exact.dumps(body)
     except ValueError as error:
         raise Rejected(f"the call cannot be written, so nothing was sent: {error}", code="unwritable") from error
+
+
+def _link_body(address: str, recipient: Recipient) -> dict[str, dict[str, Scalar]]:
+    """pisano §3.2: `customer` must be there, and may be empty."""
+    reached = {"email" if "@" in address else "phone_number": address}
+    customer = _present({**reached, **recipient.custom_attributes})
+    return {"customer": customer, "built_in_responses": _present(recipient.built_in_responses)}
 
 
 def _texts(recipients: Sequence[Recipient]) -> set[str]:

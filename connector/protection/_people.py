@@ -61,6 +61,8 @@ class People:
     def answered(self, value: bytes | None) -> None:
         """Takes an answer. Raises Rejected when it cannot be read."""
         feedback = read(Feedback, value)
+        if feedback.kind != "answer":
+            return
         contact = _first(feedback.body, self._answered_by.contact)
         email = _first(feedback.body, self._answered_by.email)
         phone = _first(feedback.body, self._answered_by.phone)

@@ -22,6 +22,10 @@ class Entry:
     action: str | None = None  # the id of the action with which a person decided about it
     settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    def __post_init__(self) -> None:
+        if self.invitation.channel == "link":
+            self.at_most = 1  # a call makes one link
+
     @property
     def survey(self) -> str:
         return self.invitation.survey

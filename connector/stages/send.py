@@ -208,7 +208,7 @@ class Send:
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
             ending = ending.without(ledger.is_settled)
-            await ledger.settle(ending.attempt, ending.settlements, ending.letters)
+            await ledger.settle(ending.attempt, ending.settlements, ending.records)
         self._unwritten.pop(ledger.account, None)
 
 
@@ -238,4 +238,5 @@ def _rules(account: Account) -> pisano.AnswerRules:
         answers.refused_when,
         pisano.Results(results.path, results.address, results.refused_when) if results else None,
         answers.campaign_off_when,
+        answers.link,
     )

@@ -156,8 +156,9 @@ class SurveyRule:
         invitations: list[Invitation] = []
         for place, (address, reason, detail) in enumerate(each):
             why, words = reason, detail
-            if reason is None and address is not None:
-                why, words = suppression(self.name, self._survey, address, terms, self._now())
+            if reason is None:
+                person = address or event.record_id  # a link needs no address
+                why, words = suppression(self.name, self._survey, person, terms, self._now())
             field = "email" if self._survey.phone is None else "phone"
             found = {field: address, "suppressed": why, "detail": words if why else remark}
             invitations.append(self._record(event, place, **found, **values))
@@ -194,8 +195,8 @@ class SurveyRule:
             return [(None, Reason.RECORD_GONE, "; ".join(unknown))]  # maybe the customer opted out
         address = self._survey.address
         found = [part for value in address.render_all(scope) for part in separate(value)] if address else []
-        if not found:
-            missing = [gone[name] for name in gone if name in self._behind_address]
+        missing = [gone[name] for name in gone if name in self._behind_address]
+        if not found and (missing or self._survey.channel != "link"):
             return [(None, Reason.RECORD_GONE if missing else Reason.NO_ADDRESS, "; ".join(missing) or None)]
         if len(found) > _MOST_ADDRESSES:
             raise Rejected(
@@ -203,9 +204,10 @@ class SurveyRule:
             )
         opted_out = self._survey.protect.opted_out
         is_out = opted_out is not None and stripped(opted_out.render(scope)) not in {None, False, "false"}
-        each: dict[str, _Addressee] = {}
+        out = Reason.OPTED_OUT if is_out else None
+        each: dict[str, _Addressee] = {} if found else {"": (None, out, None)}
         for address_, reason, detail in map(self._addressee, found):
-            each.setdefault(str(address_).lower(), (address_, reason or (Reason.OPTED_OUT if is_out else None), detail))
+            each.setdefault(str(address_).lower(), (address_, reason or out, detail))
         return list(each.values())
 
     def _addressee(self, raw: str) -> _Addressee:

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
-from connector.sandbox.doubles.pisano.model import Flow, Question
+from connector.sandbox.doubles.pisano.model import Channel, Flow, Question
 
-Channel = Literal["email", "sms"]
 LISTS: Mapping[Channel, str] = {"email": "emails", "sms": "phone_numbers"}
 _PHONES = {"e164": r"\+[1-9]\d{6,14}", "local": r"[1-9]\d{5,12}"}
+_CUSTOMER = {"email", "phone_number", "name", "external_id"}  # "this set is fixed" (pisano §3.2)
 _MAPS = ("custom_attributes", "built_in_responses")
 _FORMATS = {"date": "%Y-%m-%d", "datetime": "%Y-%m-%d %H:%M:%S"}
 
@@ -49,6 +49,27 @@ def problems(body: Any, flow: Flow, sharing: Sharing) -> list[str]:
     if not found:
         found += _answer_problems(body.get("built_in_responses", {}), flow)
     return found
+
+
+def link_problems(body: Any, flow: Flow, sharing: Sharing) -> list[str]:
+    """Everything that is wrong with the body of a link sharing (pisano §3.2)."""
+    if not isinstance(body, dict) or not isinstance(body.get("customer"), dict):
+        return ["customer is not an object"]
+    customer, answers, options = body["customer"], body.get("built_in_responses", {}), body.get("options", {})
+    found = [f"{key} is not a parameter" for key in body.keys() - {"customer", "built_in_responses", "options"}]
+    found += [f"{key} is not a field of the customer" for key in customer.keys() - _CUSTOMER]
+    found += [
+        f"{key} of the customer is no text" for key, value in customer.items() if not value or value != str(value)
+    ]
+    if not isinstance(options, dict) or not all(isinstance(value, bool) for value in options.values()):
+        found.append("options is not an object of true and false")
+    if not isinstance(answers, dict) or any(value is None or value == "" for value in answers.values()):
+        return [*found, "built_in_responses is not an object of values"]
+    if "email" in customer and not _is_email(str(customer["email"])):
+        found.append("email of the customer is not a valid address")
+    if "phone_number" in customer and not re.fullmatch(_PHONES[sharing.phone_form], str(customer["phone_number"])):
+        found.append("phone_number of the customer is not a valid number")
+    return found or _answer_problems({"the customer": answers}, flow)
 
 
 def _map_problems(name: str, by_address: Any, emails: list[str]) -> list[str]:

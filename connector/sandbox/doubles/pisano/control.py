@@ -1,11 +1,9 @@
 """The control API of this double: what its Python interface can do, and what it remembers."""
 
-from typing import Literal
-
 from aiohttp import web
 
 from connector.sandbox.doubles import control
-from connector.sandbox.doubles.pisano.model import Campaign, Count, Customer, Flow, Question, Wait, Webhook
+from connector.sandbox.doubles.pisano.model import Campaign, Channel, Count, Customer, Flow, Question, Wait, Webhook
 from connector.sandbox.doubles.pisano.state import State
 
 _ABOUT = """Pisano's double. For example, let a customer answer after two seconds, and list the e-mails:
@@ -15,9 +13,7 @@ curl $URL/second_emails"""
 
 
 def add_to(app: web.Application, state: State) -> None:
-    def add_campaign(
-        campaign: str, questions: list[Question | str], channel: Literal["email", "sms"] = "email"
-    ) -> None:
+    def add_campaign(campaign: str, questions: list[Question | str], channel: Channel = "email") -> None:
         """Add a working campaign, with a flow of the same id. A plain key is a question of type string."""
         state.add_campaign(campaign, questions, channel)
 
@@ -48,6 +44,7 @@ def add_to(app: web.Application, state: State) -> None:
         "violations": state.violations,
         "emails": state.emails,
         "texts": state.texts,
+        "links": state.links,
         "second_emails": state.second_emails,
         "deliveries": lambda: state.deliveries,
         "settings": lambda: state.settings,

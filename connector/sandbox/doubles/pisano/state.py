@@ -5,11 +5,11 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Literal
 
 from connector.sandbox.doubles.pisano.model import (
     Call,
     Campaign,
+    Channel,
     Customer,
     Delivery,
     Email,
@@ -60,9 +60,7 @@ class State:
         self.stopping = asyncio.Event()
         self._emails: list[Email] = []
 
-    def add_campaign(
-        self, campaign: str, questions: Iterable[str | Question], channel: Literal["email", "sms"] = "email"
-    ) -> None:
+    def add_campaign(self, campaign: str, questions: Iterable[str | Question], channel: Channel = "email") -> None:
         """Add a working campaign, with a flow of the same id. A plain key is a question of type string."""
         self.flows[campaign] = Flow(questions=tuple(Question(key=q) if isinstance(q, str) else q for q in questions))
         self.campaigns[campaign] = Campaign(flow=campaign, channel=channel)
@@ -95,7 +93,7 @@ class State:
         return None
 
     def email(self, email: Email) -> None:
-        """Send an e-mail or SMS to a customer, who may answer."""
+        """Send a survey to a customer, who may answer."""
         self._emails.append(email)
         customer = self.customers.get(email.address.lower())
         if customer is not None:
@@ -109,12 +107,16 @@ class State:
         """All SMS that were sent, or those to one phone number."""
         return self._sent("sms", number)
 
-    def _sent(self, channel: str, address: str | None) -> list[Email]:
+    def links(self, address: str | None = None) -> list[Email]:
+        """All links that were made, or those for one address."""
+        return self._sent("link", address)
+
+    def _sent(self, channel: Channel, address: str | None) -> list[Email]:
         wanted = None if address is None else address.lower()
         return [each for each in self._emails if each.channel == channel and wanted in {None, each.address.lower()}]
 
     def second_emails(self) -> list[Email]:
-        """Every further e-mail or SMS for an invitation that already had one. There should be none.
+        """Every further e-mail, SMS or link for an invitation that already had one. There should be none.
 
         Campaign, address and built-in responses identify an invitation; `invitation_key` picks one of the responses.
         """
