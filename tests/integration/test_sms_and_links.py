@@ -64,7 +64,6 @@ async def pisano() -> AsyncIterator[PisanoDouble]:
 async def setup(
     tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble, sf: SalesforceDouble
 ) -> Setup:
-    sf.add_field("Case", "Survey_Link__c url")
     account = {"limits": ["10000/5s"], "limit_padding": 0, "max_recipients_per_call": 20, "phones": {"region": "TR"}}
     both = {"pisano": pisano, "salesforce": sf, "account": account}
     return await set_up(tmp_path, bootstrap_servers, unique, **both, surveys=SURVEYS, feedback=FEEDBACK)  # type: ignore[arg-type]
