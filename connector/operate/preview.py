@@ -93,7 +93,7 @@ async def preview(
         _parts(survey.when, decision),
         readings,
         dict(decision.gone),
-        [Ready(invitation, _body(invitation)) for invitation in decision.invitations],
+        [Ready(invitation, _body(invitation, phones)) for invitation in decision.invitations],
     )
 
 
@@ -132,8 +132,8 @@ def _value(scope: Mapping[str, Any], parts: Iterable[object]) -> Any:
     return value
 
 
-def _body(invitation: Invitation) -> dict[str, Any] | None:
+def _body(invitation: Invitation, phones: Phones) -> dict[str, Any] | None:
     if invitation.suppressed is not None:
         return None
-    body = exact.loads(call_body([recipient(invitation)]))
+    body = exact.loads(call_body([recipient(invitation)], phones.form))
     return body if isinstance(body, dict) else None

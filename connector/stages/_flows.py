@@ -14,7 +14,7 @@ import structlog
 
 from connector import pisano
 from connector.config import Account, Survey
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Rejected
 from connector.kafka.ledger import LedgerLost
 from connector.limits import StackedLimiter
 from connector.pisano import Auth, Throttled
@@ -67,9 +67,11 @@ class Flows:
                 self._read.discard((name, flow))
                 raise
             except ConnectorError as error:
+                log.warning("flow_cannot_be_read", account=name, flow=flow, reason=str(error))
                 if isinstance(error, Throttled):
                     limiter.close_after_429(error.retry_after)
-                log.warning("flow_cannot_be_read", account=name, flow=flow, reason=str(error))
+                if not isinstance(error, Rejected):
+                    return  # Pisano is away, or refuses the account: the invitations do not wait for more of this
             else:
                 self._compare(name, flow, found)
 

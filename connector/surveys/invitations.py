@@ -199,8 +199,9 @@ class SurveyRule:
         if not found and (missing or self._survey.channel != "link"):
             return [(None, Reason.RECORD_GONE if missing else Reason.NO_ADDRESS, "; ".join(missing) or None)]
         if len(found) > _MOST_ADDRESSES:
+            name = "email" if self._survey.phone is None else "phone"
             raise Rejected(
-                f"the survey gives {len(found)} addresses; {_MOST_ADDRESSES} is the most", code="many_addresses"
+                f"`{name}` gives {len(found)} addresses; {_MOST_ADDRESSES} is the most", code="many_addresses"
             )
         opted_out = self._survey.protect.opted_out
         is_out = opted_out is not None and stripped(opted_out.render(scope)) not in {None, False, "false"}

@@ -12,7 +12,7 @@ from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.service import held, running_app, set_up
 from helpers.waiting import until
 
-from connector.sandbox.doubles.pisano import Campaign, PisanoDouble
+from connector.sandbox.doubles.pisano import Campaign, Fault, PisanoDouble
 
 OTHER = "4712"
 SURVEYS: dict[str, Any] = {
@@ -72,6 +72,28 @@ async def test_it_is_held_and_probed_and_goes_on_when_it_can_send(
     said = capsys.readouterr().out
     assert "the flow has no question branchid; did you mean branch_id?" in said
     assert "the flow's question is of type string, and the value is a whole number" in said
+
+
+@pytest.mark.parametrize("fault", [{"status": 404}, {"status": 403}, {"status": 500}, {"kind": "drop"}])
+async def test_a_flow_that_cannot_be_read_is_one_line_and_everybody_is_invited(
+    tmp_path: Path,
+    bootstrap_servers: str,
+    unique: str,
+    pisano: PisanoDouble,
+    capsys: pytest.CaptureFixture[str],
+    fault: dict[str, Any],
+) -> None:
+    pisano.fail(Fault.model_validate({"calls": "flows", "times": 1, **fault}))
+    account = {"limits": ["10000/5s"], "limit_padding": 0}
+    surveys = {"off": SURVEYS["off"]}
+    setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=account, surveys=surveys)
+    await topics.publish(setup.kafka, as_records(setup.kafka, [invitation(1, survey="off")]))
+    async with running_app(setup.config, ["send"]):
+        await until(pisano.emails)
+    said = capsys.readouterr().out
+    assert said.count("flow_cannot_be_read") == 1
+    assert f"reading flow {CAMPAIGN}: " in said
+    assert len([call for call in pisano.calls if "/flows/" in call.path]) == 1
 
 
 async def attempts(kafka: Any) -> list[dict[str, Any]]:

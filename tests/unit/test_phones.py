@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from connector.config import Phones, Survey
 from connector.decisions import Suppression
+from connector.operate.preview import preview
 from connector.operate.suppressions import entry
 from connector.protection import ContactProtection, suppression_key
 from connector.reasons import Reason
@@ -116,6 +117,21 @@ async def test_a_person_is_known_by_the_number() -> None:
     }
     guard.people.answered(orjson.dumps(feedback))
     assert guard.people.answered_at(ada) is not None
+
+
+@pytest.mark.parametrize(("phones", "written"), [(TURKEY, ADA), (LOCAL, "5331234567")])
+async def test_a_preview_shows_the_call_as_it_would_be_made(phones: Phones, written: str) -> None:
+    async def nobody(*_: object) -> list[dict[str, Any]]:
+        return []
+
+    event = change(CASE, {"Mobile__c": "0533 123 45 67"})
+    found = await preview("visit", Survey.model_validate(SURVEY), event, nobody, nobody, phones=phones)
+    [ready] = found.invitations
+    assert ready.body == {
+        "phone_numbers": [written],
+        "custom_attributes": {written: {}},
+        "built_in_responses": {written: {"sf_ref_id": CASE}},
+    }
 
 
 @pytest.mark.parametrize(
