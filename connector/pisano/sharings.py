@@ -1,9 +1,10 @@
 """Asks Pisano to send a survey by e-mail or SMS, or to make a link to it (pisano §3)."""
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -18,8 +19,7 @@ from connector.records import Channel, Invitation, Scalar
 from connector.values import exact
 
 _EVERY_2XX = AnswerRules()
-
-
+_LINK = re.compile(rb"""https?:\\?/\\?/[^\s"'<>]+""")  # also as some systems write it in JSON: https:\/\/
 _PATHS: Mapping[Channel, str] = {
     "email": "/v1/email_campaigns/{}/email_sharings",
     "sms": "/v1/sms_campaigns/{}/sms_sharings",
@@ -43,10 +43,13 @@ class Recipient:
     channel: Channel = "email"
 
     def written(self, form: PhoneForm) -> str:
-        """The address as a call writes it."""
+        """The address as a call writes it. Raises Rejected for a number that is not in the form of E.164."""
         if "@" in self.address or not self.address or form == "e164":
             return self.address
-        return phonenumbers.national_significant_number(phonenumbers.parse(self.address))
+        try:
+            return phonenumbers.national_significant_number(phonenumbers.parse(self.address))
+        except phonenumbers.NumberParseException:
+            raise Rejected("the phone number is not in the form of E.164, so nothing was sent", code="phone") from None
 
 
 def recipient(invitation: Invitation) -> Recipient:
@@ -70,9 +73,9 @@ class Accepted:
 class Sharings:
     """Makes the calls of one account. The caller counts each request before it is made here.
 
-    `phone_form` is how calls write phone numbers.
     `rules` say what a 2xx means. `saw(status, body)` is told about every answer. `retry_statuses` are statuses after
-    which no e-mail can have been sent. Time-outs are in seconds. `clock` returns seconds since the epoch.
+    which nothing can have been sent. `phone_form` is how calls write phone numbers. Time-outs are in seconds. `clock`
+    returns seconds since the epoch.
     """
 
     def __init__(
@@ -136,29 +139,25 @@ class Sharings:
 
     def _accepted(self, answer: Answer, call: str, header: str, recipients: Sequence[Recipient]) -> Accepted:
         """What a 2xx means for the recipients, by the account's rules."""
-        hide = self._hidden(header, recipients)
-        said = f"{call}: Pisano answered {answer.status} ({excerpt(answer.body, hide)})"
+        hide, is_link = self._hidden(header, recipients), recipients[0].channel == "link"
+        body = _LINK.sub(b"***", answer.body) if is_link else answer.body  # whoever has the link can answer
+        said = f"{call}: Pisano answered {answer.status} ({excerpt(body, hide)})"
         written = {each.written(self._phone_form): each.address for each in recipients}
         try:
             refused = self._rules.refused(answer, written)
+            link = self._rules.link(answer) if is_link else None
         except Rejected as error:
             raise Rejected(f"{said}, and {error}", code=error.code) from error
         except Unclear as error:
             raise Unclear(f"{said}, and {error}") from error
         if refused and len(recipients) == 1:
             raise Rejected(f"{said}, and its results refuse the address", code="refused_by_answer")
-        if recipients[0].channel == "link":
-            return self._link(answer, call, hide)
-        return Accepted(masked(answer.body, hide) or None, frozenset(written[each] for each in refused))
-
-    def _link(self, answer: Answer, call: str, hide: tuple[str, ...]) -> Accepted:
-        link = self._rules.link(answer)
-        if link is None:
+        if is_link and link is None:
             raise Fatal(
-                f"{call}: Pisano answered {answer.status}, and its answer does not hold exactly one link. Nothing was"
-                " sent. Name its place in the account's `answers.link`."
+                f"{said}, which does not hold exactly one link. Nothing was sent. Name the link's place in the"
+                " account's `answers.link`."
             )
-        return Accepted(masked(answer.body, (*hide, link)) or None, link=link)
+        return Accepted(masked(body, hide) or None, frozenset(written[each] for each in refused), link=link)
 
     def _hidden(self, header: str, recipients: Sequence[Recipient]) -> tuple[str, ...]:
         """What no message may hold: the token and the phone numbers. Addresses with an @ are masked anyway."""
@@ -207,24 +206,25 @@ def call_body(recipients: Sequence[Recipient], phone_form: PhoneForm = "e164") -
         raise ValueError("a call carries at least one address, and each address once")
     if recipients[0].channel == "link" and len(recipients) > 1:
         raise ValueError("a call makes one link")
-    each = dict(zip(addresses, recipients, strict=True))
-    body = (
-        _link_body(addresses[0], recipients[0])
-        if recipients[0].channel == "link"
-        else {
-            _LISTS[recipients[0].channel]: addresses,
-            "custom_attributes": {address: _present(r.custom_attributes) for address, r in each.items()},
-            "built_in_responses": {address: _present(r.built_in_responses) for address, r in each.items()},
-        }
-    )
+    body = _link_body if recipients[0].channel == "link" else _body
     try:
-        return exact.dumps(body)
+        return exact.dumps(body(addresses, recipients))
     except ValueError as error:
         raise Rejected(f"the call cannot be written, so nothing was sent: {error}", code="unwritable") from error
 
 
-def _link_body(address: str, recipient: Recipient) -> dict[str, dict[str, Scalar]]:
+def _body(addresses: Sequence[str], recipients: Sequence[Recipient]) -> dict[str, Any]:
+    each = dict(zip(addresses, recipients, strict=True))
+    return {
+        _LISTS[recipients[0].channel]: addresses,
+        "custom_attributes": {address: _present(r.custom_attributes) for address, r in each.items()},
+        "built_in_responses": {address: _present(r.built_in_responses) for address, r in each.items()},
+    }
+
+
+def _link_body(addresses: Sequence[str], recipients: Sequence[Recipient]) -> dict[str, Any]:
     """pisano §3.2: `customer` must be there, and may be empty."""
+    (address,), (recipient,) = addresses, recipients
     reached = {"email" if "@" in address else "phone_number": address}
     customer = _present({**reached, **recipient.custom_attributes})
     return {"customer": customer, "built_in_responses": _present(recipient.built_in_responses)}

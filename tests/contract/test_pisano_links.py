@@ -9,6 +9,7 @@ import pytest
 from connector.errors import Fatal, Unknown
 from connector.pisano import Accepted, AnswerRules, Recipient, Sharings, StaticToken
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
+from connector.templates import Condition
 
 MAKE = "/external/v1/link_sharings/77/generate_link"
 ADA = Recipient("ada@example.com", {"name": "Ada", "external_id": "0035g"}, {"ref": "5", "empty": None}, "link")
@@ -97,6 +98,23 @@ async def test_the_link_is_found_wherever_it_is(
     assert (await made(pisano, http, ADA, at)).link == pisano.links()[0].url
 
 
+@pytest.mark.parametrize("written", ["https://psn.example/a?b=1", r"https:\/\/psn.example\/a?b=1"])
+async def test_no_message_holds_the_link(pisano: PisanoDouble, http: httpx.AsyncClient, written: str) -> None:
+    """However the JSON of the answer writes it."""
+    body = '{"link": "' + written + '"}'
+    pisano.fail(Fault(status=200, body=body, times=2))
+    accepted = await made(pisano, http, ADA)
+    assert accepted.link == "https://psn.example/a?b=1"
+    rules = AnswerRules(sent_when=Condition('answer.body.link == "never"'))
+    sharings = Sharings(http, pisano.base_url, StaticToken(pisano.static_token), rules=rules)
+    with pytest.raises(Unknown) as caught:
+        await sharings.send("77", [ADA])
+    for said in (accepted.text, str(caught.value)):
+        assert said is not None
+        assert "***" in said
+        assert "psn.example" not in said
+
+
 @pytest.mark.parametrize(
     ("body", "at"), [({"ok": True}, None), ({"a": "LINK", "b": "https://psn.example/b"}, None), ({"a": "LINK"}, "b")]
 )
@@ -105,7 +123,7 @@ async def test_an_answer_without_exactly_one_link_holds_the_survey(
 ) -> None:
     """Nobody was sent anything, so it waits for a person and is made again."""
     pisano.configure(link_body=body)
-    with pytest.raises(Fatal, match=r"Name its place in the account's `answers.link`"):
+    with pytest.raises(Fatal, match=r"Name the link's place in the account's `answers.link`"):
         await made(pisano, http, ADA, at)
 
 

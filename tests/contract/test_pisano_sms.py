@@ -110,6 +110,16 @@ async def test_no_message_holds_a_number(pisano: PisanoDouble, http: httpx.Async
         assert ADA.removeprefix("+") not in said
 
 
+async def test_a_number_of_another_writer_that_cannot_be_written_locally_is_refused_alone(
+    pisano: PisanoDouble, http: httpx.AsyncClient
+) -> None:
+    """pisano.invitations is a public topic, so anything may be in a phone number."""
+    sharings = Sharings(http, pisano.base_url, StaticToken(pisano.static_token), phone_form="local")
+    with pytest.raises(Rejected, match="nothing was sent"):
+        await sharings.send("55", [to("0533 123 45 67")])
+    assert pisano.calls == []
+
+
 async def test_a_campaign_that_cannot_send_sms_is_held(pisano: PisanoDouble, http: httpx.AsyncClient) -> None:
     rules = AnswerRules(campaign_off_when=Condition('answer.text contains "provider"'))
     sharings = Sharings(http, pisano.base_url, StaticToken(pisano.static_token), rules=rules)
