@@ -1,9 +1,13 @@
 """`connector check`: validates a configuration file and describes what it does."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from connector.config import Config
+    from connector.wiring.live import Found
 
 
 def check(
@@ -21,18 +25,20 @@ def check(
 
     from connector.config.file import load
     from connector.surveys.plan import plan
-    from connector.wiring.live import Found, compared
-    from connector.wiring.shared import Shared
 
     config = load(file)
     print("\n".join(plan(config)))
-
-    async def compare() -> list[Found]:
-        async with Shared(config) as shared:
-            return [one async for one in compared(config, shared.http, shared.rest.describe)]
-
     if live:
-        found = asyncio.run(compare())
-        print("\n".join(["", "Compared with Salesforce and Pisano", *(f"  {one}" for one in found)]))
+        found = asyncio.run(_found(config))
+        lines = [f"  {one}" for one in found] or ["  Nothing contradicts the file."]
+        print("\n".join(["", "Compared with Salesforce and Pisano", *lines]))
         if any(one.level == "error" for one in found):
             raise typer.Exit(1)
+
+
+async def _found(config: "Config") -> "list[Found]":
+    from connector.wiring.live import compared
+    from connector.wiring.shared import Shared
+
+    async with Shared(config) as shared:
+        return [one async for one in compared(config, shared.http, shared.rest.describe)]

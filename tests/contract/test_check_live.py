@@ -63,8 +63,8 @@ async def check(both: Sandbox, folder: Path, **changes: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout.partition("Compared with Salesforce and Pisano\n")[2]
 
 
-async def test_a_file_that_fits_prints_nothing_and_sends_nothing(both: Sandbox, tmp_path: Path) -> None:
-    assert await check(both, tmp_path) == (0, "")
+async def test_a_file_that_fits_is_said_to_fit_and_nothing_is_sent(both: Sandbox, tmp_path: Path) -> None:
+    assert await check(both, tmp_path) == (0, "  Nothing contradicts the file.\n")
     assert both.pisano.emails() == []
     assert [call.path.rpartition("/")[2] for call in both.pisano.calls] == ["token", "4711"]
 

@@ -57,7 +57,7 @@ class SimulatedPisano:
         if trouble in {"429", "503"}:
             return httpx.Response(int(trouble), headers=self._random.choice([{}, {"Retry-After": "3"}]))
         if fault := self.faults.get(request.url.host):
-            return httpx.Response(fault)
+            return httpx.Response(fault, text="the campaign has no provider" if fault == 422 else "")
         if request.url.path == TOKEN_PATH:
             return httpx.Response(200, json={"token": "t", "expires_in": 40})
         body = json.loads(request.content)

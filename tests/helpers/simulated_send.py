@@ -52,7 +52,7 @@ BESIDE = (DEAD_LETTERS, LINKS)  # what goes out with outcomes
 
 ORDERLY = ("invite", "start", "stop", "rebalance")
 ACCOUNTS = ("main", "app", HEALTHY)
-FAULTS = {"no rights": 401, "no campaign": 404, "away": 503, "mend": 0}
+FAULTS = {"no rights": 401, "no campaign": 404, "no provider": 422, "away": 503, "mend": 0}
 
 
 @dataclass(frozen=True)
