@@ -240,10 +240,9 @@ class StageWorker:
         if not self.failure.done():
             self.failure.set_exception(error)
 
-    def position(self, partition: TP) -> int | None:
+    def acks(self, partition: TP) -> OrderedAcks:
         """See `Offsets`."""
-        acks = self._acks.get(partition)
-        return acks.position if acks else None
+        return self._acks[partition]
 
     async def assigned(self, partitions: set[TP]) -> None:
         """See `Offsets`. Works off what is parked of the partitions, even if no new record comes."""
