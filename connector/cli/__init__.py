@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, invitations, preview, run, sandbox, suppress, topics
+from connector.cli import check, demo, invitations, preview, run, sandbox, status, suppress, topics
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -32,6 +32,7 @@ def connector() -> None:
 app.command("check")(check.check)
 app.command("preview")(preview.preview)
 app.command("run")(run.run)
+app.command("status")(status.status)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")

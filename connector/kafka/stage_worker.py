@@ -83,7 +83,7 @@ class StageWorker:
         self._draining = False
         self._app: Any = None
         self._starting: asyncio.Task[None] | None = None
-        self._watch = Watch(kafka, self._group, topics[0], self.consumption)
+        self.watch = Watch(kafka, self._group, topics[0], self.consumption)
         self._watching: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -102,7 +102,7 @@ class StageWorker:
         self._app.finalize()
         self._starting = asyncio.create_task(self._app.start())
         await asyncio.shield(self._starting)  # else Faust's consumer thread can stay behind
-        self._watching = asyncio.create_task(self._watch.run(self._fail))
+        self._watching = asyncio.create_task(self.watch.run(self._fail))
 
     @property
     def ready(self) -> bool:
@@ -121,7 +121,7 @@ class StageWorker:
     @property
     def lag(self) -> float:
         """How many records of its topics are not finished; NaN while that is not known."""
-        return math.nan if self._watch.lag is None else self._watch.lag
+        return math.nan if self.watch.lag is None else self.watch.lag
 
     def check(self) -> None:
         """Raises StandsStill when Faust has stopped working for us; Faust does not always say so."""

@@ -1,12 +1,13 @@
 """The service's metrics, in their own registry (rule 6). Labels never hold an address or a record id."""
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from connector.limits import Window
+from connector.limits import Usage, Window
 from connector.observe.balance import Balance
 from connector.records import Outcome
 
@@ -85,6 +86,14 @@ class Metrics:
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
         self.lag = gauge("lag", "Records of a stage's topics that this worker has not finished.", "stage")
+        self.lag_seconds = gauge(
+            "lag_seconds", "Age of the oldest record of a stage's topics that is not finished.", "stage"
+        )
+        self.finished = gauge(
+            "finished", "Offsets that a stage has finished since it started; a transaction counts as one more.", "stage"
+        )
+        self.position_at = gauge("position_at", "When a channel's position was written, in Unix time.", "channel")
+        self.usage: dict[str, Callable[[], Usage]] = {}  # by account, for `/status`
         self.records_deleted = counter(
             "records_deleted", "Records that Kafka deleted before a stage had read them.", "stage"
         )
@@ -99,8 +108,20 @@ class Metrics:
         else:
             self.held.remove(cell, reason)
 
-    def watch_windows(self, account: str, used: Callable[[], Iterable[tuple[Window, int]]]) -> None:
+    def value(self, name: str, **labels: str) -> float | None:
+        """A metric's value as in /metrics. None if there is none, or if it is not known now."""
+        found = self.registry.get_sample_value(f"connector_{name}", labels)
+        return None if found is None or math.isnan(found) else found
+
+    def total(self, name: str) -> float:
+        """The sum of a counter over all its labels."""
+        counter: Counter = getattr(self, name)
+        samples = (sample for metric in counter.collect() for sample in metric.samples)
+        return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+    def watch_windows(self, account: str, used: Callable[[], Usage]) -> None:
         """Whenever the metrics are read, `used()` tells how many calls each window of the account's limiter holds."""
+        self.usage[account] = used
         for window, _ in used():
             self.window_used.labels(account, str(window)).set_function(partial(_calls_in, window, used))
 
@@ -128,5 +149,5 @@ class Metrics:
         return sum(one.value for one in samples if one.name.endswith("_total") and wanted <= one.labels.items())
 
 
-def _calls_in(window: Window, used: Callable[[], Iterable[tuple[Window, int]]]) -> float:
+def _calls_in(window: Window, used: Callable[[], Usage]) -> float:
     return dict(used())[window]
