@@ -127,7 +127,7 @@ def _tables(found: "Status") -> "list[RenderableType]":
         )
     accounts = _table("account", "calls in the windows", "gate", "token's age")
     for one in found.accounts:
-        bars = "  ".join(_bar(window) for window in one["windows"] or []) or "?"
+        bars = "\n".join(_bar(window) for window in one["windows"] or []) or "?"
         gate = f"closed for {one['closed_for']:.0f} s" if one["closed_for"] else "open" if one["windows"] else "?"
         accounts.add_row(one["account"], bars, gate, _age(one["token_age"]))
     channels = _table("channel", "position's age", "of 72 h")

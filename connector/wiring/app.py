@@ -80,7 +80,7 @@ class App:
 
     @property
     def address(self) -> str:
-        """Where webhooks, /healthz, /readyz and /metrics are served, such as http://127.0.0.1:8080."""
+        """Where webhooks, /healthz, /readyz, /status and /metrics are served, such as http://127.0.0.1:8080."""
         return self._server.address if self._server else ""
 
     async def ready(self) -> dict[str, bool]:
