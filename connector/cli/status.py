@@ -121,10 +121,8 @@ def _tables(found: "Status") -> "list[RenderableType]":
     stages = _table("stage", "members", "ready", "lag", "oldest", "in flight", "parked", "per minute")
     for one in found.stages:
         ready = None if one["ready"] is None else f"{one['ready']} of {one['workers']}"
-        counts = (_number(one[name]) for name in ("in_flight", "parked", "per_minute"))
-        stages.add_row(
-            one["stage"], _number(one["members"]), ready or "?", _number(one["lag"]), _age(one["lag_seconds"]), *counts
-        )
+        members, lag, *counts = (_number(one[name]) for name in ("members", "lag", "in_flight", "parked", "per_minute"))
+        stages.add_row(one["stage"], members, ready or "?", lag, _age(one["lag_seconds"], ""), *counts)
     accounts = _table("account", "calls in the windows", "gate", "token's age")
     for one in found.accounts:
         bars = "\n".join(_bar(window) for window in one["windows"] or []) or "?"
@@ -151,7 +149,7 @@ def _listed(rows: Sequence[Mapping[str, Any]], *columns: str, title: str | None 
     table = _table(*columns)
     table.title, table.title_justify = title, "left"
     for row in rows:
-        table.add_row(*(_number(row.get(column), "") for column in columns))
+        table.add_row(*(_number(row.get(column)) for column in columns))
     return [table] if rows else []
 
 
@@ -166,17 +164,17 @@ def _bar(window: Mapping[str, Any]) -> str:
     return f"{'█' * full}{'░' * (_BAR - full)} {window['used']}/{window['limit']} in {window['seconds']:g} s"
 
 
-def _number(value: Any, unknown: str = "?") -> str:
+def _number(value: Any) -> str:
     if value is None:
-        return unknown
+        return ""
     from rich.markup import escape
 
     return f"{value:.0f}" if isinstance(value, float) else escape(str(value))
 
 
-def _age(seconds: float | None) -> str:
+def _age(seconds: float | None, unknown: str = "?") -> str:
     if seconds is None:
-        return "?"
+        return unknown
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

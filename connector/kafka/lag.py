@@ -21,6 +21,7 @@ async def first_written(kafka: Kafka, offsets: Mapping[TopicPartition, int]) -> 
     Raises:
         Fatal, Retryable: Kafka refuses us, or is away.
     """
+    offsets = {TopicPartition(*place): offset for place, offset in offsets.items()}  # Faust has a type of its own
     found: dict[TopicPartition, float] = {}
     if not offsets:
         return found
