@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from connector.config import Kafka
 from connector.errors import Fatal
@@ -17,6 +23,7 @@ from connector.kafka.errors import missing_right, translated
 from connector.kafka.lag import first_written
 
 _WITHIN = 20.0  # seconds for all of Kafka's answers; a broker that needs longer is away
+_LOOK = 0.2  # seconds between two questions for a coordinator that is not there yet
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,17 @@ async def _group(
     now: Callable[[], float],
 ) -> Group:
     group = kafka.topic_prefix + name
-    with translated():
+    try:
         members = await _members(admin, group)
-        if not topics:
-            return Group(members)
+        committed = await admin.list_consumer_group_offsets(group)
+    except GroupAuthorizationFailedError as error:
+        raise missing_right("DESCRIBE", f"Group {group}", error) from error
+    if not topics:
+        return Group(members)
+    with translated():
         places = await _places(admin, [kafka.topic_prefix + topic for topic in topics])
-        committed = await _committed(admin, group)
         begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
-    offsets = {place: max(begins[place], committed.get(place, 0)) for place in places}
+    offsets = {place: max(begins[place], committed[place].offset if place in committed else 0) for place in places}
     unfinished = {place: offset for place, offset in offsets.items() if offset < ends[place]}
     written = await first_written(kafka, unfinished)
     lag = sum(ends[place] - offset for place, offset in unfinished.items())
@@ -80,14 +90,16 @@ async def _reader(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
-    (answer,) = await admin.describe_consumer_groups([group])
-    error, _, _, _, _, members, *_ = answer.groups[0]
-    try:
-        if error:
-            raise for_code(error)
-    except GroupAuthorizationFailedError as refused:
-        raise missing_right("DESCRIBE", f"Group {group}", refused) from refused
-    return len(members)
+    """How many members it has. A cluster that never had a group needs a moment to make its coordinator."""
+    while True:
+        try:
+            (answer,) = await admin.describe_consumer_groups([group])
+            error, _, _, _, _, members, *_ = answer.groups[0]
+            if error:
+                raise for_code(error)(group)
+            return len(members)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            await asyncio.sleep(_LOOK)
 
 
 async def _places(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:
@@ -98,10 +110,3 @@ async def _places(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[Top
             " Create them with `connector topics apply`, or give the user the right READ on them."
         )
     return [TopicPartition(topic["topic"], part["partition"]) for topic in described for part in topic["partitions"]]
-
-
-async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
-    try:
-        return {place: found.offset for place, found in (await admin.list_consumer_group_offsets(group)).items()}
-    except GroupAuthorizationFailedError as refused:
-        raise missing_right("DESCRIBE", f"Group {group}", refused) from refused

@@ -27,7 +27,7 @@ async def first_written(kafka: Kafka, offsets: Mapping[TopicPartition, int]) -> 
         return found
     consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
     try:
-        with translated():
+        with translated(reads=sorted({place.topic for place in offsets})):
             await consumer.start()
             ends = await consumer.end_offsets(list(offsets))
             consumer.assign(list(offsets))
