@@ -52,4 +52,4 @@ def _remember(memory: Memory, account: str, value: bytes | None) -> None:
     if isinstance(entry, Attempt):
         memory.called(entry)
     else:
-        memory.settled(entry.model_dump(mode="json"))
+        memory.settled(entry.model_dump(mode="json"), is_ours=False)

@@ -37,15 +37,21 @@ class Memory:
         self._doubts: dict[str, tuple[frozenset[str], set[str]]] = {}  # by invitation: its persons, its open attempts
         self._calling: list[Invitation] = []
 
-    def settled(self, settlement: Mapping[str, Any]) -> None:
-        """Takes the fields of a settlement, as they are on the topic."""
+    def waits(self, survey: str, happened_at: datetime | None, is_held: bool) -> None:
+        """Takes an invitation that waited when the ledger was opened; `is_held` when a person has to decide."""
+        self.brakes.saw(survey, happened_at)
+        if is_held:
+            self.brakes.hold(survey)
+
+    def settled(self, settlement: Mapping[str, Any], *, is_ours: bool = False) -> None:
+        """Takes the fields of a settlement, as they are on the topic. One of ours was counted when it was admitted."""
         self._doubts.pop(settlement["invitation"], None)
         self._take_decision(settlement)
         survey = self._surveys.get(settlement["survey"])
         if settlement["outcome"] not in _MAYBE_SENT or survey is None:
             return
         name, at = settlement["survey"], datetime.fromisoformat(settlement["at"])
-        if settlement["happened_at"]:
+        if settlement["happened_at"] and not is_ours:
             self.brakes.saw(name, datetime.fromisoformat(settlement["happened_at"]))
         self._in_all[name] += 1
         self._by_day[name, day_of(survey.protect, at)] += 1

@@ -31,7 +31,8 @@ from connector.stages._batches import Entry, Queue, Turns, recipient
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._by_hand import ByHand
 from connector.stages._endings import Ending, begun
-from connector.stages._evidence import Evidence, Outage
+from connector.stages._evidence import Evidence, Outage, count_refused
+from connector.stages._waits import Again, Waits
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class AccountSender:
         breaker: Callable[[], Breaker] = Breaker,
         dead_letter: DeadLetter,
         metrics: Metrics,
+        again: Again,
         now: Now = lambda: datetime.now(UTC),
     ) -> None:
         self._account = account
@@ -70,12 +72,12 @@ class AccountSender:
         self._breakers: defaultdict[str, Breaker] = defaultdict(breaker)  # by campaign
         self._queue = Queue(turns)
         self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=account.unknown_outcome)
-        self._admission = Admission(ledger, self._queue, self._book, protection, known, now)
+        self._waits = Waits(ledger, self._queue, protection.actions, metrics, now, again)
+        self._admission = Admission(ledger, self._queue, self._book, protection, known, now, self._waits)
         self._by_hand = ByHand(
             ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted
         )
         self._one_call = asyncio.Lock()
-        self._failure: Exception | None = None
         self._campaign = ""  # of the last call
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -86,33 +88,36 @@ class AccountSender:
 
     def start(self, pisano: EmailSharings, auth: Auth) -> None:
         """Begins to make calls. `auth` counts its own with `counted_token_call`."""
-        self._tasks = [asyncio.create_task(self._run(pisano, auth)), asyncio.create_task(self._by_hand.run())]
+        self._tasks = list(map(asyncio.create_task, (self._run(pisano, auth), self._by_hand.run(), self._waits.run())))
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
-        """Returns when the invitation's outcome is in the ledger. If it is there already, this sends nothing.
+        """Returns when the invitation's outcome is in the ledger, or the invitation waits on its topic.
 
         Raises:
             LedgerLost: Open the ledger anew, and deliver again.
             Fatal: The campaign, or the account if `whole`, sends nothing until a person changes something.
                 No e-mail has left for this invitation; it may be delivered again.
         """
-        if self._ledger.is_settled(invitation.id):
+        if self._ledger.is_settled(invitation.id) or self._waits.has(invitation.id):
             self._metrics.repeated_invitations.labels(invitation.account).inc()
             return
         await self._admitted(Entry(invitation, record, self._account.max_recipients_per_call))
 
     async def _admitted(self, entry: Entry) -> None:
         """Returns when the entry's invitation has an outcome."""
-        if self._failure is not None:
-            raise self._failure
+        if self._queue.failure is not None:
+            raise self._queue.failure
         known = self._queue.entries.setdefault(entry.invitation.id, entry)
         if known is entry:
             try:
                 await self._admission.admit(entry)
             except ConnectorError as error:
-                self._failure = error
                 self._queue.fail(error)
         await asyncio.shield(known.settled)
+
+    async def lost(self) -> None:
+        """Returns when this sender is useless."""
+        await self._queue.failed.wait()
 
     async def close(self, grace: float) -> None:
         """Begins no further call and gives the one under way `grace` seconds to be settled."""
@@ -126,7 +131,7 @@ class AccountSender:
 
     @asynccontextmanager
     async def counted_token_call(self) -> AsyncIterator[None]:
-        """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
+        """Waits for a permit, and writes the call down before and after it: it spends the same budget."""
         await self._permit()
         attempt = begun(self._ledger.account, "token", self._now())
         if not await self._book.begin(attempt):
@@ -147,7 +152,6 @@ class AccountSender:
                 if await self._admission.is_any_ready():  # asked before we spend a permit
                     await self._send_some(pisano, auth)
         except ConnectorError as error:
-            self._failure = error
             self._queue.fail(error)
 
     async def _send_some(self, pisano: EmailSharings, auth: Auth) -> None:
@@ -228,7 +232,7 @@ class AccountSender:
             self._evidence.passed()
             self._outage.ends()
             refused = await self._book.accepted(attempt, batch, answer)
-            _count(self._breakers[campaign], len(batch) - refused, refused)
+            count_refused(self._breakers[campaign], len(batch) - refused, refused)
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
 
@@ -246,10 +250,3 @@ class AccountSender:
         else:
             rejected = Decision(batch, Outcome.REJECTED, error, Reason.REFUSED)
             await self._book.end(attempt, "rejected", str(error), rejected)
-
-
-def _count(breaker: Breaker, sent: int, refused: int) -> None:
-    if sent:
-        breaker.passed()
-    if any(breaker.refused() for _ in range(refused)):
-        raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")

@@ -77,6 +77,8 @@ class Queue:
     def __init__(self, turns: Turns) -> None:
         self.waiting: list[Entry] = []
         self.entries: dict[str, Entry] = {}
+        self.failure: Exception | None = None
+        self.failed = asyncio.Event()
         self._turns = turns
         self._changed = asyncio.Event()
 
@@ -126,7 +128,9 @@ class Queue:
             entry.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """Fails every invitation: this queue will send none of them."""
+        """Fails every invitation: this queue will send none of them, and no other."""
+        self.failure = error
+        self.failed.set()
         for entry in self.entries.values():
             entry.fail(error)
 

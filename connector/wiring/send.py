@@ -3,7 +3,10 @@
 from functools import partial
 
 from connector.kafka.ledger import Ledger
+from connector.kafka.parking import partition_count
+from connector.kafka.shared_work import partition_of
 from connector.kafka.stage_worker import StageWorker
+from connector.retry import until_done
 from connector.stages.send import Send
 from connector.wiring.shared import Shared
 
@@ -12,6 +15,12 @@ _IN_FLIGHT = 200  # invitations of a survey in memory: what two full calls of an
 
 def build(shared: Shared) -> StageWorker:
     """The worker that reads the invitations."""
+    topic = shared.topic("pisano.invitations")
+
+    async def accounts_of(partition: int) -> list[str]:
+        count = await until_done(partial(partition_count, shared.config.kafka, topic))
+        return [name for name in shared.config.pisano if partition_of(name, count) == partition]
+
     send = Send(
         shared.config.pisano,
         partial(Ledger.open, shared.config.kafka),
@@ -22,14 +31,16 @@ def build(shared: Shared) -> StageWorker:
         cells=shared.cells,
         breaker=shared.config.service.breaker.make,
         protection=shared.persons.protection,
+        accounts_of=accounts_of,
         caught_up=shared.persons.caught_up,
     )
     return shared.worker(
         "send",
-        [shared.topic("pisano.invitations")],
+        [topic],
         send.plan,
         in_flight=_IN_FLIGHT,
         settle=send.settle,
         drains=False,
         keeps_order=False,
+        beside=send.beside,
     )

@@ -62,6 +62,8 @@ class SimulatedKafka:
         self.epochs: Counter[str] = Counter()
         self.open: dict[str, Transaction] = {}
         self.committed_at: list[tuple[float, OutRecord]] = []
+        self.offsets: dict[int, int] = {}  # by the record's identity; one count for all topics
+        self.sent: list[OutRecord] = []  # so that no identity is used twice
 
     def committed(self) -> list[OutRecord]:
         return [record for transaction, record in self.log if transaction.state == "committed"]
@@ -107,8 +109,21 @@ class SimulatedKafka:
                 await asyncio.sleep(0.1)
                 waited += 0.1
             if transaction.state == "committed":
-                place = {"topic": topic, "partition": partition, "offset": offset}
-                yield SimpleNamespace(**place, key=record.key, value=record.value)
+                yield self._as_read(record, partition)
+
+    async def read_at(self, _: object, place: Any, offsets: list[int]) -> AsyncIterator[Any]:
+        """What is committed at these offsets."""
+        try:
+            found = await outside(self.request, self.committed)
+        except KafkaConnectionError as error:
+            raise Retryable("away") from error
+        for record in found:
+            if record.topic == place.topic and self.offsets[id(record)] in offsets:
+                yield self._as_read(record, place.partition)
+
+    def _as_read(self, record: OutRecord, partition: int) -> SimpleNamespace:
+        place = {"topic": record.topic, "partition": partition, "offset": self.offsets[id(record)]}
+        return SimpleNamespace(**place, key=record.key, value=record.value, headers=tuple(record.headers))
 
     async def read_back_lots(self, kafka: object, topic: str, partition: int) -> AsyncIterator[list[Any]]:
         async for record in self.read_back(kafka, topic, partition):
@@ -169,9 +184,14 @@ class _Producer:
     def create_batch(self) -> "_Batch":
         return _Batch(self._numbers)
 
-    async def send_batch(self, batch: "_Batch", topic: str, *, partition: int) -> asyncio.Future[None]:
-        place = {"topic": topic, "partition": partition}
-        return [await self._send(number, OutRecord(**place, **record)) for number, record in batch.records][-1]
+    async def send_batch(self, batch: "_Batch", topic: str, *, partition: int) -> asyncio.Future[Any]:
+        first = len(self._kafka.offsets)
+        for number, content in batch.records:
+            record = OutRecord(topic=topic, partition=partition, **content)
+            self._kafka.offsets[id(record)] = len(self._kafka.offsets)
+            self._kafka.sent.append(record)
+            sent = await self._send(number, record)
+        return asyncio.ensure_future(_metadata(sent, first))
 
     async def commit_transaction(self) -> None:
         transaction = self._transaction
@@ -239,6 +259,13 @@ class _Producer:
             raise ProducerFenced
 
 
+async def _metadata(sent: asyncio.Future[None], offset: int) -> SimpleNamespace:
+    await sent
+    return SimpleNamespace(offset=offset)
+
+
 def _state(record: OutRecord) -> str:
     headers = dict(record.headers)
+    if record.value is None:
+        return " waits no more"
     return " " + (headers.get("dl_reason") or headers["ce_type"]).decode().removeprefix("pisano.")

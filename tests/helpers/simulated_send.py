@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from connector import pisano
 from connector.cells import Cells
 from connector.config import Account, Kafka
-from connector.kafka import connection, ledger
+from connector.kafka import connection, ledger, waiting
 from connector.kafka.cell_work import CellWork
-from connector.kafka.dead_letters import DEAD_LETTERS, DeadLetters
+from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
-from connector.kafka.ledger import Ledger, read_entry
+from connector.kafka.ledger import ATTEMPTS, Ledger, read_entry
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
@@ -118,6 +118,8 @@ class World(Workers):
         self.parking.patch(patch)
         patch.setattr(connection, "AIOKafkaProducer", self.producer)
         patch.setattr(ledger, "read_back_lots", self.kafka.read_back_lots)
+        patch.setattr(waiting, "read_back_lots", self.kafka.read_back_lots)
+        patch.setattr(waiting, "_records", self.kafka.read_at)
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)
         patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
@@ -125,6 +127,9 @@ class World(Workers):
         patch.setattr(pisano, "AuthorizedApp", partial(pisano.AuthorizedApp, clock=now))
 
     async def main(self, stopping: asyncio.Event) -> None:
+        async def all_accounts(_: int) -> tuple[str, ...]:
+            return ACCOUNTS
+
         letters = DeadLetters(KAFKA, "send", lambda *_: None)
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.pisano.handle), trust_env=False) as http:
             stage = send.Send(
@@ -136,6 +141,7 @@ class World(Workers):
                 metrics=Metrics(),
                 cells=(cells := Cells()),
                 protection=self.protection(),
+                accounts_of=all_accounts,
             )
             worker = StageWorker(
                 "send",
@@ -146,6 +152,7 @@ class World(Workers):
                 lots=Lots(Parking(KAFKA, "send", self.parking.park), self.scenario.in_flight, keeps_order=False),
                 settle=stage.settle,
                 drains=False,
+                beside=stage.beside,
             )
             await run_stage(worker, stopping, GRACE)
 
@@ -193,7 +200,7 @@ class World(Workers):
         """When the outcome of each invitation was written."""
         found: dict[str, float] = {}
         for at, record in self.kafka.committed_at:
-            if record.topic != DEAD_LETTERS and isinstance(entry := read_entry(record.value or b""), Settlement):
+            if record.topic == ATTEMPTS and isinstance(entry := read_entry(record.value or b""), Settlement):
                 found.setdefault(entry.invitation, at)
         return found
 

@@ -56,6 +56,10 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: Pis
     return await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=ACCOUNT)
 
 
+async def _none(_: object) -> list[str]:
+    return []
+
+
 class Stage:
     """The stage without its consumer: the tests hand records to it. `pauses`: the seconds that it slept each time."""
 
@@ -73,6 +77,7 @@ class Stage:
             sleep=self._sleep,
             cells=Cells(),
             protection=protection(),
+            accounts_of=_none,
         )
 
     async def _open(self, account: str, partition: int, calls_since: datetime, memory: Memory) -> Ledger:

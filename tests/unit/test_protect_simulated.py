@@ -14,8 +14,8 @@ from helpers.simulated_send import ACCOUNTS, FAULTS, ORDERLY, STARTS, Scenario, 
 from helpers.simulated_workers import run
 from hypothesis import given, settings
 
-from connector.kafka.dead_letters import DEAD_LETTERS
-from connector.kafka.ledger import read_entry
+from connector.kafka.ledger import ATTEMPTS, read_entry
+from connector.kafka.waiting import WAITING
 from connector.protection import ContactProtection
 from connector.reasons import Reason
 from connector.records import Invitation, Outcome, Protection, Settlement
@@ -74,10 +74,15 @@ def test_nobody_is_invited_twice_or_outside_the_hours_whatever_befalls_the_worke
 def check(world: Protected) -> None:
     outcomes: dict[str, Settlement] = {}
     for record in world.kafka.committed():
-        if record.topic != DEAD_LETTERS and isinstance(entry := read_entry(record.value or b""), Settlement):
+        if record.topic == ATTEMPTS and isinstance(entry := read_entry(record.value or b""), Settlement):
             assert entry.invitation not in outcomes
             outcomes[entry.invitation] = entry
     assert outcomes.keys() == world.invited.keys()
+    waiting = {record.key: record.value for record in world.kafka.committed() if record.topic == WAITING}
+    assert not any(waiting.values()), "an invitation with an outcome still waits"
+    of_hours = {f"{each.account}/{each.id}" for each in world.invited.values() if each.survey == "hours"}
+    came_early = {each for each in of_hours if world.invited_at[each.rpartition("/")[2]] < OPEN[0] - 100}
+    assert {key.decode() for key in waiting if key} >= came_early or world.scenario.leaves_doubt()
     e_mailed: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for each in world.invited.values():
         settled, emails = outcomes[each.id], world.pisano.emails[each.record_id]
@@ -87,8 +92,8 @@ def check(world: Protected) -> None:
         if emails and each.survey != "hours":
             e_mailed[each.account, each.protection.contact].append(each.id)
     assert all(len(invitations) == 1 for invitations in e_mailed.values()), e_mailed
-    of_hours = {each.record_id for each in world.invited.values() if each.survey == "hours"}
-    assert all(OPEN[0] <= at < OPEN[1] for who, at in world.pisano.e_mailed_at if who in of_hours)
+    records_of_hours = {each.record_id for each in world.invited.values() if each.survey == "hours"}
+    assert all(OPEN[0] <= at < OPEN[1] for who, at in world.pisano.e_mailed_at if who in records_of_hours)
     reasons = {settled.reason for settled in outcomes.values()}
     assert reasons <= {
         None,

@@ -12,9 +12,10 @@ from helpers.protection import protection
 from helpers.simulated_loop import simulate
 
 from connector.cells import Breaker, Cells
-from connector.config import Account
+from connector.config import Account, Kafka
 from connector.errors import Fatal, Rejected, Unknown
 from connector.kafka.inbound import InRecord
+from connector.kafka.waiting import Waiting
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
 from connector.pisano import Accepted, Forbidden, Recipient, StaticToken, Unclear
@@ -31,6 +32,7 @@ class Ledger:
     account = "main"
 
     def __init__(self) -> None:
+        self.waiting = Waiting(Kafka(bootstrap_servers="nowhere:1"), "main", 0)
         self.outcomes: dict[str, Outcome] = {}
         self.settlements: list[Settlement] = []
         self.doubted: Counter[str] = Counter()
@@ -106,10 +108,14 @@ class World:
             calls=self.cells.at("send/main/(calls)"),
             dead_letter=lambda *_: None,  # type: ignore[arg-type, return-value]
             metrics=Metrics(),
+            again=self.again,
             now=lambda: datetime.fromtimestamp(loop.time(), UTC),
             **options,
         )
         self.sender.start(pisano, StaticToken("t"))  # type: ignore[arg-type]
+
+    async def again(self, _: object) -> None:
+        raise AssertionError("nothing waits here")
 
     async def deliver(self, *invitations: Invitation) -> list[Any]:
         deliveries = (self.sender.deliver(one, RECORD) for one in invitations)
