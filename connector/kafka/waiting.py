@@ -119,22 +119,22 @@ class Waiting:
 
 
 async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) -> AsyncIterator[ConsumerRecord]:
-    """The records at these ascending offsets, as far as they are there."""
+    """The records at these ascending offsets, as far as they are there.
+
+    Kafka shows a committed record a moment later than it answers the commit, so we wait for one that is not there yet.
+    """
     consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
     wanted = set(offsets)
     try:
         with translated():
             await consumer.start()
             consumer.assign([place])
-            end = (await consumer.end_offsets([place]))[place]
             position, empty = -_NEAR - 1, 0
             for offset in offsets:
-                if offset >= end or offset < position:
-                    continue
                 if offset - position > _NEAR:
                     consumer.seek(place, offset)
                     position = offset
-                while position <= offset:
+                while position <= offset and not _is_behind_the_end(consumer, place, offset):
                     records = (await consumer.getmany(place, timeout_ms=_POLL)).get(place, [])
                     for record in records:
                         if record.offset in wanted and record.value is not None:
@@ -145,6 +145,11 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
                         raise Retryable(f"reading {place.topic}/{place.partition}: nothing came")
     finally:
         await stopped(consumer.stop)
+
+
+def _is_behind_the_end(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bool:
+    end = consumer.highwater(place)  # None before the first answer; counts what is not committed yet, too
+    return end is not None and offset >= end
 
 
 def _row(record: ConsumerRecord) -> tuple[str, datetime | None, datetime | None, int]:

@@ -99,12 +99,15 @@ class Waits:
         times = [
             at
             for survey in self._agenda.surveys
-            if self._under_way[survey] < _AT_ONCE and (at := self._agenda.next_at(survey)) is not None
+            if self._has_room(survey) and (at := self._agenda.next_at(survey)) is not None
         ]
         return max(0.0, min([_LOOK, *(at - self._now().timestamp() for at in times)]))
 
+    def _has_room(self, survey: str) -> bool:
+        return self._under_way[survey] <= _AT_ONCE // 2  # to read a few at a time from Kafka takes far longer
+
     async def _wake(self, survey: str, tasks: asyncio.TaskGroup) -> None:
-        room = _AT_ONCE - self._under_way[survey]
+        room = _AT_ONCE - self._under_way[survey] if self._has_room(survey) else 0
         if offsets := self._agenda.take(survey, self._now(), room):
             try:
                 found = await self._ledger.waiting.fetch(offsets)
