@@ -6,7 +6,6 @@ way Pisano counts them in our order.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -21,18 +20,21 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed
+from connector.pisano import Auth, EmailSharings, Throttled, TokenRenewed
 from connector.protection import ContactProtection, Known
 from connector.reasons import Reason
-from connector.records import Attempt, Invitation, Outcome
+from connector.records import Invitation, Outcome
 from connector.retry import until_done
 from connector.stages._admission import Admission
 from connector.stages._batches import Entry, Queue, Turns, recipient
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._by_hand import ByHand
 from connector.stages._endings import Ending, begun
-from connector.stages._evidence import Evidence, Outage, count_refused
+from connector.stages._evidence import Evidence, Outage
+from connector.stages._rechecks import Rechecks
+from connector.stages._refusals import Refusals
 from connector.stages._waits import Again, Waits
+from connector.surveys.recheck import Recheck
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +62,7 @@ class AccountSender:
         dead_letter: DeadLetter,
         metrics: Metrics,
         again: Again,
+        recheck: Recheck,
         now: Now = lambda: datetime.now(UTC),
     ) -> None:
         self._account = account
@@ -69,11 +72,14 @@ class AccountSender:
         self._now = now
         self._outage = Outage(calls)
         self._evidence = Evidence(account.outage_after)
-        self._breakers: defaultdict[str, Breaker] = defaultdict(breaker)  # by campaign
         self._queue = Queue(turns)
         self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=account.unknown_outcome)
+        self._refusals = Refusals(self._queue, self._book, self._evidence, breaker)
         self._waits = Waits(ledger, self._queue, protection.actions, metrics, now, again)
-        self._admission = Admission(ledger, self._queue, self._book, protection, known, now, self._waits)
+        self._rechecks = Rechecks(recheck, self._queue, self._book, now)
+        self._admission = Admission(
+            ledger, self._queue, self._book, protection, known, now, self._waits, self._rechecks
+        )
         self._by_hand = ByHand(
             ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted
         )
@@ -88,7 +94,8 @@ class AccountSender:
 
     def start(self, pisano: EmailSharings, auth: Auth) -> None:
         """Begins to make calls. `auth` counts its own with `counted_token_call`."""
-        self._tasks = list(map(asyncio.create_task, (self._run(pisano, auth), self._by_hand.run(), self._waits.run())))
+        beside = (each.run() for each in (self._by_hand, self._waits, self._rechecks))
+        self._tasks = [asyncio.create_task(each) for each in (self._run(pisano, auth), *beside)]
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
         """Returns when the invitation's outcome is in the ledger, or the invitation waits on its topic.
@@ -178,7 +185,8 @@ class AccountSender:
             await auth.header()  # a token call takes a permit of its own
             await self._permit()
             async with self._one_call:
-                if batch := await self._next_batch():
+                if batch := await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None):
+                    self._campaign = batch[0].invitation.campaign
                     await self._call(batch, pisano)
         except Throttled as error:
             self._limiter.close_after_429(error.retry_after)
@@ -191,26 +199,20 @@ class AccountSender:
             self._outage.shows(error, at_once=self._evidence.in_outage)
             raise
 
-    async def _next_batch(self) -> list[Entry]:
-        batch = await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None)
-        if batch:
-            self._campaign = batch[0].invitation.campaign
-        return batch
-
     async def _permit(self) -> None:
         self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())
 
     async def _call(self, batch: Sequence[Entry], pisano: EmailSharings) -> None:
-        campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
+        campaign, recipients = batch[0].invitation.campaign, [recipient(entry.invitation) for entry in batch]
         attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, entries=batch)
         if not await self._book.begin(attempt):
             return
         try:
-            answer = await pisano.send(campaign, [recipient(invitation) for invitation in invitations])
+            answer = await pisano.send(campaign, recipients)
         except Rejected as error:
             self._evidence.answered()
             self._outage.ends()
-            await self._rejected(attempt, batch, error)
+            await self._refusals.rejected(attempt, batch, error)
         except Unknown as error:
             self._evidence.unknown()
             if self._evidence.in_outage:
@@ -232,21 +234,6 @@ class AccountSender:
             self._evidence.passed()
             self._outage.ends()
             refused = await self._book.accepted(attempt, batch, answer)
-            count_refused(self._breakers[campaign], len(batch) - refused, refused)
+            self._refusals.count(campaign, len(batch) - refused, refused)
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
-
-    async def _rejected(self, attempt: Attempt, batch: Sequence[Entry], error: Rejected) -> None:
-        if len(batch) > 1:
-            for entry in batch:
-                entry.at_most = len(batch) // 2
-            await self._book.end(attempt, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
-        elif isinstance(error, Forbidden) and not self._evidence.is_the_body(batch[0], self._queue.waiting, error):
-            await self._book.end(attempt, "refused", f"{error}; others are tried first, to see who is at fault")
-            self._evidence.raise_if_it_is_the_credential(self._queue.waiting, error)
-        elif self._breakers[batch[0].invitation.campaign].refused():
-            await self._book.end(attempt, "refused", f"{error}; too many were refused like this")
-            raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
-        else:
-            rejected = Decision(batch, Outcome.REJECTED, error, Reason.REFUSED)
-            await self._book.end(attempt, "rejected", str(error), rejected)

@@ -12,6 +12,7 @@ from connector.reasons import Reason
 from connector.records import Outcome
 from connector.stages._batches import Entry, Queue, recipient
 from connector.stages._book import Book, Decision, Now
+from connector.stages._rechecks import Rechecks
 from connector.stages._waits import Waits
 
 _IN_MEMORY = 30.0  # seconds that an invitation waits in memory; if it has to wait longer, it goes to its topic
@@ -29,7 +30,9 @@ class Admission:
         known: Known,
         now: Now,
         waits: Waits,
+        rechecks: Rechecks,
     ) -> None:
+        self._rechecks = rechecks
         self._waits = waits
         self._ledger = ledger
         self._queue = queue
@@ -71,7 +74,7 @@ class Admission:
     async def is_any_ready(self) -> bool:
         """Whether an invitation may be sent now. Those before it that may not be sent leave the queue."""
         waiting = list(self._queue.waiting)
-        ready = next((place for place, entry in enumerate(waiting) if isinstance(self._verdict(entry), Go)), None)
+        ready = next((place for place, entry in enumerate(waiting) if self._is_ready(entry)), None)
         await self._decide(waiting[:ready])
         return ready is not None
 
@@ -82,11 +85,14 @@ class Admission:
             chosen = self._queue.next_batch(at_most=at_most)
             for entry in chosen:
                 self._known.memory.calling([other.invitation for other in batch])
-                if isinstance(self._verdict(entry), Go):
+                if self._is_ready(entry):
                     batch.append(entry)
             self._known.memory.calling([])
             await self._decide([entry for entry in chosen if entry not in batch])
         return batch
+
+    def _is_ready(self, entry: Entry) -> bool:
+        return isinstance(self._verdict(entry), Go) and not self._rechecks.needs(entry)
 
     def _verdict(self, entry: Entry) -> Verdict:
         return self._policy.verdict(entry.invitation, self._known, self._now(), by_hand=entry.action is not None)
@@ -98,7 +104,10 @@ class Admission:
         for entry in entries:
             verdict = self._verdict(entry)
             if isinstance(verdict, Go):
-                self._queue.add(entry)
+                if self._rechecks.needs(entry):
+                    self._rechecks.begin(entry)
+                else:
+                    self._queue.add(self.named(entry))
                 continue
             self._queue.set_aside(entry)
             if isinstance(verdict, Stop):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 
 from connector.kafka.inbound import InRecord
@@ -20,6 +21,7 @@ class Entry:
     is_suspect: bool = False  # Pisano answered 403 to it alone, so others are tried first
     persons: tuple[str, ...] = ()  # the person's hashes
     cap: str | None = None  # the hash of the value that has a quota
+    checked_at: datetime | None = None  # when it was last checked again
     action: str | None = None  # the id of the action with which a person decided about it
     settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

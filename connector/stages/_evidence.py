@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from connector.cells import Breaker, Cell
+from connector.cells import Cell
 from connector.errors import Fatal
 from connector.pisano import Forbidden
 from connector.retry import PATIENCE
@@ -83,11 +83,3 @@ class Outage:
         """Takes note that Pisano has answered a call."""
         self._since = None
         self._calls.works()
-
-
-def count_refused(breaker: Breaker, sent: int, refused: int) -> None:
-    """Counts what an accepted call says of its addresses. Raises Fatal when most are refused."""
-    if sent:
-        breaker.passed()
-    if any(breaker.refused() for _ in range(refused)):
-        raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")

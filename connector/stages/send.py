@@ -33,6 +33,7 @@ from connector.stages._client import client
 from connector.stages._endings import Ending
 from connector.stages._shapes import Shapes
 from connector.stages._waits import Again
+from connector.surveys.recheck import Recheck
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +72,7 @@ class Send:
         breaker: Callable[[], Breaker] = Breaker,
         protection: ContactProtection,
         accounts_of: AccountsOf,
+        recheck: Recheck,
         caught_up: Callable[[], Awaitable[None]] = _at_once,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -81,6 +83,7 @@ class Send:
         self._priorities = {name: survey.priority for name, survey in protection.surveys.items()}
         self._accounts = accounts
         self._accounts_of = accounts_of
+        self._recheck = recheck
         self._open_ledger = open_ledger
         self._again: dict[int, Again] = {}  # by partition
         self._http = http
@@ -221,6 +224,7 @@ class Send:
             dead_letter=self._dead_letter,
             metrics=self._metrics,
             again=partial(self._once_more, partition),
+            recheck=self._recheck,
         )
         sender.start(*client(account, self._http, sender.counted_token_call, partial(self._shapes.saw, name)))
         return sender

@@ -8,6 +8,9 @@ from connector.kafka.shared_work import partition_of
 from connector.kafka.stage_worker import StageWorker
 from connector.retry import until_done
 from connector.stages.send import Send
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
+from connector.surveys.recheck import Recheck
 from connector.wiring.shared import Shared
 
 _IN_FLIGHT = 200  # invitations of a survey in memory: what two full calls of an account carry; the others are parked
@@ -32,6 +35,7 @@ def build(shared: Shared) -> StageWorker:
         breaker=shared.config.service.breaker.make,
         protection=shared.persons.protection,
         accounts_of=accounts_of,
+        recheck=Recheck(shared.config.surveys, Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))),
         caught_up=shared.persons.caught_up,
     )
     return shared.worker(

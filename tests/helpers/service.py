@@ -70,6 +70,9 @@ async def set_up(
         content["salesforce"]["channels"] = list(channels)
     content["salesforce"]["pubsub"].update(pubsub or {})
     content.update(sections)
+    if salesforce is None:  # nobody could be asked
+        for survey in content["surveys"].values():
+            survey.setdefault("protect", {})["recheck_after"] = None
     file = folder / "connector.yaml"
     file.write_text(yaml.safe_dump(content))
     environ = {

@@ -32,7 +32,7 @@ from connector.stages import _account_sender, send
 from helpers import simulated_play
 from helpers.invitations import as_records, invitation
 from helpers.processes import name_of_this
-from helpers.protection import protection
+from helpers.protection import NO_RECHECK, protection
 from helpers.simulated_faust import TOPIC, patch_faust
 from helpers.simulated_group import Group
 from helpers.simulated_kafka import SimulatedKafka
@@ -142,6 +142,7 @@ class World(Workers):
                 cells=(cells := Cells()),
                 protection=self.protection(),
                 accounts_of=all_accounts,
+                recheck=NO_RECHECK,
             )
             worker = StageWorker(
                 "send",

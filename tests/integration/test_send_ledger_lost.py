@@ -11,7 +11,7 @@ import httpx
 import pytest
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.plans import carry_out
-from helpers.protection import protection
+from helpers.protection import NO_RECHECK, protection
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE, until
 
@@ -78,6 +78,7 @@ class Stage:
             cells=Cells(),
             protection=protection(),
             accounts_of=_none,
+            recheck=NO_RECHECK,
         )
 
     async def _open(self, account: str, partition: int, calls_since: datetime, memory: Memory) -> Ledger:

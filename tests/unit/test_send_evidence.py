@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.invitations import invitation
-from helpers.protection import protection
+from helpers.protection import NO_RECHECK, protection
 from helpers.simulated_loop import simulate
 
 from connector.cells import Breaker, Cells
@@ -109,6 +109,7 @@ class World:
             dead_letter=lambda *_: None,  # type: ignore[arg-type, return-value]
             metrics=Metrics(),
             again=self.again,
+            recheck=NO_RECHECK,
             now=lambda: datetime.fromtimestamp(loop.time(), UTC),
             **options,
         )
