@@ -36,7 +36,7 @@ class Recheck:
         self.after = {
             name: survey.protect.recheck_after
             for name, survey in surveys.items()
-            if survey.protect.recheck_after is not None and not survey.on.endswith("__e")
+            if survey.protect.recheck_after != "never" and not survey.on.endswith("__e")
         }
         self._rules = {name: _Rule(name, survey, reader) for name, survey in surveys.items()}
 

@@ -151,7 +151,7 @@ def test_a_platform_event_and_a_survey_that_says_never_are_not_checked(client: C
     event = Survey.model_validate(
         {**SURVEY, "on": "Visit__e", "when": None, "lookup": {}, "email": "{{ record.Email__c }}", "protect": {}}
     )
-    never = Survey.model_validate({**SURVEY, "protect": {"recheck_after": None}})
+    never = Survey.model_validate({**SURVEY, "protect": {"recheck_after": "never"}})
     usual = Survey.model_validate(SURVEY)
     reader = Reader(Lookup(client.rest.find), Lookup(client.rest.find_deleted))
     assert Recheck({"event": event, "never": never, "usual": usual}, reader).after == {"usual": 600.0}
