@@ -49,13 +49,13 @@ async def test_twenty_kills_lose_no_waiting_invitation_and_send_none_twice(
     await topics.publish(setup.kafka, as_records(setup.kafka, first))
     with Workers(setup, "send", tmp_path / "log") as workers:
         for _ in range(KILLS[0]):
-            await start_and_kill(setup, workers)
+            await start_and_kill(setup, workers, MANY)
         worker = workers.start()
         await until(lambda: all_wait(setup))
         worker.kill()
         await topics.publish(setup.kafka, as_records(setup.kafka, invitations[MANY:]))
         for _ in range(KILLS[1]):
-            await start_and_kill(setup, workers)
+            await start_and_kill(setup, workers, 2 * MANY)
         workers.start()
 
         async def all_there() -> bool:
@@ -71,12 +71,12 @@ async def test_twenty_kills_lose_no_waiting_invitation_and_send_none_twice(
     assert await waiting(setup) == set()
 
 
-async def start_and_kill(setup: Setup, workers: Workers) -> None:
+async def start_and_kill(setup: Setup, workers: Workers, published: int) -> None:
     """Kills a worker soon after it has written something, or has nothing to do."""
     worker, before = workers.start(), await records(setup)
 
     async def has_begun() -> bool:
-        idle = len(await outcomes(setup.kafka)) >= MANY and len(await waiting(setup)) == MANY
+        idle = len(await outcomes(setup.kafka)) + len(await waiting(setup)) == published
         return idle or await records(setup) > before
 
     await until(has_begun)
