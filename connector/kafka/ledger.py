@@ -162,6 +162,16 @@ class Ledger:
 
         await self._commit([self.waiting.record(*each) for each in invitations], note)
 
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return self._kafka.topic_prefix + name
+
+    async def claim(self, claims: Sequence[OutRecord]) -> Sequence[int]:
+        """Writes claims of persons, or their ends. Returns their offsets."""
+        found: list[int] = []
+        await self._commit(claims, found.extend)
+        return found
+
     async def close(self) -> None:
         """Releases the producer; the ledger's content stays on the topic."""
         await self._together.end()

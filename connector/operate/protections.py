@@ -24,10 +24,10 @@ async def verdicts(config: Config, account: str, invitations: Sequence[Invitatio
     protection = ContactProtection(config.surveys, config.protect)
     known = protection.known(account)
     takes = protection.topics()
-    takes[ATTEMPTS] = lambda _, value: _remember(known.memory, account, value)
+    takes[ATTEMPTS] = lambda _, value, __: _remember(known.memory, account, value)
     prefix = config.kafka.topic_prefix
     async for record in kept(config.kafka, [prefix + name for name in takes]):
-        takes[record.topic.removeprefix(prefix)](record.key, record.value)
+        takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
     return [protection.policy.verdict(invitation, known, now) for invitation in invitations]
 
 

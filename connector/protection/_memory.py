@@ -88,14 +88,14 @@ class Memory:
 
     def invited_at(self, invitation: Invitation, survey: str | None) -> datetime | None:
         """When the person was last invited to `survey`; None means to any survey that counts for all."""
-        return self._times.latest(_place(person, survey) for person in self._persons(invitation))
+        return self._times.latest(_place(person, survey) for person in self.persons(invitation))
 
     def in_doubt(self, invitation: Invitation) -> bool:
         """Whether a call is under way, or ended without a clear end, that may have reached the person with another
         invitation; or whether that is about to be in the same call."""
-        persons = frozenset(self._persons(invitation))
+        persons = frozenset(self.persons(invitation))
         others = (persons & self._doubts[other][0] for other in self._doubts if other != invitation.id)
-        beside = (persons.intersection(self._persons(other)) for other in self._calling if other is not invitation)
+        beside = (persons.intersection(self.persons(other)) for other in self._calling if other is not invitation)
         return any(others) or any(beside)
 
     def sent_in_all(self, survey: str) -> int:
@@ -115,7 +115,8 @@ class Memory:
         """How many are about to be sent."""
         return sum(one.survey == survey for one in self._calling)
 
-    def _persons(self, invitation: Invitation) -> tuple[str, ...]:
+    def persons(self, invitation: Invitation) -> tuple[str, ...]:
+        """The hashes of the invitation's person."""
         return self._hashes.persons(invitation.protection.contact, invitation.email)
 
     def _count_value(self, survey: str, day: date, value: str) -> None:

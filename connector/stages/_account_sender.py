@@ -29,6 +29,7 @@ from connector.stages._admission import Admission
 from connector.stages._batches import Entry, Queue, Turns, recipient
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._by_hand import ByHand
+from connector.stages._claiming import Claiming, ReadTo
 from connector.stages._endings import Ending, begun
 from connector.stages._evidence import Evidence, Outage
 from connector.stages._rechecks import Rechecks
@@ -63,6 +64,7 @@ class AccountSender:
         metrics: Metrics,
         again: Again,
         recheck: Recheck,
+        claims_to: ReadTo,
         now: Now = lambda: datetime.now(UTC),
     ) -> None:
         self._account = account
@@ -73,7 +75,9 @@ class AccountSender:
         self._outage = Outage(calls)
         self._evidence = Evidence(account.outage_after)
         self._queue = Queue(turns)
-        self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=account.unknown_outcome)
+        self._claiming = Claiming(ledger, self._queue, protection, claims_to, now)
+        policy, ends = account.unknown_outcome, self._claiming.ends
+        self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=policy, ends=ends)
         self._refusals = Refusals(self._queue, self._book, self._evidence, breaker)
         self._waits = Waits(ledger, self._queue, protection.actions, metrics, now, again)
         self._rechecks = Rechecks(recheck, self._queue, self._book, now)
@@ -185,7 +189,8 @@ class AccountSender:
             await auth.header()  # a token call takes a permit of its own
             await self._permit()
             async with self._one_call:
-                if batch := await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None):
+                chosen = await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None)
+                if batch := await self._claiming.first(chosen):
                     self._campaign = batch[0].invitation.campaign
                     await self._call(batch, pisano)
         except Throttled as error:

@@ -29,6 +29,7 @@ from connector.records import Invitation, read
 from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
 from connector.stages._book import DeadLetter
+from connector.stages._claiming import ReadTo
 from connector.stages._client import client
 from connector.stages._endings import Ending
 from connector.stages._shapes import Shapes
@@ -46,7 +47,7 @@ AccountsOf = Callable[[int], Awaitable[Sequence[str]]]
 _OPEN_AGAIN = 30.0  # seconds until we open an account again that nobody needs at once
 
 
-async def _at_once() -> None:
+async def _at_once(*_: object) -> None:
     """For a sender whose configuration names no topic of persons."""
 
 
@@ -74,12 +75,14 @@ class Send:
         accounts_of: AccountsOf,
         recheck: Recheck,
         caught_up: Callable[[], Awaitable[None]] = _at_once,
+        claims_to: ReadTo = _at_once,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._cells = cells
         self._breaker = breaker
         self._protection = protection
         self._caught_up = caught_up
+        self._claims_to = claims_to
         self._priorities = {name: survey.priority for name, survey in protection.surveys.items()}
         self._accounts = accounts
         self._accounts_of = accounts_of
@@ -225,6 +228,7 @@ class Send:
             metrics=self._metrics,
             again=partial(self._once_more, partition),
             recheck=self._recheck,
+            claims_to=self._claims_to,
         )
         sender.start(*client(account, self._http, sender.counted_token_call, partial(self._shapes.saw, name)))
         return sender

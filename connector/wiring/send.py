@@ -37,6 +37,7 @@ def build(shared: Shared) -> StageWorker:
         accounts_of=accounts_of,
         recheck=Recheck(shared.config.surveys, Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))),
         caught_up=shared.persons.caught_up,
+        claims_to=shared.persons.claims_to,
     )
     return shared.worker(
         "send",

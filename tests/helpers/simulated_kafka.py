@@ -185,13 +185,15 @@ class _Producer:
         return _Batch(self._numbers)
 
     async def send_batch(self, batch: "_Batch", topic: str, *, partition: int) -> asyncio.Future[Any]:
-        first = len(self._kafka.offsets)
-        for number, content in batch.records:
-            record = OutRecord(topic=topic, partition=partition, **content)
-            self._kafka.offsets[id(record)] = len(self._kafka.offsets)
-            self._kafka.sent.append(record)
+        records = [OutRecord(topic=topic, partition=partition, **content) for _, content in batch.records]
+        self._kafka.sent += records
+        for (number, _), record in zip(batch.records, records, strict=True):
             sent = await self._send(number, record)
-        return asyncio.ensure_future(_metadata(sent, first))
+        return asyncio.ensure_future(self._first_of(records, sent))
+
+    async def _first_of(self, records: list[OutRecord], sent: asyncio.Future[None]) -> SimpleNamespace:
+        await sent
+        return SimpleNamespace(offset=self._kafka.offsets[id(records[0])])
 
     async def commit_transaction(self) -> None:
         transaction = self._transaction
@@ -228,6 +230,8 @@ class _Producer:
             self._batch = []
             transaction.numbered += batch
             kafka.log += [(transaction, record) for _, record in batch]
+            for _, record in batch:
+                kafka.offsets[id(record)] = len(kafka.offsets)
 
     def _commit(self, transaction: Transaction) -> None:
         if transaction.state == "committed" and self._kafka.epochs[self._name] == self._epoch:
@@ -257,11 +261,6 @@ class _Producer:
     def _must_be_current(self, transaction: Transaction) -> None:
         if self._kafka.epochs[self._name] != self._epoch or transaction.state != "open":
             raise ProducerFenced
-
-
-async def _metadata(sent: asyncio.Future[None], offset: int) -> SimpleNamespace:
-    await sent
-    return SimpleNamespace(offset=offset)
 
 
 def _state(record: OutRecord) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from connector import pisano
 from connector.cells import Cells
 from connector.config import Account, Kafka
+from connector.errors import Retryable
 from connector.kafka import connection, ledger, waiting
 from connector.kafka.cell_work import CellWork
 from connector.kafka.dead_letters import DeadLetters
@@ -25,7 +26,7 @@ from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
-from connector.protection import ContactProtection
+from connector.protection import CLAIMS, ContactProtection
 from connector.reasons import Reason
 from connector.records import Invitation, Settlement
 from connector.stages import _account_sender, send
@@ -131,6 +132,11 @@ class World(Workers):
             return ACCOUNTS
 
         letters = DeadLetters(KAFKA, "send", lambda *_: None)
+        guard = self.protection()
+
+        async def claims_to(*_: object) -> None:
+            await self.read_claims(guard)
+
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.pisano.handle), trust_env=False) as http:
             stage = send.Send(
                 self.accounts,
@@ -140,8 +146,10 @@ class World(Workers):
                 dead_letter=letters.of_record,
                 metrics=Metrics(),
                 cells=(cells := Cells()),
-                protection=self.protection(),
+                protection=guard,
                 accounts_of=all_accounts,
+                caught_up=claims_to,
+                claims_to=claims_to,
                 recheck=NO_RECHECK,
             )
             worker = StageWorker(
@@ -188,6 +196,17 @@ class World(Workers):
             for worker in self.workers:
                 worker.stopping.set()
                 await worker.ended
+
+    async def read_claims(self, guard: ContactProtection) -> None:
+        """Reads the whole topic, as often as it takes."""
+        while guard.claims is not None:
+            try:
+                async for record in self.kafka.read_back(None, CLAIMS, 0):
+                    guard.claims.take(record.key, record.value, record.offset)
+            except Retryable:
+                await asyncio.sleep(1)
+            else:
+                return
 
     def protection(self) -> ContactProtection:
         """What a worker's configuration says."""

@@ -106,6 +106,7 @@ class World:
             metrics=Metrics(),
             again=self.again,
             recheck=NO_RECHECK,
+            claims_to=self.again,
             now=lambda: datetime.fromtimestamp(loop.time(), UTC),
             **options,
         )
