@@ -1,12 +1,13 @@
 """One write on its way: what of it fits, and its result."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from connector.errors import Rejected
 from connector.masking import mask_value
 from connector.records import Scalar
+from connector.salesforce import record_ids
 from connector.salesforce._fitting import Fitted, fit
 from connector.salesforce._refusals import FieldsRefused
 from connector.salesforce.object_fields import Fields
@@ -65,6 +66,19 @@ class Entry:
         """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
         codes = {name.lower(): code for name, code in error.fields.items()}
         return self._leave_out({name: codes[name.lower()] for name in self.fitted.fields if name.lower() in codes})
+
+    def references(self, named: Collection[str] | None) -> dict[str, tuple[str, str]]:
+        """The object and id of each record that a field refers to, if people can merge such records.
+
+        `named` are fields, in lower case; without them, all count that are references, or may be for all we know.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for name, value in self.fitted.fields.items():
+            described = self.known.get(name.lower())
+            may_be = described is None or described.type == "reference" if named is None else name.lower() in named
+            if may_be and (object_name := record_ids.mergeable(value)):
+                found[name] = (object_name, str(value))
+        return found
 
     def without_references(self, code: str) -> bool:
         """Leaves out the references, because one of them points to a record that is gone. False if there are none."""
