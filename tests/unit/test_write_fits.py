@@ -257,7 +257,10 @@ def test_a_cut_text_is_the_beginning_and_fits_however_its_characters_are_counted
     """Salesforce may count an emoji as one character or as two."""
     org = Org()
     org.fields = [{"name": "Comment__c", "type": "string", "length": length}]
-    [result] = simulate(written(org, write(choice=Choice(does_not_fit="cut"), Comment__c=text)))
+    [result] = simulate(written(org, write(choice=Choice(does_not_fit="cut"), Comment__c=text, Score__c=9)))
+    if result.left_out:  # nothing would be left to see
+        assert text[:length].strip() == "" or length == 1
+        return
     [sent] = [record["Comment__c"] for record in org.sent]
     assert text.startswith(str(sent))
     assert len(str(sent)) <= length
@@ -468,6 +471,36 @@ async def test_a_refusal_of_the_whole_record_beside_one_of_a_value_refuses_the_r
     assert len(org.calls) == 1
     assert isinstance(result.error, Rejected)
     assert result.error.code == code
+
+
+@given(
+    st.text("a\U0001f600", min_size=1, max_size=12),
+    st.integers(1, 10),
+    st.sampled_from([{}, {"length": 11}, {"length": 4}]),
+    st.sampled_from(["cut", "leave_out", "refuse"]),
+)
+def test_a_length_that_salesforce_counts_otherwise_ends_with_what_it_takes(
+    text: str, most: int, described: dict[str, int], choice: Any
+) -> None:
+    """An emoji may count as two characters. Whatever we knew, the writer ends, and the neighbour is written."""
+    org = Org()
+    org.fields = [{"name": "Comment__c", "type": "string", "nillable": True, **described}] if described else []
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        units = len(str(record.get("Comment__c", "")).encode("utf-16-le")) // 2
+        said = f"Comment__c: data value too large: {text} (max length={most})"
+        return [{"statusCode": "STRING_TOO_LONG", "message": said, "fields": ["Comment__c"]}] if units > most else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    [result] = simulate(written(org, write(choice=Choice(does_not_fit=choice), Comment__c=text, Score__c=9)))
+    assert result.success == (not result.error)
+    if result.success:
+        assert result.fields["Score__c"] == 9
+        assert choice != "refuse" or not result.left_out
+        sent = result.fields.get("Comment__c")
+        assert sent == text or (choice == "cut" and sent and text.startswith(sent)) or "Comment__c" in result.left_out
+    else:
+        assert choice == "refuse"
 
 
 @pytest.mark.parametrize("words", ["System.LimitException", "record currently unavailable", "row lock"])
