@@ -63,12 +63,16 @@ class LiquidContext(RenderContext):
         self.scope = ReadOnlyChainMap(self.locals, self.globals)
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
-        """As python-liquid's, but the message about a missing name holds no values."""
+        """As python-liquid's, but what stands under nil is nil, as in Ruby, and the message about a missing name holds
+        no values.
+        """
         root, *keys = path
         tried = [root]
         try:
             found: object = self.scope[root]  # type: ignore[index] # a computed root may be no text
             for key in keys:
+                if found is None:
+                    return None
                 tried.append(key)
                 found = self.get_item(found, key)
         except (KeyError, TypeError, IndexError):

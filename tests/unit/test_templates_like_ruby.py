@@ -159,13 +159,15 @@ def test_a_date_is_written_as_ruby_writes_it(ruby: RubyLiquid, moment: int | str
         "{% for i in x %}{% cycle 'a', 'b' %}{% cycle i, 'c' %}{% cycle 'g': 1, true %}{% endfor %}",
         "{% tablerow i in x cols: 2 %}{{ i }}{% endtablerow %}",
         "{{ x }}|{{ h.a }}|{{ e }}|{{ nil }}|{{ true }}|{{ 1.0 }}|{{ empty }}|{{ blank }}",
+        "{{ x[1].a }}|{{ x[1].a.b | upcase }}|{{ x[1].size }}|{{ x[1].first.c }}|{{ x[1][0][1] }}|{{ h.z.y }}",
+        "{% if x[1].a.b == nil %}1{% endif %}{% if x[1].a %}2{% endif %}{% assign c = x[1].a.b %}{{ c }}",
         "{{ x.size }}{{ x.first }}{{ x.last }}{{ x[-1] }}{{ h.first }}{{ s.size }}",
         "{% capture c %}a\r\n{{ n }}{% endcapture %}{{ c | append: s }}\r\n",
         "{% if s %}1{% endif %}{% if e %}2{% endif %}{% if e == empty %}3{% endif %}{% if nil == empty %}4{% endif %}",
     ],
 )
 def test_a_tag_gives_what_rubys_gives(ruby: RubyLiquid, template: str) -> None:
-    data = {"x": [1, None, 2.0, "a", [3, 4]], "h": {"b": 1, "a": [1, 2]}, "s": "str", "n": 5, "e": []}
+    data = {"x": [1, None, 2.0, "a", [3, 4]], "h": {"b": 1, "a": [1, 2], "z": None}, "s": "str", "n": 5, "e": []}
     require_alike(ruby, f"[{template}]", data)
 
 
