@@ -8,6 +8,7 @@ received; it writes 9.50 as 9.5, and it drops or adds quotation marks.
 """
 
 import re
+from typing import Any
 
 _STRUCTURE = re.compile(r"[{}\[\]]")
 _MEMBER = r'"[^"]*"\s*:'
@@ -15,7 +16,7 @@ _MEMBER = r'"[^"]*"\s*:'
 _KEY_ENDS = re.compile(r'\\.|(")(?=\s*:)', re.DOTALL)
 _VALUE_ENDS = re.compile(rf'\\.|(")(?=\s*(?:,\s*)?\}}\s*(?:[,}}\]]|$)|\s*,\s*{_MEMBER})', re.DOTALL)
 _ITEM_ENDS = re.compile(r'\\.|(")(?=\s*[,\]])', re.DOTALL)
-_LIKE_ANOTHER_MEMBER = re.compile(rf"(?:,|\}}\s*\{{)\s*{_MEMBER}")
+_LIKE_ANOTHER_MEMBER = re.compile(rf'(?:,|\}}\s*\{{|")\s*{_MEMBER}')
 _IN_TEXT = re.compile(
     r"(?P<kept>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?P<half_character>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -25,6 +26,8 @@ _IN_TEXT = re.compile(
     r"|(?P<backslash>\\)"
 )
 _NOT_A_NUMBER = r"[+-]?(?:NaN|Infinity)"
+_WORDS = {"None": "null", "nil": "null", "True": "true", "False": "false"}  # of Python and Ruby
+_WORD = rf"(?:{'|'.join(_WORDS)})(?=\s*[,}}\]])"
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NO_MARK = r"""[^{}\[\],:"'“”<>]"""
 _OUTSIDE = re.compile(
@@ -32,12 +35,34 @@ _OUTSIDE = re.compile(
     r"|(?P<no_value>:)(?=\s*[,}])"
     rf"|(?P<kept>:\s*(?:true|false|null|{_NUMBER}))(?=\s*[,}}])"
     rf"|(?P<not_a_number>(?<=[:,\[\s]){_NOT_A_NUMBER})(?=\s*[,}}\]])"
-    rf"|:\s*(?!\s|{_NOT_A_NUMBER})(?P<no_quotation_marks>{_NO_MARK}+)(?=[,}}])"
+    rf"|(?P<word>(?<=[:,\[\s]){_WORD})"
+    rf"|:\s*(?!\s|{_NOT_A_NUMBER}|{_WORD})(?P<no_quotation_marks>{_NO_MARK}+)(?=[,}}])"
 )
+
+_OPENS_WITH_SINGLE = re.compile(r"\s*[{\[][{\[\s]*'")
+_SWAP = str.maketrans("'\"", "\"'")
 
 
 class Ambiguous(ValueError):
     """The text has more than one reading."""
+
+
+def in_single_quotes(text: str) -> bool:
+    """Whether the first text in it begins with a single quotation mark."""
+    return _OPENS_WITH_SINGLE.match(text) is not None
+
+
+def swapped(value: Any) -> Any:
+    """The value with single quotation marks for double ones in each of its texts, and the other way round."""
+    match value:
+        case str():
+            return value.translate(_SWAP)
+        case dict():
+            return {swapped(name): swapped(inner) for name, inner in value.items()}
+        case list():
+            return [swapped(inner) for inner in value]
+        case _:
+            return value
 
 
 def mended(text: str) -> tuple[str, list[str]]:
@@ -103,7 +128,7 @@ def _between(outside: str, done: set[str]) -> str:
         if what == "kept":
             return found[0]
         done.add(what)
-        becomes = {"trailing_comma": "", "no_value": ":null", "not_a_number": "null"}
+        becomes = {"trailing_comma": "", "no_value": ":null", "not_a_number": "null", "word": _WORDS.get(found[0], "")}
         return becomes.get(what, f':"{found[what].strip()}"')
 
     return _OUTSIDE.sub(strict, outside)
