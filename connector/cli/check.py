@@ -9,8 +9,12 @@ import typer
 def check(
     file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
 ) -> None:
-    """Validate a configuration file and say in words what it does. Exit code 2 if `connector run` would refuse it."""
+    """Validate a configuration file and say in words what it does. Exit code 2 if `connector run` would refuse it.
+
+    Conditions that always or never hold are told on stderr.
+    """
+    from connector.cli._output import warn
     from connector.config.file import load
     from connector.surveys.plan import plan
 
-    print("\n".join(plan(load(file))))
+    print("\n".join(plan(load(file, warn=warn))))
