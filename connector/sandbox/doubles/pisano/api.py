@@ -127,7 +127,7 @@ class Api:
         body = await _json(request)
         if not campaign.provider or not campaign.channel_active:
             raise _Refused(422, "the campaign has no e-mail provider, or its channel is not active")
-        found = problems(body, state.flows.get(campaign.flow, Flow()), settings.max_emails)
+        found = problems(body, state.flows.get(campaign.flow, Flow()), settings.max_emails, settings.attributes)
         if found:
             raise _Refused(422, *(found if settings.names_culprit else ["unprocessable entity"]))
         for address in body["emails"]:
