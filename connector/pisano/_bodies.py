@@ -1,14 +1,16 @@
 """Reads a webhook's body: from its bytes to the JSON values in it, and what had to be done for that (pisano §4)."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_plus
 
 from connector.pisano import _charsets, _forms
-from connector.pisano._mending import Ambiguous, in_single_quotes, mended, swapped
+from connector.pisano._mending import Ambiguous, mended
 from connector.values import exact
 
 _DEEPEST = 100  # levels; a body stands inside our records and calls, and those may have 200
@@ -18,6 +20,7 @@ _LONGEST_NAME = 100  # characters of a key's name in a note
 _TEXTS_IN_TEXTS = 3  # JSON in a JSON text in a JSON text; nobody encodes more often
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
+_IS_ENCODED_JSON = re.compile(r"\s*%(7B|5B)[^=&]*$", re.IGNORECASE)
 _ADVICE = 'In the template write free text like this: "comment": "{{ comment | url_encode }}"'
 
 
@@ -70,9 +73,12 @@ def _read(body: bytes, content_type: str, reading: _Reading) -> Any:
     if content_type == _MULTIPART and body.lstrip().startswith(b"--"):
         return _form(partial(_forms.multipart, body), reading)
     text = _decoded(body, reading)
-    if content_type == _FORM and not text.lstrip().startswith(("{", "[")):
-        return _form(partial(_forms.urlencoded, text), reading)
-    return _json(text, reading)
+    if content_type != _FORM or text.lstrip().startswith(("{", "[")):
+        return _json(text, reading)
+    if _IS_ENCODED_JSON.match(text):  # a form without a field's name, as `curl --data-urlencode` sends it
+        reading.note("form")
+        return _json(unquote_plus(text, reading.charset), reading)
+    return _form(partial(_forms.urlencoded, text), reading)
 
 
 def _decoded(body: bytes, reading: _Reading) -> str:
@@ -124,7 +130,7 @@ def _lines(text: str) -> tuple[Any, list[str], list[str]] | None:
     """The objects in the lines of a text, if each line holds one."""
     repeated: list[str] = []
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not all(line.startswith("{") for line in lines):
+    if len(lines) < 2 or not all(line.startswith("{") for line in lines):
         return None
     try:
         values = [exact.loads(line.encode(), deepest=_DEEPEST, repeated=repeated.append) for line in lines]
@@ -134,9 +140,6 @@ def _lines(text: str) -> tuple[Any, list[str], list[str]] | None:
 
 
 def _mended(text: str) -> tuple[Any, list[str], list[str]]:
-    if in_single_quotes(text):
-        value, names, done = _mended(swapped(text))
-        return swapped(value), swapped(names), ["single_quotes", *done]
     repeated: list[str] = []
     strict, done = mended(text)
     value = exact.loads(strict.encode(), deepest=_DEEPEST, repeated=repeated.append)
