@@ -4,8 +4,6 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, datetime
-from decimal import Decimal
 from io import StringIO
 from typing import Any, TextIO
 
@@ -24,7 +22,6 @@ from liquid.builtin.tags.for_tag import ForNode
 from liquid.builtin.tags.tablerow_tag import TablerowNode
 from liquid.exceptions import FilterArgumentError
 from liquid.expression import Expression
-from liquid.extra import JSON
 from liquid.output import LimitedStringIO
 from liquid.token import Token
 from liquid.undefined import UNDEFINED
@@ -32,7 +29,7 @@ from liquid.utils import ReadOnlyChainMap
 
 from connector.templates import _dates, _formats, _lists, _numbers, _texts
 from connector.templates._conditions import AnyOf, Decided
-from connector.templates._values import WrongValueError, is_undefined, output, plain
+from connector.templates._values import WrongValueError, is_undefined, output
 
 _OURS: dict[str, Callable[..., object]] = {**_dates.FILTERS, **_formats.FILTERS}
 _FILTERS: dict[str, Callable[..., object]] = {**_texts.FILTERS, **_numbers.FILTERS, **_lists.FILTERS, **_OURS}
@@ -48,7 +45,6 @@ class LiquidEnvironment(Environment):
     def __init__(self) -> None:
         super().__init__(undefined=StrictDefaultUndefined, strict_filters=True, autoescape=False)
         self.filters = {name: _checked(name, function) for name, function in _FILTERS.items()}
-        self.filters["json"] = JSON(default=_json_value)
         for tag in ("include", "render", "increment", "decrement"):  # there are no other templates, and no state
             del self.tags[tag]
         for tag_class in (_Output, _Echo, _Cycle):
@@ -154,17 +150,6 @@ def _checked(name: str, function: Callable[..., object]) -> Callable[..., object
             raise FilterArgumentError(f"{name}: {error}", token=None) from error
 
     return checked
-
-
-def _json_value(value: object) -> object:
-    match value:
-        case Decimal():
-            found = plain(value)
-            return str(found) if isinstance(found, Decimal) else found
-        case datetime() | date():
-            return value.isoformat()
-        case _:
-            raise TypeError("a value has no JSON")
 
 
 def expressions_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Expression]:
