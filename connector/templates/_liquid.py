@@ -8,18 +8,21 @@ from io import StringIO
 from typing import Any, TextIO
 
 from liquid import BoundTemplate, Environment, RenderContext, StrictDefaultUndefined
-from liquid.ast import Node
+from liquid.ast import ConditionalBlockNode, Node
 from liquid.builtin.expressions import BooleanExpression, Nil
 from liquid.builtin.expressions.arguments import KeywordArgument
 from liquid.builtin.expressions.filtered import Filter
 from liquid.builtin.expressions.loop import LoopExpression
-from liquid.builtin.expressions.primitive import Literal, RangeLiteral
+from liquid.builtin.expressions.primitive import Blank, Empty, Literal, RangeLiteral
 from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.capture_tag import CaptureNode
 from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
 from liquid.builtin.tags.echo_tag import EchoTag
 from liquid.builtin.tags.for_tag import ForNode
+from liquid.builtin.tags.if_tag import IfNode
 from liquid.builtin.tags.tablerow_tag import TablerowNode
+from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.exceptions import FilterArgumentError
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
@@ -109,7 +112,7 @@ class _Cycle(CycleTag):
 
 
 class _Loop(LoopExpression):
-    """Takes a limit of 0 or less as no item; python-liquid takes 0 as no limit."""
+    """Takes a limit of 0 or less as no item, and a text as one item whatever the limit. python-liquid does neither."""
 
     def __init__(self, loop: LoopExpression) -> None:
         super().__init__(
@@ -123,6 +126,9 @@ class _Loop(LoopExpression):
         )
 
     def evaluate(self, context: RenderContext) -> tuple[Iterator[object], int]:
+        value = self.iterable.evaluate(context)
+        if isinstance(value, str):
+            return iter([value] if value else []), len(value[:1])
         limit = 1 if self.limit is None else self._to_int(self.limit.evaluate(context), token=self.limit.token)
         return super().evaluate(context) if limit > 0 else (iter(()), 0)
 
@@ -145,7 +151,7 @@ def _checked(name: str, function: Callable[..., object]) -> Callable[..., object
             if is_undefined(given) and name != "default":
                 str(given)  # raises
         try:
-            return function(value, *arguments, **named)
+            return function("" if type(value) in {Blank, Empty} else value, *arguments, **named)
         except WrongValueError as error:
             raise FilterArgumentError(f"{name}: {error}", token=None) from error
 
@@ -160,10 +166,18 @@ def expressions_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Ex
 
 
 def correct(nodes: Iterable[Node], context: RenderContext) -> None:
-    """Puts our comparisons into a template's `if`, `unless` and `case`, and our limit into its loops."""
+    """Puts our comparisons into a template's `if`, `unless` and `case`, and our limit into its loops. White space in a
+    block counts as in Ruby: it is dropped if all blocks of its tag hold nothing else, and never in `capture`.
+    """
     for node in nodes:
+        if isinstance(node, (IfNode, UnlessNode, ForNode)):
+            for block in node.children(context, include_partials=False):
+                held = block.block if isinstance(block, ConditionalBlockNode) else block
+                held.blank = node.blank
         if isinstance(node, (ForNode, TablerowNode)):
             node.expression = _Loop(node.expression)
+        if isinstance(node, CaptureNode):
+            node.block.blank = False
         if isinstance(node, MultiExpressionBlockNode):
             node.expression = AnyOf(node.expression.left, node.expression.expressions)  # type: ignore[assignment]
         for expression in node.expressions():
