@@ -5,7 +5,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import StringIO
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from liquid import BoundTemplate, Environment, RenderContext, StrictDefaultUndefined
 from liquid.ast import ConditionalBlockNode, Node
@@ -19,13 +19,14 @@ from liquid.builtin.tags.capture_tag import CaptureNode
 from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
 from liquid.builtin.tags.echo_tag import EchoTag
-from liquid.builtin.tags.for_tag import ForNode
+from liquid.builtin.tags.for_tag import BreakNode, BreakTag, ContinueNode, ContinueTag, ForNode
 from liquid.builtin.tags.if_tag import IfNode
 from liquid.builtin.tags.tablerow_tag import TablerowNode
 from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.exceptions import FilterArgumentError
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
+from liquid.stream import TokenStream
 from liquid.token import Token
 from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
@@ -33,6 +34,8 @@ from liquid.utils import ReadOnlyChainMap
 from connector.templates import _dates, _formats, _lists, _numbers, _texts
 from connector.templates._conditions import AnyOf, Decided
 from connector.templates._values import WrongValueError, is_undefined, output
+
+SomeNode = TypeVar("SomeNode", bound=Node)
 
 _OURS: dict[str, Callable[..., object]] = {**_dates.FILTERS, **_formats.FILTERS}
 _FILTERS: dict[str, Callable[..., object]] = {**_texts.FILTERS, **_numbers.FILTERS, **_lists.FILTERS, **_OURS}
@@ -50,7 +53,7 @@ class LiquidEnvironment(Environment):
         self.filters = {name: _checked(name, function) for name, function in _FILTERS.items()}
         for tag in ("include", "render", "increment", "decrement"):  # there are no other templates, and no state
             del self.tags[tag]
-        for tag_class in (_Output, _Echo, _Cycle):
+        for tag_class in (_Output, _Echo, _Cycle, _Break, _Continue):
             self.add_tag(tag_class)
 
 
@@ -109,6 +112,22 @@ class _CycleNode(CycleNode):
 
 class _Cycle(CycleTag):
     node_class = _CycleNode
+
+
+class _Break(BreakTag):
+    def parse(self, stream: TokenStream) -> BreakNode:
+        return _no_white_space(super().parse(stream))
+
+
+class _Continue(ContinueTag):
+    def parse(self, stream: TokenStream) -> ContinueNode:
+        return _no_white_space(super().parse(stream))
+
+
+def _no_white_space(node: SomeNode) -> SomeNode:
+    """The node, which is no white space: so that beside it counts, as in Ruby."""
+    node.blank = False
+    return node
 
 
 class _Loop(LoopExpression):
