@@ -33,6 +33,7 @@ class Entry:
 
     `Waiting` sets the other attributes. `number` rises in the order of arrival. A write that is `taken` is in a call,
     or has a result from one that its caller has not seen yet, or its caller pauses; it is `calling` only in a call.
+    `merges` counts how often the writer looked for a survivor.
     """
 
     write: RecordWrite
@@ -40,6 +41,7 @@ class Entry:
     record: tuple[str, str] = ("", "")
     taken: bool = False
     calling: bool = False
+    merges: int = 0
     fitted: Fitted = field(default_factory=Fitted)
     known: Fields = field(default_factory=dict, repr=False)
     result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())

@@ -26,6 +26,7 @@ from connector.salesforce.rest import Result
 
 # The record, or one that a reference points to, is deleted, merged into another one, or not there.
 _POINTS_NOWHERE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID"}
+_MOST_MERGES = 10  # that a write follows, so that a circle ends
 
 Sleep = Callable[[float], Awaitable[None]]
 Sure = Callable[[], Awaitable[None]]
@@ -112,6 +113,9 @@ class CollectionWriter:
         `named` are the fields that Salesforce named, in lower case; without them it may mean any.
         """
         write = entry.write
+        entry.merges += 1
+        if entry.merges > _MOST_MERGES:
+            return False
         may_be_the_record = write.operation == "update" and (named is None or "id" in named)
         if may_be_the_record and (key := await self._survivor(entry, write.object, write.key)):
             entry.write = replace(write, key=key)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -387,6 +388,43 @@ async def test_a_reference_to_a_record_that_is_gone_is_left_out_also_when_salesf
     assert result.success
     assert result.fields == {"Score__c": 9}
     assert result.left_out == {"Case__c": f"Salesforce refused *** (3 characters): {code}"}
+
+
+class Merged(Org):
+    """Every record but `last` is merged into the one that `into` names, and Salesforce does not say which it means."""
+
+    def __init__(self, into: dict[str, str], last: str) -> None:
+        super().__init__()
+        self.into, self.last = into, last
+
+    def refuses(self, record: dict[str, object]) -> list[dict[str, Any]]:
+        points_to_last = record.get("Case__c") in {self.last, None}
+        return [] if points_to_last else [{"statusCode": "ENTITY_IS_DELETED", "message": "no", "fields": []}]
+
+    async def query(self, query: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        assert query.startswith("SELECT MasterRecordId FROM Case WHERE Id = '500")
+        assert deleted
+        return [{"MasterRecordId": self.into[query.split("'")[1]]}]
+
+
+CASES = [f"500{number:012}" for number in range(40)]
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("merges", [1, 9])
+async def test_a_reference_is_followed_also_when_salesforce_does_not_name_it(merges: int, described: bool) -> None:
+    """Report 28. Without a description, whatever looks like the id of such a record may be what it means."""
+    org = Merged(dict(pairwise(CASES)), CASES[merges])
+    org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}] if described else []
+    [result] = await written(org, write(Case__c=CASES[0], Score__c=9))
+    assert result.fields == {"Case__c": CASES[merges], "Score__c": 9}
+
+
+async def test_merges_in_a_circle_end() -> None:
+    org = Merged({CASES[0]: CASES[1], CASES[1]: CASES[0]}, "")
+    org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}]
+    [result] = await written(org, write(Case__c=CASES[0], Score__c=9))
+    assert (result.fields, result.left_out.keys()) == ({"Score__c": 9}, {"Case__c"})
 
 
 async def test_a_record_that_is_gone_is_told_from_a_reference_that_is() -> None:
