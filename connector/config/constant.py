@@ -1,5 +1,6 @@
 """Warns about conditions that always hold, or never: whoever wrote them meant something else."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,12 @@ _SAMPLES: Mapping[str, Sequence[object]] = {
     "boolean": (None, True, False),
     "string": (None, "x"),
 }
-_TYPES = {"integer": (int,), "number": (int, float), "boolean": (bool,), "string": (str,)}
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "integer": (int, float),
+    "number": (int, float),
+    "boolean": (bool,),
+    "string": (str,),
+}
 
 
 def constant(data: object) -> Iterator[Finding]:
@@ -59,9 +65,17 @@ class _Values:
             return self._only[name]
         if name not in self._types:
             return values
-        samples = [sample for kind in self._types[name] for sample in _SAMPLES[kind]]
-        types = {type_ for kind in self._types[name] for type_ in _TYPES[kind]}
-        return [*samples, *(value for value in values if type(value) in types)]
+        found = [value for kind in self._types[name] for value in (*_SAMPLES[kind], *_of_type(kind, values))]
+        return list({(type(value), value): value for value in found}.values())
+
+
+def _of_type(kind: str, values: Sequence[object]) -> list[object]:
+    found = [value for value in values if type(value) in _TYPES[kind]]
+    if kind != "integer":
+        return found
+    return [
+        whole for value in found if isinstance(value, int | float) for whole in (math.floor(value), math.ceil(value))
+    ]
 
 
 def _condition(key: Key, holder: dict[str, Any], values: _Values) -> Iterator[Finding]:

@@ -136,6 +136,10 @@ def test_a_survey_sees_only_some_kinds_of_changes(tmp_path: Path, when: str, ver
     [
         ('body.score == "9"', "never"),
         ("body.score > 4 and body.score < 5", "never"),
+        ("body.score > 8.5 and body.score < 9.5", None),
+        ("body.score >= 9.0", None),
+        ("body.score > 8.2 and body.score < 8.6", "never"),
+        ("body.score == nil", None),
         ("body.ratio > 4 and body.ratio < 5", None),
         ("body.again == 1", "never"),
         ("body.again", None),
@@ -194,3 +198,22 @@ def test_check_warns_and_succeeds(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     said = f"connector: warning: {file}:17:5: surveys.closed-case.when: this condition never holds, whatever comes"
     assert (done.returncode, done.stderr) == (0, f'{said} (it says "1 == 2")\n')
+
+
+def test_run_warns_at_its_start(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(MINIMAL + "    when: 1 == 2\n")
+    code = (
+        "import connector.wiring, connector.errors\n"
+        "def app(*_): raise connector.errors.Fatal('no Kafka here')\n"
+        "connector.wiring.App = app\n"
+        "from connector.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code, "run", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    [line] = [line for line in (done.stdout + done.stderr).splitlines() if "hardly_meant" in line]
+    assert "surveys.closed-case.when: this condition never holds" in line
+    assert "warning" in line
