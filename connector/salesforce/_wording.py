@@ -17,8 +17,9 @@ _GOVERNOR = re.compile(
     r"|apex heap size)\b",
     re.IGNORECASE,
 )
-# "Comments: data value too large: They said... (max length=255)". What stands before may be a customer's.
-_MOST_CHARACTERS = re.compile(r"\(max length=([0-9]{1,6})\)\s*$")
+# "Comments: data value too large: They said... (max length=255)", in the user's language. What stands before the last
+# bracket may be a customer's.
+_MOST_CHARACTERS = re.compile(r"\([^()=]{1,60}=\s*([0-9]{1,6})\)\s*$")
 # The messages of these codes quote a customer's value, or are an administrator's own words.
 _QUOTES = {
     "FIELD_CUSTOM_VALIDATION_EXCEPTION",

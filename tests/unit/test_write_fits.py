@@ -541,6 +541,30 @@ def test_a_length_that_salesforce_counts_otherwise_ends_with_what_it_takes(
         assert choice == "refuse"
 
 
+@pytest.mark.parametrize(
+    ("message", "cut"),
+    [
+        ("Comment__c: data value too large: 0123456789... (max length=5)", "01234"),
+        ("Comment__c: Datenwert zu groß: 0123456789... (maximale Länge=5) ", "01234"),
+        ("Comment__c: data value too large: it was (length=3)... (max length=5)", "01234"),
+        ("Comment__c: data value too large: it was (length=3)", "012"),
+        ("Comment__c: data value too large", None),
+        ("Comment__c: (max length=)", None),
+    ],
+)
+async def test_the_length_is_the_last_thing_that_the_refusal_says(message: str, cut: str | None) -> None:
+    """Where it is not said, the text is left out."""
+    org = Org()
+    org.fields = []
+    org.refuses = lambda record: (  # type: ignore[method-assign]
+        [{"statusCode": "STRING_TOO_LONG", "message": message, "fields": ["Comment__c"]}]
+        if len(str(record.get("Comment__c", ""))) > 5
+        else []
+    )
+    [result] = await written(org, write(choice=Choice(does_not_fit="cut"), Comment__c="0123456789", Score__c=9))
+    assert (result.success, result.fields["Score__c"], result.fields.get("Comment__c")) == (True, 9, cut)
+
+
 @pytest.mark.parametrize("words", ["System.LimitException", "record currently unavailable", "row lock"])
 @pytest.mark.parametrize(
     ("code", "fields"),
