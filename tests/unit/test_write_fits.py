@@ -420,6 +420,68 @@ async def test_a_reference_is_followed_also_when_salesforce_does_not_name_it(mer
     assert result.fields == {"Case__c": CASES[merges], "Score__c": 9}
 
 
+NAMES = ["A__c", "B__c", "C__c", "D__c"]
+
+
+class Moody(Merged):
+    """Refuses each field for a reason of its own, all at once or one after the other."""
+
+    def __init__(self, reasons: dict[str, str], at_once: bool) -> None:
+        super().__init__(dict(pairwise(CASES)), CASES[3])
+        self.fields = []
+        self.reasons, self.at_once = reasons, at_once
+
+    def refuses(self, record: dict[str, object]) -> list[dict[str, Any]]:
+        found = [problem for name in NAMES if name in record and (problem := self._problem(name, record[name]))]
+        return found if self.at_once else found[:1]
+
+    def _problem(self, name: str, value: object) -> dict[str, Any] | None:
+        code = self.reasons.get(name, "")
+        fits = {
+            "STRING_TOO_LONG": len(str(value)) <= 2 or value is None,
+            "REQUIRED_FIELD_MISSING": value is not None,
+            "INVALID_CROSS_REFERENCE_KEY": value in {None, self.last},
+            "FIELD_INTEGRITY_EXCEPTION": False,
+            "": True,
+        }
+        message = f"{name}: no (max length=2)"
+        return None if fits[code] else {"statusCode": code, "message": message, "fields": [name.upper()]}
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.none() | st.text(min_size=1, max_size=6) | st.sampled_from(CASES[:4])),
+    st.dictionaries(
+        st.sampled_from(NAMES),
+        st.sampled_from(
+            ["STRING_TOO_LONG", "REQUIRED_FIELD_MISSING", "INVALID_CROSS_REFERENCE_KEY", "FIELD_INTEGRITY_EXCEPTION"]
+        ),
+    ),
+    st.sampled_from(["keep", "clear"]),
+    st.sampled_from(["cut", "leave_out", "refuse"]),
+    st.booleans(),
+)
+def test_every_value_is_written_cut_or_named_whatever_the_reasons(
+    values: dict[str, str | None], reasons: dict[str, str], when_empty: Any, does_not_fit: Any, at_once: bool
+) -> None:
+    org = Moody(reasons, at_once)
+    choices = dict.fromkeys(values, Choice(when_empty, does_not_fit))
+    [result] = simulate(written(org, RecordWrite("upsert", "Answer__c", "Key__c", "a", values, choices)))
+    assert result.success == (result.error is None)
+    if not result.success:
+        assert does_not_fit == "refuse"
+        assert result.error.code == "does_not_fit"
+        return
+    assert result.fields == {name: value for name, value in org.sent[-1].items() if name != "Key__c"}
+    for name, value in values.items():
+        written_as = result.fields.get(name)
+        if value is None:
+            assert written_as is None
+        elif name not in result.left_out:
+            assert written_as in {value, org.last} or (name in result.cut and value.startswith(str(written_as)))
+        else:
+            assert name not in result.fields
+
+
 async def test_merges_in_a_circle_end() -> None:
     org = Merged({CASES[0]: CASES[1], CASES[1]: CASES[0]}, "")
     org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}]
