@@ -117,7 +117,7 @@ class Memory:
 
     def persons(self, invitation: Invitation) -> tuple[str, ...]:
         """The hashes of the invitation's person."""
-        return self._hashes.persons(invitation.protection.contact, invitation.email)
+        return self._hashes.persons(invitation.protection.contact, invitation.address)
 
     def _count_value(self, survey: str, day: date, value: str) -> None:
         days = self._by_value[survey]

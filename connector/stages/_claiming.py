@@ -47,8 +47,8 @@ class Claiming:
         return self._ends(entry)
 
     def _counts(self, entry: Entry) -> bool:
-        if self._protection.claims is None or entry.action is not None:  # a person has decided
-            return False
+        if self._protection.claims is None or entry.action is not None or not entry.persons:
+            return False  # no other account is asked, a person has decided, or a link is for nobody in particular
         survey = self._protection.surveys.get(entry.survey)
         return survey is not None and not survey.protect.except_from_any
 

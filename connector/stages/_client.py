@@ -11,25 +11,8 @@ from connector.config import Account, AuthorizedApp
 Counted = Callable[[], AbstractAsyncContextManager[None]]
 
 
-def client(
-    account: Account, http: httpx.AsyncClient, counted: Counted, saw: Callable[[int, bytes], None]
-) -> tuple[pisano.EmailSharings, pisano.Auth]:
-    """The call that shares a survey, and what authorises it. `counted` counts the calls that fetch a token."""
-    auth = _auth(account, http, counted)
-    sharings = pisano.EmailSharings(
-        http,
-        account.base_url,
-        auth,
-        rules=_rules(account),
-        saw=saw,
-        retry_statuses=account.retry_statuses,
-        connect_timeout=account.connect_timeout,
-        timeout=account.timeout,
-    )
-    return sharings, auth
-
-
-def _auth(account: Account, http: httpx.AsyncClient, counted: Counted) -> pisano.Auth:
+def auth_of(account: Account, http: httpx.AsyncClient, counted: Counted) -> pisano.Auth:
+    """How the account logs in. Each token call runs inside `counted()`."""
     if not isinstance(account.auth, AuthorizedApp):
         return pisano.StaticToken(account.auth.token.get_secret_value(), scheme=account.auth.scheme)
     return pisano.AuthorizedApp(
@@ -47,10 +30,26 @@ def _auth(account: Account, http: httpx.AsyncClient, counted: Counted) -> pisano
     )
 
 
-def _rules(account: Account) -> pisano.AnswerRules:
+def sharings_of(
+    account: Account, http: httpx.AsyncClient, auth: pisano.Auth, saw: Callable[[int, bytes], None]
+) -> pisano.Sharings:
+    """The calls that share a survey. `saw` takes the status and the body of each answer."""
     answers, results = account.answers, account.answers.results
-    return pisano.AnswerRules(
+    rules = pisano.AnswerRules(
         answers.sent_when,
         answers.refused_when,
         pisano.Results(results.path, results.address, results.refused_when) if results else None,
+        answers.campaign_off_when,
+        answers.link,
+    )
+    return pisano.Sharings(
+        http,
+        account.base_url,
+        auth,
+        rules=rules,
+        saw=saw,
+        retry_statuses=account.retry_statuses,
+        phone_form=account.phones.form,
+        connect_timeout=account.connect_timeout,
+        timeout=account.timeout,
     )

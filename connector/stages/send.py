@@ -1,4 +1,4 @@
-"""send: pisano.invitations → Pisano's e-mail sharing API → pisano.attempts.
+"""send: pisano.invitations → Pisano's sharing APIs → pisano.attempts.
 
 All invitations of an account are in one partition, so one worker owns the account's budget of calls and its ledger. An
 invitation's record is acknowledged when its outcome is in the ledger. `_account_sender.py` makes an account's calls.
@@ -30,8 +30,9 @@ from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
 from connector.stages._book import DeadLetter
 from connector.stages._claiming import ReadTo
-from connector.stages._client import client
+from connector.stages._client import auth_of, sharings_of
 from connector.stages._endings import Ending
+from connector.stages._flows import Flows
 from connector.stages._shapes import Shapes
 from connector.stages._waits import Again
 from connector.surveys.recheck import Recheck
@@ -95,6 +96,7 @@ class Send:
         self._metrics = metrics
         self._sleep = sleep
         self._shapes = Shapes(metrics)
+        self._flows = Flows(protection.surveys, http)
         self._senders: dict[tuple[str, int], asyncio.Task[AccountSender]] = {}
         self._leaving: set[int] = set()  # partitions that are being given away
         self._one_settling = asyncio.Lock()
@@ -230,7 +232,9 @@ class Send:
             recheck=self._recheck,
             claims_to=self._claims_to,
         )
-        sender.start(*client(account, self._http, sender.counted_token_call, partial(self._shapes.saw, name)))
+        auth = auth_of(account, self._http, partial(sender.counted, "token"))
+        sharings = sharings_of(account, self._http, auth, partial(self._shapes.saw, name))
+        sender.start(sharings, auth, self._flows.reading(name, account, auth, sender.counted, limiter))
         return sender
 
     def _tell_brake(self, account: str, survey: str, held: bool) -> None:
@@ -247,5 +251,5 @@ class Send:
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
             ending = ending.without(ledger.is_settled)
-            await ledger.settle(ending.attempt, ending.settlements, ending.letters)
+            await ledger.settle(ending.attempt, ending.settlements, ending.records)
         self._unwritten.pop(ledger.account, None)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.config import Survey
+from connector.config import Phones, Survey
 from connector.errors import Rejected
 from connector.reasons import Reason
 from connector.records import Invitation, digest
-from connector.surveys.invitations import SurveyRule
+from connector.surveys.invitations import NO_REGION, SurveyRule
 from connector.surveys.reader import Reader
 from connector.surveys.scopes import Values, nested
 from connector.templates import Unread
@@ -30,15 +30,23 @@ class _Now(dict[str, Any]):
 
 
 class Recheck:
-    """`after` has the seconds by survey after which an invitation is checked again; a survey that is missing: never."""
+    """`after` has the seconds by survey after which an invitation is checked again; a survey that is missing: never.
 
-    def __init__(self, surveys: Mapping[str, Survey], reader: Reader) -> None:
+    `phones` has the accounts' settings.
+    """
+
+    def __init__(
+        self, surveys: Mapping[str, Survey], reader: Reader, phones: Mapping[str, Phones] | None = None
+    ) -> None:
         self.after = {
             name: survey.protect.recheck_after
             for name, survey in surveys.items()
             if survey.protect.recheck_after != "never" and not survey.on.endswith("__e")
         }
-        self._rules = {name: _Rule(name, survey, reader) for name, survey in surveys.items()}
+        self._rules = {
+            name: _Rule(name, survey, reader, phones=(phones or {}).get(survey.account, NO_REGION))
+            for name, survey in surveys.items()
+        }
 
     async def check(self, invitation: Invitation) -> Invitation | NoLonger:
         """The invitation with the address that the person has now, or why it is not sent.
@@ -78,8 +86,9 @@ class _Rule(SurveyRule):
         place = self._place(invitation, len(each))
         if place is None:
             return NoLonger(Reason.NO_ADDRESS, "the record has fewer addresses now")
-        email, reason, detail = each[place]
-        return NoLonger(reason, detail) if reason else invitation.model_copy(update={"email": email})
+        address, reason, detail = each[place]
+        field = "email" if self._survey.phone is None else "phone"
+        return NoLonger(reason, detail) if reason else invitation.model_copy(update={field: address})
 
     def _place(self, invitation: Invitation, count: int) -> int | None:
         """The place of the invitation's address among the event's addresses; its id holds it."""

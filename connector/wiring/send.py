@@ -35,7 +35,7 @@ def build(shared: Shared) -> StageWorker:
         breaker=shared.config.service.breaker.make,
         protection=shared.persons.protection,
         accounts_of=accounts_of,
-        recheck=Recheck(shared.config.surveys, Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))),
+        recheck=_recheck(shared),
         caught_up=shared.persons.caught_up,
         claims_to=shared.persons.claims_to,
     )
@@ -49,3 +49,9 @@ def build(shared: Shared) -> StageWorker:
         keeps_order=False,
         beside=send.beside,
     )
+
+
+def _recheck(shared: Shared) -> Recheck:
+    reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
+    phones = {name: account.phones for name, account in shared.config.pisano.items()}
+    return Recheck(shared.config.surveys, reader, phones)
