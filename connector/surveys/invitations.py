@@ -134,10 +134,11 @@ class SurveyRule:
 
     def _holds(self, scope: Mapping[str, Any]) -> bool | None:
         """Whether `when` holds; None while that depends on what was not read yet."""
+        when = self._survey.when
         try:
-            return self._survey.when is None or self._survey.when.holds(scope)
+            return when is None or when.holds(scope)
         except Unread:
-            return None
+            return None if when is not None and when.may_hold(scope) else False
 
     async def _read(self, event: ChangeEvent, fields: frozenset[str]) -> Mapping[str, Any]:
         if event.change_type == "EVENT":
