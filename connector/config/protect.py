@@ -172,8 +172,8 @@ class ProtectAll(Model):
 
     once_per_any: Timeout | None = None
     """The same person is invited at most once in this time, whatever the survey. Surveys with `except_from_any` are
-    exceptions. When several surveys of an account want a person at once, the one with the highest `priority` invites; of
-    several accounts, the first that claims the person on `pisano.claims`."""
+    exceptions. When several surveys of an account want a person at once, the one with the highest `priority` invites;
+    of several accounts, the first that claims the person on `pisano.claims`."""
 
     counts: Counts = "invitations"
     """What `once_per_any` counts from: the last invitation that was sent, the last answer, or either."""
