@@ -1,0 +1,195 @@
+"""What a record says, for each kind of record that a stage or a person writes."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from connector.config.protect import AnsweredBy
+from connector.decisions import Action, Suppression
+from connector.errors import Rejected
+from connector.explain.fact import Kind, normal_record
+from connector.kafka.inbound import InRecord
+from connector.kafka.ledger import read_entry
+from connector.masking import mask_emails
+from connector.records import Attempt, ChangeEvent, Feedback, Invitation, Settlement, Write, read
+from connector.salesforce import client_of
+
+_LONGEST = 200  # characters of a text that another system or a person wrote; the whole text is on the topic
+_MOST_FIELDS = 20  # names of changed fields; a created record has hundreds
+_HEX = re.compile("[0-9a-f]{32}")
+_LISTED = re.compile(r"(?:email/(?P<email>.+@[^/]+)|contact/(?P<contact>[^/]+))(?:/(?P<survey>[^/]+))?", re.DOTALL)
+
+Persons = Callable[[str | None, str | None], tuple[str, ...]]  # of a contact's id and an address
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The content of a fact. Ids and details without a value are left out of the fact."""
+
+    kind: Kind
+    at: datetime
+    ids: Mapping[str, tuple[str | None, ...]]
+    details: Mapping[str, Any]
+    code: str | None = None
+
+
+def change(record: InRecord, client_name: str) -> Said:
+    """A change event. `client_name` is the one that our own writes carry."""
+    event = read(ChangeEvent, record.value)
+    details = {
+        "entity": event.entity,
+        "change": event.change_type,
+        "changed": ", ".join(event.changed_fields[:_MOST_FIELDS]),
+        "more": len(event.changed_fields[_MOST_FIELDS:]) or None,
+        "ours": client_of(event.change_origin) == client_name or None,
+    }
+    return Said(
+        Kind.CHANGE, event.committed_at, {"event": (event.id,), "record": (normal_record(event.record_id),)}, details
+    )
+
+
+def invitation(record: InRecord, persons: Persons) -> Said:
+    """An invitation, suppressed or not."""
+    found = read(Invitation, record.value)
+    ids = {
+        "invitation": (found.id,),
+        "event": (found.cause,),
+        "record": (normal_record(found.record_id),),
+        "person": persons(found.protection.contact, found.email),
+    }
+    details = {
+        "survey": found.survey,
+        "account": found.account,
+        "campaign": found.campaign,
+        "due": _text(found.protection.not_before),
+        "detail": short(found.detail),
+    }
+    return Said(Kind.INVITATION, found.created_at, ids, details, found.suppressed)
+
+
+def ledger(record: InRecord) -> Said | None:
+    """A call, or the outcome of an invitation."""
+    if record.value is None:
+        return None
+    entry = read_entry(record.value)
+    return _attempt(entry) if isinstance(entry, Attempt) else _outcome(entry)
+
+
+def _attempt(attempt: Attempt) -> Said:
+    details = {
+        "account": attempt.account,
+        "call": attempt.call,
+        "campaign": attempt.campaign,
+        "state": attempt.state,
+        "result": attempt.result,
+        "begun": _text(attempt.begun_at),
+        "detail": short(attempt.detail),
+    }
+    ids = {"attempt": (attempt.id,), "invitation": attempt.invitations}
+    return Said(Kind.ATTEMPT, attempt.last_known_at, ids, details)
+
+
+def _outcome(settlement: Settlement) -> Said:
+    ids = {
+        "invitation": (settlement.invitation,),
+        "attempt": (settlement.attempt,),
+        "record": (normal_record(settlement.record_id),),
+        "action": (settlement.action,),
+    }
+    details = {
+        "outcome": str(settlement.outcome),
+        "survey": settlement.survey,
+        "account": settlement.account,
+        "detail": short(settlement.detail),
+    }
+    return Said(Kind.OUTCOME, settlement.at, ids, details, settlement.reason)
+
+
+def feedback(record: InRecord, persons: Persons, answered_by: AnsweredBy) -> Said:
+    """An answer. The key of its record is the correlation key of its body, or its own id."""
+    found = read(Feedback, record.value)
+    about = (record.key or b"").decode(errors="replace")
+    email = _first(found.body, answered_by.email)
+    ids = {
+        "feedback": (found.id,),
+        "record": (normal_record(about) if about != found.id else None,),
+        "person": persons(_first(found.body, answered_by.contact), email and email.strip()),
+    }
+    details = {
+        "account": found.account,
+        "answered": _text(found.answered_at),
+        "misfits": ", ".join(found.misfits),
+        "not_strict": ", ".join(found.not_strict),
+    }
+    return Said(Kind.FEEDBACK, found.received_at, ids, details)
+
+
+def write(record: InRecord) -> Said | None:
+    """What Salesforce was asked to store, and its answer."""
+    if record.value is None:
+        return None
+    found = read(Write, record.value)
+    records = (found.record_id, found.key if found.key_field == "Id" else None)
+    ids = {
+        "write": (found.id,),
+        "feedback": (found.feedback,),
+        "record": tuple(normal_record(each) for each in records if each),
+        "answer": (found.key if _HEX.fullmatch(found.key) else None,),
+    }
+    details = {
+        "rule": found.rule,
+        "operation": found.operation,
+        "object": found.object,
+        "success": found.success,
+        "created": found.created,
+        "record": found.record_id,
+        "fields": ", ".join(found.fields),
+        "left_out": ", ".join(found.left_out),
+        "cut": ", ".join(found.cut),
+        "error": short(found.error),
+    }
+    return Said(Kind.WRITE, found.at, ids, details)
+
+
+def suppression(record: InRecord, persons: Persons) -> Said:
+    """An entry of the suppression list, or its end."""
+    found = _LISTED.fullmatch((record.key or b"").decode(errors="replace"))
+    if not found:
+        raise Rejected("its key is not email/<address> or contact/<id>", code="unreadable")
+    entry = read(Suppression, record.value) if record.value is not None else None
+    details = {"removed": entry is None or None, "survey": found["survey"], "until": _text(entry and entry.until)}
+    at = entry.at if entry else datetime.fromtimestamp(record.timestamp, UTC)
+    return Said(Kind.SUPPRESSION, at, {"person": persons(found["contact"], found["email"])}, details)
+
+
+def action(record: InRecord) -> Said | None:
+    """A decision of an operator."""
+    if record.value is None:
+        return None
+    found = read(Action, record.value)
+    account, _, target = found.target.partition("/")
+    settles = found.kind == "settle"
+    ids = {"action": (found.id,), "invitation": (target if settles else None,)}
+    details = {
+        "account": account,
+        "survey": None if settles else target,
+        "decision": found.decision,
+        "by": short(found.by),
+        "reason": short(found.reason),
+    }
+    return Said(Kind.ACTION, found.at, ids, details)
+
+
+def short(text: str | None) -> str | None:
+    """The beginning of a text, with addresses masked."""
+    return text and mask_emails(text)[:_LONGEST]
+
+
+def _text(time: datetime | None) -> str | None:
+    return time and time.isoformat()
+
+
+def _first(body: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    return next((str(body[key]) for key in keys if body.get(key) not in (None, "")), None)  # noqa: PLR6201 - may be a list

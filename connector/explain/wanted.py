@@ -1,0 +1,71 @@
+"""What a person asks about: an address, a record, or one of our ids. Its form tells which."""
+
+import re
+from dataclasses import dataclass
+
+from connector.errors import Fatal
+from connector.explain.fact import normal_record
+from connector.explain.facts import Facts
+from connector.masking import mask_email
+from connector.salesforce.record_ids import is_id
+from connector.surveys.addresses import normalise_email
+
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
+_HEX = re.compile("[0-9a-f]{32}")
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_EVENT = re.compile(r"\S+-\d+-[A-Za-z0-9]{18}")  # transaction, sequence number and record
+_OUR_IDS = ("invitation", "attempt", "feedback", "write", "answer", "action", "trace")
+_FORMS = (
+    "an e-mail address, a Salesforce id of 15 or 18 characters, the 32 digits of an invitation, attempt, feedback, write"
+    " or trace, or the id of a change event"
+)
+
+_Id = tuple[str, str]  # its kind and its value
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """`name` is for messages; in it an address is masked. `ids` may be ids of different kinds with the same text."""
+
+    name: str
+    ids: tuple[_Id, ...] = ()
+    contact: str | None = None
+    emails: tuple[str, ...] = ()
+
+    def all_ids(self, facts: Facts) -> list[_Id]:
+        """The ids to look for, in an index whose `facts` hide persons."""
+        persons = [facts.persons(self.contact, None), *(facts.persons(None, email) for email in self.emails)]
+        return [*self.ids, *(("person", person) for each in persons for person in each)]
+
+
+def wanted(text: str) -> Wanted:
+    """Reads what a person typed.
+
+    Raises:
+        Fatal: It has none of the forms.
+    """
+    text = text.strip()
+    if _ADDRESS.fullmatch(text):
+        return Wanted(mask_email(text), emails=_spellings(text))
+    if is_id(text):
+        return Wanted(text, (("record", normal_record(text)),), contact=text)
+    small = text.lower()
+    if found := _TRACEPARENT.fullmatch(small):
+        return Wanted(text, (("trace", found[1]),))
+    if _HEX.fullmatch(small):
+        return Wanted(text, tuple((kind, small) for kind in _OUR_IDS))
+    if _UUID.fullmatch(small):
+        digits = small.replace("-", "")
+        return Wanted(text, (("event", text), ("record", text), *((kind, digits) for kind in _OUR_IDS)))
+    if _EVENT.fullmatch(text):
+        return Wanted(text, (("event", text),))
+    raise Fatal(f"nothing is called {text[:100]!r}. Give {_FORMS}.")
+
+
+def _spellings(address: str) -> tuple[str, ...]:
+    """As it was typed, and as invitations have it."""
+    try:
+        return tuple(dict.fromkeys((address, normalise_email(address))))
+    except ValueError:
+        return (address,)

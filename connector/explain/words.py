@@ -1,0 +1,192 @@
+"""Says facts in words, and the story of an invitation in one line."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from connector.explain.fact import Fact, Kind
+from connector.explain.story import Story, answers
+from connector.reasons import Reason
+
+_WHY: Mapping[str, str] = {
+    Reason.NO_ADDRESS: "there is no address",
+    Reason.INVALID_ADDRESS: "the address is none that a mail server takes",
+    Reason.OPTED_OUT: "the customer opted out",
+    Reason.RECORD_GONE: "a record that it needs was deleted or is hidden",
+    Reason.RESTORED: "the record came back from the recycle bin",
+    Reason.NOT_SAMPLED: "the person is not in the sample",
+    Reason.TOO_OLD: "the change is too old",
+    Reason.EXPIRED: "it could not be sent in time",
+    Reason.NO_LONGER_TRUE: "the condition did not hold any more before the call",
+    Reason.ON_SUPPRESSION_LIST: "the person is on the suppression list",
+    Reason.INVITED_BEFORE: "this survey invited the person shortly before",
+    Reason.INVITED_BY_ANOTHER: "another survey invited the person shortly before",
+    Reason.ANSWERED_BEFORE: "the person answered shortly before",
+    Reason.TOTAL_CAP: "the survey has sent as many as total_cap allows",
+    Reason.SURVEY_REMOVED: "the configuration does not have the survey any more",
+    Reason.DROPPED: "a person decided so",
+    Reason.SETTLED_BY_HAND: "a person found out that it was sent",
+    Reason.REFUSED: "Pisano refuses it",
+    Reason.NO_CLEAR_END: "the call had no clear end",
+}
+_RESULTS = {
+    "accepted": "accepted",
+    "rejected": "Pisano refused the body",
+    "refused": "not carried out, so no e-mail has left",
+    "unknown": "no clear end: the e-mails may have been sent",
+}
+
+
+def why(code: str) -> str:
+    """A reason code in words."""
+    return f"{_WHY[code]} ({code})" if code in _WHY else code
+
+
+def words(fact: Fact, story: Story | None = None) -> str:
+    """What a fact says. `story` tells how long a call's invitations had waited."""
+    said = fact.details
+    match fact.kind:
+        case Kind.CHANGE:
+            text = _change(fact)
+        case Kind.INVITATION:
+            text = _invitation(fact)
+        case Kind.ATTEMPT:
+            text = _attempt(fact, story)
+        case Kind.OUTCOME:
+            because = f", because {why(fact.code)}" if fact.code else ""
+            text = f"{said['outcome']}{because}; invitation {fact.id('invitation')}" + _rest(said, "detail")
+        case Kind.FEEDBACK:
+            answered = f", given {said['answered']}" if "answered" in said else ""
+            misfits = f"; did not fit their types: {said['misfits']}" if "misfits" in said else ""
+            text = f"answer {fact.id('feedback')} came to the webhook of {said['account']}{answered}{misfits}"
+        case Kind.WRITE:
+            text = _write(fact)
+        case Kind.DEAD_LETTER:
+            text = f"{said['stage']} gave up on {said.get('source', 'it')}: {fact.code}" + _rest(said, "error")
+        case Kind.PARKED:
+            text = f"{said['stage']} parked {said['source']} for the held cell {said['cell']}"
+        case Kind.ACTION:
+            about = f"survey {said['survey']}" if "survey" in said else f"invitation {fact.id('invitation')}"
+            text = f"{said['by']} decided {said['decision']} about the {about}" + _rest(said, "reason")
+        case Kind.SUPPRESSION:
+            text = _suppression(said)
+        case Kind.UNREADABLE:
+            text = f"cannot be read: {said['error']}"
+    return text
+
+
+def lines(story: Story) -> Iterator[str]:
+    """The story of each invitation in one line, in order of time."""
+    told = set[str]()
+    for invitation in story.of(Kind.INVITATION):
+        if (id_ := invitation.id("invitation") or "") not in told:
+            told.add(id_)
+            parts = [_invited(invitation), _sent(invitation, story), *_answered(invitation, story)]
+            yield f"invitation {id_}: " + ", ".join(filter(None, parts))
+
+
+def _change(fact: Fact) -> str:
+    said = fact.details
+    whose = "our own write made it: " if said.get("ours") else ""
+    changed = f", changed: {said['changed']}" if "changed" in said and said["change"] != "EVENT" else ""
+    more = f" and {said['more']} more" if "more" in said else ""
+    return f"{whose}{said['change']} of {said['entity']} {fact.id('record')}{changed}{more}"
+
+
+def _invitation(fact: Fact) -> str:
+    said = fact.details
+    to = f"survey {said['survey']}, campaign {said['campaign']} of account {said['account']}"
+    if fact.code:
+        return f"not invited, because {why(fact.code)}; {to}" + _rest(said, "detail")
+    due = f", due {said['due']}" if "due" in said else ""
+    return f"invited to {to}{due}; invitation {fact.id('invitation')}" + _rest(said, "detail")
+
+
+def _attempt(fact: Fact, story: Story | None) -> str:
+    said = fact.details
+    if said["call"] == "token":
+        what = f"call for a token of account {said['account']}"
+    else:
+        count = len(fact.ids.get("invitation", ()))
+        what = f"call {fact.id('attempt')} with {count} invitation{'s' * (count != 1)} of account {said['account']}"
+    if said["state"] == "begun":
+        return f"{what} begins{_waits(fact, story)}"
+    took = (fact.at - datetime.fromisoformat(said["begun"])).total_seconds()
+    return f"{what} ended after {took:.3g} s: {_RESULTS.get(said.get('result', ''), 'unknown')}" + _rest(said, "detail")
+
+
+def _waits(fact: Fact, story: Story | None) -> str:
+    """How long the invitations of a call that the story tells had waited for it since they were due."""
+    carried = fact.ids.get("invitation", ())
+    waited = [
+        (fact.at - _due(invitation)).total_seconds()
+        for invitation in (story.of(Kind.INVITATION) if story else ())
+        if invitation.id("invitation") in carried
+    ]
+    return f", {max(0.0, *waited):.3g} s after its invitation was due" if waited else ""
+
+
+def _due(invitation: Fact) -> datetime:
+    due = invitation.details.get("due")
+    return max(invitation.at, datetime.fromisoformat(due)) if due else invitation.at
+
+
+def _write(fact: Fact) -> str:
+    said = fact.details
+    target = f"{said['object']} {said.get('record', '')}".strip()
+    if not said["success"]:
+        return f"rule {said['rule']} did not store {target}" + _rest(said, "error")
+    done = "created" if said.get("created") else "updated"
+    left = "".join(f"; {name.replace('_', ' ')}: {said[name]}" for name in ("left_out", "cut") if name in said)
+    return f"rule {said['rule']} {done} {target}: {said.get('fields', 'no field')}{left}"
+
+
+def _suppression(said: Mapping[str, object]) -> str:
+    survey = said.get("survey", "every survey")
+    if said.get("removed"):
+        return f"taken from the suppression list, for {survey}"
+    until = f" until {said['until']}" if "until" in said else ""
+    return f"put on the suppression list{until}, for {survey}"
+
+
+def _rest(said: Mapping[str, object], name: str) -> str:
+    return f": {said[name]}" if name in said else ""
+
+
+def _invited(invitation: Fact) -> str:
+    survey, at = invitation.details["survey"], _short(invitation.at)
+    if invitation.code:
+        return f"{survey} did not invite on {at}, because {why(invitation.code)}"
+    return f"invited to {survey} on {at}"
+
+
+def _sent(invitation: Fact, story: Story) -> str:
+    if invitation.code:
+        return ""
+    outcomes = [fact for fact in story.of(Kind.OUTCOME) if fact.id("invitation") == invitation.id("invitation")]
+    if outcomes:
+        last = outcomes[-1]
+        because = f", because {why(last.code)}" if last.code else ""
+        return f"{last.details['outcome']} on {_short(last.at)}{because}"
+    calls = [fact for fact in story.of(Kind.ATTEMPT) if invitation.id("invitation") in fact.ids.get("invitation", ())]
+    if calls and calls[-1].details["state"] == "begun":
+        return f"a call that began on {_short(calls[-1].at)} has no end yet"
+    waiting = [fact for fact in story.of(Kind.PARKED) if fact.id("invitation") == invitation.id("invitation")]
+    if waiting:
+        return f"parked for the held cell {waiting[-1].details['cell']}, without an outcome yet"
+    return f"due {_short(_due(invitation))}, without an outcome yet"
+
+
+def _answered(invitation: Fact, story: Story) -> Iterator[str]:
+    answered = [fact for fact in story.of(Kind.FEEDBACK) if answers(fact, invitation)]
+    if not answered:
+        return
+    yield f"answered on {_short(answered[0].at)}"
+    ids = {fact.id("feedback") for fact in answered}
+    for write in story.of(Kind.WRITE):
+        if write.id("feedback") in ids:
+            target = f"{write.details['object']} {write.details.get('record', '')}".strip()
+            yield f"written to {target}" if write.details["success"] else f"not written to {target}"
+
+
+def _short(at: datetime) -> str:
+    return f"{at:%F %T} UTC"

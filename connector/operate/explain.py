@@ -1,0 +1,83 @@
+"""Tells the story of an address, a record or one of our ids: from the index, or from the topics themselves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from connector.config import Config, catalogue
+from connector.errors import ConnectorError
+from connector.explain import Index, NotThisIndex, Story, Wanted, tell
+from connector.explain.index import Searched
+from connector.kafka.connection import admin_client
+from connector.kafka.kept import Progress, bounds, kept
+
+_AT_ONCE = 1_000  # records that are added together
+
+
+@dataclass(frozen=True)
+class Explained:
+    """`source` says where the story comes from, and how far behind that is."""
+
+    story: Story
+    searched: Searched
+    source: str
+
+
+async def explain(
+    config: Config, wanted: Wanted, *, scan: bool = False, progress: Progress = lambda *_: None
+) -> Explained:
+    """Uses the index if there is one, unless `scan` is true. `progress` is told about a scan.
+
+    Raises:
+        Fatal: There is no broker, a topic is missing, or the index cannot be used.
+        Retryable: Kafka goes away meanwhile.
+    """
+    path = Path(config.service.index)
+    note = ""
+    if path.exists() and not scan:
+        try:
+            index = Index.open(path, config)
+        except NotThisIndex as error:
+            note = f"; the index is not used: {error}"
+        else:
+            return _told(index, wanted, f"the index {path}, {await _behind(config, index)}")
+    index = await _scanned(config, progress)
+    return _told(index, wanted, f"the topics, read to their ends{note}")
+
+
+def topics(config: Config) -> list[str]:
+    """The topics whose records are told."""
+    return [topic.name for topic in catalogue.topics_for(config) if not topic.name.endswith("salesforce.positions")]
+
+
+def _told(index: Index, wanted: Wanted, source: str) -> Explained:
+    try:
+        return Explained(tell(index, wanted.all_ids(index.facts)), index.searched(), source)
+    finally:
+        index.close()
+
+
+async def _scanned(config: Config, progress: Progress) -> Index:
+    async with admin_client(config.kafka):
+        pass  # says better than a consumer why no broker answers
+    index = Index.temporary(config)
+    facts = []
+    async for record in kept(config.kafka, topics(config), progress=progress):
+        if fact := index.facts.of(record):
+            facts.append(fact)
+        if len(facts) >= _AT_ONCE:
+            index.add(facts, {})
+            facts = []
+    index.add(facts, {})
+    return index
+
+
+async def _behind(config: Config, index: Index) -> str:
+    """How far an index is behind the topics. Without Kafka nobody knows, and the index answers all the same."""
+    positions = index.positions()
+    try:
+        async with admin_client(config.kafka):
+            ends = await bounds(config.kafka, topics(config))
+    except ConnectorError as error:
+        return f"and how far it is behind the topics is not known: {error}"
+    behind = sum(max(0, end - positions.get(partition, first)) for partition, (first, end) in ends.items())
+    return f"{behind:,} records behind the topics" if behind else "up to date"
