@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def explain(
     what: Annotated[
-        str, typer.Argument(help="An address, a Salesforce id, or the id of an invitation, call, answer, write or trace.")
+        str,
+        typer.Argument(help="An address, a Salesforce id, or the id of an invitation, call, answer, write or trace."),
     ],
     file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
     scan: Annotated[bool, typer.Option("--scan", help="Read the topics, even if there is an index.")] = False,

@@ -100,15 +100,22 @@ def _to_write(path: Path, config: Config) -> sqlite3.Connection:
 
 def _checked(connection: sqlite3.Connection, path: Path, config: Config) -> sqlite3.Connection:
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == _VERSION:
-            salt, fingerprint = connection.execute("SELECT salt, fingerprint FROM made").fetchone()
-            if fingerprint == _fingerprint(config, salt):
-                return connection
-        raise NotThisIndex(f"{path} was made by another version or for another configuration")
+        same = _is_same(connection, config)
     except BaseException:
         connection.close()
         raise
+    if same:
+        return connection
+    connection.close()
+    raise NotThisIndex(f"{path} was made by another version or for another configuration")
+
+
+def _is_same(connection: sqlite3.Connection, config: Config) -> bool:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != _VERSION:
+        return False
+    salt, fingerprint = connection.execute("SELECT salt, fingerprint FROM made").fetchone()
+    return bool(fingerprint == _fingerprint(config, salt))
 
 
 def _make(connection: sqlite3.Connection, config: Config) -> None:

@@ -159,7 +159,11 @@ def suppression(record: InRecord, persons: Persons) -> Said:
     if not found:
         raise Rejected("its key is not email/<address> or contact/<id>", code="unreadable")
     entry = read(Suppression, record.value) if record.value is not None else None
-    details = {"removed": entry is None or None, "survey": found["survey"], "until": _text(entry and entry.until)}
+    details = {
+        "removed": entry is None or None,
+        "survey": found["survey"],
+        "until": _text(entry.until if entry else None),
+    }
     at = entry.at if entry else datetime.fromtimestamp(record.timestamp, UTC)
     return Said(Kind.SUPPRESSION, at, {"person": persons(found["contact"], found["email"])}, details)
 
@@ -188,8 +192,8 @@ def short(text: str | None) -> str | None:
 
 
 def _text(time: datetime | None) -> str | None:
-    return time and time.isoformat()
+    return time.isoformat() if time else None
 
 
 def _first(body: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    return next((str(body[key]) for key in keys if body.get(key) not in (None, "")), None)  # noqa: PLR6201 - may be a list
+    return next((str(body[key]) for key in keys if body.get(key) not in (None, "")), None)

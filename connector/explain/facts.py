@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from connector.config import Config
+from connector.config import Config, catalogue
 from connector.errors import Rejected
 from connector.explain import _said
 from connector.explain._said import Said
@@ -15,7 +15,13 @@ from connector.kafka.inbound import InRecord
 from connector.protection import Hashes
 
 _PERSON = 16  # hex digits of a person's hash: 64 bits
+_POSITIONS = "salesforce.positions"  # where channels resume says nothing of a customer
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-.*")
+
+
+def topics_told(config: Config) -> list[str]:
+    """The topics whose records become facts: all but the positions."""
+    return [topic.name for topic in catalogue.topics_for(config) if not topic.name.endswith(_POSITIONS)]
 
 
 class Facts:

@@ -17,6 +17,7 @@ import orjson
 
 from connector.config import Config
 from connector.explain import _file
+from connector.explain._file import NotThisIndex
 from connector.explain.fact import Fact, Kind
 from connector.explain.facts import Facts
 
@@ -24,6 +25,8 @@ _OFFSET_BITS = 40  # of a fact's number; no partition has a million million reco
 _FORGET = 1_000  # facts that are deleted in one transaction
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = -(2**63), 2**63 - 1
+
+__all__ = ["Index", "NotThisIndex", "Partition", "Searched"]
 
 Partition = tuple[str, int]  # a topic and a partition
 
@@ -156,7 +159,9 @@ class Index:
 
     def _require_place(self, partition: Partition) -> None:
         if partition not in self._places:
-            made = self._connection.execute("INSERT INTO place (topic, partition, position) VALUES (?, ?, 0)", partition)
+            made = self._connection.execute(
+                "INSERT INTO place (topic, partition, position) VALUES (?, ?, 0)", partition
+            )
             self._places[partition] = made.lastrowid or 0
 
     def _ends_of(self, place: int) -> Iterator[int]:
@@ -185,7 +190,9 @@ def _data(fact: Fact) -> bytes:
 def _fact(partition: Partition, number: int, at: int, data: bytes) -> Fact:
     kind, code, ids, details = orjson.loads(data)
     offset = number & ((1 << _OFFSET_BITS) - 1)
-    return Fact(Kind(kind), *partition, offset, _time(at), code, {name: tuple(its) for name, its in ids.items()}, details)
+    return Fact(
+        Kind(kind), *partition, offset, _time(at), code, {name: tuple(its) for name, its in ids.items()}, details
+    )
 
 
 def _micros(at: datetime) -> int:

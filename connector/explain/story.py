@@ -1,7 +1,7 @@
 """Follows the ids from fact to fact, and tells the story of what somebody asks about.
 
 Some ids are shared: a call carries many customers' invitations, a record may have thousands of answers, a person may
-have many records. So a fact leads only where its own story goes on, and further only if it is itself what was asked for.
+have many records. So a fact leads only to its own story, and to others only if it is itself what was asked for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +13,8 @@ from connector.explain.index import Index
 
 _MOST_OF_ONE = 200  # facts of a kind for one id: more than anybody reads
 _MOST = 2_000  # facts of a story
-# Between the commit of our own write in Salesforce and the time at which write noted its answer. A call takes up to 60 s,
-# and the clocks of two systems may differ by as much.
+# Between the commit of our own write in Salesforce and the time at which write noted its answer. A call takes up to
+# 60 s, and the clocks of two systems may differ by as much.
 _NEAR = timedelta(minutes=2)
 
 
@@ -51,13 +51,15 @@ def tell(index: Index, ids: Sequence[tuple[str, str]]) -> Story:
             found = index.find(kind, lead.id_kind, lead.id, most=_MOST_OF_ONE + 1, since=lead.since, until=lead.until)
             if len(found) > _MOST_OF_ONE:
                 what = "" if lead.id_kind == "person" else f" {lead.id}"
-                cut[f"only the newest {_MOST_OF_ONE} facts of the kind {kind} of the {lead.id_kind}{what} are told"] = None
+                cut[f"only the newest {_MOST_OF_ONE} facts of the kind {kind} of the {lead.id_kind}{what} are told"] = (
+                    None
+                )
             yield from filter(lead.fits, found[:_MOST_OF_ONE])
 
     found: dict[Place, Fact] = {}
-    asked = [_Lead(tuple(Kind), id_kind, id_) for id_kind, id_ in ids]
-    new = {fact.place: fact for lead in asked for fact in follow(lead)}
-    ahead = [lead for fact in new.values() for lead in _leads_of_asked(fact)]
+    asked = [(fact, id_kind) for id_kind, id_ in ids for fact in follow(_Lead(tuple(Kind), id_kind, id_))]
+    new = {fact.place: fact for fact, _ in asked}
+    ahead = [lead for fact, id_kind in asked for lead in (*_leads(fact), *_causes(fact, id_kind))]
     while new and len(found) < _MOST:
         found |= new
         if not any(fact.kind is Kind.INVITATION for fact in found.values()):
@@ -70,23 +72,21 @@ def tell(index: Index, ids: Sequence[tuple[str, str]]) -> Story:
 
 
 def answers(feedback: Fact, invitation: Fact) -> bool:
-    """Whether an answer may be the answer to an invitation: it came later, and names no other record and no other person."""
+    """Whether an answer may belong to an invitation: it came later, and names no other record or person."""
     its, asked = feedback.ids, invitation.ids
     return feedback.at >= invitation.at and not any(
         its.get(kind) and asked.get(kind) and {*its[kind]}.isdisjoint(asked[kind]) for kind in ("record", "person")
     )
 
 
-def _leads_of_asked(fact: Fact) -> Iterator[_Lead]:
-    """Where a fact leads that has the id itself that was asked for: also to everything that it caused."""
-    yield from _leads(fact)
-    match fact.kind:
-        case Kind.CHANGE:
-            yield from _by(fact, "event", Kind.INVITATION, Kind.DEAD_LETTER, Kind.PARKED)
-            if fact.details.get("ours"):
-                yield from _near(fact, Kind.WRITE)
-        case Kind.ATTEMPT:
-            yield from _by(fact, "invitation", Kind.INVITATION, Kind.OUTCOME)
+def _causes(fact: Fact, id_kind: str) -> Iterator[_Lead]:
+    """Where a fact leads that was asked for by its own id: to all that it caused, for whichever customer."""
+    if fact.kind is Kind.CHANGE:
+        yield from _by(fact, "event", Kind.INVITATION, Kind.DEAD_LETTER, Kind.PARKED)
+        if _is_ours(fact):
+            yield from _near(fact, Kind.WRITE)
+    elif fact.kind is Kind.ATTEMPT and id_kind != "invitation":
+        yield from _by(fact, "invitation", Kind.INVITATION, Kind.OUTCOME)
 
 
 def _leads(fact: Fact) -> Iterator[_Lead]:
@@ -94,7 +94,14 @@ def _leads(fact: Fact) -> Iterator[_Lead]:
         case Kind.INVITATION:
             yield from _by(fact, "event", Kind.CHANGE)
             yield from _by(
-                fact, "invitation", Kind.OUTCOME, Kind.ATTEMPT, Kind.ACTION, Kind.PARKED, Kind.DEAD_LETTER, Kind.INVITATION
+                fact,
+                "invitation",
+                Kind.OUTCOME,
+                Kind.ATTEMPT,
+                Kind.ACTION,
+                Kind.PARKED,
+                Kind.DEAD_LETTER,
+                Kind.INVITATION,
             )
             for id_kind in ("record", "person"):
                 yield from _by(fact, id_kind, Kind.FEEDBACK, since=fact.at, fits=_Answers(fact))

@@ -17,8 +17,8 @@ _TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _EVENT = re.compile(r"\S+-\d+-[A-Za-z0-9]{18}")  # transaction, sequence number and record
 _OUR_IDS = ("invitation", "attempt", "feedback", "write", "answer", "action", "trace")
 _FORMS = (
-    "an e-mail address, a Salesforce id of 15 or 18 characters, the 32 digits of an invitation, attempt, feedback, write"
-    " or trace, or the id of a change event"
+    "an e-mail address, a Salesforce id of 15 or 18 characters, the 32 digits of an invitation, attempt, feedback, "
+    "write or trace, or the id of a change event"
 )
 
 _Id = tuple[str, str]  # its kind and its value

@@ -43,35 +43,7 @@ def why(code: str) -> str:
 
 def words(fact: Fact, story: Story | None = None) -> str:
     """What a fact says. `story` tells how long a call's invitations had waited."""
-    said = fact.details
-    match fact.kind:
-        case Kind.CHANGE:
-            text = _change(fact)
-        case Kind.INVITATION:
-            text = _invitation(fact)
-        case Kind.ATTEMPT:
-            text = _attempt(fact, story)
-        case Kind.OUTCOME:
-            because = f", because {why(fact.code)}" if fact.code else ""
-            text = f"{said['outcome']}{because}; invitation {fact.id('invitation')}" + _rest(said, "detail")
-        case Kind.FEEDBACK:
-            answered = f", given {said['answered']}" if "answered" in said else ""
-            misfits = f"; did not fit their types: {said['misfits']}" if "misfits" in said else ""
-            text = f"answer {fact.id('feedback')} came to the webhook of {said['account']}{answered}{misfits}"
-        case Kind.WRITE:
-            text = _write(fact)
-        case Kind.DEAD_LETTER:
-            text = f"{said['stage']} gave up on {said.get('source', 'it')}: {fact.code}" + _rest(said, "error")
-        case Kind.PARKED:
-            text = f"{said['stage']} parked {said['source']} for the held cell {said['cell']}"
-        case Kind.ACTION:
-            about = f"survey {said['survey']}" if "survey" in said else f"invitation {fact.id('invitation')}"
-            text = f"{said['by']} decided {said['decision']} about the {about}" + _rest(said, "reason")
-        case Kind.SUPPRESSION:
-            text = _suppression(said)
-        case Kind.UNREADABLE:
-            text = f"cannot be read: {said['error']}"
-    return text
+    return _attempt(fact, story) if fact.kind is Kind.ATTEMPT else _SAYS[fact.kind](fact)
 
 
 def lines(story: Story) -> Iterator[str]:
@@ -96,9 +68,9 @@ def _invitation(fact: Fact) -> str:
     said = fact.details
     to = f"survey {said['survey']}, campaign {said['campaign']} of account {said['account']}"
     if fact.code:
-        return f"not invited, because {why(fact.code)}; {to}" + _rest(said, "detail")
+        return f"not invited, because {why(fact.code)}; {to}" + _rest(fact, "detail")
     due = f", due {said['due']}" if "due" in said else ""
-    return f"invited to {to}{due}; invitation {fact.id('invitation')}" + _rest(said, "detail")
+    return f"invited to {to}{due}; invitation {fact.id('invitation')}" + _rest(fact, "detail")
 
 
 def _attempt(fact: Fact, story: Story | None) -> str:
@@ -111,7 +83,7 @@ def _attempt(fact: Fact, story: Story | None) -> str:
     if said["state"] == "begun":
         return f"{what} begins{_waits(fact, story)}"
     took = (fact.at - datetime.fromisoformat(said["begun"])).total_seconds()
-    return f"{what} ended after {took:.3g} s: {_RESULTS.get(said.get('result', ''), 'unknown')}" + _rest(said, "detail")
+    return f"{what} ended after {took:.3g} s: {_RESULTS.get(said.get('result', ''), 'unknown')}" + _rest(fact, "detail")
 
 
 def _waits(fact: Fact, story: Story | None) -> str:
@@ -130,17 +102,49 @@ def _due(invitation: Fact) -> datetime:
     return max(invitation.at, datetime.fromisoformat(due)) if due else invitation.at
 
 
-def _write(fact: Fact) -> str:
+def _outcome(fact: Fact) -> str:
+    because = f", because {why(fact.code)}" if fact.code else ""
+    return f"{fact.details['outcome']}{because}; invitation {fact.id('invitation')}{_rest(fact, 'detail')}"
+
+
+def _feedback(fact: Fact) -> str:
     said = fact.details
-    target = f"{said['object']} {said.get('record', '')}".strip()
+    given = f", given {said['answered']}" if "answered" in said else ""
+    misfits = f"; did not fit their types: {said['misfits']}" if "misfits" in said else ""
+    return f"answer {fact.id('feedback')} came to the webhook of {said['account']}{given}{misfits}"
+
+
+def _write(fact: Fact) -> str:
+    said, target = fact.details, _target(fact)
     if not said["success"]:
-        return f"rule {said['rule']} did not store {target}" + _rest(said, "error")
+        return f"rule {said['rule']} did not store {target}{_rest(fact, 'error')}"
     done = "created" if said.get("created") else "updated"
     left = "".join(f"; {name.replace('_', ' ')}: {said[name]}" for name in ("left_out", "cut") if name in said)
     return f"rule {said['rule']} {done} {target}: {said.get('fields', 'no field')}{left}"
 
 
-def _suppression(said: Mapping[str, object]) -> str:
+def _target(write: Fact) -> str:
+    return f"{write.details['object']} {write.details.get('record', '')}".strip()
+
+
+def _dead_letter(fact: Fact) -> str:
+    said = fact.details
+    return f"{said['stage']} gave up on {said.get('source', 'it')}: {fact.code}{_rest(fact, 'error')}"
+
+
+def _parked(fact: Fact) -> str:
+    said = fact.details
+    return f"{said['stage']} parked {said.get('source', 'it')} for the held cell {said['cell']}"
+
+
+def _action(fact: Fact) -> str:
+    said = fact.details
+    about = f"survey {said['survey']}" if "survey" in said else f"invitation {fact.id('invitation')}"
+    return f"{said['by']} decided {said['decision']} about the {about}{_rest(fact, 'reason')}"
+
+
+def _suppression(fact: Fact) -> str:
+    said = fact.details
     survey = said.get("survey", "every survey")
     if said.get("removed"):
         return f"taken from the suppression list, for {survey}"
@@ -148,8 +152,26 @@ def _suppression(said: Mapping[str, object]) -> str:
     return f"put on the suppression list{until}, for {survey}"
 
 
-def _rest(said: Mapping[str, object], name: str) -> str:
-    return f": {said[name]}" if name in said else ""
+def _unreadable(fact: Fact) -> str:
+    return f"cannot be read{_rest(fact, 'error')}"
+
+
+_SAYS = {
+    Kind.CHANGE: _change,
+    Kind.INVITATION: _invitation,
+    Kind.OUTCOME: _outcome,
+    Kind.FEEDBACK: _feedback,
+    Kind.WRITE: _write,
+    Kind.DEAD_LETTER: _dead_letter,
+    Kind.PARKED: _parked,
+    Kind.ACTION: _action,
+    Kind.SUPPRESSION: _suppression,
+    Kind.UNREADABLE: _unreadable,
+}
+
+
+def _rest(fact: Fact, name: str) -> str:
+    return f": {fact.details[name]}" if name in fact.details else ""
 
 
 def _invited(invitation: Fact) -> str:
@@ -184,8 +206,7 @@ def _answered(invitation: Fact, story: Story) -> Iterator[str]:
     ids = {fact.id("feedback") for fact in answered}
     for write in story.of(Kind.WRITE):
         if write.id("feedback") in ids:
-            target = f"{write.details['object']} {write.details.get('record', '')}".strip()
-            yield f"written to {target}" if write.details["success"] else f"not written to {target}"
+            yield f"{'' if write.details['success'] else 'not '}written to {_target(write)}"
 
 
 def _short(at: datetime) -> str:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from connector.config import Config, catalogue
+from connector.config import Config
 from connector.errors import ConnectorError
-from connector.explain import Index, NotThisIndex, Story, Wanted, tell
+from connector.explain import Index, NotThisIndex, Story, Wanted, tell, topics_told
 from connector.explain.index import Searched
 from connector.kafka.connection import admin_client
 from connector.kafka.kept import Progress, bounds, kept
@@ -33,20 +33,18 @@ async def explain(
     """
     path = Path(config.service.index)
     note = ""
-    if path.exists() and not scan:
-        try:
-            index = Index.open(path, config)
-        except NotThisIndex as error:
-            note = f"; the index is not used: {error}"
-        else:
-            return _told(index, wanted, f"the index {path}, {await _behind(config, index)}")
+    try:
+        index = None if scan else _opened(path, config)
+    except NotThisIndex as error:
+        index, note = None, f"; the index is not used: {error}"
+    if index is not None:
+        return _told(index, wanted, f"the index {path}, {await _behind(config, index)}")
     index = await _scanned(config, progress)
     return _told(index, wanted, f"the topics, read to their ends{note}")
 
 
-def topics(config: Config) -> list[str]:
-    """The topics whose records are told."""
-    return [topic.name for topic in catalogue.topics_for(config) if not topic.name.endswith("salesforce.positions")]
+def _opened(path: Path, config: Config) -> Index | None:
+    return Index.open(path, config) if path.exists() else None
 
 
 def _told(index: Index, wanted: Wanted, source: str) -> Explained:
@@ -61,7 +59,7 @@ async def _scanned(config: Config, progress: Progress) -> Index:
         pass  # says better than a consumer why no broker answers
     index = Index.temporary(config)
     facts = []
-    async for record in kept(config.kafka, topics(config), progress=progress):
+    async for record in kept(config.kafka, topics_told(config), progress=progress):
         if fact := index.facts.of(record):
             facts.append(fact)
         if len(facts) >= _AT_ONCE:
@@ -76,7 +74,7 @@ async def _behind(config: Config, index: Index) -> str:
     positions = index.positions()
     try:
         async with admin_client(config.kafka):
-            ends = await bounds(config.kafka, topics(config))
+            ends = await bounds(config.kafka, topics_told(config))
     except ConnectorError as error:
         return f"and how far it is behind the topics is not known: {error}"
     behind = sum(max(0, end - positions.get(partition, first)) for partition, (first, end) in ends.items())

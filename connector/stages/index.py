@@ -91,7 +91,9 @@ class IndexStage:
             whole = position is not None and first <= position <= end
             await self._call(index.forget, partition, first if whole else max(end, position or 0) + 1)
             if position is not None and not whole:
-                log.warning("index_reads_again", topic=partition[0], partition=partition[1], position=position, begins=first)
+                log.warning(
+                    "index_reads_again", topic=partition[0], partition=partition[1], position=position, begins=first
+                )
             start = position if whole and position is not None else first
             self._positions.setdefault(TopicPartition(*partition), start)
 
