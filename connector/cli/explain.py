@@ -55,7 +55,8 @@ async def _explained(config: "Config", asked: "Wanted", *, scan: bool) -> "Expla
     from connector.operate.explain import explain
 
     columns = (TextColumn("reading the topics"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=None, visible=False)
 
         def progress(passed: int, of: int) -> None:
@@ -96,7 +97,7 @@ def _plain(explained: "Explained") -> dict[str, Any]:
             "kind": fact.kind,
             "summary": words(fact, story),
             "reason": fact.code,
-            "ids": {kind: [*ids] for kind, ids in fact.ids.items()},
+            "ids": {kind: [*ids] for kind, ids in fact.ids.items() if kind != "person"},  # hashes of one index
             "details": dict(fact.details),
         }
         for fact in story.facts

@@ -1,7 +1,7 @@
 """Says facts in words, and the story of an invitation in one line."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from connector.explain.fact import Fact, Kind
 from connector.explain.story import Story, answers
@@ -69,7 +69,7 @@ def _invitation(fact: Fact) -> str:
     to = f"survey {said['survey']}, campaign {said['campaign']} of account {said['account']}"
     if fact.code:
         return f"not invited, because {why(fact.code)}; {to}" + _rest(fact, "detail")
-    due = f", due {said['due']}" if "due" in said else ""
+    due = f", due {_short(datetime.fromisoformat(said['due']))}" if "due" in said else ""
     return f"invited to {to}{due}; invitation {fact.id('invitation')}" + _rest(fact, "detail")
 
 
@@ -109,7 +109,7 @@ def _outcome(fact: Fact) -> str:
 
 def _feedback(fact: Fact) -> str:
     said = fact.details
-    given = f", given {said['answered']}" if "answered" in said else ""
+    given = f", given on {_short(datetime.fromisoformat(said['answered']))}" if "answered" in said else ""
     misfits = f"; did not fit their types: {said['misfits']}" if "misfits" in said else ""
     return f"answer {fact.id('feedback')} came to the webhook of {said['account']}{given}{misfits}"
 
@@ -148,7 +148,7 @@ def _suppression(fact: Fact) -> str:
     survey = said.get("survey", "every survey")
     if said.get("removed"):
         return f"taken from the suppression list, for {survey}"
-    until = f" until {said['until']}" if "until" in said else ""
+    until = f" until {_short(datetime.fromisoformat(said['until']))}" if "until" in said else ""
     return f"put on the suppression list{until}, for {survey}"
 
 
@@ -210,4 +210,4 @@ def _answered(invitation: Fact, story: Story) -> Iterator[str]:
 
 
 def _short(at: datetime) -> str:
-    return f"{at:%F %T} UTC"
+    return f"{at.astimezone(UTC):%F %T} UTC"

@@ -95,6 +95,7 @@ class IndexStage:
                     "index_reads_again", topic=partition[0], partition=partition[1], position=position, begins=first
                 )
             start = position if whole and position is not None else first
+            self._lags[TopicPartition(*partition)] = end - start
             self._positions.setdefault(TopicPartition(*partition), start)
 
     async def _run(self, index: Index) -> None:
