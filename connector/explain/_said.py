@@ -114,7 +114,7 @@ def feedback(record: InRecord, persons: Persons, answered_by: AnsweredBy) -> Sai
     email = _first(found.body, answered_by.email)
     ids = {
         "feedback": (found.id,),
-        "record": (normal_record(about) if about != found.id else None,),
+        "record": (normal_record(about),),
         "person": persons(_first(found.body, answered_by.contact), email and email.strip()),
     }
     details = {
@@ -131,11 +131,11 @@ def write(record: InRecord) -> Said | None:
     if record.value is None:
         return None
     found = read(Write, record.value)
-    records = (found.record_id, found.key if found.key_field == "Id" else None)
+    by_id = found.key_field == "Id"
     ids = {
         "write": (found.id,),
         "feedback": (found.feedback,),
-        "record": tuple(normal_record(each) for each in records if each),
+        "record": (normal_record(found.record_id), normal_record(found.key) if by_id else None),
         "answer": (found.key if _HEX.fullmatch(found.key) else None,),
     }
     details = {

@@ -1,5 +1,6 @@
 """A fact: what one record of a topic says, with the ids that lead to other facts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,9 +62,15 @@ class Fact:
         return next(iter(self.ids.get(kind, ())), None)
 
 
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ORDER = {kind: number for number, kind in enumerate(Kind)}
 
 
-def normal_record(record_id: str) -> str:
-    """The 15 characters that name a record; an id of another form, such as a platform event's, stays as it is."""
-    return record_id[:15] if is_id(record_id) else record_id
+def normal_record(text: str | None) -> str | None:
+    """The 15 characters that name a record, or the EventUuid of a platform event; None for anything else.
+
+    A key that a configuration chose, such as the correlation key, may hold anything, even an address.
+    """
+    if text is None or not is_id(text):
+        return text if text and _UUID.fullmatch(text) else None
+    return text[:15]

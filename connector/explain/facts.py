@@ -59,7 +59,7 @@ class Facts:
             return None
         ids = {**said.ids, "trace": tuple(_traces(record))}
         found = {kind: kept for kind, values in ids.items() if (kept := tuple(dict.fromkeys(filter(None, values))))}
-        details = {name: value for name, value in said.details.items() if value not in {None, ""}}
+        details = {name: value for name, value in said.details.items() if value is not None and value != ""}
         place = record.topic, record.partition, record.offset
         return Fact(said.kind, *place, said.at.astimezone(UTC), said.code, found, details)
 

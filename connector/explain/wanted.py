@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 from connector.errors import Fatal
-from connector.explain.fact import normal_record
 from connector.explain.facts import Facts
 from connector.masking import mask_email
 from connector.salesforce.record_ids import is_id
@@ -49,7 +48,7 @@ def wanted(text: str) -> Wanted:
     if _ADDRESS.fullmatch(text):
         return Wanted(mask_email(text), emails=_spellings(text))
     if is_id(text):
-        return Wanted(text, (("record", normal_record(text)),), contact=text)
+        return Wanted(text, (("record", text[:15]),), contact=text)
     small = text.lower()
     if found := _TRACEPARENT.fullmatch(small):
         return Wanted(text, (("trace", found[1]),))

@@ -15,6 +15,7 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.masking import mask_emails
 from connector.protection import Hashes
+from connector.records import Feedback
 
 ADA = "Ada.Byron@acme.com"
 CASE = case_id(1)
@@ -89,6 +90,8 @@ def test_no_fact_holds_personal_data(config: Config, topics: MadeUpTopics, facts
     listed = Suppression(email=ADA, by="the shop", why=COMMENT, at=START)
     suppressed = topics.put("pisano.suppressions", f"email/{ADA}", listed, START)
     answers = [*topics.answer(CASE, ADA, START)]
+    correlated = topics.put("pisano.feedback", ADA, Feedback.model_validate_json(answers[0].value or b""), START)
+    answers.append(correlated)  # a configuration may take the address as the correlation key
     held = [dead_letter(config, topics, answers[0]), parked(topics, record)]
     unreadable = topics.place("pisano.feedback", b"x", f'{{"email": "{ADA}"}}'.encode(), (), START)
     for each in (change, record, suppressed, *answers, *held, unreadable):
