@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.explain import Index
+from connector.kafka import preflight
 from connector.kafka.connection import reader_settings, stopped
 from connector.kafka.errors import translated
 from connector.kafka.inbound import consumed
@@ -35,6 +36,7 @@ class IndexStage:
 
     def __init__(self, kafka: Kafka, topics: Sequence[str], open_index: Callable[[], Index]) -> None:
         self._kafka = kafka
+        self._group = f"{kafka.topic_prefix}index"
         self._topics = topics
         self._open_index = open_index
         self._index: Index | None = None
@@ -58,6 +60,7 @@ class IndexStage:
             Fatal: The index cannot be used, a topic is missing, or Kafka refuses us.
             Retryable: Kafka is away.
         """
+        await preflight.require(self._kafka, self._group, self._topics)
         self._index = await self._call(self._open_index)
         await self._align(self._index)
         self._task = asyncio.create_task(self._run(self._index), name="index")
@@ -100,9 +103,7 @@ class IndexStage:
 
     async def _run(self, index: Index) -> None:
         loop, shown_at, forgot_at = asyncio.get_running_loop(), 0.0, asyncio.get_running_loop().time()
-        consumer = AIOKafkaConsumer(
-            **reader_settings(self._kafka), group_id=f"{self._kafka.topic_prefix}index", max_poll_records=_AT_ONCE
-        )
+        consumer = AIOKafkaConsumer(**reader_settings(self._kafka), group_id=self._group, max_poll_records=_AT_ONCE)
         try:
             with translated():
                 await consumer.start()
