@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -50,18 +51,21 @@ class Facts:
 
     def of(self, record: InRecord) -> Fact | None:
         """The fact that a record is; None for one that says nothing, such as the end of a compacted key."""
-        try:
-            said = self._readers[self._family(record.topic)](record)
-        except (Rejected, ValidationError, ValueError, KeyError) as error:
-            why = _said.short(str(error)) if isinstance(error, Rejected) else "it has not the form of its topic"
-            said = Said(Kind.UNREADABLE, _written(record), {}, {"error": why})
-        if said is None:
+        if (said := self._said(record)) is None:
             return None
         ids = {**said.ids, "trace": tuple(_traces(record))}
         found = {kind: kept for kind, values in ids.items() if (kept := tuple(dict.fromkeys(filter(None, values))))}
         details = {name: value for name, value in said.details.items() if value is not None and value != ""}
-        place = record.topic, record.partition, record.offset
-        return Fact(said.kind, *place, said.at.astimezone(UTC), said.code, found, details)
+        return Fact(said.kind, record.topic, record.partition, record.offset, said.at, said.code, found, details)
+
+    def _said(self, record: InRecord) -> Said | None:
+        """What a record says, with its time in UTC."""
+        try:
+            said = self._readers[self._family(record.topic)](record)
+            return said and replace(said, at=said.at.astimezone(UTC))
+        except (Rejected, ValidationError, ValueError, KeyError, OverflowError) as error:
+            why = _said.short(str(error)) if isinstance(error, Rejected) else "it has not the form of its topic"
+            return Said(Kind.UNREADABLE, _written(record), {}, {"error": why})
 
     def persons(self, contact: str | None, email: str | None) -> tuple[str, ...]:
         """The ids of a person."""

@@ -199,7 +199,7 @@ def _sent(invitation: Fact, story: Story) -> str:
 
 
 def _answered(invitation: Fact, story: Story) -> Iterator[str]:
-    answered = [fact for fact in story.of(Kind.FEEDBACK) if answers(fact, invitation)]
+    answered = [fact for fact in story.of(Kind.FEEDBACK) if _asked_by(fact, story) == invitation.id("invitation")]
     if not answered:
         return
     yield f"answered on {_short(answered[0].at)}"
@@ -207,6 +207,12 @@ def _answered(invitation: Fact, story: Story) -> Iterator[str]:
     for write in story.of(Kind.WRITE):
         if write.id("feedback") in ids:
             yield f"{'' if write.details['success'] else 'not '}written to {_target(write)}"
+
+
+def _asked_by(feedback: Fact, story: Story) -> str | None:
+    """The id of the newest invitation that an answer may belong to."""
+    asked = [each for each in story.of(Kind.INVITATION) if not each.code and answers(feedback, each)]
+    return asked[-1].id("invitation") if asked else None
 
 
 def _short(at: datetime) -> str:

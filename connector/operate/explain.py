@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connector.config import Config
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Fatal
 from connector.explain import Index, NotThisIndex, Story, Wanted, tell, topics_told
 from connector.explain.index import Searched
 from connector.kafka.connection import admin_client
@@ -44,7 +44,10 @@ async def explain(
 
 
 def _opened(path: Path, config: Config) -> Index | None:
-    return Index.open(path, config) if path.exists() else None
+    try:
+        return Index.open(path, config) if path.exists() else None
+    except (Fatal, OSError) as error:
+        raise Fatal(f"{error} Or read the topics instead, with --scan.") from error
 
 
 def _told(index: Index, wanted: Wanted, source: str) -> Explained:

@@ -127,7 +127,7 @@ class IndexStage:
         with translated():
             batches = await consumer.getmany(timeout_ms=_POLL, max_records=_AT_ONCE)
             positions = {place: await consumer.position(place) for place in self._positions}
-        self._lags = {
+        self._lags |= {
             place: max(0, end - position)
             for place, position in positions.items()
             if (end := consumer.last_stable_offset(place)) is not None

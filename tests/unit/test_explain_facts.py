@@ -1,6 +1,6 @@
 """A record becomes a fact: what it says and which ids it has, without personal data."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -133,6 +133,10 @@ def test_an_end_says_nothing_and_what_cannot_be_read_says_so(topics: MadeUpTopic
     for topic in ("pisano.attempts", "salesforce.writes", "connector.actions"):
         assert facts.of(topics.place(topic, b"key", None, (), START)) is None
     assert facts.of(topics.place("connector.parked", b"lot", None, [("pk_done", b"3")], START)) is None
+    year_0 = Suppression(email=ADA, by="the shop", at=datetime.fromisoformat("0001-01-01T00:00+05:00"))
+    fact = facts.of(topics.put("pisano.suppressions", f"email/{ADA}", year_0, START))
+    assert fact
+    assert (fact.kind, fact.at) == (Kind.UNREADABLE, START)
     for topic in ("salesforce.cdc.Case", "pisano.attempts", "connector.deadletters", "pisano.suppressions"):
         fact = facts.of(topics.place(topic, b"key", b"no JSON", (), START))
         assert fact

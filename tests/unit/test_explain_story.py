@@ -169,6 +169,17 @@ def test_an_answer_about_a_shared_record_belongs_to_the_customer_whom_it_names(
     assert len(ask(case_id(1)).of(Kind.INVITATION)) == 2
 
 
+def test_an_answer_counts_for_the_last_invitation_before_it(topics: MadeUpTopics, index: Index, ask: Ask) -> None:
+    """The same case is closed twice, and then once more when the customer has opted out."""
+    records: list[InRecord] = []
+    for hours, reason in ((0, None), (5, None), (6, Reason.OPTED_OUT)):
+        at = START + hours * HOUR
+        records.append(topics.change(case_id(1), at, transaction=f"{hours}"))
+        records.append(topics.invitation(records[-1], case_id(1), "c@acme.com", at, suppressed=reason)[1])
+    put(index, [*records, *topics.answer(case_id(1), "c@acme.com", START + 7 * HOUR)])
+    assert ["answered on" in line for line in lines(ask("c@acme.com"))] == [False, True, False]
+
+
 def test_an_answer_before_the_invitation_is_not_its_answer(topics: MadeUpTopics, index: Index, ask: Ask) -> None:
     change = topics.change(case_id(1), START)
     id_, record = topics.invitation(change, case_id(1), "c@acme.com", START)
