@@ -14,6 +14,7 @@ _HEX = re.compile("[0-9a-f]{32}")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _EVENT = re.compile(r"\S+-\d+-[A-Za-z0-9]{18}")  # transaction, sequence number and record
+_MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"  # five bits each (salesforce §D3)
 _OUR_IDS = ("invitation", "attempt", "feedback", "write", "answer", "action", "trace")
 _FORMS = (
     "an e-mail address, a Salesforce id of 15 or 18 characters, the 32 digits of an invitation, attempt, feedback, "
@@ -48,7 +49,8 @@ def wanted(text: str) -> Wanted:
     if _ADDRESS.fullmatch(text):
         return Wanted(mask_email(text), emails=_spellings(text))
     if is_id(text):
-        return Wanted(text, (("record", text[:15]),), contact=text)
+        record = _with_capitals(text)
+        return Wanted(text, (("record", record),), contact=record)
     small = text.lower()
     if found := _TRACEPARENT.fullmatch(small):
         return Wanted(text, (("trace", found[1]),))
@@ -60,6 +62,17 @@ def wanted(text: str) -> Wanted:
     if _EVENT.fullmatch(text):
         return Wanted(text, (("event", text),))
     raise Fatal(f"nothing is called {text[:100]!r}. Give {_FORMS}.")
+
+
+def _with_capitals(record_id: str) -> str:
+    """The 15 characters of a record id. In 18, capitals do not matter: the last three say which of the 15 are."""
+    marks = [_MARKS.find(mark) for mark in record_id[15:].upper()]
+    if not marks or -1 in marks:
+        return record_id[:15]
+    return "".join(
+        char.upper() if marks[place // 5] >> place % 5 & 1 else char.lower()
+        for place, char in enumerate(record_id[:15])
+    )
 
 
 def _spellings(address: str) -> tuple[str, ...]:

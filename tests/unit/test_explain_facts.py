@@ -1,9 +1,11 @@
 """A record becomes a fact: what it says and which ids it has, without personal data."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from faust.types import TP
 from helpers.config_files import MINIMAL, read
 from helpers.made_up_topics import COMMENT, START, MadeUpTopics, case_id
 
@@ -11,8 +13,10 @@ from connector.config import Config
 from connector.decisions import Action, Suppression
 from connector.explain import Facts, Kind, topics_told
 from connector.explain.words import words
+from connector.kafka.cloud_events import OutRecord
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
+from connector.kafka.parking import Parking
 from connector.masking import mask_emails
 from connector.protection import Hashes
 from connector.records import Feedback
@@ -42,11 +46,18 @@ def dead_letter(config: Config, topics: MadeUpTopics, record: InRecord) -> InRec
     return topics.place("connector.deadletters", made.key, made.value, made.headers, START)
 
 
-def parked(topics: MadeUpTopics, record: InRecord) -> InRecord:
-    ours = {"pk_stage": "send", "pk_cell": "main/closed-case", "pk_topic": record.topic, "pk_partition": "0"}
-    ours |= {"pk_offset": "7", "pk_timestamp": "0.0", "pk_key": (record.key or b"").hex()}
-    headers = [*record.headers, *((name, text.encode()) for name, text in ours.items())]
-    return topics.place("connector.parked", b"a lot", record.value, headers, START)
+async def parked(config: Config, topics: MadeUpTopics, record: InRecord) -> InRecord:
+    written: list[OutRecord] = []
+
+    async def publish(records: Sequence[OutRecord]) -> list[int]:
+        written.extend(records)
+        return [0]
+
+    lot = Parking(config.kafka, "send", publish).lot(TP(record.topic, record.partition), "main/closed-case")
+    lot.announce()
+    await lot.put(record)
+    [made] = written
+    return topics.place("connector.parked", made.key, made.value, made.headers, START)
 
 
 def test_every_topic_is_told_or_says_nothing_of_a_customer(config: Config, facts: Facts) -> None:
@@ -84,7 +95,7 @@ def test_a_round_trip_has_the_ids_that_lead_from_one_record_to_the_next(topics: 
     assert (change_.details.get("ours"), own.details.get("ours")) == (None, True)
 
 
-def test_no_fact_holds_personal_data(config: Config, topics: MadeUpTopics, facts: Facts) -> None:
+async def test_no_fact_holds_personal_data(config: Config, topics: MadeUpTopics, facts: Facts) -> None:
     change = topics.change(CASE, START)
     _, record = topics.invitation(change, CASE, ADA, START, detail=f"{mask_emails(ADA)} left out")
     listed = Suppression(email=ADA, by="the shop", why=COMMENT, at=START)
@@ -92,7 +103,7 @@ def test_no_fact_holds_personal_data(config: Config, topics: MadeUpTopics, facts
     answers = [*topics.answer(CASE, ADA, START)]
     correlated = topics.put("pisano.feedback", ADA, Feedback.model_validate_json(answers[0].value or b""), START)
     answers.append(correlated)  # a configuration may take the address as the correlation key
-    held = [dead_letter(config, topics, answers[0]), parked(topics, record)]
+    held = [dead_letter(config, topics, answers[0]), await parked(config, topics, record)]
     unreadable = topics.place("pisano.feedback", b"x", f'{{"email": "{ADA}"}}'.encode(), (), START)
     for each in (change, record, suppressed, *answers, *held, unreadable):
         fact = facts.of(each)
@@ -102,10 +113,12 @@ def test_no_fact_holds_personal_data(config: Config, topics: MadeUpTopics, facts
             assert personal.lower() not in said
 
 
-def test_a_record_that_lies_in_another_gives_it_its_ids(config: Config, topics: MadeUpTopics, facts: Facts) -> None:
+async def test_a_record_that_lies_in_another_gives_it_its_ids(
+    config: Config, topics: MadeUpTopics, facts: Facts
+) -> None:
     invitation, record = topics.invitation(topics.change(CASE, START), CASE, ADA, START)
     [feedback, *_] = topics.answer(CASE, ADA, START)
-    letter, lot = facts.of(dead_letter(config, topics, feedback)), facts.of(parked(topics, record))
+    letter, lot = facts.of(dead_letter(config, topics, feedback)), facts.of(await parked(config, topics, record))
     known = facts.of(feedback)
     assert letter
     assert lot
@@ -115,7 +128,7 @@ def test_a_record_that_lies_in_another_gives_it_its_ids(config: Config, topics: 
         words(letter) == "write gave up on pisano.feedback/0/0: write_rejected: ValueError: no place for A***@acme.com"
     )
     assert (lot.kind, lot.ids["invitation"]) == (Kind.PARKED, (invitation,))
-    assert words(lot) == "send parked pisano.invitations/0/7 for the held cell main/closed-case"
+    assert words(lot) == "send parked pisano.invitations/0/0 for the held cell main/closed-case"
 
 
 def test_an_address_is_the_same_person_whatever_its_capitals(topics: MadeUpTopics, facts: Facts) -> None:

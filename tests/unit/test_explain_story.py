@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from helpers.config_files import MINIMAL, read
 from helpers.made_up_topics import START, MadeUpTopics, case_id
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector.config import Config
 from connector.errors import Fatal
@@ -16,6 +18,7 @@ from connector.explain.words import lines, why, words
 from connector.kafka.inbound import InRecord
 from connector.reasons import Reason
 from connector.records import Outcome
+from connector.salesforce.record_ids import full
 
 CALL = "a" * 32
 HOUR = timedelta(hours=1)
@@ -215,6 +218,12 @@ def test_a_very_long_story_is_cut_and_says_so(topics: MadeUpTopics, index: Index
 def test_what_has_no_known_form_says_which_there_are(what: str) -> None:
     with pytest.raises(Fatal, match=r"Give an e-mail address, a Salesforce id of 15 or 18 characters"):
         wanted(what)
+
+
+@given(st.from_regex("[0-9A-Za-z]{15}", fullmatch=True))
+def test_an_id_of_18_characters_is_known_whatever_its_capitals(record_id: str) -> None:
+    for text in (full(record_id), full(record_id).lower(), full(record_id).upper()):
+        assert wanted(text).ids == wanted(record_id).ids == (("record", record_id),)
 
 
 def test_an_address_is_masked_in_messages() -> None:
