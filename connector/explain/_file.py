@@ -18,7 +18,7 @@ _WAL_PAGES = 16_384  # 64 MiB between two checkpoints: the tokens of many transa
 _NO_INDEX = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _TABLES = """
-CREATE TABLE made (salt TEXT NOT NULL, fingerprint TEXT NOT NULL);
+CREATE TABLE made (salt TEXT NOT NULL, fingerprint TEXT NOT NULL, is_whole INTEGER NOT NULL);
 CREATE TABLE place (
     id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
     position INTEGER NOT NULL, facts INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, partition)
@@ -27,6 +27,7 @@ CREATE TABLE fact (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, data BLOB NO
 CREATE TABLE token (
     token INTEGER NOT NULL, at INTEGER NOT NULL, fact INTEGER NOT NULL, PRIMARY KEY (token, at, fact)
 ) WITHOUT ROWID;
+CREATE TABLE unsorted (token INTEGER NOT NULL, at INTEGER NOT NULL, fact INTEGER NOT NULL);
 """
 
 
@@ -60,10 +61,14 @@ def to_write(path: Path, config: Config) -> sqlite3.Connection:
 
 
 def to_read(path: Path, config: Config) -> sqlite3.Connection:
-    """Opens a file that another process may be writing to. Raises NotThisIndex."""
+    """Opens a file that another process may be writing to. Raises NotThisIndex, also while it is being built."""
     with translated(str(path)):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY)
-        return _checked(connection, path, config)
+        connection = _checked(connection, path, config)
+        if is_whole(connection):
+            return connection
+        connection.close()
+    raise NotThisIndex(f"{path} is being built")
 
 
 def temporary(config: Config) -> sqlite3.Connection:
@@ -73,6 +78,12 @@ def temporary(config: Config) -> sqlite3.Connection:
         connection.execute(f"PRAGMA {pragma}")
     _make(connection, config)
     return connection
+
+
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether the index has read all topics once, so that its tokens are sorted."""
+    ((found,),) = connection.execute("SELECT is_whole FROM made")
+    return bool(found)
 
 
 def hashes(connection: sqlite3.Connection, config: Config) -> Hashes:
@@ -121,7 +132,7 @@ def _is_same(connection: sqlite3.Connection, config: Config) -> bool:
 def _make(connection: sqlite3.Connection, config: Config) -> None:
     salt = secrets.token_hex(32)
     connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION};")
-    connection.execute("INSERT INTO made VALUES (?, ?)", (salt, _fingerprint(config, salt)))
+    connection.execute("INSERT INTO made VALUES (?, ?, 0)", (salt, _fingerprint(config, salt)))
     connection.commit()
 
 

@@ -69,6 +69,7 @@ async def _scanned(config: Config, progress: Progress) -> Index:
             index.add(facts, {})
             facts = []
     index.add(facts, {})
+    index.sort()
     return index
 
 

@@ -75,6 +75,8 @@ class IndexStage:
         self._stopping, self.ready = True, False
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=drain)
+            if not self._task.done() and self._index is not None:
+                self._index.interrupt()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         index, self._index = self._index, None
@@ -112,6 +114,8 @@ class IndexStage:
                     consumer.seek(place, position)
             while not self._stopping:
                 moved = await self._once(consumer, index)
+                if not index.is_whole and self.lag < _AT_ONCE:
+                    await self._call(index.sort)
                 if moved and loop.time() - shown_at > _SHOW_EVERY:
                     shown_at = loop.time()
                     with translated():
@@ -142,7 +146,7 @@ class IndexStage:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) and not self.failure.done():
+        if not task.cancelled() and (error := task.exception()) and not (self._stopping or self.failure.done()):
             self.failure.set_exception(error)
 
 

@@ -101,6 +101,7 @@ async def _until_indexed(told: Told) -> None:
             return await metric(app, 'connector_lag{stage="index"}') == 0
 
         await until(caught_up)
+    assert (await explain(told.config, wanted(ADA))).source.endswith("up to date")
 
 
 async def test_the_whole_story_by_every_id_with_the_index_and_without(told: Told) -> None:

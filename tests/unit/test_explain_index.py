@@ -33,10 +33,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "index.sqlite"
 
 
-def put(index: Index, records: Sequence[InRecord]) -> None:
+def put(index: Index, records: Sequence[InRecord], *, sort: bool = True) -> None:
     """As the stage stores what it has read."""
     ends = {(each.topic, each.partition): each.offset + 1 for each in records}
     index.add([fact for each in records if (fact := index.facts.of(each))], ends)
+    if sort:
+        index.sort()
 
 
 _customers = st.lists(
@@ -77,14 +79,16 @@ def reading_order(data: st.DataObject, records: list[InRecord]) -> list[list[InR
 def test_the_index_answers_as_a_scan_does(
     customers: list[tuple[str, str, int, int]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whatever the order of the topics, with restarts in between, and with lots that are read twice."""
+    """Whatever the order of the topics, with restarts in between, with lots read twice, and whenever it sorts."""
     folder = tmp_path_factory.mktemp("index")
     config = read(folder, MINIMAL)
     records = story_of(MadeUpTopics(config), customers)
     for lot in reading_order(data, records):
         with closing(Index.create(folder / "index.sqlite", config)) as index:
             for _ in range(data.draw(st.integers(1, 2))):
-                put(index, lot)
+                put(index, lot, sort=data.draw(st.booleans()))
+    with closing(Index.create(folder / "index.sqlite", config)) as index:
+        index.sort()
     with closing(Index.temporary(config)) as scan, closing(Index.open(folder / "index.sqlite", config)) as index:
         put(scan, records)
         ids = {id_ for fact in map(scan.facts.of, records) if fact for kind in fact.ids for id_ in fact.ids[kind]}
@@ -159,6 +163,17 @@ def test_a_damaged_file_is_built_again(content: bytes, config: Config, file: Pat
     with closing(Index.create(file, config)) as index:
         put(index, [MadeUpTopics(config).change(CASES[0], START)])
         assert index.searched().facts == 1
+
+
+def test_an_index_that_is_being_built_is_not_asked(config: Config, file: Path) -> None:
+    record = MadeUpTopics(config).change(CASES[0], START)
+    with closing(Index.create(file, config)) as index:
+        put(index, [record], sort=False)
+        with pytest.raises(NotThisIndex, match="is being built"):
+            Index.open(file, config)
+        index.sort()
+    with closing(Index.open(file, config)) as index:
+        assert len(index.find(Kind.CHANGE, "record", CASES[0][:15], most=9)) == 1
 
 
 def test_a_missing_folder_says_what_to_do(config: Config, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def ask(index: Index) -> Ask:
 
 def put(index: Index, records: Iterable[InRecord]) -> None:
     index.add([fact for each in records if (fact := index.facts.of(each))], {})
+    index.sort()
 
 
 def two_customers_in_one_call(topics: MadeUpTopics) -> tuple[list[str], list[InRecord]]:
