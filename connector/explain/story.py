@@ -7,6 +7,7 @@ have many records. So a fact leads only to its own story, and to others only if 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from connector.explain.fact import Fact, Kind, Place
 from connector.explain.index import Index
@@ -27,7 +28,11 @@ class Story:
 
     def of(self, kind: Kind) -> list[Fact]:
         """The facts of one kind."""
-        return [fact for fact in self.facts if fact.kind is kind]
+        return self._by_kind[kind]
+
+    @cached_property
+    def _by_kind(self) -> dict[Kind, list[Fact]]:
+        return {kind: [fact for fact in self.facts if fact.kind is kind] for kind in Kind}
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,18 @@ def tell(index: Index, ids: Sequence[tuple[str, str]]) -> Story:
     asked = [(fact, id_kind) for id_kind, id_ in ids for fact in follow(_Lead(tuple(Kind), id_kind, id_))]
     new = {fact.place: fact for fact, _ in asked}
     ahead = [lead for fact, id_kind in asked for lead in (*_leads(fact), *_causes(fact, id_kind))]
-    while new and len(found) < _MOST:
+    while new:
         found |= new
+        if len(found) >= _MOST:
+            cut[f"the story is cut after about {_MOST} facts"] = None
+            break
         if not any(fact.kind is Kind.INVITATION for fact in found.values()):
             ahead += [lead for fact in new.values() for lead in _asked_by(fact)]
-        new = {fact.place: fact for lead in dict.fromkeys(ahead) for fact in follow(lead) if fact.place not in found}
+        new = {}
+        for lead in dict.fromkeys(ahead):
+            if len(found) + len(new) < _MOST:
+                new |= {fact.place: fact for fact in follow(lead) if fact.place not in found}
         ahead = [lead for fact in new.values() for lead in _leads(fact)]
-    if new:
-        cut[f"the story has more than {_MOST} facts, and is not told to its end"] = None
     return Story(sorted(found.values(), key=lambda fact: fact.order), [*cut])
 
 

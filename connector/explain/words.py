@@ -1,6 +1,7 @@
 """Says facts in words, and the story of an invitation in one line."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from connector.explain.fact import Fact, Kind
@@ -48,11 +49,13 @@ def words(fact: Fact, story: Story | None = None) -> str:
 
 def lines(story: Story) -> Iterator[str]:
     """The story of each invitation in one line, in order of time."""
-    told = set[str]()
+    told, answered = set[str](), defaultdict[str | None, list[Fact]](list)
+    for feedback in story.of(Kind.FEEDBACK):
+        answered[_asked_by(feedback, story)].append(feedback)
     for invitation in story.of(Kind.INVITATION):
         if (id_ := invitation.id("invitation") or "") not in told:
             told.add(id_)
-            parts = [_invited(invitation), _sent(invitation, story), *_answered(invitation, story)]
+            parts = [_invited(invitation), _sent(invitation, story), *_answered(answered[id_], story)]
             yield f"invitation {id_}: " + ", ".join(filter(None, parts))
 
 
@@ -198,8 +201,7 @@ def _sent(invitation: Fact, story: Story) -> str:
     return f"due {_short(_due(invitation))}, without an outcome yet"
 
 
-def _answered(invitation: Fact, story: Story) -> Iterator[str]:
-    answered = [fact for fact in story.of(Kind.FEEDBACK) if _asked_by(fact, story) == invitation.id("invitation")]
+def _answered(answered: Sequence[Fact], story: Story) -> Iterator[str]:
     if not answered:
         return
     yield f"answered on {_short(answered[0].at)}"

@@ -104,7 +104,8 @@ class IndexStage:
             self._positions.setdefault(TopicPartition(*partition), start)
 
     async def _run(self, index: Index) -> None:
-        loop, shown_at, forgot_at = asyncio.get_running_loop(), 0.0, asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        shown, shown_at, forgot_at = dict[TopicPartition, int](), 0.0, loop.time()
         consumer = AIOKafkaConsumer(**reader_settings(self._kafka), group_id=self._group, max_poll_records=_AT_ONCE)
         try:
             with translated():
@@ -113,21 +114,21 @@ class IndexStage:
                 for place, position in self._positions.items():
                     consumer.seek(place, position)
             while not self._stopping:
-                moved = await self._once(consumer, index)
+                await self._once(consumer, index)
                 if not index.is_whole and self.lag < _AT_ONCE:
                     await self._call(index.sort)
-                if moved and loop.time() - shown_at > _SHOW_EVERY:
-                    shown_at = loop.time()
+                if shown != self._positions and loop.time() - shown_at > _SHOW_EVERY:
+                    shown, shown_at = dict(self._positions), loop.time()
                     with translated():
-                        await consumer.commit(self._positions)
+                        await consumer.commit(shown)
                 if loop.time() - forgot_at > _FORGET_EVERY:
                     forgot_at = loop.time()
                     await self._align(index)
         finally:
             await stopped(consumer.stop)
 
-    async def _once(self, consumer: AIOKafkaConsumer, index: Index) -> bool:
-        """Stores what has come. False when nothing has."""
+    async def _once(self, consumer: AIOKafkaConsumer, index: Index) -> None:
+        """Stores what has come."""
         with translated():
             batches = await consumer.getmany(timeout_ms=_POLL, max_records=_AT_ONCE)
             positions = {place: await consumer.position(place) for place in self._positions}
@@ -140,7 +141,6 @@ class IndexStage:
         if moved:
             await self._call(_store, index, [record for batch in batches.values() for record in batch], moved)
             self._positions |= moved
-        return bool(moved)
 
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
