@@ -48,15 +48,33 @@ def words(fact: Fact, story: Story | None = None) -> str:
 
 
 def lines(story: Story) -> Iterator[str]:
-    """The story of each invitation in one line, in order of time."""
-    told, answered = set[str](), defaultdict[str | None, list[Fact]](list)
+    """The story of each invitation in one line, in order of time; without one, why there may be none."""
+    told, answered = set[str | None](), defaultdict[str | None, list[Fact]](list)
     for feedback in story.of(Kind.FEEDBACK):
         answered[_asked_by(feedback, story)].append(feedback)
     for invitation in story.of(Kind.INVITATION):
-        if (id_ := invitation.id("invitation") or "") not in told:
+        if (id_ := invitation.id("invitation")) not in told:
             told.add(id_)
             parts = [_invited(invitation), _sent(invitation, story), *_answered(answered[id_], story)]
             yield f"invitation {id_}: " + ", ".join(filter(None, parts))
+    for outcome in story.of(Kind.OUTCOME):
+        if (id_ := outcome.id("invitation")) not in told:
+            told.add(id_)
+            yield f"invitation {id_}: {_ended(outcome)}; its own record is no longer on the topic"
+    if not told:
+        yield from _not_invited(story)
+
+
+def _not_invited(story: Story) -> Iterator[str]:
+    for kind in (Kind.DEAD_LETTER, Kind.PARKED):
+        if found := story.of(kind):
+            yield f"no invitation: {words(found[-1])}"
+            return
+    if any(not change.details.get("ours") for change in story.of(Kind.CHANGE)):
+        yield (
+            "no invitation: no survey wants these changes, or trigger has not come to them yet."
+            " `connector preview` says what a survey would do with one."
+        )
 
 
 def _change(fact: Fact) -> str:
@@ -189,9 +207,7 @@ def _sent(invitation: Fact, story: Story) -> str:
         return ""
     outcomes = [fact for fact in story.of(Kind.OUTCOME) if fact.id("invitation") == invitation.id("invitation")]
     if outcomes:
-        last = outcomes[-1]
-        because = f", because {why(last.code)}" if last.code else ""
-        return f"{last.details['outcome']} on {_short(last.at)}{because}"
+        return _ended(outcomes[-1])
     calls = [fact for fact in story.of(Kind.ATTEMPT) if invitation.id("invitation") in fact.ids.get("invitation", ())]
     if calls and calls[-1].details["state"] == "begun":
         return f"a call that began on {_short(calls[-1].at)} has no end yet"
@@ -199,6 +215,11 @@ def _sent(invitation: Fact, story: Story) -> str:
     if waiting:
         return f"parked for the held cell {waiting[-1].details['cell']}, without an outcome yet"
     return f"due {_short(_due(invitation))}, without an outcome yet"
+
+
+def _ended(outcome: Fact) -> str:
+    because = f", because {why(outcome.code)}" if outcome.code else ""
+    return f"{outcome.details['outcome']} on {_short(outcome.at)}{because}"
 
 
 def _answered(answered: Sequence[Fact], story: Story) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The index: the same answers whatever way records came into it, each record once, and nobody's address in its file."""
 
 import sqlite3
+import threading
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -174,6 +175,30 @@ def test_an_index_that_is_being_built_is_not_asked(config: Config, file: Path) -
         index.sort()
     with closing(Index.open(file, config)) as index:
         assert len(index.find(Kind.CHANGE, "record", CASES[0][:15], most=9)) == 1
+
+
+def test_sorting_can_be_ended_at_any_moment_and_begun_again(config: Config, file: Path) -> None:
+    topics = MadeUpTopics(config)
+    changes = [topics.change(case_id(number), START) for number in range(10_000)]
+    with closing(Index.create(file, config)) as index:
+        put(index, changes, sort=False)
+        ended = threading.Event()
+
+        def interrupt() -> None:
+            while not ended.is_set():
+                index.interrupt()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            with pytest.raises(Fatal, match="interrupted"):
+                index.sort()
+        finally:
+            ended.set()
+            thread.join()
+        assert not index.is_whole
+        index.sort()
+        assert [fact.offset for fact in index.find(Kind.CHANGE, "record", case_id(77)[:15], most=9)] == [77]
 
 
 def test_a_missing_folder_says_what_to_do(config: Config, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from connector.config import Config
 from connector.errors import Fatal
 from connector.explain import Index, Kind, Story, tell, wanted
 from connector.explain.words import lines, why, words
+from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.reasons import Reason
 from connector.records import Outcome
@@ -144,6 +145,23 @@ def test_who_is_not_invited_has_the_reason_in_words(topics: MadeUpTopics, index:
     assert [*lines(ask(case_id(1)))] == [
         f"invitation {id_}: closed-case did not invite on 2026-01-01 00:00:00 UTC,"
         " because the customer opted out (opted_out)"
+    ]
+
+
+def test_without_an_invitation_the_head_says_why_there_may_be_none(
+    config: Config, topics: MadeUpTopics, index: Index, ask: Ask
+) -> None:
+    changes = [topics.change(case_id(number), START) for number in (1, 2)]
+    letters = DeadLetters(config.kafka, "trigger", lambda *_: None)
+    made = letters.of_record(changes[1], "gap", ValueError("it does not say what changed"), "trigger/closed-case")
+    invitation, _ = topics.invitation(changes[0], case_id(3), "c@acme.com", START)  # Kafka has deleted it
+    calls = topics.call(CALL, {invitation: case_id(3)}, START)
+    put(index, [*changes, topics.place("connector.deadletters", made.key, made.value, made.headers, START), *calls])
+    heads = [line for number in (1, 2, 3) for line in lines(ask(case_id(number)))]
+    assert heads[0].startswith("no invitation: no survey wants these changes, or trigger has not come to them yet.")
+    assert heads[1:] == [
+        "no invitation: trigger gave up on salesforce.cdc.Case/0/1: gap: ValueError: it does not say what changed",
+        f"invitation {invitation}: sent on 2026-01-01 00:00:01 UTC; its own record is no longer on the topic",
     ]
 
 
