@@ -5,9 +5,9 @@ ids from fact to fact. Nothing here reads Kafka: the stage `index` and `connecto
 """
 
 from connector.explain.fact import Fact, Kind
-from connector.explain.facts import Facts, topics_told
+from connector.explain.facts import Facts
 from connector.explain.index import Index, NotThisIndex
 from connector.explain.story import Story, tell
 from connector.explain.wanted import Wanted, wanted
 
-__all__ = ["Fact", "Facts", "Index", "Kind", "NotThisIndex", "Story", "Wanted", "tell", "topics_told", "wanted"]
+__all__ = ["Fact", "Facts", "Index", "Kind", "NotThisIndex", "Story", "Wanted", "tell", "wanted"]

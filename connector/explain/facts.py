@@ -16,17 +16,11 @@ from connector.kafka.inbound import InRecord
 from connector.protection import Hashes
 
 _PERSON = 16  # hex digits of a person's hash: 64 bits
-_POSITIONS = "salesforce.positions"  # where channels resume says nothing of a customer
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-.*")
 
 
-def topics_told(config: Config) -> list[str]:
-    """The topics whose records become facts: all but the positions."""
-    return [topic.name for topic in catalogue.topics_for(config) if not topic.name.endswith(_POSITIONS)]
-
-
 class Facts:
-    """`hashes` hides persons."""
+    """`hashes` hides persons. `topics` are those whose records become facts; positions say nothing of a customer."""
 
     def __init__(self, config: Config, hashes: Hashes) -> None:
         self._prefix = config.kafka.topic_prefix
@@ -44,10 +38,7 @@ class Facts:
             "connector.deadletters": self._dead_letter,
             "connector.parked": self._parked,
         }
-
-    def tells(self, topic: str) -> bool:
-        """Whether records of this topic become facts."""
-        return self._family(topic) in self._readers
+        self.topics = [topic.name for topic in catalogue.topics_for(config) if self._tells(topic.name)]
 
     def of(self, record: InRecord) -> Fact | None:
         """The fact that a record is; None for one that says nothing, such as the end of a compacted key."""
@@ -70,6 +61,9 @@ class Facts:
     def persons(self, contact: str | None, email: str | None) -> tuple[str, ...]:
         """The ids of a person."""
         return tuple(person[:_PERSON] for person in self._hashes.persons(contact, email))
+
+    def _tells(self, topic: str) -> bool:
+        return self._family(topic) in self._readers
 
     def _family(self, topic: str) -> str:
         return ".".join(topic.removeprefix(self._prefix).split(".")[:2])
@@ -95,7 +89,7 @@ class Facts:
 
     def _inner(self, record: InRecord, topic: str | None, key: bytes | None) -> Ids:
         """The ids of the record of another topic that this one holds, byte for byte."""
-        if topic is None or not self.tells(topic):
+        if topic is None or not self._tells(topic):
             return {}
         fact = self.of(InRecord(topic, 0, 0, key, record.value, record.headers, record.timestamp))
         return fact.ids if fact else {}

@@ -96,10 +96,10 @@ def _invitation(fact: Fact) -> str:
 
 def _attempt(fact: Fact, story: Story | None) -> str:
     said = fact.details
-    if said["call"] == "token":
-        what = f"call for a token of account {said['account']}"
+    if "invitation" not in fact.ids:
+        what = f"call {fact.id('attempt')} ({said['call']}) of account {said['account']}"
     else:
-        count = len(fact.ids.get("invitation", ()))
+        count = len(fact.ids["invitation"])
         what = f"call {fact.id('attempt')} with {count} invitation{'s' * (count != 1)} of account {said['account']}"
     if said["state"] == "begun":
         return f"{what} begins{_waits(fact, story)}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from connector.config import Config
 from connector.errors import ConnectorError, Fatal
-from connector.explain import Index, NotThisIndex, Story, Wanted, tell, topics_told
+from connector.explain import Index, NotThisIndex, Story, Wanted, tell
 from connector.explain.index import Searched
 from connector.kafka.connection import admin_client
 from connector.kafka.kept import Progress, bounds, kept
@@ -62,7 +62,7 @@ async def _scanned(config: Config, progress: Progress) -> Index:
         pass  # says better than a consumer why no broker answers
     index = Index.temporary(config)
     facts = []
-    async for record in kept(config.kafka, topics_told(config), progress=progress):
+    async for record in kept(config.kafka, index.facts.topics, progress=progress):
         if fact := index.facts.of(record):
             facts.append(fact)
         if len(facts) >= _AT_ONCE:
@@ -78,7 +78,7 @@ async def _behind(config: Config, index: Index) -> str:
     positions = index.positions()
     try:
         async with admin_client(config.kafka):
-            ends = await bounds(config.kafka, topics_told(config))
+            ends = await bounds(config.kafka, index.facts.topics)
     except ConnectorError as error:
         return f"and how far it is behind the topics is not known: {error}"
     behind = sum(max(0, end - positions.get(partition, first)) for partition, (first, end) in ends.items())

@@ -32,12 +32,11 @@ T = TypeVar("T")
 
 
 class IndexStage:
-    """`open_index()` opens the index to write to it. `topics` are full names."""
+    """`open_index()` opens the index to write to it."""
 
-    def __init__(self, kafka: Kafka, topics: Sequence[str], open_index: Callable[[], Index]) -> None:
+    def __init__(self, kafka: Kafka, open_index: Callable[[], Index]) -> None:
         self._kafka = kafka
         self._group = f"{kafka.topic_prefix}index"
-        self._topics = topics
         self._open_index = open_index
         self._index: Index | None = None
         self._positions: dict[TopicPartition, int] = {}
@@ -60,10 +59,10 @@ class IndexStage:
             Fatal: The index cannot be used, a topic is missing, or Kafka refuses us.
             Retryable: Kafka is away.
         """
-        await preflight.require(self._kafka, self._group, self._topics)
-        self._index = await self._call(self._open_index)
-        await self._align(self._index)
-        self._task = asyncio.create_task(self._run(self._index), name="index")
+        index = self._index = await self._call(self._open_index)
+        await preflight.require(self._kafka, self._group, index.facts.topics)
+        await self._align(index)
+        self._task = asyncio.create_task(self._run(index), name="index")
         self._task.add_done_callback(self._ended)
         self.ready = True
 
@@ -91,7 +90,7 @@ class IndexStage:
         holds others: that partition is read from its beginning again.
         """
         positions = index.positions()
-        for partition, (first, end) in (await bounds(self._kafka, self._topics)).items():
+        for partition, (first, end) in (await bounds(self._kafka, index.facts.topics)).items():
             position = positions.get(partition)
             whole = position is not None and first <= position <= end
             await self._call(index.forget, partition, first if whole else max(end, position or 0) + 1)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from connector.explain import Index, topics_told
+from connector.explain import Index
 from connector.stages.index import IndexStage
 from connector.wiring.shared import Shared
 
@@ -10,6 +10,6 @@ from connector.wiring.shared import Shared
 def build(shared: Shared) -> IndexStage:
     """What keeps the index at `service.index` up to date."""
     config = shared.config
-    stage = IndexStage(config.kafka, topics_told(config), lambda: Index.create(Path(config.service.index), config))
+    stage = IndexStage(config.kafka, lambda: Index.create(Path(config.service.index), config))
     shared.metrics.lag.labels("index").set_function(lambda: stage.lag)
     return stage
