@@ -10,7 +10,8 @@ from connector.records import Record
 class Suppression(Record):
     """An entry of the suppression list: whom no survey, or one survey, invites (`pisano.suppressions`)."""
 
-    email: str | None = Field(default=None, description="The address, or null when the entry is about a contact.")
+    email: str | None = Field(default=None, description="The e-mail address, or null.")
+    phone: str | None = Field(default=None, description="The phone number in the form of E.164, or null.")
     contact: str | None = Field(default=None, description="The contact's id in Salesforce.")
     survey: str | None = Field(default=None, description="Null means every survey.")
     by: str = Field(description="Who wrote the entry: a person or a system.")

@@ -109,14 +109,21 @@ class Protection(BaseModel, frozen=True, extra="forbid"):
     zone: str | None = Field(default=None, description="The customer's IANA time zone.")
 
 
+Channel = Literal["email", "sms", "link"]
+Sharing = Literal["email_sharings", "sms_sharings", "link_sharings"]
+_SHARINGS: dict[Channel, Sharing] = {"email": "email_sharings", "sms": "sms_sharings", "link": "link_sharings"}
+
+
 class Invitation(Record):
-    """One survey to one e-mail address for one cause (`pisano.invitations`)."""
+    """One survey to one address for one cause (`pisano.invitations`)."""
 
     id: str = Field(description="Computed only from survey, record id and cause.")
     survey: str
     account: str
     campaign: str
+    channel: Channel = Field(default="email", description="How the customer gets the survey.")
     email: str | None
+    phone: str | None = Field(default=None, description="In the form of E.164: +905330000000.")
     custom_attributes: dict[str, Scalar] = {}
     built_in_responses: dict[str, Scalar] = {}
     entity: str
@@ -126,6 +133,16 @@ class Invitation(Record):
     detail: str | None = None
     protection: Protection = Protection()
     created_at: AwareDatetime
+
+    @property
+    def address(self) -> str | None:
+        """The e-mail address or the phone number."""
+        return self.email or self.phone
+
+    @property
+    def sharing(self) -> Sharing:
+        """The kind of call that carries the invitation."""
+        return _SHARINGS[self.channel]
 
 
 class Outcome(StrEnum):
@@ -144,7 +161,7 @@ class Attempt(Record):
     kind: Literal["attempt"] = "attempt"
     id: str
     account: str
-    call: Literal["email_sharings", "token"]
+    call: Sharing | Literal["token", "flow"]
     campaign: str | None = None
     invitations: tuple[str, ...] = ()
     persons: tuple[tuple[str, ...], ...] = Field(
@@ -204,9 +221,12 @@ class Raw(BaseModel, frozen=True):
 
 
 class Feedback(Record):
-    """One answer from a webhook body, plus when and where it arrived (`pisano.feedback`)."""
+    """One answer from a webhook body, plus when and where it arrived, or a link to a survey (`pisano.feedback`)."""
 
     id: str = Field(description="The same for every re-send of the same answer.")
+    kind: Literal["answer", "link"] = Field(
+        default="answer", description="`link`: Pisano made it for a survey with `channel: link`; the body has it."
+    )
     account: str
     received_at: AwareDatetime
     answered_at: AwareDatetime | None = Field(default=None, description="The time of the answer, if the body names it.")

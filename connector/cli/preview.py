@@ -49,6 +49,7 @@ def preview(
     if survey not in config.surveys:
         raise Fatal(f"there is no survey {survey} in {file}; {one_of(survey, config.surveys)}")
     chosen = config.surveys[survey]
+    phones = config.pisano[chosen.account].phones
 
     async def find_out() -> Preview:
         async with Shared(config) as shared:
@@ -60,7 +61,7 @@ def preview(
                 change = await changes.from_salesforce(record_id, chosen, fields, shared.rest.find)
             else:
                 change = await changes.from_topic(config, chosen, event or "")
-            found = await look(survey, chosen, change, shared.rest.find, shared.rest.find_deleted, given)
+            found = await look(survey, chosen, change, shared.rest.find, shared.rest.find_deleted, given, phones)
         return dataclasses.replace(found, invitations=await _protected(config, chosen.account, found.invitations))
 
     found = asyncio.run(find_out())
@@ -157,7 +158,7 @@ def _show_invitation(ready: "Ready") -> None:
 
     invitation, body = ready.invitation, ready.body
     if body is None:
-        print(f"not invited ({invitation.suppressed}): {invitation.email or 'no address'} {invitation.detail or ''}")
+        print(f"not invited ({invitation.suppressed}): {invitation.address or 'no address'} {invitation.detail or ''}")
         return
     print(f"would be invited to campaign {invitation.campaign} of account {invitation.account}:")
     print(f"  contact protection: {ready.protection}")

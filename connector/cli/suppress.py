@@ -9,7 +9,10 @@ from connector.cli._options import DEFAULT, By, ConfigFile
 
 app = typer.Typer(no_args_is_help=True, help="The suppression list: add, remove, list and import its entries.")
 
-Whom = Annotated[str, typer.Argument(help="An e-mail address, or a contact's id in Salesforce.")]
+Whom = Annotated[
+    str,
+    typer.Argument(help="An e-mail address, a phone number such as +905330000000, or a contact's id in Salesforce."),
+]
 Survey = Annotated[str | None, typer.Option(help="Only this survey; without it, every survey.")]
 
 
@@ -64,7 +67,8 @@ def list_entries(
 
     table = Table("who", "survey", "until", "by", "why")
     for entry in asyncio.run(suppressions.entries(load(config).kafka)):
-        who = (entry.email if show else mask_email(entry.email)) if entry.email else entry.contact
+        address = entry.email or entry.phone
+        who = (address if show else mask_email(address)) if address else entry.contact
         until = f"{entry.until:%F %R}" if entry.until else "for ever"
         table.add_row(who, entry.survey or "every", until, entry.by, entry.why or "")
     console().print(table)
@@ -72,7 +76,7 @@ def list_entries(
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="A CSV file with the columns email, contact, survey, until, why.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with columns: email, phone, contact, survey, until, why.")],
     by: By = None,
     config: ConfigFile = DEFAULT,
 ) -> None:

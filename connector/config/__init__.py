@@ -7,7 +7,7 @@ from connector.config.feedback import FeedbackRule, FieldValue
 from connector.config.hours import SendHours
 from connector.config.kafka import Kafka, TopicSettings
 from connector.config.lookups import Lookup
-from connector.config.pisano import Account, AuthorizedApp, StaticToken, Webhook
+from connector.config.pisano import Account, AuthorizedApp, Phones, StaticToken, Webhook
 from connector.config.protect import Protect, ProtectAll
 from connector.config.salesforce import ClientCredentials, JwtBearer, PubSub, Salesforce
 from connector.config.surveys import Survey
@@ -23,6 +23,7 @@ __all__ = [
     "JwtBearer",
     "Kafka",
     "Lookup",
+    "Phones",
     "Protect",
     "ProtectAll",
     "PubSub",

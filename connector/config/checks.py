@@ -17,7 +17,7 @@ from connector.config._plain import list_in as _list
 from connector.config._plain import map_in as _map
 from connector.config.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
 from connector.config.periods import Key, forgotten
-from connector.config.scope import ANSWER, FEEDBACK, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
+from connector.config.scope import ANSWER, FEEDBACK, REFUSAL, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.limits import Window
 from connector.templates import Condition, RenderError, Template, TemplateError, VariablePath
 
@@ -35,6 +35,7 @@ class Finding:
 def check(data: object) -> Iterator[Finding]:
     """Everything that does not fit, in no particular order."""
     yield from _nulls((), data)
+    yield from _links(_map(data, "surveys"), _map(data, "feedback"))
     accounts, surveys, rules = _map(data, "pisano"), _map(data, "surveys"), _map(data, "feedback")
     channels = [channel for channel in _list(_map(data, "salesforce").get("channels")) if isinstance(channel, str)]
     for name in surveys:
@@ -47,8 +48,17 @@ def check(data: object) -> Iterator[Finding]:
     yield from _webhooks(accounts)
     yield from (Finding(key, message) for key, message in forgotten(data))
     yield from _topics(("kafka", "topics"), _map(_map(data, "kafka"), "topics"))
-    if rules and accounts and not any("webhook" in _map(accounts, name) for name in accounts):
+    answers = [name for name in rules if _map(rules, name).get("of") != "link"]
+    if answers and accounts and not any("webhook" in _map(accounts, name) for name in accounts):
         yield Finding(("feedback",), "no account under pisano has a webhook, so no feedback can arrive")
+
+
+def _links(surveys: dict[str, Any], rules: dict[str, Any]) -> Iterator[Finding]:
+    if any(_map(rules, name).get("of") == "link" for name in rules):
+        return
+    for name in surveys:
+        if _map(surveys, name).get("channel") == "link":
+            yield Finding(("surveys", name, "channel"), "no rule under feedback has `of: link`, so nobody would get it")
 
 
 def channels_for(entity: str) -> list[str]:
@@ -101,7 +111,8 @@ def _survey_templates(key: Key, survey: dict[str, Any], entity: str) -> Iterator
         lookups[name] = [field for field in _list(_map(lookup).get("fields")) if isinstance(field, str)]
     scope = survey_scope(entity, lookups)
     yield from _variables((*key, "when"), survey, Condition, scope)
-    yield from _variables((*key, "email"), survey, Template, scope)
+    for name in ("email", "phone"):
+        yield from _variables((*key, name), survey, Template, scope)
     protect = _map(survey, "protect")
     for name in ("opted_out", "contact", "once_per", "zone"):
         yield from _variables((*key, "protect", name), protect, Template, scope)
@@ -124,6 +135,8 @@ def _answers(key: Key, answers: dict[str, Any]) -> Iterator[Finding]:
     for name in ("sent_when", "refused_when"):
         yield from _variables((*key, name), answers, Condition, ANSWER)
         yield from _undecidable((*key, name), answers, {"answer": {"status": 200}})
+    yield from _variables((*key, "campaign_off_when"), answers, Condition, REFUSAL)
+    yield from _undecidable((*key, "campaign_off_when"), answers, {"answer": {"status": 422, "text": ""}})
     yield from _variables((*key, "results", "refused_when"), _map(answers, "results"), Condition, RESULT)
     yield from _undecidable((*key, "results", "refused_when"), _map(answers, "results"), {})
 

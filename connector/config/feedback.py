@@ -38,6 +38,10 @@ class FeedbackRule(Model):
     A rule names either `upsert` or `update`.
     """
 
+    of: Literal["answer", "link"] = "answer"
+    """What the rule is about: customers' answers, or the links of surveys with `channel: link`. The body of a link has
+    `link`, `survey`, `entity` and `record_id`, and the survey's `built_in_responses`."""
+
     when: Condition | None = None
     """Which answers the rule applies to; without it, every answer."""
 

@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from connector.config.answers import Answers
 from connector.config.model import Model
 from connector.config.types import (
     HeaderName,
     HeaderSecret,
     HttpError,
-    Keys,
-    KeysOrAll,
     Limit,
+    Region,
     Seconds,
     Secret,
     ShareBelowAll,
@@ -23,7 +23,6 @@ from connector.config.types import (
     Whole,
 )
 from connector.limits import Window
-from connector.templates import Condition
 
 Scheme = Literal["bearer", "token"]
 
@@ -141,41 +140,21 @@ class Webhook(Model):
         return self
 
 
-class Results(Model):
-    """Where an answer says what became of each address: a list, or a mapping by address."""
+class Phones(Model):
+    """How phone numbers are read, and how a call writes them."""
 
-    path: KeysOrAll
-    """The keys that lead to it in the body, such as `data.results`. A number is a place in a list, from 0; `.` is the
-    whole body."""
+    region: Region | None = None
+    """The country of numbers that are written without one, such as `TR`. Without it, they are no valid addresses."""
 
-    address: Keys = "email"
-    """The keys that lead to the address in each entry of a list, such as `user.email`. An entry may also be the address
-    itself. Capitals, spaces and a name before the address make no difference."""
+    form: Literal["e164", "local"] = "e164"
+    """`e164` writes +905330000000, and `local` 5330000000. Pisano does not document the form that it takes; a sample of
+    one of its clients is local. With `local`, numbers of other countries are no valid addresses."""  # pisano §3.1
 
-    refused_when: Condition | None = None
-    """Which entries are refused addresses, over `result`: `result.status == "rejected"`, or `result == "rejected"`
-    where a mapping gives a text for each address. Without it, all of them are. Of two entries for an address, one that
-    refuses counts. Addresses that are not listed were sent."""
-
-
-class Answers(Model):
-    """What Pisano's 2xx to a call means. Pisano does not document its answers, so without these settings every 2xx
-    means that the e-mails were sent. With one of them, the outcome is unknown when the answer is cut off or is JSON
-    with a mistake. `connector_pisano_answers_total` shows which answers come. Conditions are over `answer`:
-    `answer.status`, `answer.headers` (capitals in names make no difference) and `answer.body`."""
-
-    sent_when: Condition | None = None
-    """What must hold for a call to count as sent: `answer.body.message == "accepted"`. If it does not, the outcome is
-    unknown, as after a call without an answer."""
-
-    refused_when: Condition | None = None
-    """When the call sent nothing: `answer.body.status == "error"`. A call for several addresses is then tried in
-    halves; an invitation that is refused alone is rejected."""
-
-    results: Results | None = None
-    """Where the answer lists addresses. If it lists some of the call, the list decides, and the two conditions do not.
-    If it lists only others, the outcome is unknown unless `sent_when` or `refused_when` holds. If it lists others and
-    leaves out some of the call, the outcome is unknown."""
+    @model_validator(mode="after")
+    def _has_a_region(self) -> "Phones":
+        if self.form == "local" and self.region is None:
+            raise ValueError("`form: local` needs `region`: it leaves the country out of the number")
+        return self
 
 
 class Account(Model):
@@ -204,6 +183,9 @@ class Account(Model):
 
     max_recipients_per_call: Annotated[Whole, Field(ge=1, le=1000)] = 1
     """Invitations that one call may carry. Pisano does not document its answer to more than one."""  # pisano §3
+
+    phones: Phones = Phones()
+    """Phone numbers, for surveys by SMS and links."""
 
     retry_statuses: frozenset[HttpError] = frozenset({429, 503})
     """Statuses after which no e-mail can have been sent, so that the call is made again."""

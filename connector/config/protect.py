@@ -151,6 +151,9 @@ class AnsweredBy(Model):
     email: tuple[Text, ...] = ("email", "customer_email", "e_mail")
     """Keys that hold the person's e-mail address."""
 
+    phone: tuple[Text, ...] = ("phone", "phone_number", "customer_phone")
+    """Keys that hold the person's phone number, with its country: +90 533 000 00 00."""
+
     contact: tuple[Text, ...] = ("external_id", "contact_id", "customer_external_id")
     """Keys that hold the person's id in Salesforce, as in a survey's `protect.contact`."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from connector.templates import PROPERTIES, Condition, TemplateError, VariablePath
 
 _EVENT = ("id", "change_type", "entity", "record_id", "committed_at", "origin", "user", "channel")
+_MOST_NAMES = 20  # in a message
 _FEEDBACK = ("id", "account", "received_at")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -26,6 +27,7 @@ class Root:
 Scope = Mapping[str, Root]
 
 ANSWER: Scope = {"answer": Root(("status", "headers", "body"), is_open=True)}
+REFUSAL: Scope = {"answer": Root(("status", "text"))}
 RESULT: Scope = {"result": Root(is_value=True, is_open=True)}
 FEEDBACK: Scope = {"feedback": Root(_FEEDBACK), "body": Root(is_open=True)}
 
@@ -98,6 +100,9 @@ def _is_property(rest: Collection[str | int | None]) -> bool:
 
 def one_of(name: str, known: Collection[str]) -> str:
     """`did you mean Email?`, or the list of known names."""
+    some = sorted(known)[:_MOST_NAMES]
     lowered = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), lowered, 1)
-    return f"did you mean {lowered[near[0]]}?" if near else f"there is {', '.join(sorted(known)) or 'nothing'}"
+    if near:
+        return f"did you mean {lowered[near[0]]}?"
+    return f"there is {', '.join(some) or 'nothing'}" + (" and others" if len(some) < len(known) else "")

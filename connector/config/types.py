@@ -139,7 +139,9 @@ KeysOrAll = Annotated[
         "keys and places in lists, with points between, such as data.0.results; or . for the whole body",
     ),
 ]
+Region = Annotated[str, _shape(r"[A-Z]{2}", "a country is written with", "two capital letters, such as TR")]
 CampaignId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a campaign is", "its id in Pisano: letters, digits, - and _")]
+FlowId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a flow is", "its id in Pisano: letters, digits, - and _")]
 
 
 def is_loopback(host: str) -> bool:

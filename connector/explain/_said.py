@@ -8,18 +8,17 @@ from typing import Any
 
 from connector.config.protect import AnsweredBy
 from connector.decisions import Action, Suppression
-from connector.errors import Rejected
 from connector.explain.fact import Kind, normal_record
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import read_entry
 from connector.masking import mask_emails
+from connector.protection import read_suppression_key
 from connector.records import Attempt, ChangeEvent, Feedback, Invitation, Settlement, Write, read
 from connector.salesforce import client_of
 
 _LONGEST = 200  # characters of a text that another system or a person wrote; the whole text is on the topic
 _MOST_FIELDS = 20  # names of changed fields; a created record has hundreds
 _HEX = re.compile("[0-9a-f]{32}")
-_LISTED = re.compile(r"(?:email/(?P<email>.+@[^/]+)|contact/(?P<contact>[^/]+))(?:/(?P<survey>[^/]+))?", re.DOTALL)
 
 Persons = Callable[[str | None, str | None], tuple[str, ...]]  # of a contact's id and an address
 
@@ -57,7 +56,7 @@ def invitation(record: InRecord, persons: Persons) -> Said:
         "invitation": (found.id,),
         "event": (found.cause,),
         "record": (normal_record(found.record_id),),
-        "person": persons(found.protection.contact, found.email),
+        "person": persons(found.protection.contact, found.address),
     }
     details = {
         "survey": found.survey,
@@ -108,17 +107,20 @@ def _outcome(settlement: Settlement) -> Said:
 
 
 def feedback(record: InRecord, persons: Persons, answered_by: AnsweredBy) -> Said:
-    """An answer. The key of its record is the correlation key of its body, or its own id."""
+    """An answer, or a link. The key of its record is the correlation key of its body, or its own id."""
     found = read(Feedback, record.value)
     about = (record.key or b"").decode(errors="replace")
-    email = _first(found.body, answered_by.email)
+    email, phone = _first(found.body, answered_by.email), _first(found.body, answered_by.phone)
+    contact = _first(found.body, answered_by.contact)
+    by_phone = persons(None, re.sub(r"[^+\d]", "", phone)) if phone else ()
     ids = {
         "feedback": (found.id,),
         "record": (normal_record(about),),
-        "person": persons(_first(found.body, answered_by.contact), email and email.strip()),
+        "person": (*persons(contact, email and email.strip()), *by_phone),
     }
     details = {
         "account": found.account,
+        "link": found.kind == "link" or None,
         "answered": _text(found.answered_at),
         "misfits": ", ".join(found.misfits),
         "not_strict": ", ".join(found.not_strict),
@@ -155,17 +157,15 @@ def write(record: InRecord) -> Said | None:
 
 def suppression(record: InRecord, persons: Persons) -> Said:
     """An entry of the suppression list, or its end."""
-    found = _LISTED.fullmatch((record.key or b"").decode(errors="replace"))
-    if not found:
-        raise Rejected("its key is not email/<address> or contact/<id>", code="unreadable")
+    address, contact, survey = read_suppression_key(record.key)
     entry = read(Suppression, record.value) if record.value is not None else None
     details = {
         "removed": entry is None or None,
-        "survey": found["survey"],
+        "survey": survey,
         "until": _text(entry.until if entry else None),
     }
     at = entry.at if entry else datetime.fromtimestamp(record.timestamp, UTC)
-    return Said(Kind.SUPPRESSION, at, {"person": persons(found["contact"], found["email"])}, details)
+    return Said(Kind.SUPPRESSION, at, {"person": persons(contact, address)}, details)
 
 
 def action(record: InRecord) -> Said | None:

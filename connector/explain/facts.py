@@ -58,9 +58,9 @@ class Facts:
             why = _said.short(str(error)) if isinstance(error, Rejected) else "it has not the form of its topic"
             return Said(Kind.UNREADABLE, _written(record), {}, {"error": why})
 
-    def persons(self, contact: str | None, email: str | None) -> tuple[str, ...]:
+    def persons(self, contact: str | None, address: str | None) -> tuple[str, ...]:
         """The ids of a person."""
-        return tuple(person[:_PERSON] for person in self._hashes.persons(contact, email))
+        return tuple(person[:_PERSON] for person in self._hashes.persons(contact, address))
 
     def _tells(self, topic: str) -> bool:
         return self._family(topic) in self._readers

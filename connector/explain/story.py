@@ -11,6 +11,7 @@ from functools import cached_property
 
 from connector.explain.fact import Fact, Kind, Place
 from connector.explain.index import Index
+from connector.records import digest
 
 _MOST_OF_ONE = 200  # facts of a kind for one id: more than anybody reads
 _MOST = 2_000  # facts of a story
@@ -81,7 +82,12 @@ def tell(index: Index, ids: Sequence[tuple[str, str]]) -> Story:
 
 
 def answers(feedback: Fact, invitation: Fact) -> bool:
-    """Whether an answer may belong to an invitation: it came later, and names no other record or person."""
+    """Whether an answer may belong to an invitation: it came later, and names no other record or person.
+
+    A link's id comes from its invitation's: there is no doubt.
+    """
+    if feedback.details.get("link"):
+        return feedback.id("feedback") == digest("link", invitation.id("invitation") or "")
     its, asked = feedback.ids, invitation.ids
     return feedback.at >= invitation.at and not any(
         its.get(kind) and asked.get(kind) and {*its[kind]}.isdisjoint(asked[kind]) for kind in ("record", "person")

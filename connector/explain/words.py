@@ -132,6 +132,8 @@ def _feedback(fact: Fact) -> str:
     said = fact.details
     given = f", given on {_short(datetime.fromisoformat(said['answered']))}" if "answered" in said else ""
     misfits = f"; did not fit their types: {said['misfits']}" if "misfits" in said else ""
+    if said.get("link"):
+        return f"link {fact.id('feedback')} was made by account {said['account']}"
     return f"answer {fact.id('feedback')} came to the webhook of {said['account']}{given}{misfits}"
 
 
@@ -223,9 +225,9 @@ def _ended(outcome: Fact) -> str:
 
 
 def _answered(answered: Sequence[Fact], story: Story) -> Iterator[str]:
-    if not answered:
-        return
-    yield f"answered on {_short(answered[0].at)}"
+    for is_link, done in ((True, "link made"), (False, "answered")):
+        if first := next((fact for fact in answered if bool(fact.details.get("link")) is is_link), None):
+            yield f"{done} on {_short(first.at)}"
     ids = {fact.id("feedback") for fact in answered}
     for write in story.of(Kind.WRITE):
         if write.id("feedback") in ids:

@@ -93,6 +93,7 @@ class Ledger:
         self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer, memory: Memory | None = None
     ) -> None:
         self.account = account
+        self.prefix = kafka.topic_prefix
         self._memory = memory
         self.settled = Digests()  # invitations that have an outcome
         self.begun: dict[str, Attempt] = {}  # by attempt id: attempts that were begun and whose end is not written
@@ -140,11 +141,11 @@ class Ledger:
         await self._write(attempt)
 
     async def settle(
-        self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), dead_letters: Sequence[OutRecord] = ()
+        self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), also: Sequence[OutRecord] = ()
     ) -> None:
-        """Writes down what became of an attempt and of invitations, with the dead letters of the same decision."""
+        """Writes down what became of an attempt and of invitations, and `also` what else the decision makes."""
         entries: list[Attempt | Settlement] = [*settlements] if attempt is None else [attempt, *settlements]
-        await self._write(*entries, also=dead_letters)
+        await self._write(*entries, also=also)
 
     async def close(self) -> None:
         """Releases the producer; the ledger's content stays on the topic."""

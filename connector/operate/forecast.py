@@ -52,11 +52,14 @@ async def forecast(
         Fatal, Retryable: Kafka or Salesforce cannot be read.
     """
     now = since  # the time of the event that is decided
-    rules = [SurveyRule(name, survey, reader, lambda: now) for name, survey in config.surveys.items()]
+    rules = [
+        SurveyRule(name, survey, reader, lambda: now, config.pisano[survey.account].phones)
+        for name, survey in config.surveys.items()
+    ]
     found = {rule.name: Forecast(rule.name) for rule in rules}
     protection = ContactProtection(config.surveys, config.protect)
     known = {account: protection.known(account) for account in config.pisano}
-    campaigns: Counter[tuple[str, str]] = Counter()
+    campaigns: Counter[tuple[str, str, str]] = Counter()
     topics = list(catalogue.entity_topics(config).values())
     async for record in kept(config.kafka, topics, since=since, progress=progress):
         try:
@@ -76,7 +79,7 @@ async def forecast(
                 continue
             for invitation in invitations:
                 if _take(invitation, event.committed_at, protection, known[invitation.account], survey):
-                    campaigns[invitation.account, invitation.campaign] += 1
+                    campaigns[invitation.account, invitation.channel, invitation.campaign] += 1
     return list(found.values()), [_load(name, account, campaigns) for name, account in config.pisano.items()]
 
 
@@ -94,7 +97,7 @@ def _take(invitation: Invitation, at: datetime, protection: ContactProtection, k
         case Go():
             pass
     survey.invited += 1
-    persons = protection.hashes.persons(invitation.protection.contact, invitation.email)
+    persons = protection.hashes.persons(invitation.protection.contact, invitation.address)
     known.memory.settled(
         {
             "invitation": invitation.id,
@@ -110,9 +113,10 @@ def _take(invitation: Invitation, at: datetime, protection: ContactProtection, k
     return True
 
 
-def _load(name: str, account: Account, campaigns: Counter[tuple[str, str]]) -> Load:
-    counts = [count for (owner, _), count in campaigns.items() if owner == name]
-    calls = sum(math.ceil(count / account.max_recipients_per_call) for count in counts)
+def _load(name: str, account: Account, campaigns: Counter[tuple[str, str, str]]) -> Load:
+    counts = [(channel, count) for (owner, channel, _), count in campaigns.items() if owner == name]
+    most = {"link": 1}  # recipients of a call
+    calls = sum(math.ceil(count / most.get(channel, account.max_recipients_per_call)) for channel, count in counts)
     rate = min(window.limit / window.seconds for window in account.limits) * (1 - account.limit_reserved)
     burst = min(window.limit for window in account.limits)
-    return Load(name, sum(counts), calls, max(0.0, calls - burst) / rate / 3600)
+    return Load(name, sum(count for _, count in counts), calls, max(0.0, calls - burst) / rate / 3600)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from connector.config import Survey
+from connector.config import Phones, Survey
 from connector.errors import ConnectorError
-from connector.pisano import Recipient, call_body
+from connector.pisano import call_body, recipient
 from connector.records import ChangeEvent, Invitation
 from connector.salesforce.soql import Source, Value
 from connector.surveys.invitations import Decision, SurveyRule
@@ -14,6 +14,8 @@ from connector.surveys.lookup import Find, Lookup
 from connector.surveys.reader import Reader
 from connector.templates import Condition, RenderError, Unread
 from connector.values import exact
+
+_NO_REGION = Phones()
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,12 @@ async def preview(
     find: Find,
     find_deleted: Find,
     given: Mapping[str, Mapping[str, Any]] | None = None,
+    phones: Phones = _NO_REGION,
 ) -> Preview:
     """Decides as `trigger` would, and sends nothing. Lookups that are `given` are not read from Salesforce."""
     readings: list[Reading] = []
     reader = Reader(Lookup(_noted(find, readings)), Lookup(_noted(find_deleted, readings, deleted=True)))
-    rule = SurveyRule(name, survey, reader)
+    rule = SurveyRule(name, survey, reader, phones=phones)
     if not rule.is_about(event):
         about = f"{event.change_type} of {event.entity}"
         return Preview(name, event, refused=f"the survey is about changes of {survey.on}; this is {about}")
@@ -90,7 +93,7 @@ async def preview(
         _parts(survey.when, decision),
         readings,
         dict(decision.gone),
-        [Ready(invitation, _body(invitation)) for invitation in decision.invitations],
+        [Ready(invitation, _body(invitation, phones)) for invitation in decision.invitations],
     )
 
 
@@ -129,9 +132,8 @@ def _value(scope: Mapping[str, Any], parts: Iterable[object]) -> Any:
     return value
 
 
-def _body(invitation: Invitation) -> dict[str, Any] | None:
-    if invitation.suppressed is not None or invitation.email is None:
+def _body(invitation: Invitation, phones: Phones) -> dict[str, Any] | None:
+    if invitation.suppressed is not None:
         return None
-    recipient = Recipient(invitation.email, invitation.custom_attributes, invitation.built_in_responses)
-    body = exact.loads(call_body([recipient]))
+    body = exact.loads(call_body([recipient(invitation)], phones.form))
     return body if isinstance(body, dict) else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from connector.config import Kafka
+from connector.config import Kafka, Phones
 from connector.decisions import Suppression
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
@@ -13,29 +13,37 @@ from connector.kafka.read_back import read_back
 from connector.operate._writing import written
 from connector.protection import suppression_key
 from connector.records import read
-from connector.surveys.addresses import normalise_email
+from connector.surveys.addresses import normalise_email, normalise_phone
 
 SUPPRESSIONS = "pisano.suppressions"
-_COLUMNS = ("email", "contact", "survey", "until", "why")
+_COLUMNS = ("email", "phone", "contact", "survey", "until", "why")
 
 
 def entry(
     whom: str, *, survey: str | None = None, until: datetime | None = None, why: str | None = None, by: str
 ) -> Suppression:
-    """An entry about an address (it has an @) or a contact's id. Raises Fatal for an address that is none."""
-    email, contact = (whom, None) if "@" in whom else (None, whom.strip())
-    if email is not None:
-        try:
-            email = normalise_email(email).lower()
-        except ValueError as error:
-            raise Fatal(f"this is not an address that could be invited: {error}") from error
-    elif not contact or "/" in contact:
-        raise Fatal("write an address or a contact's id")
-    return Suppression(email=email, contact=contact, survey=survey, until=until, why=why, by=by, at=datetime.now(UTC))
+    """An entry about an e-mail address (it has an @), a phone number (it begins with +) or a contact's id.
+
+    Raises:
+        Fatal: It is none of these.
+    """
+    whom = whom.strip()
+    try:
+        if "@" in whom:
+            about = {"email": normalise_email(whom).lower()}
+        elif whom.startswith("+"):
+            about = {"phone": normalise_phone(whom, Phones())}
+        else:
+            about = {"contact": whom}
+    except ValueError as error:
+        raise Fatal(f"this is not an address that could be invited: {error}") from error
+    if not whom or "/" in about.get("contact", ""):
+        raise Fatal("write an e-mail address, a phone number with its country such as +905330000000, or a contact's id")
+    return Suppression(**about, survey=survey, until=until, why=why, by=by, at=datetime.now(UTC))
 
 
 def from_csv(file: Path, by: str) -> Iterator[Suppression]:
-    """The entries of a CSV file with a head line, and of its columns `email` or `contact`; the others may be missing.
+    """The entries of a CSV file with a head line. Each line has an `email`, a `phone` or a `contact`.
 
     Raises:
         Fatal: With the line, for what cannot be used.
@@ -49,7 +57,7 @@ def from_csv(file: Path, by: str) -> Iterator[Suppression]:
                 try:
                     until = row.get("until")
                     yield entry(
-                        row.get("email") or row.get("contact") or "",
+                        row.get("email") or row.get("phone") or row.get("contact") or "",
                         survey=row.get("survey") or None,
                         until=moment(until) if until else None,
                         why=row.get("why") or None,
@@ -97,7 +105,7 @@ def _readable(value: bytes) -> Suppression | None:
 
 
 def _record(kafka: Kafka, one: Suppression) -> OutRecord:
-    key = suppression_key(one.email, one.contact, one.survey)
+    key = suppression_key(one.email or one.phone, one.contact, one.survey)
     return to_record(
         kafka.topic_prefix + SUPPRESSIONS,
         key,

@@ -1,6 +1,7 @@
-"""Makes one POST to Pisano, with a limit on every wait and on the answer's size."""
+"""Makes one call to Pisano, with a limit on every wait and on the answer's size."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -27,13 +28,34 @@ async def post_json(
     connect_timeout: float,
     timeout: float,
 ) -> Answer:
+    """A POST; see `_call`."""
+    headers = {"Content-Type": "application/json"}
+    if authorization:
+        headers["Authorization"] = authorization
+    return await _call(http, "POST", url, headers, body, connect_timeout, timeout)
+
+
+async def get_json(
+    http: httpx.AsyncClient, url: str, *, authorization: str, connect_timeout: float, timeout: float
+) -> Answer:
+    """A GET; see `_call`."""
+    return await _call(http, "GET", url, {"Authorization": authorization}, None, connect_timeout, timeout)
+
+
+async def _call(
+    http: httpx.AsyncClient,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    connect_timeout: float,
+    timeout: float,
+) -> Answer:
     """Raise httpx.HTTPError or TimeoutError if no status came. If only the body broke off, return the part that came.
 
     Time-outs are in seconds. httpx applies its own per read, so another one limits the whole call.
     """
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-    if authorization:
-        headers["Authorization"] = authorization
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
     limits = httpx.Timeout(timeout, connect=connect_timeout, pool=connect_timeout)
     response: httpx.Response | None = None
     parts = bytearray()
@@ -41,7 +63,7 @@ async def post_json(
     try:
         async with (
             asyncio.timeout(connect_timeout + timeout),
-            http.stream("POST", url, content=body, headers=headers, timeout=limits, follow_redirects=False) as response,
+            http.stream(method, url, content=body, headers=headers, timeout=limits, follow_redirects=False) as response,
         ):
             async for part in response.aiter_bytes():
                 parts += part

@@ -1,4 +1,4 @@
-"""What Pisano's 2xx to an e-mail sharing means. Pisano does not document it, so the settings of an account decide.
+"""What Pisano's 2xx to a sharing means. Pisano does not document it, so the settings of an account decide.
 
 A condition is decided over `answer`: its `status`, its `headers`, and its `body`, which is the JSON that it holds, or
 else its text.
@@ -6,7 +6,7 @@ else its text.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from connector.records import digest
 from connector.templates import Condition
 
 _NAME = re.compile(r"(?=.{1,40}$)[a-z]+(_[a-z]+)*")  # any other key may be the name of a person, an id or an address
+_PHONE = re.compile(r"\s*\+?[\d ().-]{5,}")
+_SHORTEST_OWN = 4  # characters: without shorter texts of a call, half of a refusal's letters would be missing
 _DEPTH = 3  # levels of a body that its shape shows
 _MOST_KEYS = 20  # of an object in a shape
 
@@ -53,11 +55,30 @@ class Results:
 
 @dataclass(frozen=True)
 class AnswerRules:
-    """Without rules, every 2xx means that all e-mails were sent. `results` come first, if they list the addresses."""
+    """Without rules, every 2xx means that all e-mails were sent. `results` come first, if they list the addresses.
+
+    `campaign_off_when` is decided over a 4xx, the others over a 2xx. `link_at` is a path as in `Results`.
+    """
 
     sent_when: Condition | None = None
     refused_when: Condition | None = None
     results: Results | None = None
+    campaign_off_when: Condition | None = None
+    link_at: str | None = None
+
+    def says_campaign_is_off(self, answer: Answer, own: Iterable[str]) -> bool:
+        """Whether a 4xx is about the campaign, which cannot send, and not about the call with these texts in it."""
+        text = _text(answer.body, answer.headers.get("Content-Type", "")).lower()
+        for each in sorted((each.lower() for each in own if len(each) >= _SHORTEST_OWN), key=len, reverse=True):
+            text = text.replace(each, "")
+        scope = {"answer": {"status": answer.status, "text": text}}
+        return self.campaign_off_when is not None and _holds(self.campaign_off_when, scope)
+
+    def link(self, answer: Answer) -> str | None:
+        """The link in the answer: the text at `link_at`, or the only web address in it. None if there is none."""
+        body = _scope(answer)["answer"]["body"]
+        found = {each for each in _scalars(body if self.link_at is None else _at(body, self.link_at)) if _is_link(each)}
+        return found.pop() if len(found) == 1 else None
 
     def refused(self, answer: Answer, emails: Collection[str]) -> frozenset[str]:
         """Those of the call's `emails` that were refused. The others were sent.
@@ -86,9 +107,9 @@ class AnswerRules:
         if self.refused_when is not None and _holds(self.refused_when, scope):
             raise Rejected("the condition refused_when holds", code="refused_by_answer")
         if self.sent_when is not None and not _holds(self.sent_when, scope):
-            raise Unclear("the condition sent_when does not hold, so the e-mail may have been sent")
+            raise Unclear("the condition sent_when does not hold, so the survey may have been sent")
         if self.sent_when is None and has_others:
-            raise Unclear("its results list no address of the call, so whether the e-mail was sent is not known")
+            raise Unclear("its results list no address of the call, so whether the survey was sent is not known")
 
 
 def shape(body: bytes) -> tuple[str, str]:
@@ -120,14 +141,14 @@ def _form(value: object, depth: int) -> str:
 
 def _scope(answer: Answer) -> dict[str, Any]:
     if not answer.complete:
-        raise Unclear("the answer was cut off, so whether the e-mail was sent is not known")
+        raise Unclear("the answer was cut off, so whether the survey was sent is not known")
     text = _text(answer.body, answer.headers.get("Content-Type", ""))
     body: object = text
     try:
         body = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         if text.lstrip()[:1] in {"{", "["}:
-            raise Unclear("the answer is JSON with a mistake, so whether the e-mail was sent is not known") from error
+            raise Unclear("the answer is JSON with a mistake, so whether the survey was sent is not known") from error
     return {"answer": {"status": answer.status, "headers": answer.headers, "body": body}}
 
 
@@ -142,7 +163,23 @@ def _holds(condition: Condition, scope: Mapping[str, Any]) -> bool:
     try:
         return condition.holds(scope)
     except Rejected as error:  # it compares a text with a number: that is no word about the invitation
-        raise Unclear(f"{error}, so whether the e-mail was sent is not known") from error
+        raise Unclear(f"{error}, so whether the survey was sent is not known") from error
+
+
+def _scalars(body: object) -> Iterator[str]:
+    match body:
+        case str():
+            yield body.strip()
+        case dict():
+            for inner in body.values():
+                yield from _scalars(inner)
+        case list():
+            for inner in body:
+                yield from _scalars(inner)
+
+
+def _is_link(text: str) -> bool:
+    return re.fullmatch(r"https?://[^\s<>\"]{4,2000}", text) is not None
 
 
 def _at(body: object, path: str) -> object:
@@ -155,9 +192,16 @@ def _at(body: object, path: str) -> object:
 
 
 def _compared(address: object) -> str:
-    """An address without name, spaces and capitals, and with the letters of its domain, not their code in ASCII."""
+    """An address without name, spaces and capitals, and with the letters of its domain, not their code in ASCII.
+
+    A phone number is its digits.
+    """
+    if isinstance(address, int) and not isinstance(address, bool):
+        return str(address)
     if not isinstance(address, str):
         return ""
+    if _PHONE.fullmatch(address):
+        return re.sub(r"\D", "", address)
     try:
         found = validate_email(address.strip(), check_deliverability=False, allow_display_name=True).normalized
     except EmailNotValidError:

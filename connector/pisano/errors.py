@@ -60,7 +60,7 @@ def from_transport(error: Exception, call: str, *, repeatable: bool) -> Connecto
         return Retryable(f"{said}. Pisano was not reached; nothing was sent.")
     if repeatable:
         return Retryable(f"{said}. No answer came.")
-    return Unknown(f"{said}. The request was sent and no answer came: the e-mail may have been sent.")
+    return Unknown(f"{said}. The request was sent and no answer came: the survey may have been sent.")
 
 
 def from_answer(
@@ -82,7 +82,7 @@ def from_answer(
     if status in retry_statuses or (unsettled and repeatable):
         return Retryable(f"{said} ({body}).", retry_after=retry_after(answer.headers, clock()))
     if unsettled:
-        return Unknown(f"{said} ({body}). The e-mail may have been sent.")
+        return Unknown(f"{said} ({body}). The survey may have been sent.")
     if status == 401 or (status == 403 and repeatable):
         return Fatal(f"{said} ({body}). Check the credentials of this account and the rights of its user.", whole=True)
     if status < 400:

@@ -8,7 +8,7 @@ from connector.protection._actions import Actions
 from connector.protection._brake import Brakes
 from connector.protection._everyone import ContactProtection
 from connector.protection._memory import Memory
-from connector.protection._people import People, suppression_key
+from connector.protection._people import People, read_suppression_key, suppression_key
 from connector.protection._persons import Hashes
 from connector.protection._policy import Known, Policy
 from connector.protection._verdict import Go, Stop, Verdict, Wait
@@ -26,5 +26,6 @@ __all__ = [
     "Stop",
     "Verdict",
     "Wait",
+    "read_suppression_key",
     "suppression_key",
 ]

@@ -110,7 +110,7 @@ class Memory:
         return sum(one.survey == survey for one in self._calling)
 
     def _persons(self, invitation: Invitation) -> tuple[str, ...]:
-        return self._hashes.persons(invitation.protection.contact, invitation.email)
+        return self._hashes.persons(invitation.protection.contact, invitation.address)
 
     def _count_value(self, survey: str, day: date, value: str) -> None:
         days = self._by_value[survey]

@@ -9,20 +9,34 @@ from typing import Any
 from connector.config.protect import AnsweredBy
 from connector.decisions import Suppression
 from connector.errors import Rejected
-from connector.protection._persons import Hashes, normal_contact
+from connector.protection._persons import Hashes, address_key, normal_contact
 from connector.protection._times import Times
 from connector.records import Feedback, Invitation, read
 from connector.values.digests import digest_of
 
-_KEY = re.compile(r"(?:email/(?P<email>.+@[^/]+)|contact/(?P<contact>[^/]+))(?:/(?P<survey>[^/]+))?", re.DOTALL)
+_WHOM = r"email/(?P<email>.+@[^/]+)|phone/(?P<phone>\+\d+)|contact/(?P<contact>[^/]+)"
+_KEY = re.compile(rf"(?:{_WHOM})(?:/(?P<survey>[^/]+))?", re.DOTALL)
 
 
-def suppression_key(email: str | None, contact: str | None, survey: str | None) -> str:
-    """The key of an entry on `pisano.suppressions`. Raises ValueError unless there is one of `email` and `contact`."""
-    if (email is None) == (contact is None):
+def suppression_key(address: str | None, contact: str | None, survey: str | None) -> str:
+    """The key of an entry on `pisano.suppressions`. Raises ValueError unless there is one of `address` and `contact`.
+
+    The address is an e-mail address, or a phone number such as +905330000000.
+    """
+    if (address is None) == (contact is None):
         raise ValueError("an entry is about an address or about a contact")
-    whom = f"email/{email.strip().lower()}" if email is not None else f"contact/{normal_contact(contact or '')}"
+    whom = address_key(address) if address is not None else f"contact/{normal_contact(contact or '')}"
     return f"{whom}/{survey}" if survey else whom
+
+
+def read_suppression_key(key: bytes | None) -> tuple[str | None, str | None, str | None]:
+    """The address, contact and survey of a key. Raises Rejected when it is none."""
+    found = _KEY.fullmatch((key or b"").decode(errors="replace"))
+    if not found:
+        raise Rejected(
+            "the key is not email/<address>, phone/<number> or contact/<id>, so nobody is suppressed", code="unreadable"
+        )
+    return found["email"] or found["phone"], found["contact"], found["survey"]
 
 
 class People:
@@ -40,10 +54,7 @@ class People:
         Raises:
             Rejected: The key, or the value, cannot be read.
         """
-        found = _KEY.fullmatch((key or b"").decode(errors="replace"))
-        if not found:
-            raise Rejected("the key is not email/<address> or contact/<id>, so nobody is suppressed", code="unreadable")
-        place = digest_of(suppression_key(found["email"], found["contact"], found["survey"]))
+        place = digest_of(suppression_key(*read_suppression_key(key)))
         if value is None:
             self._listed.put(place, -math.inf)
             return
@@ -54,20 +65,24 @@ class People:
     def answered(self, value: bytes | None) -> None:
         """Takes an answer. Raises Rejected when it cannot be read."""
         feedback = read(Feedback, value)
+        if feedback.kind != "answer":
+            return
         contact = _first(feedback.body, self._answered_by.contact)
         email = _first(feedback.body, self._answered_by.email)
+        phone = _first(feedback.body, self._answered_by.phone)
         at = (feedback.answered_at or feedback.received_at).timestamp()
-        for person in self._hashes.persons(contact, email and email.strip()):
-            self._answers.put_if_later(digest_of(person), at)
+        for address in (email and email.strip(), phone and re.sub(r"[^+\d]", "", phone)):
+            for person in self._hashes.persons(contact, address):
+                self._answers.put_if_later(digest_of(person), at)
 
     def suppressed_by(self, invitation: Invitation, now: datetime) -> str | None:
         """The entry of the suppression list that stops the invitation, in words without the address."""
-        for kind, email, contact in (
-            ("address", invitation.email, None),
+        for kind, address, contact in (
+            ("address", invitation.address, None),
             ("contact", None, invitation.protection.contact),
         ):
-            for survey in (None, invitation.survey) if email or contact else ():
-                until = self._listed.get(digest_of(suppression_key(email, contact, survey)))
+            for survey in (None, invitation.survey) if address or contact else ():
+                until = self._listed.get(digest_of(suppression_key(address, contact, survey)))
                 if until is not None and until > now.timestamp():
                     end = "" if until == math.inf else f" until {datetime.fromtimestamp(until, UTC):%FT%TZ}"
                     return f"the {kind} is on the list{end}, for {survey or 'every survey'}"
@@ -75,7 +90,7 @@ class People:
 
     def answered_at(self, invitation: Invitation) -> datetime | None:
         """When the person last answered a survey."""
-        persons = self._hashes.persons(invitation.protection.contact, invitation.email)
+        persons = self._hashes.persons(invitation.protection.contact, invitation.address)
         return self._answers.latest(map(digest_of, persons))
 
 

@@ -1,4 +1,7 @@
-"""Who a person is: the id of the contact if it is known, and the address. Persons are remembered as hashes only."""
+"""Who a person is: the id of the contact if it is known, and the e-mail address or phone number.
+
+Persons are remembered as hashes only.
+"""
 
 import hashlib
 import hmac
@@ -15,16 +18,21 @@ class Hashes:
         self._key = None if key is None else key.encode()
         self.persons = lru_cache(_CACHED)(self._persons)
 
-    def _persons(self, contact: str | None, email: str | None) -> tuple[str, ...]:
+    def _persons(self, contact: str | None, address: str | None) -> tuple[str, ...]:
         """The person's hashes. Two invitations are for the same person if they have one in common."""
         named = [f"contact/{normal_contact(contact)}"] if contact else []
-        return tuple(map(self.of, [*named, f"email/{email.lower()}"] if email else named))
+        return tuple(map(self.of, [*named, address_key(address)] if address else named))
 
     def of(self, text: str) -> str:
         """The hash of any text: 32 hex digits."""
         data = text.encode()
         digest = hashlib.sha256(data) if self._key is None else hmac.new(self._key, data, hashlib.sha256)
         return digest.digest()[:_SIZE].hex()
+
+
+def address_key(address: str) -> str:
+    """`email/` and an address in small letters, or `phone/` and a number."""
+    return f"{'email' if '@' in address else 'phone'}/{address.strip().lower()}"
 
 
 def normal_contact(contact: str) -> str:

@@ -52,7 +52,7 @@ class Sandbox:
 async def sandbox(
     host: str = "127.0.0.1", *, rest_port: int = 0, pubsub_port: int = 0, pisano_port: int = 0
 ) -> AsyncIterator[Sandbox]:
-    """Doubles on these ports (0 picks free ones) with the campaigns of `examples/closed-case.yaml`.
+    """Doubles on these ports (0 picks free ones) with the campaigns of the examples.
 
     Raises:
         Fatal: A double cannot listen on its port.
@@ -72,6 +72,9 @@ async def sandbox(
         pisano.add_campaign(
             "4712", [Question(key="case_id"), Question(key="agent_name")]
         )  # as if an administrator had renamed a question
+        amount = Question(key="amount", type="float")
+        pisano.add_campaign("5511", ["branch_id", "transaction_type", "sf_ref_id", amount], "sms")
+        pisano.add_campaign("7711", ["sf_ref_id"], "link")
         yield Sandbox(salesforce, pisano)
 
 

@@ -1,8 +1,8 @@
 """Sends the invitations of one Pisano account, one call at a time.
 
 Per call: a token, then the limiter's permit, then the batch, then an attempt in the ledger, then the call, then its
-settlement. It makes one call after the other: the budget allows one in four seconds in the long run, and this
-way Pisano counts them in our order.
+settlement. There is one call after the other: the budget allows one in four seconds in the long run, and so Pisano
+counts them in our order.
 """
 
 import asyncio
@@ -21,17 +21,18 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth, EmailSharings, Forbidden, Throttled, TokenRenewed
+from connector.pisano import Auth, Forbidden, Sharings, Throttled, TokenRenewed, recipient
 from connector.protection import ContactProtection, Known
 from connector.reasons import Reason
 from connector.records import Attempt, Invitation, Outcome
 from connector.retry import until_done
 from connector.stages._admission import Admission
-from connector.stages._batches import Entry, Queue, Turns, recipient
+from connector.stages._batches import Entry, Queue, Turns
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._by_hand import ByHand
-from connector.stages._endings import Ending, begun
-from connector.stages._evidence import Evidence, Outage
+from connector.stages._endings import Call, Ending, begun
+from connector.stages._evidence import Evidence, Outage, count
+from connector.stages._flows import First, nothing
 
 log = structlog.get_logger(__name__)
 
@@ -81,12 +82,12 @@ class AccountSender:
 
     @property
     def unwritten(self) -> Ending | None:
-        """The ending of the last call, if it could not be written down."""
+        """How the last call ended, if that could not be written."""
         return self._book.unwritten
 
-    def start(self, pisano: EmailSharings, auth: Auth) -> None:
-        """Begins to make calls. `auth` counts its own with `counted_token_call`."""
-        self._tasks = [asyncio.create_task(self._run(pisano, auth)), asyncio.create_task(self._by_hand.run())]
+    def start(self, pisano: Sharings, auth: Auth, first: First = nothing) -> None:
+        """Begins to make calls, `first` before all others. It and `auth` use `counted`."""
+        self._tasks = [asyncio.create_task(self._run(pisano, auth, first)), asyncio.create_task(self._by_hand.run())]
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
         """Returns when the invitation's outcome is in the ledger. If it is there already, this sends nothing.
@@ -125,12 +126,12 @@ class AccountSender:
         await self._ledger.close()
 
     @asynccontextmanager
-    async def counted_token_call(self) -> AsyncIterator[None]:
+    async def counted(self, call: Call) -> AsyncIterator[None]:
         """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
         await self._permit()
-        attempt = begun(self._ledger.account, "token", self._now())
+        attempt = begun(self._ledger.account, call, self._now())
         if not await self._book.begin(attempt):
-            raise Retryable(f"a token call was {TOO_LATE}", retry_after=0.0)
+            raise Retryable(f"a {call} call was {TOO_LATE}", retry_after=0.0)
         try:
             yield
         except ConnectorError as error:
@@ -140,8 +141,9 @@ class AccountSender:
             self._limiter.count_now()
         await self._book.end(attempt, "accepted")
 
-    async def _run(self, pisano: EmailSharings, auth: Auth) -> None:
+    async def _run(self, pisano: Sharings, auth: Auth, first: First) -> None:
         try:
+            await first()
             while True:
                 await self._queue.not_empty()
                 if await self._admission.is_any_ready():  # asked before we spend a permit
@@ -150,7 +152,7 @@ class AccountSender:
             self._failure = error
             self._queue.fail(error)
 
-    async def _send_some(self, pisano: EmailSharings, auth: Auth) -> None:
+    async def _send_some(self, pisano: Sharings, auth: Auth) -> None:
         """Makes one call. What only a person can mend fails the invitations that wait for it, and no others."""
         try:
             await until_done(partial(self._send_next, pisano, auth))
@@ -164,7 +166,7 @@ class AccountSender:
             what = f"the sender of the account {self._ledger.account} failed: {type(error).__name__}: {error}"
             self._queue.turn_away(self._queue.waiting, Fatal(what, whole=True))
 
-    async def _send_next(self, pisano: EmailSharings, auth: Auth) -> None:
+    async def _send_next(self, pisano: Sharings, auth: Auth) -> None:
         if not self._queue.waiting:
             return
         try:
@@ -196,9 +198,9 @@ class AccountSender:
     async def _permit(self) -> None:
         self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())
 
-    async def _call(self, batch: Sequence[Entry], pisano: EmailSharings) -> None:
+    async def _call(self, batch: Sequence[Entry], pisano: Sharings) -> None:
         campaign, invitations = batch[0].invitation.campaign, [entry.invitation for entry in batch]
-        attempt = begun(self._ledger.account, "email_sharings", self._now(), campaign=campaign, entries=batch)
+        attempt = begun(self._ledger.account, invitations[0].sharing, self._now(), campaign=campaign, entries=batch)
         if not await self._book.begin(attempt):
             return
         try:
@@ -210,7 +212,7 @@ class AccountSender:
         except Unknown as error:
             self._evidence.unknown()
             if self._evidence.in_outage:
-                self._outage.shows(error, at_once=self._evidence.in_outage)
+                self._outage.shows(error, at_once=True)
             await self._book.unknown(attempt, batch, error)
         except ConnectorError as error:  # Retryable or Fatal: no e-mail has left
             if isinstance(error, Fatal):
@@ -228,7 +230,7 @@ class AccountSender:
             self._evidence.passed()
             self._outage.ends()
             refused = await self._book.accepted(attempt, batch, answer)
-            _count(self._breakers[campaign], len(batch) - refused, refused)
+            count(self._breakers[campaign], len(batch) - refused, refused)
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
 
@@ -246,10 +248,3 @@ class AccountSender:
         else:
             rejected = Decision(batch, Outcome.REJECTED, error, Reason.REFUSED)
             await self._book.end(attempt, "rejected", str(error), rejected)
-
-
-def _count(breaker: Breaker, sent: int, refused: int) -> None:
-    if sent:
-        breaker.passed()
-    if any(breaker.refused() for _ in range(refused)):
-        raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from connector.errors import Rejected, Unknown
 from connector.kafka.ledger import Ledger
-from connector.pisano import call_body
+from connector.pisano import call_body, recipient
 from connector.protection import ContactProtection, Go, Known, Stop, Verdict, Wait
 from connector.reasons import Reason
 from connector.records import Outcome
-from connector.stages._batches import Entry, Queue, recipient
+from connector.stages._batches import Entry, Queue
 from connector.stages._book import Book, Decision, Now
 
 _ASK_AGAIN = 30.0  # seconds at most until a waiting invitation is looked at again: a person may have decided, or the
@@ -54,7 +54,7 @@ class Admission:
     def named(self, entry: Entry) -> Entry:
         """The same entry, with the hashes under which its person is remembered."""
         terms = entry.invitation.protection
-        entry.persons = self._hashes.persons(terms.contact, entry.invitation.email)
+        entry.persons = self._hashes.persons(terms.contact, entry.invitation.address)
         entry.cap = None if terms.cap is None else self._hashes.of(terms.cap)
         return entry
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from connector.kafka.inbound import InRecord
-from connector.pisano import Recipient
 from connector.records import Invitation
 
 
@@ -23,13 +22,22 @@ class Entry:
     action: str | None = None  # the id of the action with which a person decided about it
     settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    def __post_init__(self) -> None:
+        if self.invitation.channel == "link":
+            self.at_most = 1  # a call makes one link
+
     @property
     def survey(self) -> str:
         return self.invitation.survey
 
     @property
+    def campaign(self) -> tuple[str, str]:
+        """Only invitations with the same one can share a call."""
+        return self.invitation.channel, self.invitation.campaign
+
+    @property
     def address(self) -> str:
-        return (self.invitation.email or "").lower()  # whether Pisano tells capitals apart is not documented
+        return (self.invitation.address or "").lower()  # whether Pisano tells capitals apart is not documented
 
     def fail(self, error: Exception) -> None:
         """Raises `error` in the caller that waits for the outcome: there is none."""
@@ -58,8 +66,7 @@ class Turns:
             if len(batch) >= min(at_most or e.at_most for e in [*batch, entry]):
                 break
             if not batch or (
-                entry.invitation.campaign == lead.invitation.campaign
-                and entry.address not in {other.address for other in batch}
+                entry.campaign == lead.campaign and entry.address not in {other.address for other in batch}
             ):
                 batch.append(entry)
         return batch
@@ -134,8 +141,3 @@ class Queue:
         if entry in self.waiting:
             self.waiting.remove(entry)
         self.entries.pop(entry.invitation.id, None)
-
-
-def recipient(invitation: Invitation) -> Recipient:
-    """The invitation as a recipient in Pisano's call."""
-    return Recipient(invitation.email or "", invitation.custom_attributes, invitation.built_in_responses)

@@ -14,6 +14,7 @@ from connector.reasons import Reason
 from connector.records import Attempt, Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._endings import Ending, Result, settled, settlement
+from connector.stages._links import link_record
 
 _STALE = 5.0  # seconds from an attempt's beginning to its call; later a frozen worker may have lost the account
 TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
@@ -28,7 +29,7 @@ Now = Callable[[], datetime]
 class Decision:
     """An outcome for some invitations. `detail` says why in words; without it, what ended the call says it.
 
-    `buried_for` is why each of them becomes a dead letter as well.
+    `buried_for` is why each of them becomes a dead letter as well. `link` is the link that Pisano made.
     """
 
     entries: Sequence[Entry]
@@ -36,6 +37,7 @@ class Decision:
     buried_for: Exception | None = None
     reason: Reason | None = None
     detail: str | None = None
+    link: str | None = None
 
 
 class Book:
@@ -69,8 +71,8 @@ class Book:
     async def accepted(self, attempt: Attempt, batch: Sequence[Entry], answer: Accepted) -> int:
         """Writes down that Pisano sent e-mails, and which addresses its answer refuses. Returns how many those are."""
         error = Rejected("Pisano's answer lists the address as refused", code="refused_by_answer")
-        refused = [entry for entry in batch if entry.invitation.email in answer.refused]
-        sent = Decision([entry for entry in batch if entry not in refused])
+        refused = [entry for entry in batch if entry.invitation.address in answer.refused]
+        sent = Decision([entry for entry in batch if entry not in refused], link=answer.link)
         rejected = Decision(refused, Outcome.REJECTED, error, Reason.REFUSED, str(error))
         await self.end(attempt, "accepted", answer.text, sent, rejected)
         return len(refused)
@@ -109,11 +111,11 @@ class Book:
                 )
                 for entry, to in each
             ),
-            tuple(self._letter(entry, to.outcome, to.buried_for) if to.buried_for else None for entry, to in each),
+            tuple(self._beside(entry, to, now) for entry, to in each),
         )
         if attempt:  # without a call, the same is decided again later
             self.unwritten = ending
-        await self._ledger.settle(ending.attempt, ending.settlements, ending.letters)
+        await self._ledger.settle(ending.attempt, ending.settlements, ending.records)
         if attempt:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
@@ -121,5 +123,8 @@ class Book:
             self._metrics.outcomes.labels(self._ledger.account, entry.survey, to.outcome, to.reason or "").inc()
             self._queue.settled(entry)
 
-    def _letter(self, entry: Entry, reason: str, error: Exception) -> OutRecord:
-        return self._dead_letter(entry.record, reason, error, f"send/{self._ledger.account}/{entry.survey}")
+    def _beside(self, entry: Entry, to: Decision, now: datetime) -> OutRecord | None:
+        if to.buried_for:
+            cell = f"send/{self._ledger.account}/{entry.survey}"
+            return self._dead_letter(entry.record, to.outcome, to.buried_for, cell)
+        return link_record(self._ledger.prefix, entry, to.link, now) if to.link else None

@@ -9,12 +9,13 @@ from typing import Literal, Self
 
 from connector.kafka.cloud_events import OutRecord
 from connector.reasons import Reason
-from connector.records import Attempt, Outcome, Settlement
+from connector.records import Attempt, Outcome, Settlement, Sharing
 from connector.stages._batches import Entry
 
 _LONGEST_DETAIL = 1_000  # characters of Pisano's answer that are kept: the ledger is read back whole
 _LONGEST_ANSWER = 300  # the same for each of a call's invitations, of which there may be many
 
+Call = Sharing | Literal["token", "flow"]
 Result = Literal["accepted", "rejected", "refused", "unknown"]
 
 
@@ -22,28 +23,28 @@ Result = Literal["accepted", "rejected", "refused", "unknown"]
 class Ending:
     """How a call ended, and what that decides for its invitations. We write both to the ledger in one transaction.
 
-    There are no dead letters, or one for each settlement, in the same order; None stands for a settlement without one.
+    `beside` is empty, or has what goes out with each settlement, in the same order: a dead letter, a link, or None.
     """
 
     attempt: Attempt | None
     settlements: tuple[Settlement, ...] = ()
-    dead_letters: tuple[OutRecord | None, ...] = ()
+    beside: tuple[OutRecord | None, ...] = ()
 
     @property
-    def letters(self) -> list[OutRecord]:
-        """The dead letters that there are."""
-        return [letter for letter in self.dead_letters if letter is not None]
+    def records(self) -> list[OutRecord]:
+        """The dead letters and links that there are."""
+        return [record for record in self.beside if record is not None]
 
     def without(self, is_decided: Callable[[str], bool]) -> Self:
         """The same ending without the invitations, by their ids, that are decided already."""
         open_ = [not is_decided(settlement.invitation) for settlement in self.settlements]
-        settlements, dead_letters = compress(self.settlements, open_), compress(self.dead_letters, open_)
-        return type(self)(self.attempt, tuple(settlements), tuple(dead_letters))
+        settlements, beside = compress(self.settlements, open_), compress(self.beside, open_)
+        return type(self)(self.attempt, tuple(settlements), tuple(beside))
 
 
 def begun(
     account: str,
-    call: Literal["email_sharings", "token"],
+    call: Call,
     at: datetime,
     *,
     campaign: str | None = None,

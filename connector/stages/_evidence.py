@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from connector.cells import Cell
+from connector.cells import Breaker, Cell
 from connector.errors import Fatal
 from connector.pisano import Forbidden
 from connector.retry import PATIENCE
@@ -83,3 +83,11 @@ class Outage:
         """Takes note that Pisano has answered a call."""
         self._since = None
         self._calls.works()
+
+
+def count(breaker: Breaker, sent: int, refused: int) -> None:
+    """Counts what an accepted call decided. Raises Fatal when most of a campaign's addresses are refused."""
+    if sent:
+        breaker.passed()
+    if any(breaker.refused() for _ in range(refused)):
+        raise Fatal("Pisano's answers refuse most addresses: check the campaign's flow and `answers`.")

@@ -1,4 +1,4 @@
-"""send: pisano.invitations → Pisano's e-mail sharing API → pisano.attempts.
+"""send: pisano.invitations → Pisano's sharing APIs → pisano.attempts.
 
 All invitations of an account are in one partition, so one worker owns the account's budget of calls and its ledger. An
 invitation's record is acknowledged when its outcome is in the ledger. `_account_sender.py` makes an account's calls.
@@ -7,6 +7,7 @@ invitation's record is acknowledged when its outcome is in the ledger. `_account
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -30,9 +31,11 @@ from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
 from connector.stages._book import DeadLetter
 from connector.stages._endings import Ending
+from connector.stages._flows import Flows
 from connector.stages._shapes import Shapes
 
 Sleep = Callable[[float], Awaitable[None]]
+Counted = Callable[[], AbstractAsyncContextManager[None]]
 OpenLedger = Callable[[str, int, datetime, Memory], Coroutine[Any, Any, Ledger]]
 
 
@@ -75,6 +78,7 @@ class Send:
         self._metrics = metrics
         self._sleep = sleep
         self._shapes = Shapes(metrics)
+        self._flows = Flows(protection.surveys, http)
         self._senders: dict[tuple[str, int], asyncio.Task[AccountSender]] = {}
         self._leaving: set[int] = set()  # partitions that are being given away
         self._one_settling = asyncio.Lock()
@@ -175,18 +179,19 @@ class Send:
             dead_letter=self._dead_letter,
             metrics=self._metrics,
         )
-        auth = self._auth(account, sender)
-        sharings = pisano.EmailSharings(
+        auth = auth_of(account, self._http, partial(sender.counted, "token"))
+        sharings = pisano.Sharings(
             self._http,
             account.base_url,
             auth,
             rules=_rules(account),
             saw=partial(self._shapes.saw, name),
             retry_statuses=account.retry_statuses,
+            phone_form=account.phones.form,
             connect_timeout=account.connect_timeout,
             timeout=account.timeout,
         )
-        sender.start(sharings, auth)
+        sender.start(sharings, auth, self._flows.reading(name, account, auth, sender.counted, limiter))
         return sender
 
     def _tell_brake(self, account: str, survey: str, held: bool) -> None:
@@ -203,25 +208,27 @@ class Send:
         ending = self._unwritten.get(ledger.account)
         if ending and ending.attempt and ending.attempt.id in ledger.begun:
             ending = ending.without(ledger.is_settled)
-            await ledger.settle(ending.attempt, ending.settlements, ending.letters)
+            await ledger.settle(ending.attempt, ending.settlements, ending.records)
         self._unwritten.pop(ledger.account, None)
 
-    def _auth(self, account: Account, sender: AccountSender) -> Auth:
-        if not isinstance(account.auth, AuthorizedApp):
-            return pisano.StaticToken(account.auth.token.get_secret_value(), scheme=account.auth.scheme)
-        return pisano.AuthorizedApp(
-            self._http,
-            account.base_url,
-            account.auth.client_id,
-            account.auth.client_secret.get_secret_value(),
-            counted=sender.counted_token_call,
-            id_key=account.auth.id_key,
-            secret_key=account.auth.secret_key,
-            lifetime=account.auth.lifetime,
-            scheme=account.auth.scheme,
-            connect_timeout=account.connect_timeout,
-            timeout=account.timeout,
-        )
+
+def auth_of(account: Account, http: httpx.AsyncClient, counted: Counted) -> Auth:
+    """How the account logs in. Each token call runs inside `counted()`."""
+    if not isinstance(account.auth, AuthorizedApp):
+        return pisano.StaticToken(account.auth.token.get_secret_value(), scheme=account.auth.scheme)
+    return pisano.AuthorizedApp(
+        http,
+        account.base_url,
+        account.auth.client_id,
+        account.auth.client_secret.get_secret_value(),
+        counted=counted,
+        id_key=account.auth.id_key,
+        secret_key=account.auth.secret_key,
+        lifetime=account.auth.lifetime,
+        scheme=account.auth.scheme,
+        connect_timeout=account.connect_timeout,
+        timeout=account.timeout,
+    )
 
 
 def _rules(account: Account) -> pisano.AnswerRules:
@@ -230,4 +237,6 @@ def _rules(account: Account) -> pisano.AnswerRules:
         answers.sent_when,
         answers.refused_when,
         pisano.Results(results.path, results.address, results.refused_when) if results else None,
+        answers.campaign_off_when,
+        answers.link,
     )

@@ -78,7 +78,7 @@ class WriteBack:
         return {
             name: partial(self._apply, name, rule, feedback, scope, record)
             for name, rule in self._rules.items()
-            if may_apply(rule, scope)
+            if rule.of == feedback.kind and may_apply(rule, scope)
         }
 
     async def forget(self, partitions: set[tuple[str, int]]) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from connector.config import Survey
+from connector.config import Phones, Survey
 from connector.errors import Rejected
 from connector.reasons import Reason
 from connector.records import ChangeEvent, Invitation, digest
-from connector.surveys.addresses import normalise_email, separate
+from connector.surveys.addresses import normalise_email, normalise_phone, separate
 from connector.surveys.lookups import Lookups, stripped
 from connector.surveys.protection import protection, suppression
 from connector.surveys.reader import Gone, Reader
@@ -21,6 +21,8 @@ _RESTORED = ("UNDELETE", "GAP_UNDELETE")
 _MOST_ADDRESSES = 100  # of one record: more is a wrong field, and its invitations would be published at once
 _DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed than Salesforce names (salesforce §0.5)
 
+
+_NO_REGION = Phones()
 
 _Addressee = tuple[str | None, Reason | None, str | None]  # an address, why it is not invited, more words
 
@@ -38,12 +40,18 @@ class Decision:
 
 
 class SurveyRule:
-    """One configured survey, ready to decide about change events."""
+    """One configured survey, ready to decide about change events. `phones` is its account's setting."""
 
     def __init__(
-        self, name: str, survey: Survey, reader: Reader, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        name: str,
+        survey: Survey,
+        reader: Reader,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        phones: Phones = _NO_REGION,
     ) -> None:
         self.name = name
+        self._phones = phones
         self._now = now
         self._survey = survey
         self._reader = reader
@@ -54,7 +62,7 @@ class SurveyRule:
         )
         self._asks_for_restored = survey.when is not None and "change_type" in survey.when.fields("event")
         self._behind_when = self._lookups.behind(survey.when)
-        self._behind_email = self._lookups.behind(survey.email)
+        self._behind_address = self._lookups.behind(survey.address)
         self._behind_opt_out = self._lookups.behind(survey.protect.opted_out)
 
     def is_about(self, event: ChangeEvent) -> bool:
@@ -146,11 +154,13 @@ class SurveyRule:
         each = self._addressees(scope, gone)
         values["protection"] = terms = protection(self._survey, event, scope, alone=len(each) == 1)
         invitations: list[Invitation] = []
-        for place, (email, reason, detail) in enumerate(each):
+        for place, (address, reason, detail) in enumerate(each):
             why, words = reason, detail
-            if reason is None and email is not None:
-                why, words = suppression(self.name, self._survey, email, terms, self._now())
-            found = {"email": email, "suppressed": why, "detail": words if why else remark}
+            if reason is None:
+                person = address or event.record_id  # a link needs no address
+                why, words = suppression(self.name, self._survey, person, terms, self._now())
+            field = "email" if self._survey.phone is None else "phone"
+            found = {field: address, "suppressed": why, "detail": words if why else remark}
             invitations.append(self._record(event, place, **found, **values))
         return invitations
 
@@ -158,7 +168,7 @@ class SurveyRule:
         return self._suppressed(event, Reason.RESTORED, "the record came back from the recycle bin")
 
     def _suppressed(self, event: ChangeEvent, reason: Reason, detail: str) -> Invitation:
-        return self._record(event, email=None, suppressed=reason, detail=detail)
+        return self._record(event, suppressed=reason, detail=detail)
 
     def _record(self, event: ChangeEvent, place: int = 0, **decided: Any) -> Invitation:
         """The invitation to the address at this `place` among the event's addresses.
@@ -171,42 +181,46 @@ class SurveyRule:
             survey=self.name,
             account=self._survey.account,
             campaign=self._survey.campaign,
+            channel=self._survey.channel,
             entity=event.entity,
             record_id=event.record_id,
             cause=event.id,
             created_at=self._now(),
-            **decided,
+            **{"email": None, **decided},
         )
 
     def _addressees(self, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[_Addressee]:
         """Each address with the reason why it is not invited, or one reason without an address."""
         if unknown := [gone[name] for name in gone if name in self._behind_opt_out]:
             return [(None, Reason.RECORD_GONE, "; ".join(unknown))]  # maybe the customer opted out
-        found = [part for value in self._survey.email.render_all(scope) for part in separate(value)]
-        if not found:
-            missing = [gone[name] for name in gone if name in self._behind_email]
+        address = self._survey.address
+        found = [part for value in address.render_all(scope) for part in separate(value)] if address else []
+        missing = [gone[name] for name in gone if name in self._behind_address]
+        if not found and (missing or self._survey.channel != "link"):
             return [(None, Reason.RECORD_GONE if missing else Reason.NO_ADDRESS, "; ".join(missing) or None)]
         if len(found) > _MOST_ADDRESSES:
+            name = "email" if self._survey.phone is None else "phone"
             raise Rejected(
-                f"`email` gives {len(found)} addresses; {_MOST_ADDRESSES} is the most", code="many_addresses"
+                f"`{name}` gives {len(found)} addresses; {_MOST_ADDRESSES} is the most", code="many_addresses"
             )
         opted_out = self._survey.protect.opted_out
         is_out = opted_out is not None and stripped(opted_out.render(scope)) not in {None, False, "false"}
-        each: dict[str, _Addressee] = {}
-        for email, reason, detail in map(_addressee, found):
-            each.setdefault(str(email).lower(), (email, reason or (Reason.OPTED_OUT if is_out else None), detail))
+        out = Reason.OPTED_OUT if is_out else None
+        each: dict[str, _Addressee] = {} if found else {"": (None, out, None)}
+        for address_, reason, detail in map(self._addressee, found):
+            each.setdefault(str(address_).lower(), (address_, reason or out, detail))
         return list(each.values())
+
+    def _addressee(self, raw: str) -> _Addressee:
+        try:
+            right = normalise_email(raw) if self._survey.phone is None else normalise_phone(raw, self._phones)
+        except ValueError as error:
+            return raw, Reason.INVALID_ADDRESS, str(error)
+        return right, None, None
 
 
 def _names_no_record(event: ChangeEvent) -> bool:
     return "*" in event.record_id or event.record_id == _DUMMY_ID
-
-
-def _addressee(raw: str) -> _Addressee:
-    try:
-        return normalise_email(raw), None, None
-    except ValueError as error:
-        return raw, Reason.INVALID_ADDRESS, str(error)
 
 
 def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:

@@ -30,7 +30,11 @@ def _survey(survey: Survey) -> Iterator[str]:
     what = "arrives" if survey.on.endswith("__e") else "changes"
     condition = f" and {survey.when}" if survey.when else ""
     yield f"When a {survey.on} {what}{condition},"
-    yield f"invite {survey.email} to campaign {survey.campaign} of account {survey.account}."
+    if survey.channel == "link":
+        yield f"make a link of channel {survey.campaign} of account {survey.account} for {survey.address or 'anybody'}."
+    else:
+        by = " by SMS" if survey.channel == "sms" else ""
+        yield f"invite {survey.address}{by} to campaign {survey.campaign} of account {survey.account}."
     yield from _needed(survey)
     for about, values in (("the customer", survey.custom_attributes), ("the occasion", survey.built_in_responses)):
         if values:
@@ -108,7 +112,7 @@ def _recipients(account: Account) -> str:
 
 
 def _feedback_rule(rule: FeedbackRule) -> Iterator[str]:
-    yield "For every feedback" + (f" for which {rule.when}," if rule.when else ",")
+    yield f"For every {rule.of}" + (f" for which {rule.when}," if rule.when else ",")
     (key_field, key), *_ = rule.by.items()
     verb = "create or update" if rule.upsert else "update"
     yield f"{verb} the {rule.object} whose {key_field} is {key}:"

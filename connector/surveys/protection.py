@@ -40,7 +40,7 @@ def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any], *, 
 
 
 def suppression(
-    name: str, survey: Survey, email: str, protection: Protection, now: datetime
+    name: str, survey: Survey, address: str, protection: Protection, now: datetime
 ) -> tuple[Reason | None, str | None]:
     """Why the person is not asked, with more words; None twice when nothing in the change speaks against it."""
     protect = survey.protect
@@ -48,7 +48,7 @@ def suppression(
         age = (now - protection.happened_at).total_seconds()
         if age > protect.max_age:
             return Reason.TOO_OLD, f"the change is {age / 86400:.1f} days old"
-    person = protection.contact or email.lower()
+    person = protection.contact or address.lower()
     if not is_sampled(person, protect.seed or name, protect.sample):
         return Reason.NOT_SAMPLED, None
     return None, None

@@ -15,6 +15,7 @@ from connector.kafka.connection import client_settings
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
 from connector.wiring import capture, index, send, trigger, write
+from connector.wiring.live import warn_of_rules
 from connector.wiring.receive import Receiving
 from connector.wiring.shared import Shared
 from connector.wiring.supervisor import Runner, Supervisor
@@ -121,6 +122,8 @@ class App:
             async with asyncio.TaskGroup() as group:
                 for supervisor in self._supervisors:
                     group.create_task(supervisor.run())
+                if "trigger" in self._stages:
+                    group.create_task(warn_of_rules(self._config, self._shared.rest.describe))
         except* ConnectorError as errors:
             raise errors.exceptions[0] from None
 

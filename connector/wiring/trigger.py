@@ -17,7 +17,10 @@ def build(shared: Shared) -> StageWorker:
     reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
     ours = shared.config.salesforce.client_name
     trigger = Trigger(
-        [SurveyRule(name, survey, reader) for name, survey in shared.config.surveys.items()],
+        [
+            SurveyRule(name, survey, reader, phones=shared.config.pisano[survey.account].phones)
+            for name, survey in shared.config.surveys.items()
+        ],
         shared.publisher.send,
         shared.topic("pisano.invitations"),
         ours=lambda origin: client_of(origin) == ours,

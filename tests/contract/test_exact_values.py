@@ -19,7 +19,7 @@ from connector.config import FeedbackRule, Webhook
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
-from connector.pisano.email_sharings import Recipient, call_body
+from connector.pisano.sharings import Recipient, call_body
 from connector.records import Feedback, Write
 from connector.salesforce import ClientCredentials, CollectionWriter, RestClient
 from connector.salesforce.soql import Source

@@ -11,8 +11,8 @@ from helpers.clock import Clock
 from connector.errors import Fatal, Rejected, Retryable, Unknown
 from connector.pisano.answers import AnswerRules, Results
 from connector.pisano.auth import AuthorizedApp, StaticToken
-from connector.pisano.email_sharings import EmailSharings, Recipient
 from connector.pisano.errors import Forbidden, Throttled, TokenRenewed
+from connector.pisano.sharings import Recipient, Sharings
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 
 JANE = Recipient("jane@example.com", {"name": "Jane", "external_id": None}, {"sf_ref_id": "5", "branch_id": ""})
@@ -59,12 +59,12 @@ def app(pisano: PisanoDouble, http: httpx.AsyncClient, permits: Permits, clock: 
 
 
 @pytest.fixture
-def sharings(pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock) -> EmailSharings:
+def sharings(pisano: PisanoDouble, http: httpx.AsyncClient, clock: Clock) -> Sharings:
     auth = StaticToken(pisano.static_token, scheme="token")
-    return EmailSharings(http, pisano.base_url, auth, timeout=1.0, clock=clock)
+    return Sharings(http, pisano.base_url, auth, timeout=1.0, clock=clock)
 
 
-async def test_s1_body_is_taken_and_the_answer_comes_back_raw(pisano: PisanoDouble, sharings: EmailSharings) -> None:
+async def test_s1_body_is_taken_and_the_answer_comes_back_raw(pisano: PisanoDouble, sharings: Sharings) -> None:
     """pisano §3: address is the key of the maps; §10: null and empty values are left out."""
     assert (await sharings.send("4711", [JANE, JOE])).text == '{"message":"accepted"}'
     jane, joe = pisano.emails()
@@ -74,16 +74,16 @@ async def test_s1_body_is_taken_and_the_answer_comes_back_raw(pisano: PisanoDoub
 
 async def test_an_address_that_the_answer_lists_got_no_e_mail(pisano: PisanoDouble, http: httpx.AsyncClient) -> None:
     """Report 19: the 2xx is for the whole call, and inside it one address is refused."""
-    pisano.configure(suppressed=frozenset({JOE.email}), refused_key="rejected")
+    pisano.configure(suppressed=frozenset({JOE.address}), refused_key="rejected")
     rules = AnswerRules(results=Results("rejected"))
-    sharings = EmailSharings(http, pisano.base_url, StaticToken(pisano.static_token, scheme="token"), rules=rules)
-    assert (await sharings.send("4711", [JANE, JOE])).refused == {JOE.email}
+    sharings = Sharings(http, pisano.base_url, StaticToken(pisano.static_token, scheme="token"), rules=rules)
+    assert (await sharings.send("4711", [JANE, JOE])).refused == {JOE.address}
     with pytest.raises(Rejected, match="refuse the address"):
         await sharings.send("4711", [JOE])
-    assert [email.address for email in pisano.emails()] == [JANE.email]
+    assert [email.address for email in pisano.emails()] == [JANE.address]
 
 
-async def test_an_address_stands_once_in_a_call(sharings: EmailSharings) -> None:
+async def test_an_address_stands_once_in_a_call(sharings: Sharings) -> None:
     """pisano §3: the address is a map key."""
     for recipients in ([JANE, JANE], []):
         with pytest.raises(ValueError, match="address"):
@@ -108,7 +108,7 @@ async def test_an_address_stands_once_in_a_call(sharings: EmailSharings) -> None
     ],
 )
 async def test_an_error_says_what_the_caller_can_do(
-    pisano: PisanoDouble, sharings: EmailSharings, fault: Fault, error: type[Exception], emailed: int
+    pisano: PisanoDouble, sharings: Sharings, fault: Fault, error: type[Exception], emailed: int
 ) -> None:
     """Rule 3; pisano §3: if the error does not say whether the e-mail was sent, the call is Unknown and the client does
     not repeat it.
@@ -129,7 +129,7 @@ async def test_an_error_says_what_the_caller_can_do(
 async def test_unreachable_pisano_is_retryable(http: httpx.AsyncClient) -> None:
     """Without a connection there was no e-mail."""
     with pytest.raises(Retryable, match="not reached"):
-        await EmailSharings(http, "http://127.0.0.1:1", StaticToken("t")).send("4711", [JANE])
+        await Sharings(http, "http://127.0.0.1:1", StaticToken("t")).send("4711", [JANE])
 
 
 @pytest.mark.parametrize("dripping", [False, True])
@@ -155,7 +155,7 @@ async def test_after_a_2xx_no_broken_or_endless_body_makes_it_less_of_a_success(
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        sharings = EmailSharings(http, base_url, StaticToken("a token"), connect_timeout=1.0, timeout=1.0)
+        sharings = Sharings(http, base_url, StaticToken("a token"), connect_timeout=1.0, timeout=1.0)
         answer = await sharings.send("4711", [JANE])
         await served.wait()
         assert answer.text is not None
@@ -181,7 +181,7 @@ async def test_no_request_is_made_on_a_permit_that_waited_behind_a_token_call(
     pisano: PisanoDouble, http: httpx.AsyncClient, app: AuthorizedApp, permits: Permits
 ) -> None:
     """Each request needs its own permit. Without a token, send fetches one and asks the caller to call again."""
-    sharings = EmailSharings(http, pisano.base_url, app)
+    sharings = Sharings(http, pisano.base_url, app)
     with pytest.raises(TokenRenewed):
         await sharings.send("4711", [JANE])
     assert not pisano.emails()
@@ -193,7 +193,7 @@ async def test_a_refused_token_is_renewed_once_and_then_fatal(
     pisano: PisanoDouble, http: httpx.AsyncClient, app: AuthorizedApp, permits: Permits
 ) -> None:
     """pisano §2.1: renew once on 401. Renew a second time only if Pisano accepted a call in between."""
-    sharings = EmailSharings(http, pisano.base_url, app)
+    sharings = Sharings(http, pisano.base_url, app)
     for _ in range(2):
         await app.header()
         pisano.tokens.clear()  # as if revoked

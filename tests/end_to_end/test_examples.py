@@ -16,6 +16,8 @@ from connector.config.file import load
 from connector.kafka.topics import apply
 from connector.sandbox.company import Sandbox, sandbox
 from connector.sandbox.doubles import pisano
+from connector.wiring.live import compared
+from connector.wiring.shared import Shared
 
 ROOT = Path(__file__).parents[2]
 BY_HAND = ("connector.actions", "pisano.suppressions")  # topics that only people write
@@ -40,7 +42,8 @@ async def example(name: str, bootstrap_servers: str, prefix: str) -> AsyncIterat
 
 def test_every_example_is_exercised() -> None:
     """A new example needs a test below."""
-    assert {file.name for file in (ROOT / "examples").iterdir()} == {"closed-case.yaml", "store-visit.yaml"}
+    names = {"closed-case.yaml", "retail-visits.yaml", "store-visit.yaml"}
+    assert {file.name for file in (ROOT / "examples").iterdir()} == names
 
 
 async def test_closed_case(bootstrap_servers: str, unique: str) -> None:
@@ -87,6 +90,39 @@ async def test_store_visit(bootstrap_servers: str, unique: str) -> None:
     await topics_are_as_documented(
         config, empty={*BY_HAND, "connector.deadletters", "connector.parked", "pisano.feedback", "salesforce.writes"}
     )
+
+
+async def test_retail_visits(bootstrap_servers: str, unique: str) -> None:
+    async with example("retail-visits.yaml", bootstrap_servers, unique) as (config, both):
+        async with Shared(config) as shared:
+            assert [found async for found in compared(config, shared.http, shared.rest.describe)] == []
+        org = both.salesforce
+        ada = org.create("Contact", {"LastName": "Yilmaz"})
+        both.pisano.customers["+905331234567"] = pisano.Customer(answers={"nps_score": 9, "comment": "Quick"})
+        visit = {"Store__c": "34", "Consent__c": True, "Amount__c": 249.9, "Customer_Name__c": "Ada Yilmaz"}
+        uuid = org.publish("Store_Visit__e", {**visit, "Phone__c": "0533 123 45 67"})
+        org.publish("Store_Visit__e", {**visit, "Phone__c": "0212 393 00 00"})
+        org.publish("Store_Visit__e", {**visit, "Phone__c": "0533 123 45 68", "Consent__c": False})
+        case = org.create("Case", {"ContactId": ada, "Subject": "A torn bag"})
+        org.update("Case", case, {"Status": "Closed"})
+
+        await until(lambda: org.record("Case", case)["Survey_Link__c"])
+        [link] = both.pisano.links()
+        assert org.record("Case", case)["Survey_Link__c"] == link.url
+        assert (link.custom_attributes, link.built_in_responses) == ({"external_id": ada}, {"sf_ref_id": case})
+        [answer] = await until(lambda: org.records("Survey_Response__c"))
+        assert (answer["Score__c"], answer["Comment__c"]) == (9, "Quick")
+        [text] = both.pisano.texts()
+        assert (text.address, text.custom_attributes) == ("+905331234567", {"name": "Ada Yilmaz"})
+        responses = {"branch_id": "34", "amount": 249.9, "transaction_type": "Store_Visit", "sf_ref_id": uuid}
+        assert text.built_in_responses == responses
+        assert both.pisano.emails() == []
+
+        async def complete() -> bool:
+            return len(await topics.read(config.kafka, "salesforce.writes")) == 2
+
+        await until(complete)
+    await topics_are_as_documented(config, empty={*BY_HAND, "connector.deadletters", "connector.parked"})
 
 
 async def ledger_keys(config: Config) -> list[bytes]:

@@ -1,10 +1,11 @@
-"""Pisano in simulated time, with every possible result of a call. It counts calls and remembers whom it e-mailed."""
+"""Pisano in simulated time, with every possible result of a call. It counts calls and remembers whom it invited."""
 
 import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import httpx
 
@@ -56,22 +57,25 @@ class SimulatedPisano:
         if trouble in {"429", "503"}:
             return httpx.Response(int(trouble), headers=self._random.choice([{}, {"Retry-After": "3"}]))
         if fault := self.faults.get(request.url.host):
-            return httpx.Response(fault)
+            return httpx.Response(fault, text="the campaign has no provider" if fault == 422 else "")
         if request.url.path == TOKEN_PATH:
             return httpx.Response(200, json={"token": "t", "expires_in": 40})
-        given = json.loads(request.content)["built_in_responses"]
+        body = json.loads(request.content)
+        given = {"": body["built_in_responses"]} if "customer" in body else body["built_in_responses"]
         whom = [each["sf_ref_id"] for each in given.values()]
         if any(is_disliked(who) for who in whom):
             return httpx.Response(403, text="<html>")
         listed = [address for address, each in given.items() if is_refused(each["sf_ref_id"])]
-        if listed and request.url.host != LISTS:
+        if listed and (request.url.host != LISTS or "customer" in body):
             return httpx.Response(422)
         whom = [who for who in whom if not is_refused(who)]
         if trouble not in {"hung", "502"}:
             self.emails.update(whom)
             self.e_mailed_at += [(who, asyncio.get_running_loop().time()) for who in whom]
         self._say(f"{request.url.host} is called for {', '.join(whom)} {trouble}")
-        answer = {"rejected": [{"email": address} for address in listed]}
+        answer: dict[str, Any] = {"rejected": [{"email": address} for address in listed]}
+        if "customer" in body:
+            answer["link"] = f"https://psn.example/{whom[0]}"
         return httpx.Response(502 if trouble.startswith("502") else 200, json=answer)
 
 

@@ -47,9 +47,12 @@ GRACE = 25.0  # seconds
 STARTS = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 ENDS_WITHIN = 2_500.0  # seconds after the last fault: a held account is probed every 300 s
 
+LINKS = "pisano.feedback"
+BESIDE = (DEAD_LETTERS, LINKS)  # what goes out with outcomes
+
 ORDERLY = ("invite", "start", "stop", "rebalance")
 ACCOUNTS = ("main", "app", HEALTHY)
-FAULTS = {"no rights": 401, "no campaign": 404, "away": 503, "mend": 0}
+FAULTS = {"no rights": 401, "no campaign": 404, "no provider": 422, "away": 503, "mend": 0}
 
 
 @dataclass(frozen=True)
@@ -187,13 +190,18 @@ class World(Workers):
 
     def invitation(self, number: int) -> Invitation:
         suppressed = Reason.OPTED_OUT if number % 7 == 3 else None
-        return invitation(number, account=ACCOUNTS[number % 3], suppressed=suppressed)
+        return invitation(number, account=ACCOUNTS[number % 3], suppressed=suppressed, **self.channel(number))
+
+    def channel(self, number: int) -> dict[str, str | None]:
+        """E-mails, SMS and links take turns."""
+        channel = ("email", "sms", "link")[number // 3 % 3]
+        return {"channel": channel, **({"email": None, "phone": f"+90533{number:07}"} if channel == "sms" else {})}
 
     def settled_at(self) -> dict[str, float]:
         """When the outcome of each invitation was written."""
         found: dict[str, float] = {}
         for at, record in self.kafka.committed_at:
-            if record.topic != DEAD_LETTERS and isinstance(entry := read_entry(record.value or b""), Settlement):
+            if record.topic not in BESIDE and isinstance(entry := read_entry(record.value or b""), Settlement):
                 found.setdefault(entry.invitation, at)
         return found
 

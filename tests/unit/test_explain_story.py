@@ -18,7 +18,7 @@ from connector.explain.words import lines, why, words
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.reasons import Reason
-from connector.records import Outcome
+from connector.records import Feedback, Outcome, digest
 from connector.salesforce.record_ids import full
 
 CALL = "a" * 32
@@ -202,6 +202,26 @@ def test_an_answer_counts_for_the_last_invitation_before_it(topics: MadeUpTopics
     assert ["answered on" in line for line in lines(ask("c@acme.com"))] == [False, True, False]
 
 
+def test_a_phone_number_and_the_link_that_was_made(topics: MadeUpTopics, index: Index, ask: Ask) -> None:
+    """Of two surveys with links about the same record, each link belongs to its own invitation."""
+    records, ids = [topics.change(case_id(1), START)], []
+    for survey in ("visit", "complaint"):
+        more = {"survey": survey, "phone": "+905330000000", "channel": "link"}
+        id_, record = topics.invitation(records[0], case_id(1), None, START, **more)
+        body = {"link": "https://example.com/s/1", "record_id": case_id(1)}
+        link = Feedback(id=digest("link", id_), kind="link", account="main", received_at=START + HOUR, body=body)
+        records += [record, topics.put("pisano.feedback", case_id(1), link, START + HOUR)]
+        ids.append(id_)
+    put(index, records)
+    for what in ("+90 (533) 000-00-00", case_id(1)):
+        heads = [*lines(ask(what))]
+        assert [head.partition(":")[0] for head in heads] == [f"invitation {id_}" for id_ in ids]
+        assert all(head.endswith("link made on 2026-01-01 01:00:00 UTC") for head in heads)
+    story = ask(ids[1])
+    assert [fact.id("feedback") for fact in story.of(Kind.FEEDBACK)] == [digest("link", ids[1])]
+    assert "example.com" not in "".join(map(repr, story.facts))
+
+
 def test_an_answer_before_the_invitation_is_not_its_answer(topics: MadeUpTopics, index: Index, ask: Ask) -> None:
     change = topics.change(case_id(1), START)
     id_, record = topics.invitation(change, case_id(1), "c@acme.com", START)
@@ -235,7 +255,9 @@ def test_a_very_long_story_is_cut_and_says_so(topics: MadeUpTopics, index: Index
 
 @pytest.mark.parametrize("what", ["", "Ada", "500", "x" * 32, "a@b@c", "a b@acme.com", "a" * 31, "5005g000000000-AAA"])
 def test_what_has_no_known_form_says_which_there_are(what: str) -> None:
-    with pytest.raises(Fatal, match=r"Give an e-mail address, a Salesforce id of 15 or 18 characters"):
+    with pytest.raises(
+        Fatal, match=r"Give an e-mail address, a phone number such as \+905330000000, a Salesforce id of 15"
+    ):
         wanted(what)
 
 

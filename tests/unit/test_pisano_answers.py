@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ConnectorError, Rejected
 from connector.observe.metrics import Metrics
-from connector.pisano import Accepted, AnswerRules, EmailSharings, Recipient, Results, StaticToken, Unclear, shape
+from connector.pisano import Accepted, AnswerRules, Recipient, Results, Sharings, StaticToken, Unclear, shape
 from connector.stages._shapes import Shapes
 from connector.templates import Condition
 
@@ -28,7 +28,7 @@ async def refused(
     content = body if isinstance(body, bytes) else orjson.dumps(body)
     answer = httpx.Response(status, content=content, headers={"X-Result": "fine", "Content-Type": content_type})
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as http:
-        sharings = EmailSharings(http, "https://pisano", StaticToken(SECRET), rules=rules)
+        sharings = Sharings(http, "https://pisano", StaticToken(SECRET), rules=rules)
         return {*(await sharings.send("4711", recipients or (JANE,))).refused}
 
 
@@ -89,7 +89,7 @@ REJECTED = Condition('result.status == "rejected"')
             {"a": [" joe@example.com ", "Jane <jane@EXAMPLE.com>"]},
             {"joe@example.com", "Jane@example.com"},
         ),
-        (Results("a"), {"a": ["joe@example.com", "jane@example.com", "x@example.com", 7]}, {JANE.email, JOE.email}),
+        (Results("a"), {"a": ["joe@example.com", "jane@example.com", "x@example.com", 7]}, {JANE.address, JOE.address}),
         (
             Results("a", refused_when=Condition('result == "rejected"')),
             {"a": {"jane@example.com": "sent", "joe@example.com": "rejected"}},
@@ -165,10 +165,10 @@ async def test_results_that_may_mean_an_address_which_they_do_not_name_are_uncle
         await refused(rules, {"status": "error", "rejected": ["joe@example.com", "j***@example.com"]}, JANE, JOE)
 
 
-@given(st.lists(st.sampled_from([JANE.email, JOE.email, "JOE@example.com", "j***@example.com", 7, None])))
+@given(st.lists(st.sampled_from([JANE.address, JOE.address, "JOE@example.com", "j***@example.com", 7, None])))
 def test_nobody_counts_as_sent_whom_a_list_may_mean(listed: list[Any]) -> None:
     """Every listed address is refused. An entry that is nobody's may mean anybody whom the list does not name."""
-    named = {each for each in (JANE.email, JOE.email) if each.lower() in {str(one).lower() for one in listed}}
+    named = {each for each in (JANE.address, JOE.address) if each.lower() in {str(one).lower() for one in listed}}
     others = any(one in {"j***@example.com", 7, None} for one in listed)
     found = refused(AnswerRules(results=Results("rejected")), {"rejected": listed}, JANE, JOE)
     if others and len(named) < 2:
@@ -232,7 +232,7 @@ async def test_an_answer_that_is_cut_off_is_unclear_if_there_is_a_rule(
     async with httpx.AsyncClient(transport=httpx.MockTransport(answers)) as http:
 
         async def accepted(rules: AnswerRules) -> Accepted:
-            return await EmailSharings(http, "https://pisano", StaticToken(SECRET), rules=rules).send("4711", [JANE])
+            return await Sharings(http, "https://pisano", StaticToken(SECRET), rules=rules).send("4711", [JANE])
 
         assert len((await accepted(AnswerRules())).text or "") < 70_000
         for rules in (FAILED, AnswerRules(results=Results("rejected"))):

@@ -77,7 +77,7 @@ class Pisano:
 
     async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
         await asyncio.sleep(0.1)
-        addresses = [recipient.email for recipient in recipients]
+        addresses = [recipient.address for recipient in recipients]
         self.calls.append((asyncio.get_running_loop().time(), addresses))
         self.campaigns[campaign] += 1
         for address in addresses:

@@ -5,19 +5,20 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from connector.sandbox.doubles import control
-from connector.sandbox.doubles.pisano.checks import problems
-from connector.sandbox.doubles.pisano.model import Call, Email, Fault, Flow
+from connector.sandbox.doubles.pisano.checks import LISTS, Sharing, link_problems, problems
+from connector.sandbox.doubles.pisano.model import Call, Campaign, Channel, Email, Fault, Flow
 from connector.sandbox.doubles.pisano.state import State
 from connector.values import exact
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_KINDS = ("token", "email_sharings", "flows")
+_KINDS = ("token", "email_sharings", "sms_sharings", "link_sharings", "flows")
 _NUMBER = web.RequestKey("number", int)  # of the call, in the double's memory
 
 
@@ -39,7 +40,10 @@ class Api:
         app.middlewares.append(self._meet)
         app.router.add_post("/v1/authorized_apps/token", self._token, name="token")
         for slash in ("", "/"):  # the sources disagree about the slash (pisano §3)
-            app.router.add_post(f"/v1/email_campaigns/{{campaign}}/email_sharings{slash}", self._email_sharings)
+            for channel in LISTS:
+                path = f"/v1/{channel}_campaigns/{{campaign}}/{channel}_sharings{slash}"
+                app.router.add_post(path, partial(self._share, channel))
+        app.router.add_post("/external/v1/link_sharings/{campaign}/generate_link", self._link)
         app.router.add_get("/external/v1/flows/{flow}", self._flow)
 
     @web.middleware
@@ -117,23 +121,17 @@ class Api:
             answer[settings.expiry_key] = moment
         return _answer(200, {"data": answer} if settings.token_key == "data.token" else answer)  # noqa: S105
 
-    async def _email_sharings(self, request: web.Request) -> web.Response:
-        self._authenticate(request)
+    async def _share(self, channel: Channel, request: web.Request) -> web.Response:
         state, settings = self._state, self._state.settings
-        name = request.match_info["campaign"]
-        campaign = state.campaigns.get(name)
-        if campaign is None:
-            raise _Refused(404, "not found")
-        body = await _json(request)
-        if not campaign.provider or not campaign.channel_active:
-            raise _Refused(422, "the campaign has no e-mail provider, or its channel is not active")
-        found = problems(body, state.flows.get(campaign.flow, Flow()), settings.max_emails)
-        if found:
-            raise _Refused(422, *(found if settings.names_culprit else ["unprocessable entity"]))
-        for address in body["emails"]:
+        name, campaign, body = await self._meant(request, channel)
+        found = problems(body, state.flows.get(campaign.flow, Flow()), self._sharing(channel))
+        self._refuse(found)
+        addresses = body[LISTS[channel]]
+        for address in addresses:
             if address not in settings.suppressed:
                 state.email(
                     Email(
+                        channel=channel,
                         at=state.clock(),
                         call=request[_NUMBER],
                         campaign=name,
@@ -142,9 +140,51 @@ class Api:
                         built_in_responses=body.get("built_in_responses", {}).get(address, {}),
                     )
                 )
-        refused = [{"email": address} for address in body["emails"] if address in settings.suppressed]
+        key = "email" if channel == "email" else "phone_number"
+        refused = [{key: address} for address in addresses if address in settings.suppressed]
         listed = {**settings.success_body, settings.refused_key: refused} if settings.refused_key else None
         return _answer(settings.success_status, listed or settings.success_body)
+
+    async def _link(self, request: web.Request) -> web.Response:
+        state = self._state
+        name, campaign, body = await self._meant(request, "link")
+        self._refuse(link_problems(body, state.flows.get(campaign.flow, Flow()), self._sharing("link")))
+        customer, url = body["customer"], f"https://psn.example/{secrets.token_urlsafe(6)}"
+        state.email(
+            Email(
+                channel="link",
+                at=state.clock(),
+                call=request[_NUMBER],
+                campaign=name,
+                address=customer.get("email") or customer.get("phone_number") or "",
+                custom_attributes=customer,
+                built_in_responses=body.get("built_in_responses", {}),
+                url=url,
+            )
+        )
+        text = exact.dumps(state.settings.link_body).replace(b"LINK", url.encode())
+        return web.Response(status=state.settings.success_status, body=text, content_type="application/json")
+
+    async def _meant(self, request: web.Request, channel: Channel) -> tuple[str, Campaign, Any]:
+        """The campaign, which can send, and the call's body."""
+        self._authenticate(request)
+        name = request.match_info["campaign"]
+        campaign = self._state.campaigns.get(name)
+        if campaign is None or campaign.channel != channel:
+            raise _Refused(404, "not found")
+        body = await _json(request)
+        if not campaign.provider:
+            raise _Refused(422, "the campaign has no provider")
+        if not campaign.channel_active:
+            raise _Refused(422, "the campaign's delivery channel is not active")
+        return name, campaign, body
+
+    def _sharing(self, channel: Channel) -> Sharing:
+        return Sharing(channel, self._state.settings.max_emails, self._state.settings.phone_form)
+
+    def _refuse(self, found: list[str]) -> None:
+        if found:
+            raise _Refused(422, *(found if self._state.settings.names_culprit else ["unprocessable entity"]))
 
     async def _flow(self, request: web.Request) -> web.Response:
         self._authenticate(request)
@@ -153,9 +193,13 @@ class Api:
         if flow is None:
             raise _Refused(404, "not found")
         questions = [
-            {"key": q.key, "type": q.type, "options": [{"key": option} for option in q.options]} for q in flow.questions
+            {"key": q.key, "options": [{"key": option} for option in q.options], **self._typed(q.type)}
+            for q in flow.questions
         ]
         return _answer(200, {"id": name, "questions": questions})
+
+    def _typed(self, kind: str) -> dict[str, str]:
+        return {"type": kind.replace("datetime", "date time")} if self._state.settings.flow_types else {}
 
     def _authenticate(self, request: web.Request) -> None:
         """Accepts both schemes as Rails reads them: an unquoted token ends at the first , ; or TAB (pisano §2.2)."""

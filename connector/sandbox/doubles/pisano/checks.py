@@ -1,36 +1,75 @@
-"""What Pisano checks in the body of email_sharings (pisano §3), read as strictly as the contract allows."""
+"""What Pisano checks in the body of a sharing (pisano §3, §3.1), read as strictly as the contract allows."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
-from connector.sandbox.doubles.pisano.model import Flow, Question
+from connector.sandbox.doubles.pisano.model import Channel, Flow, Question
 
+LISTS: Mapping[Channel, str] = {"email": "emails", "sms": "phone_numbers"}
+_PHONES = {"e164": r"\+[1-9]\d{6,14}", "local": r"[1-9]\d{5,12}"}
+_CUSTOMER = {"email", "phone_number", "name", "external_id"}  # "this set is fixed" (pisano §3.2)
 _MAPS = ("custom_attributes", "built_in_responses")
 _FORMATS = {"date": "%Y-%m-%d", "datetime": "%Y-%m-%d %H:%M:%S"}
 
 
-def problems(body: Any, flow: Flow, max_emails: int) -> list[str]:
+@dataclass(frozen=True)
+class Sharing:
+    """What a call may hold: at most `most` addresses. `phone_form` is how phone numbers are written."""
+
+    channel: Channel
+    most: int
+    phone_form: str
+
+    def is_address(self, text: str) -> bool:
+        return _is_email(text) if self.channel == "email" else re.fullmatch(_PHONES[self.phone_form], text) is not None
+
+
+def problems(body: Any, flow: Flow, sharing: Sharing) -> list[str]:
     """Everything that is wrong; empty when Pisano would accept the call."""
+    name = LISTS[sharing.channel]
     if not isinstance(body, dict):
         return ["the body is not an object"]
-    found = [f"{key} is not a parameter" for key in body.keys() - {"emails", *_MAPS}]
-    emails = body.get("emails")
+    found = [f"{key} is not a parameter" for key in body.keys() - {name, *_MAPS}]
+    emails = body.get(name)
     if not isinstance(emails, list) or not emails or not all(isinstance(email, str) for email in emails):
-        return [*found, "emails is not an array of addresses"]
-    if len(emails) > max_emails:
-        found.append(f"more than {max_emails} emails")
+        return [*found, f"{name} is not an array of addresses"]
+    if len(emails) > sharing.most:
+        found.append(f"more than {sharing.most} {name}")
     if len({email.lower() for email in emails}) != len(emails):
         found.append("an address is there twice")
-    found += [f"{email} is not a valid address" for email in emails if not _is_address(email)]
-    for name in _MAPS:
-        found += _map_problems(name, body.get(name, {email: {} for email in emails}), emails)
+    found += [f"{email} is not a valid address" for email in emails if not sharing.is_address(email)]
+    for each in _MAPS:
+        found += _map_problems(each, body.get(each, {email: {} for email in emails}), emails)
     if not found:
         found += _answer_problems(body.get("built_in_responses", {}), flow)
     return found
+
+
+def link_problems(body: Any, flow: Flow, sharing: Sharing) -> list[str]:
+    """Everything that is wrong with the body of a link sharing (pisano §3.2)."""
+    if not isinstance(body, dict) or not isinstance(body.get("customer"), dict):
+        return ["customer is not an object"]
+    customer, answers, options = body["customer"], body.get("built_in_responses", {}), body.get("options", {})
+    found = [f"{key} is not a parameter" for key in body.keys() - {"customer", "built_in_responses", "options"}]
+    found += [f"{key} is not a field of the customer" for key in customer.keys() - _CUSTOMER]
+    found += [
+        f"{key} of the customer is no text" for key, value in customer.items() if not value or value != str(value)
+    ]
+    if not isinstance(options, dict) or not all(isinstance(value, bool) for value in options.values()):
+        found.append("options is not an object of true and false")
+    if not isinstance(answers, dict) or any(value is None or value == "" for value in answers.values()):
+        return [*found, "built_in_responses is not an object of values"]
+    if "email" in customer and not _is_email(str(customer["email"])):
+        found.append("email of the customer is not a valid address")
+    if "phone_number" in customer and not re.fullmatch(_PHONES[sharing.phone_form], str(customer["phone_number"])):
+        found.append("phone_number of the customer is not a valid number")
+    return found or _answer_problems({"the customer": answers}, flow)
 
 
 def _map_problems(name: str, by_address: Any, emails: list[str]) -> list[str]:
@@ -75,7 +114,7 @@ def _fits(value: Any, question: Question) -> bool:
     return not question.options or value in question.options
 
 
-def _is_address(email: str) -> bool:
+def _is_email(email: str) -> bool:
     try:
         validate_email(email, check_deliverability=False)
     except EmailNotValidError:

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from connector.sandbox.doubles import control
-from connector.sandbox.doubles.pisano.model import Campaign, Count, Customer, Flow, Question, Wait, Webhook
+from connector.sandbox.doubles.pisano.model import Campaign, Channel, Count, Customer, Flow, Question, Wait, Webhook
 from connector.sandbox.doubles.pisano.state import State
 
 _ABOUT = """Pisano's double. For example, let a customer answer after two seconds, and list the e-mails:
@@ -13,9 +13,9 @@ curl $URL/second_emails"""
 
 
 def add_to(app: web.Application, state: State) -> None:
-    def add_campaign(campaign: str, questions: list[Question | str]) -> None:
+    def add_campaign(campaign: str, questions: list[Question | str], channel: Channel = "email") -> None:
         """Add a working campaign, with a flow of the same id. A plain key is a question of type string."""
-        state.add_campaign(campaign, questions)
+        state.add_campaign(campaign, questions, channel)
 
     def set_campaign(name: str, campaign: Campaign) -> None:
         state.campaigns[name] = campaign
@@ -43,6 +43,8 @@ def add_to(app: web.Application, state: State) -> None:
         "calls": lambda: state.calls,
         "violations": state.violations,
         "emails": state.emails,
+        "texts": state.texts,
+        "links": state.links,
         "second_emails": state.second_emails,
         "deliveries": lambda: state.deliveries,
         "settings": lambda: state.settings,

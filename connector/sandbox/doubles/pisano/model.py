@@ -26,6 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Wait = Annotated[float, Field(ge=0)]  # seconds
 Status = Annotated[int, Field(ge=200, le=599)]
 Headers = dict[Annotated[str, Field(pattern=r"^[\w-]+$")], Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]]
+Channel = Literal["email", "sms", "link"]
 
 
 class Model(BaseModel):
@@ -45,15 +46,16 @@ class Flow(Model):
 
 
 class Campaign(Model):
-    """`provider`: the campaign has an e-mail provider. `channel_active`: its delivery channel is on (pisano §3)."""
+    """`provider`: the campaign has a provider that sends. `channel_active`: its delivery channel is on (pisano §3)."""
 
     flow: str
+    channel: Channel = "email"
     provider: bool = True
     channel_active: bool = True
 
 
 class Customer(Model):
-    """Answers every e-mail `after` this many seconds; Pisano sends each answer's webhook `times` times.
+    """Answers every e-mail, SMS and link `after` this many seconds; Pisano sends each answer's webhook `times` times.
 
     If customers have different `after`, their webhooks come out of order. `body` replaces the template.
     """
@@ -84,7 +86,9 @@ class Fault(Model):
     """
 
     times: Count = 1
-    calls: Literal["email_sharings", "token", "flows"] | None = None  # None: all of them
+    calls: Literal["email_sharings", "sms_sharings", "link_sharings", "token", "flows"] | None = (
+        None  # None: all of them
+    )
     sent: bool = False
     delay: Wait = 0.0
     kind: Literal["drop", "hang"] | None = None
@@ -99,10 +103,13 @@ class Settings(Model):
     success_status: Annotated[int, Field(ge=200, le=299)] = 201
     success_body: Any = {"message": "accepted"}
     names_culprit: bool = False  # whether a 422 says which address or key is at fault
+    flow_types: bool = True  # whether a flow says the type of each question
     max_emails: Count = 1000
     retry_after: bool = False  # whether a 429 says when to retry (pisano §6: off by default)
-    suppressed: frozenset[str] = frozenset()  # addresses that get no e-mail: contact policy or unsubscribed
-    refused_key: str | None = None  # the key under which an answer lists the addresses that got no e-mail
+    suppressed: frozenset[str] = frozenset()  # addresses that get nothing: contact policy or unsubscribed
+    refused_key: str | None = None  # the key under which an answer lists the addresses that got nothing
+    link_body: Any = {"link": "LINK"}  # what a link sharing answers; LINK stands for the link (pisano §3.2)
+    phone_form: Literal["e164", "local"] = "e164"  # +905330000000 or 5330000000: not documented (pisano §3.1)
     token_lifetime: Annotated[float, Field(gt=0)] = 3600.0
     id_key: str = "client_id"
     secret_key: str = "client_secret"  # noqa: S105 - the name of a JSON key
@@ -123,14 +130,20 @@ class Call(BaseModel):
 
 
 class Email(Model):
-    """One e-mail to one customer; `call` is the number of the call that caused it, from 0."""
+    """One e-mail, SMS or link for one customer; `call` is the number of the call that caused it, from 0.
 
+    The address of an SMS is the phone number, as the call wrote it. That of a link may be empty; its customer is in
+    `custom_attributes`, and `url` is the link.
+    """
+
+    channel: Channel = "email"
     at: float
     call: int
     campaign: str
     address: str
     custom_attributes: dict[str, Any] = {}
     built_in_responses: dict[str, Any] = {}
+    url: str | None = None
 
 
 class Delivery(Model):

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from connector.sandbox.doubles.pisano.model import (
     Call,
     Campaign,
+    Channel,
     Customer,
     Delivery,
     Email,
@@ -59,10 +60,10 @@ class State:
         self.stopping = asyncio.Event()
         self._emails: list[Email] = []
 
-    def add_campaign(self, campaign: str, questions: Iterable[str | Question]) -> None:
+    def add_campaign(self, campaign: str, questions: Iterable[str | Question], channel: Channel = "email") -> None:
         """Add a working campaign, with a flow of the same id. A plain key is a question of type string."""
         self.flows[campaign] = Flow(questions=tuple(Question(key=q) if isinstance(q, str) else q for q in questions))
-        self.campaigns[campaign] = Campaign(flow=campaign)
+        self.campaigns[campaign] = Campaign(flow=campaign, channel=channel)
 
     def configure(self, **changes: object) -> None:
         """Change single settings, such as `configure(retry_after=True)`."""
@@ -92,7 +93,7 @@ class State:
         return None
 
     def email(self, email: Email) -> None:
-        """Send an e-mail to a customer, who may answer."""
+        """Send a survey to a customer, who may answer."""
         self._emails.append(email)
         customer = self.customers.get(email.address.lower())
         if customer is not None:
@@ -100,10 +101,22 @@ class State:
 
     def emails(self, address: str | None = None) -> list[Email]:
         """All e-mails that were sent, or those to one address."""
-        return [email for email in self._emails if address is None or email.address.lower() == address.lower()]
+        return self._sent("email", address)
+
+    def texts(self, number: str | None = None) -> list[Email]:
+        """All SMS that were sent, or those to one phone number."""
+        return self._sent("sms", number)
+
+    def links(self, address: str | None = None) -> list[Email]:
+        """All links that were made, or those for one address."""
+        return self._sent("link", address)
+
+    def _sent(self, channel: Channel, address: str | None) -> list[Email]:
+        wanted = None if address is None else address.lower()
+        return [each for each in self._emails if each.channel == channel and wanted in {None, each.address.lower()}]
 
     def second_emails(self) -> list[Email]:
-        """Every further e-mail for an invitation that already had one. There should be none.
+        """Every further e-mail, SMS or link for an invitation that already had one. There should be none.
 
         Campaign, address and built-in responses identify an invitation; `invitation_key` picks one of the responses.
         """

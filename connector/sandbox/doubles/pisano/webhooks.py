@@ -13,7 +13,8 @@ from connector.sandbox.doubles.pisano.model import Customer, Delivery, Email, We
 def _variables(email: Email, answers: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of a template: `customer`, and each answer and built-in response under its question key."""
     first, _, last = str(email.custom_attributes.get("name", "")).partition(" ")
-    customer = {**email.custom_attributes, "email": email.address, "first_name": first, "last_name": last}
+    reached = {"email" if "@" in email.address else "phone_number": email.address}
+    customer = {**email.custom_attributes, **reached, "first_name": first, "last_name": last}
     return {**email.built_in_responses, **answers, "customer": customer}
 
 

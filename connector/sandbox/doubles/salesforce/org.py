@@ -38,6 +38,7 @@ _TABLE = {
         Agent_Code__c text(20)
         Channel__c choice(Call centre|Chat|Branch|Mobile app)
         Product__c text(120)
+        Survey_Link__c url
         Order_Number__c text(40)
         Order_Total__c money
         Discount__c percent
@@ -140,7 +141,9 @@ _TABLE = {
         CreatedById ref(User) readonly
         Store__c text(40) required
         Customer_Name__c text(120)
+        Contact__c text(18)
         Email__c email
+        Phone__c phone
         Consent__c bool
         Amount__c number
         Visited_At__c datetime
