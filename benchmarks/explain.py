@@ -1,6 +1,6 @@
 """Measures how fast the trace index is built, how large it gets, and how long a question to it takes.
 
-The index holds 1,000,000 invitations (with --quick 20,000), each with its change event and outcome. Ten share a call,
+The index holds 1,000,000 invitations (with --quick 5,000), each with its change event and outcome. Ten share a call,
 and every fifth is answered, which makes two writes and a change event of our own: 4 records an invitation. The records
 go through the code of the stage `index`, a thousand at once, without Kafka. Each question opens the file anew, as
 `connector explain` does, and is about a customer who answered: by address, record, invitation, attempt, feedback or
@@ -33,11 +33,11 @@ from connector.explain import Index, tell, wanted
 from connector.kafka.inbound import InRecord
 from connector.records import digest
 
-LOADS = {"quick": 20_000, "full": 1_000_000}
+LOADS = {"quick": 5_000, "full": 1_000_000}
 PER_CALL = 10  # invitations
 ANSWERED = 5  # one invitation of so many
 AT_ONCE = 1_000  # records of a transaction
-QUESTIONS = 600
+QUESTIONS = 120  # of each kind
 TARGET = 1.0  # seconds for a question
 KINDS = ("address", "record", "invitation", "attempt", "feedback", "trace")
 
@@ -126,7 +126,7 @@ def ask(file: Path, config: Config, customers: Customers, invitations: int) -> d
     found: dict[str, dict[str, float]] = {}
     for kind in KINDS:
         times = []
-        for _ in range(QUESTIONS // len(KINDS)):
+        for _ in range(QUESTIONS):
             what = wanted(customers.question(kind, random.randrange(invitations // PER_CALL)))
             began = time.perf_counter()
             with closing(Index.open(file, config)) as index:
@@ -158,7 +158,7 @@ def floor(file: Path, bare: Path) -> dict[str, float]:
         began = time.perf_counter()
         connection.execute("CREATE INDEX tokens ON token (token, at, fact)")
         seconds += time.perf_counter() - began
-        numbers = [number for (number,) in connection.execute("SELECT number FROM fact ORDER BY random() LIMIT 600")]
+        numbers = [number for (number,) in connection.execute("SELECT number FROM fact ORDER BY random() LIMIT 1000")]
     times = []
     for number in numbers:
         began = time.perf_counter()
