@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from helpers import topics
 from helpers.invitations import outcomes
-from helpers.service import EXAMPLE, metric, running_app
+from helpers.service import EXAMPLE, metric, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
 from connector.config import Config, catalogue
@@ -162,3 +162,18 @@ async def test_what_cannot_be_asked_is_one_sentence(told: Told, tmp_path: Path) 
         assert (ended.returncode, ended.stdout) == (2, "")
         assert said in ended.stderr
         assert "Traceback" not in ended.stderr
+
+
+async def test_topics_that_are_empty_or_missing_are_one_sentence(
+    bootstrap_servers: str, unique: str, tmp_path: Path
+) -> None:
+    setup = await set_up(tmp_path, bootstrap_servers, unique)
+    ended = await Told(setup.file, setup.environ, setup.config, {}).run(ADA)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("nothing is known of a***@example.com: searched 0 records, in the topics")
+    setup.file.write_text(setup.file.read_text().replace(unique, f"{unique}none."))
+    ended = await Told(setup.file, setup.environ, setup.config, {}).run(ADA)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "there is no topic" in ended.stderr
+    assert "`connector topics apply` creates it" in ended.stderr
+    assert "Traceback" not in ended.stderr
