@@ -30,11 +30,14 @@ def run(
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
     if unknown := [stage for stage in chosen if stage not in ALL_STAGES]:
         raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(ALL_STAGES)}")
-    config = load(file)
+    warnings: list[str] = []
+    config = load(file, warn=warnings.append)
     gc.collect()
     gc.freeze()  # what the imports made stays, so the collector need not look at it again
     logs.set_up(log_level)
     log = structlog.get_logger("connector")
+    for warning in warnings:
+        log.warning("hardly_meant", reason=warning)
 
     async def serve() -> None:
         stop = asyncio.Event()

@@ -30,6 +30,7 @@ from connector.templates._compiled import (
     syntax_errors,
 )
 from connector.templates._conditions import holds
+from connector.templates._constant import Choose, verdict
 from connector.templates._liquid import correct
 from connector.templates._paths import LongWay, follow, keys_of
 from connector.templates._values import WrongValueError, is_undefined, kind
@@ -170,6 +171,13 @@ class Condition(Compiled):
             raise RenderError(f"the condition {self.source} cannot be decided: {error.message}") from error
         except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
             raise RenderError(f"the condition {self.source} cannot be decided: a value is of the wrong kind") from error
+
+    def verdict(self, choose: Choose = lambda _, values: values) -> bool | None:
+        """True if the condition always holds, False if it never does, None if it depends or we cannot tell.
+
+        `choose` gets the name of a variable and the values that would be tried for it, and returns those to try.
+        """
+        return verdict(self._expression.expression, self.holds, choose)
 
     def comparisons(self) -> "list[Condition]":
         """The parts between `and` and `or`, from left to right, for a person who asks why the condition holds."""
