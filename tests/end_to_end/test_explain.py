@@ -118,12 +118,16 @@ async def test_the_whole_story_by_every_id_with_the_index_and_without(told: Told
     assert indexed["facts"] == story
     assert indexed["source"].endswith("index.sqlite, up to date")
     asked = [next(fact["ids"][kind][0] for fact in story if kind in fact["ids"]) for kind in IDS]
+    story_calls = {id_ for fact in story for id_ in fact["ids"].get("attempt", ())}
     for what in (*asked, told.cases[ADA], told.cases[ADA][:15], told.cases[EVE], BOB):
         both = [await explain(told.config, wanted(what), scan=scan) for scan in (True, False)]
         places = [[fact.place for fact in each.story.facts] for each in both]
         assert places[0] == places[1]
         if what in asked:
-            assert places[0] == [(fact["topic"], fact["partition"], fact["offset"]) for fact in story]
+            its = {(fact["topic"], fact["partition"], fact["offset"]) for fact in story}
+            assert its == {*places[0]} or (
+                what in story_calls and its < {*places[0]}
+            )  # a call may have carried Bob too
     by_record = await explain(told.config, wanted(told.cases[ADA]))
     assert sorted(fact.kind for fact in by_record.story.facts) == sorted([*WHOLE, "change"])  # the case was created
 
