@@ -8,18 +8,14 @@ from pathlib import Path
 import pytest
 from helpers.config_files import MINIMAL, read
 from helpers.made_up_topics import START, MadeUpTopics, case_id
-from hypothesis import given
-from hypothesis import strategies as st
 
 from connector.config import Config
-from connector.errors import Fatal
 from connector.explain import Index, Kind, Story, tell, wanted
 from connector.explain.words import lines, why, words
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.reasons import Reason
 from connector.records import Feedback, Outcome, digest
-from connector.salesforce.record_ids import full
 
 CALL = "a" * 32
 HOUR = timedelta(hours=1)
@@ -251,21 +247,3 @@ def test_a_very_long_story_is_cut_and_says_so(topics: MadeUpTopics, index: Index
     story = ask("c@acme.com")
     assert 1_000 < len(story.facts) < 5_000
     assert story.cut
-
-
-@pytest.mark.parametrize("what", ["", "Ada", "500", "x" * 32, "a@b@c", "a b@acme.com", "a" * 31, "5005g000000000-AAA"])
-def test_what_has_no_known_form_says_which_there_are(what: str) -> None:
-    with pytest.raises(
-        Fatal, match=r"Give an e-mail address, a phone number such as \+905330000000, a Salesforce id of 15"
-    ):
-        wanted(what)
-
-
-@given(st.from_regex("[0-9A-Za-z]{15}", fullmatch=True))
-def test_an_id_of_18_characters_is_known_whatever_its_capitals(record_id: str) -> None:
-    for text in (full(record_id), full(record_id).lower(), full(record_id).upper()):
-        assert wanted(text).ids == wanted(record_id).ids == (("record", record_id),)
-
-
-def test_an_address_is_masked_in_messages() -> None:
-    assert wanted("Ada.Byron@acme.com").name == "A***@acme.com"
