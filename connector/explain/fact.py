@@ -25,6 +25,7 @@ class Kind(StrEnum):
     FEEDBACK = "feedback"
     WRITE = "write"
     PARKED = "parked"
+    WAITING = "waiting"
     DEAD_LETTER = "dead letter"
     UNREADABLE = "unreadable"
 

@@ -37,6 +37,7 @@ class Facts:
             "connector.actions": _said.action,
             "connector.deadletters": self._dead_letter,
             "connector.parked": self._parked,
+            "pisano.waiting": self._waiting,
         }
         self.topics = [topic.name for topic in catalogue.topics_for(config) if self._tells(topic.name)]
 
@@ -86,6 +87,13 @@ class Facts:
         key = bytes.fromhex(headers["pk_key"]) if "pk_key" in headers else None
         details = {"stage": headers["pk_stage"], "cell": headers["pk_cell"], "source": _source(headers, "pk")}
         return Said(Kind.PARKED, _written(record), self._inner(record, headers["pk_topic"], key), details)
+
+    def _waiting(self, record: InRecord) -> Said | None:
+        if record.value is None:
+            return None
+        headers = _texts(record)
+        details = {"until": headers.get("wt_until"), "source": _source(headers, "pk")}
+        return Said(Kind.WAITING, _written(record), self._inner(record, headers["pk_topic"], None), details)
 
     def _inner(self, record: InRecord, topic: str | None, key: bytes | None) -> Ids:
         """The ids of the record of another topic that this one holds, byte for byte."""

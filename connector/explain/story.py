@@ -115,6 +115,7 @@ def _leads(fact: Fact) -> Iterator[_Lead]:
                 Kind.ATTEMPT,
                 Kind.ACTION,
                 Kind.PARKED,
+                Kind.WAITING,
                 Kind.DEAD_LETTER,
                 Kind.INVITATION,
             )
@@ -131,7 +132,7 @@ def _leads(fact: Fact) -> Iterator[_Lead]:
         case Kind.WRITE:
             yield from _by(fact, "feedback", Kind.FEEDBACK)
             yield from _near(fact, Kind.CHANGE) if fact.details.get("success") else ()
-        case Kind.DEAD_LETTER | Kind.PARKED:
+        case Kind.DEAD_LETTER | Kind.PARKED | Kind.WAITING:
             if "invitation" in fact.ids:
                 yield from _by(fact, "invitation", Kind.INVITATION)
             else:

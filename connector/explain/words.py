@@ -160,6 +160,11 @@ def _parked(fact: Fact) -> str:
     return f"{said['stage']} parked {said.get('source', 'it')} for the held cell {said['cell']}"
 
 
+def _waiting(fact: Fact) -> str:
+    until = fact.details.get("until")
+    return f"waits until {_short(datetime.fromisoformat(until))}" if until else "waits for a person to decide"
+
+
 def _action(fact: Fact) -> str:
     said = fact.details
     about = f"survey {said['survey']}" if "survey" in said else f"invitation {fact.id('invitation')}"
@@ -187,6 +192,7 @@ _SAYS = {
     Kind.WRITE: _write,
     Kind.DEAD_LETTER: _dead_letter,
     Kind.PARKED: _parked,
+    Kind.WAITING: _waiting,
     Kind.ACTION: _action,
     Kind.SUPPRESSION: _suppression,
     Kind.UNREADABLE: _unreadable,
@@ -213,9 +219,10 @@ def _sent(invitation: Fact, story: Story) -> str:
     calls = [fact for fact in story.of(Kind.ATTEMPT) if invitation.id("invitation") in fact.ids.get("invitation", ())]
     if calls and calls[-1].details["state"] == "begun":
         return f"a call that began on {_short(calls[-1].at)} has no end yet"
-    waiting = [fact for fact in story.of(Kind.PARKED) if fact.id("invitation") == invitation.id("invitation")]
-    if waiting:
-        return f"parked for the held cell {waiting[-1].details['cell']}, without an outcome yet"
+    kept = [*story.of(Kind.PARKED), *story.of(Kind.WAITING)]
+    if kept := [fact for fact in kept if fact.id("invitation") == invitation.id("invitation")]:
+        last = max(kept, key=lambda fact: fact.order)
+        return f"{_SAYS[last.kind](last)}, without an outcome yet"
     return f"due {_short(_due(invitation))}, without an outcome yet"
 
 

@@ -60,9 +60,10 @@ async def parked(config: Config, topics: MadeUpTopics, record: InRecord) -> InRe
     return topics.place("connector.parked", made.key, made.value, made.headers, START)
 
 
-def test_every_topic_but_the_positions_is_told(config: Config, facts: Facts) -> None:
-    """A new topic needs a reader, if it says something of a customer."""
-    assert {topic.name for topic in catalogue.topics_for(config)} - {*facts.topics} == {"salesforce.positions"}
+def test_every_topic_is_told_that_says_more_of_a_customer_than_the_others(config: Config, facts: Facts) -> None:
+    """A new topic needs a reader, or a place here. What a claim decided, the outcome says."""
+    untold = {topic.name for topic in catalogue.topics_for(config)} - {*facts.topics}
+    assert untold <= {"salesforce.positions", "pisano.claims"}
 
 
 def test_a_round_trip_has_the_ids_that_lead_from_one_record_to_the_next(topics: MadeUpTopics, facts: Facts) -> None:
@@ -129,6 +130,19 @@ async def test_a_record_that_lies_in_another_gives_it_its_ids(
     )
     assert (lot.kind, lot.ids["invitation"]) == (Kind.PARKED, (invitation,))
     assert words(lot) == "send parked pisano.invitations/0/0 for the held cell main/closed-case"
+
+
+def test_an_invitation_waits_until_a_time_or_for_a_person(topics: MadeUpTopics, facts: Facts) -> None:
+    id_, record = topics.invitation(topics.change(CASE, START), CASE, ADA, START)
+    found = []
+    for until in ("2026-01-02T09:00:00+00:00", ""):
+        ours = {"pk_topic": record.topic, "pk_partition": "0", "pk_offset": "0", "wt_until": until}
+        headers = [*record.headers, *((name, text.encode()) for name, text in ours.items())]
+        found.append(facts.of(topics.place("pisano.waiting", b"main/x", record.value, headers, START)))
+    assert [fact and fact.id("invitation") for fact in found] == [id_, id_]
+    said = [words(fact) for fact in found if fact]
+    assert said == ["waits until 2026-01-02 09:00:00 UTC", "waits for a person to decide"]
+    assert facts.of(topics.place("pisano.waiting", b"main/x", None, (), START)) is None
 
 
 def test_an_address_is_the_same_person_whatever_its_capitals(topics: MadeUpTopics, facts: Facts) -> None:
