@@ -9,7 +9,7 @@ from connector.protection._brake import Brakes
 from connector.protection._claims import CLAIMS, Claims, claim_key
 from connector.protection._everyone import ContactProtection
 from connector.protection._memory import Memory
-from connector.protection._people import People, suppression_key
+from connector.protection._people import People, read_suppression_key, suppression_key
 from connector.protection._persons import Hashes
 from connector.protection._policy import Known, Policy
 from connector.protection._verdict import Go, Stop, Verdict, Wait
@@ -30,5 +30,6 @@ __all__ = [
     "Verdict",
     "Wait",
     "claim_key",
+    "read_suppression_key",
     "suppression_key",
 ]

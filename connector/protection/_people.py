@@ -29,6 +29,16 @@ def suppression_key(address: str | None, contact: str | None, survey: str | None
     return f"{whom}/{survey}" if survey else whom
 
 
+def read_suppression_key(key: bytes | None) -> tuple[str | None, str | None, str | None]:
+    """The address, contact and survey of a key. Raises Rejected when it is none."""
+    found = _KEY.fullmatch((key or b"").decode(errors="replace"))
+    if not found:
+        raise Rejected(
+            "the key is not email/<address>, phone/<number> or contact/<id>, so nobody is suppressed", code="unreadable"
+        )
+    return found["email"] or found["phone"], found["contact"], found["survey"]
+
+
 class People:
     """`listed` takes each record of `pisano.suppressions`, `answered` each of `pisano.feedback`."""
 
@@ -44,13 +54,7 @@ class People:
         Raises:
             Rejected: The key, or the value, cannot be read.
         """
-        found = _KEY.fullmatch((key or b"").decode(errors="replace"))
-        if not found:
-            raise Rejected(
-                "the key is not email/<address>, phone/<number> or contact/<id>, so nobody is suppressed",
-                code="unreadable",
-            )
-        place = digest_of(suppression_key(found["email"] or found["phone"], found["contact"], found["survey"]))
+        place = digest_of(suppression_key(*read_suppression_key(key)))
         if value is None:
             self._listed.put(place, -math.inf)
             return
