@@ -3,7 +3,10 @@
 import heapq
 from array import array
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
+
+Waits = int  # a time and a place in one; a place alone, below 0, for one that waits without a time
 
 _PLACE = 1 << 44  # above every offset: a partition with a million records a second would last half a year
 
@@ -20,10 +23,18 @@ class Agenda:
 
     def put(self, survey: str, until: datetime | None, offset: int) -> None:
         """Takes note of the invitation at `offset`. Without a time it waits until `release`."""
-        if until is None:
-            self._held[survey].append(offset)
+        self._add(survey, waits(until, offset))
+
+    def load(self, survey: str, rows: Iterable[Waits]) -> None:
+        """Takes note of many at once."""
+        for row in rows:
+            self._add(survey, row)
+
+    def _add(self, survey: str, row: Waits) -> None:
+        if row < 0:
+            self._held[survey].append(-1 - row)
         else:
-            heapq.heappush(self._due[survey], max(0, int(until.timestamp() * 1000)) * _PLACE + offset)
+            heapq.heappush(self._due[survey], row)
 
     def release(self, survey: str) -> None:
         """Makes those without a time due at once."""
@@ -56,3 +67,8 @@ class Agenda:
     def held(self) -> list[str]:
         """The surveys of which one waits without a time."""
         return list(self._held)
+
+
+def waits(until: datetime | None, offset: int) -> Waits:
+    """The row of an invitation at `offset` that waits until a time, or until `release`."""
+    return -1 - offset if until is None else max(0, int(until.timestamp() * 1000)) * _PLACE + offset

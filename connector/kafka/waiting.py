@@ -7,6 +7,7 @@ The time on the topic is the first one that was found. When it comes the policy 
 one, which is kept in memory only.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.agenda import Agenda
+from connector.kafka.agenda import Agenda, Waits, waits
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import reader_settings, stopped
@@ -85,21 +86,25 @@ class Waiting:
         Raises:
             Retryable: Kafka is away.
         """
-        rows: dict[str, tuple[str, datetime | None, datetime | None, int]] = {}
+        found: defaultdict[str, dict[bytes, Waits]] = defaultdict(dict)  # by survey, and by the invitation's digest
         async for lot in read_back_lots(self._kafka, self._place.topic, self._place.partition):
             for record in lot:
                 account, _, invitation = record.key.decode().rpartition("/")
                 if account != self._account:
                     continue
+                digest = digest_of(invitation)
                 if record.value is None:
-                    rows.pop(invitation, None)
-                else:
-                    rows[invitation] = _row(record)
-        for invitation, (survey, until, happened, offset) in rows.items():
-            if not is_settled(invitation):
-                self._noted.put(digest_of(invitation))
-                self.agenda.put(survey, until, offset)
-                saw(survey, happened, until is None)
+                    for rows in found.values():
+                        rows.pop(digest, None)
+                elif not is_settled(invitation):
+                    headers = dict(record.headers)
+                    survey, until = headers["wt_survey"].decode(), _time(headers["wt_until"])
+                    found[survey][digest] = waits(until, record.offset)
+                    saw(survey, _time(headers["wt_happened"]), until is None)
+        for survey, rows in found.items():
+            for digest in rows:
+                self._noted.put(digest)
+            self.agenda.load(survey, rows.values())
 
     async def fetch(self, offsets: Sequence[int]) -> list[Found]:
         """The invitations at these offsets, in the same order. One that Kafka has deleted is missing.
@@ -150,11 +155,6 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
 def _is_behind_the_end(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bool:
     end = consumer.highwater(place)  # None before the first answer; counts what is not committed yet, too
     return end is not None and offset >= end
-
-
-def _row(record: ConsumerRecord) -> tuple[str, datetime | None, datetime | None, int]:
-    headers = dict(record.headers)
-    return headers["wt_survey"].decode(), _time(headers["wt_until"]), _time(headers["wt_happened"]), record.offset
 
 
 def _time(text: bytes) -> datetime | None:
