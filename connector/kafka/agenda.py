@@ -3,10 +3,8 @@
 import heapq
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Set
 from datetime import datetime
-
-Waits = int  # a time and a place in one; a place alone, below 0, for one that waits without a time
 
 _PLACE = 1 << 44  # above every offset: a partition with a million records a second would last half a year
 
@@ -23,18 +21,18 @@ class Agenda:
 
     def put(self, survey: str, until: datetime | None, offset: int) -> None:
         """Takes note of the invitation at `offset`. Without a time it waits until `release`."""
-        self._add(survey, waits(until, offset))
-
-    def load(self, survey: str, rows: Iterable[Waits]) -> None:
-        """Takes note of many at once."""
-        for row in rows:
-            self._add(survey, row)
-
-    def _add(self, survey: str, row: Waits) -> None:
-        if row < 0:
-            self._held[survey].append(-1 - row)
+        if until is None:
+            self._held[survey].append(offset)
         else:
-            heapq.heappush(self._due[survey], row)
+            heapq.heappush(self._due[survey], max(0, int(until.timestamp() * 1000)) * _PLACE + offset)
+
+    def drop(self, offsets: Set[int]) -> None:
+        """Forgets the invitations at these offsets."""
+        if offsets:
+            for survey, due in self._due.items():
+                self._due[survey] = sorted(row for row in due if row % _PLACE not in offsets)
+            for survey, held in self._held.items():
+                self._held[survey] = array("q", (offset for offset in held if offset not in offsets))
 
     def release(self, survey: str) -> None:
         """Makes those without a time due at once."""
@@ -67,8 +65,3 @@ class Agenda:
     def held(self) -> list[str]:
         """The surveys of which one waits without a time."""
         return list(self._held)
-
-
-def waits(until: datetime | None, offset: int) -> Waits:
-    """The row of an invitation at `offset` that waits until a time, or until `release`."""
-    return -1 - offset if until is None else max(0, int(until.timestamp() * 1000)) * _PLACE + offset

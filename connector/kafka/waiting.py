@@ -7,7 +7,7 @@ The time on the topic is the first one that was found. When it comes the policy 
 one, which is kept in memory only.
 """
 
-from collections import defaultdict
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.agenda import Agenda, Waits, waits
+from connector.kafka.agenda import Agenda
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import reader_settings, stopped
@@ -27,6 +27,7 @@ from connector.records import Invitation
 from connector.values.digests import Digests, digest_of
 
 WAITING = "pisano.waiting"
+_OFFSET = struct.Struct("<q")
 _POLL = 200  # milliseconds
 _WAIT = 50  # milliseconds that the broker waits for more records
 _EMPTY_POLLS = 50  # of 200 ms without a record, after which the broker counts as away
@@ -52,7 +53,7 @@ class Waiting:
         self._kafka = kafka
         self._account = account
         self._place = TopicPartition(kafka.topic_prefix + WAITING, partition)
-        self._noted = Digests()
+        self._noted = Digests(_OFFSET.size)
 
     def has(self, invitation: str) -> bool:
         """Whether the invitation is on the topic, or was there before it got its outcome."""
@@ -71,7 +72,7 @@ class Waiting:
 
     def put(self, invitation: Invitation, until: datetime | None, offset: int) -> None:
         """Takes note that the invitation is on the topic now."""
-        self._noted.put(digest_of(invitation.id))
+        self._noted.put(digest_of(invitation.id), _OFFSET.pack(offset))
         self.agenda.put(invitation.survey, until, offset)
 
     def end(self, invitation: str) -> list[OutRecord]:
@@ -86,25 +87,21 @@ class Waiting:
         Raises:
             Retryable: Kafka is away.
         """
-        found: defaultdict[str, dict[bytes, Waits]] = defaultdict(dict)  # by survey, and by the invitation's digest
+        replaced: set[int] = set()  # offsets that a later record of the same invitation makes void
         async for lot in read_back_lots(self._kafka, self._place.topic, self._place.partition):
             for record in lot:
                 account, _, invitation = record.key.decode().rpartition("/")
                 if account != self._account:
                     continue
-                digest = digest_of(invitation)
-                if record.value is None:
-                    for rows in found.values():
-                        rows.pop(digest, None)
-                elif not is_settled(invitation):
+                if row := self._noted.get(digest_of(invitation)):
+                    replaced.add(*_OFFSET.unpack(row))
+                if record.value is not None and not is_settled(invitation):
                     headers = dict(record.headers)
                     survey, until = headers["wt_survey"].decode(), _time(headers["wt_until"])
-                    found[survey][digest] = waits(until, record.offset)
+                    self._noted.put(digest_of(invitation), _OFFSET.pack(record.offset))
+                    self.agenda.put(survey, until, record.offset)
                     saw(survey, _time(headers["wt_happened"]), until is None)
-        for survey, rows in found.items():
-            for digest in rows:
-                self._noted.put(digest)
-            self.agenda.load(survey, rows.values())
+        self.agenda.drop(replaced)
 
     async def fetch(self, offsets: Sequence[int]) -> list[Found]:
         """The invitations at these offsets, in the same order. One that Kafka has deleted is missing.
