@@ -17,6 +17,11 @@ def report(error: ConnectorError) -> None:
     print(f"connector: {error}", file=sys.stderr)
 
 
+def warn(message: str) -> None:
+    """Prints to stderr what can be run and is hardly meant."""
+    print(f"connector: warning: {message}", file=sys.stderr)
+
+
 def console() -> "Console":
     """The rich console for tables, on stdout."""
     from rich.console import Console

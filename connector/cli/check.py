@@ -19,14 +19,16 @@ def check(
 ) -> None:
     """Validate a configuration file and say in words what it does. Exit code 2 if `connector run` would refuse it.
 
-    With --live, exit code 1 if Salesforce or Pisano contradicts the file. It sends nothing.
+    Conditions that always or never hold are told on stderr. With --live, exit code 1 if Salesforce or Pisano
+    contradicts the file. It sends nothing.
     """
     import asyncio
 
+    from connector.cli._output import warn
     from connector.config.file import load
     from connector.surveys.plan import plan
 
-    config = load(file)
+    config = load(file, warn=warn)
     print("\n".join(plan(config)))
     if live:
         found = asyncio.run(_found(config))

@@ -7,7 +7,7 @@ mounted secrets; `$${` is a plain `${`. We never show the values that we fill in
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from connector.config import Config, _yaml_tree
 from connector.config._yaml_tree import Key, Place, Tree
 from connector.config.checks import check
+from connector.config.constant import constant
 from connector.config.scope import one_of
 from connector.errors import Fatal
 from connector.templates import TemplateError
@@ -50,20 +51,16 @@ class ConfigError(Fatal):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def load(path: str | Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read a file.
+def load(
+    path: str | Path, environ: Mapping[str, str] = os.environ, *, warn: Callable[[str], object] = lambda _: None
+) -> Config:
+    """Read a file. `warn` is called with each thing that can be run and is hardly meant.
 
     Raises:
         ConfigError: With everything that is wrong.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError([Problem(str(path), 1, 1, "", f"the file cannot be read: {error.strerror}")]) from error
-    except ValueError as error:
-        raise ConfigError([Problem(str(path), 1, 1, "", "the file is not a text in UTF-8")]) from error
-    tree = _yaml_tree.read(text, path.parent, environ)
+    tree = _yaml_tree.read(_text(path), path.parent, environ)
     report = _Report(str(path), tree)
     if tree.data is None:
         if not tree.mistakes:
@@ -80,7 +77,20 @@ def load(path: str | Path, environ: Mapping[str, str] = os.environ) -> Config:
         report.add(finding.key, finding.message, at)
     if report.problems or config is None:
         raise ConfigError(report.problems)
+    for finding in constant(tree.data):
+        report.add(finding.key, finding.message)
+    for problem in sorted(report.problems):
+        warn(str(problem))
     return config
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 1, 1, "", f"the file cannot be read: {error.strerror}")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(str(path), 1, 1, "", "the file is not a text in UTF-8")]) from error
 
 
 class _Report:

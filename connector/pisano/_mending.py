@@ -8,23 +8,25 @@ received; it writes 9.50 as 9.5, and it drops or adds quotation marks.
 """
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 
 _STRUCTURE = re.compile(r"[{}\[\]]")
-_MEMBER = r'"[^"]*"\s*:'
-# Where a text ends, by where it stands: a key, a member's value, an item of a list.
-_KEY_ENDS = re.compile(r'\\.|(")(?=\s*:)', re.DOTALL)
-_VALUE_ENDS = re.compile(rf'\\.|(")(?=\s*(?:,\s*)?\}}\s*(?:[,}}\]]|$)|\s*,\s*{_MEMBER})', re.DOTALL)
-_ITEM_ENDS = re.compile(r'\\.|(")(?=\s*[,\]])', re.DOTALL)
-_LIKE_ANOTHER_MEMBER = re.compile(rf"(?:,|\}}\s*\{{)\s*{_MEMBER}")
-_IN_TEXT = re.compile(
+_MARKS = {'"': '"', "'": "'", "“": "”"}  # which a text begins and ends with
+_OPENING = re.compile(r"""(")|[{\[,:]\s*(['“])""")
+_IN_TEXT = (
     r"(?P<kept>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?P<half_character>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
     r'|(?P<escape>\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
     r"|(?P<line_break>[\x00-\x1f])"
-    r'|(?P<quotation_mark>")'
+    r"|\\(?P<escaped>%(closes)s)"
+    r"|(?P<quotation_mark>%(closes)s)"
+    r'|(?P<plain>")'
     r"|(?P<backslash>\\)"
 )
 _NOT_A_NUMBER = r"[+-]?(?:NaN|Infinity)"
+_WORDS = {"None": "null", "nil": "null", "True": "true", "False": "false"}  # of Python and Ruby
+_WORD = rf"(?:{'|'.join(_WORDS)})(?=\s*[,}}\]])"
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NO_MARK = r"""[^{}\[\],:"'“”<>]"""
 _OUTSIDE = re.compile(
@@ -32,12 +34,38 @@ _OUTSIDE = re.compile(
     r"|(?P<no_value>:)(?=\s*[,}])"
     rf"|(?P<kept>:\s*(?:true|false|null|{_NUMBER}))(?=\s*[,}}])"
     rf"|(?P<not_a_number>(?<=[:,\[\s]){_NOT_A_NUMBER})(?=\s*[,}}\]])"
-    rf"|:\s*(?!\s|{_NOT_A_NUMBER})(?P<no_quotation_marks>{_NO_MARK}+)(?=[,}}])"
+    rf"|(?P<word>(?<=[:,\[\s]){_WORD})"
+    rf"|:\s*(?!\s|{_NOT_A_NUMBER}|{_WORD})(?P<no_quotation_marks>{_NO_MARK}+)(?=[,}}])"
 )
 
 
 class Ambiguous(ValueError):
     """The text has more than one reading."""
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """Where a text ends, by where it stands: a key, a member's value, an item of a list. What may stand in it."""
+
+    key_ends: re.Pattern[str]
+    value_ends: re.Pattern[str]
+    item_ends: re.Pattern[str]
+    like_another_member: re.Pattern[str]
+    in_text: re.Pattern[str]
+
+
+@lru_cache
+def _patterns(mark: str, of_keys: str) -> _Patterns:
+    """The patterns for texts that begin with `mark` in a body whose keys begin with `of_keys`."""
+    closes = _MARKS[mark]
+    member = rf"{of_keys}[^{of_keys}{_MARKS[of_keys]}]*{_MARKS[of_keys]}\s*:"
+    return _Patterns(
+        re.compile(rf"\\.|({closes})(?=\s*:)", re.DOTALL),
+        re.compile(rf"\\.|({closes})(?=\s*(?:,\s*)?\}}\s*(?:[,}}\]]|$)|\s*,\s*{member})", re.DOTALL),
+        re.compile(rf"\\.|({closes})(?=\s*[,\]])", re.DOTALL),
+        re.compile(rf"(?:,|\}}\s*\{{|{closes})\s*{member}"),
+        re.compile(_IN_TEXT % {"closes": closes}),
+    )
 
 
 def mended(text: str) -> tuple[str, list[str]]:
@@ -49,15 +77,18 @@ def mended(text: str) -> tuple[str, list[str]]:
     done: set[str] = set()
     parts: list[str] = []
     brackets: list[str] = []
-    at = 0
-    while (opening := text.find('"', at)) >= 0:
-        outside = text[at:opening]
+    at, of_keys = 0, ""
+    while found := _OPENING.search(text, at):
+        opening = found.start(found.lastindex or 0)
+        of_keys = of_keys or text[opening]
+        patterns, outside = _patterns(text[opening], of_keys), text[at:opening]
         _follow(outside, brackets)
-        closing = _closing(text, opening + 1, outside, brackets)
+        closing = _closing(text, opening + 1, outside, brackets, patterns)
         if closing is None:
             break
-        inside = text[opening + 1 : closing]
-        parts += [_between(outside, done), '"', _text_of(inside, done), '"']
+        if text[opening] != '"':
+            done.add("other_quotation_marks")
+        parts += [_between(outside, done), '"', _text_of(text[opening + 1 : closing], done, patterns), '"']
         at = closing + 1
     parts.append(_between(text[at:], done))
     return "".join(parts), sorted(done)
@@ -71,26 +102,32 @@ def _follow(outside: str, brackets: list[str]) -> None:
             brackets.pop()
 
 
-def _closing(text: str, start: int, outside: str, brackets: list[str]) -> int | None:
+def _closing(text: str, start: int, outside: str, brackets: list[str], patterns: _Patterns) -> int | None:
     """The place of the quotation mark that ends a text."""
     in_object = bool(brackets) and brackets[-1] == "{"
     is_value = outside.rstrip().endswith(":")
-    ends = _VALUE_ENDS if is_value else _KEY_ENDS if in_object else _ITEM_ENDS
+    ends = patterns.value_ends if is_value else patterns.key_ends if in_object else patterns.item_ends
     return next((found.start() for found in ends.finditer(text, start) if found[1]), None)
 
 
-def _text_of(inside: str, done: set[str]) -> str:
+def _text_of(inside: str, done: set[str], patterns: _Patterns) -> str:
+    noted: set[str] = set()
+
     def strict(found: re.Match[str]) -> str:
         what, said = found.lastgroup or "", found[0]
         if what in {"kept", "escape"}:
             return said
-        done.add(what)
+        if what not in {"escaped", "plain"}:
+            noted.add(what)
         if what == "half_character":
             return r"\ufffd"
-        return f"\\u{ord(said):04x}" if what == "line_break" else f"\\{said}"
+        if what == "line_break":
+            return f"\\u{ord(said):04x}"
+        return f"\\{said}" if what == "backslash" or said == '"' else said[-1]
 
-    text = _IN_TEXT.sub(strict, inside)
-    if text != inside and _LIKE_ANOTHER_MEMBER.search(inside):
+    text = patterns.in_text.sub(strict, inside)
+    done |= noted
+    if (text != inside or noted) and patterns.like_another_member.search(inside):
         raise Ambiguous("a quotation mark in a text may also end it")
     return text
 
@@ -103,7 +140,7 @@ def _between(outside: str, done: set[str]) -> str:
         if what == "kept":
             return found[0]
         done.add(what)
-        becomes = {"trailing_comma": "", "no_value": ":null", "not_a_number": "null"}
+        becomes = {"trailing_comma": "", "no_value": ":null", "not_a_number": "null", "word": _WORDS.get(found[0], "")}
         return becomes.get(what, f':"{found[what].strip()}"')
 
     return _OUTSIDE.sub(strict, outside)

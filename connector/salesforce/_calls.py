@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from connector.errors import ConnectorError, Fatal, Rejected
-from connector.salesforce import soql
+from connector.salesforce import record_ids, soql
 from connector.salesforce._entry import Entry
-from connector.salesforce.record_write import CallOptions, RecordWrite
+from connector.salesforce.record_write import CallOptions
 from connector.salesforce.rest import Result
 
 
@@ -51,17 +51,17 @@ async def answers(rest: Collections) -> bool:
     return True
 
 
-async def survivor(rest: Collections, write: RecordWrite) -> str | None:
+async def survivor(rest: Collections, object_name: str, record_id: str) -> str | None:
     """The Id of the record that this one was merged into, or None. Only queryAll sees a merged record.
 
     Raises:
         Retryable: No answer.
     """
-    if write.operation != "update" or write.object.lower() not in soql.MERGEABLE:
+    if not record_ids.can_be_merged(object_name):
         return None
-    where = f"WHERE Id = {soql.literal(write.key)}"
+    where = f"WHERE Id = {soql.literal(record_id)}"
     try:
-        rows = await rest.query(f"SELECT MasterRecordId FROM {write.object} {where}", deleted=True)  # noqa: S608 - SOQL
+        rows = await rest.query(f"SELECT MasterRecordId FROM {object_name} {where}", deleted=True)  # noqa: S608 - SOQL
     except (Rejected, Fatal):
         return None
     return next((str(row["MasterRecordId"]) for row in rows if row.get("MasterRecordId")), None)

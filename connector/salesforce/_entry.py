@@ -1,17 +1,21 @@
 """One write on its way: what of it fits, and its result."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from connector.errors import Rejected
 from connector.masking import mask_value
 from connector.records import Scalar
+from connector.salesforce import record_ids
 from connector.salesforce._fitting import Fitted, fit
 from connector.salesforce._refusals import FieldsRefused
-from connector.salesforce.object_fields import Fields
+from connector.salesforce.object_fields import Field, Fields
 from connector.salesforce.record_write import RecordWrite
 from connector.salesforce.rest import Result
+
+_LINK = re.compile(r"\S*(@|://)\S*")  # half an address is worse than none
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Entry:
 
     `Waiting` sets the other attributes. `number` rises in the order of arrival. A write that is `taken` is in a call,
     or has a result from one that its caller has not seen yet, or its caller pauses; it is `calling` only in a call.
+    `merges` counts how often the writer looked for a survivor.
     """
 
     write: RecordWrite
@@ -36,17 +41,19 @@ class Entry:
     record: tuple[str, str] = ("", "")
     taken: bool = False
     calling: bool = False
+    merges: int = 0
     fitted: Fitted = field(default_factory=Fitted)
     known: Fields = field(default_factory=dict, repr=False)
     result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _refused: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, Field] = field(default_factory=dict)  # what Salesforce said of fields as it refused their values
     _refusal: Rejected | None = None  # why Salesforce's refusal of a value is one of the whole record
 
     def fit(self, known: Fields) -> None:
         """Makes the write fit."""
         self.known = known
         try:
-            self.fitted = fit(self.write, known, self._refused)
+            self.fitted = fit(self.write, {**known, **self._told}, self._refused)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the writes of all others
             what = f"{type(error).__name__} while the values were made to fit"
             self._settle_unwritten(f"{what}, a mistake in the connector; please report it")
@@ -62,9 +69,41 @@ class Entry:
                 self.settle(Result(True, id=self.write.key))
 
     def without(self, error: FieldsRefused) -> bool:
-        """Leaves out the values that Salesforce refused. False when the write cannot go on without them."""
+        """Leaves out the values that Salesforce refused. A text that is too long is made to fit, as its field's choice
+        says. False when the write cannot go on without them.
+        """
         codes = {name.lower(): code for name, code in error.fields.items()}
-        return self._leave_out({name: codes[name.lower()] for name in self.fitted.fields if name.lower() in codes})
+        sent = {name: value for name, value in self.fitted.fields.items() if name.lower() in codes}
+        emptied = {name.lower() for name, value in sent.items() if value is None}
+        if any(code == "REQUIRED_FIELD_MISSING" and name not in emptied for name, code in codes.items()):
+            return False
+        lengths = {name.lower(): length for name, length in error.lengths.items()}
+        told = {name for name in sent if self._is_told(name, lengths.get(name.lower()))}
+        refused = {name: codes[name.lower()] for name in sent if name not in told}
+        return self._leave_out(refused) if refused else bool(told)
+
+    def _is_told(self, name: str, length: int | None) -> bool:
+        """Whether Salesforce says how long a text may be that it refused. The next `fit` heeds it."""
+        value = self.fitted.fields[name]
+        if length is None or not isinstance(value, str) or len(value) < 2:
+            return False
+        described = self.known.get(name.lower()) or Field("url" if _LINK.fullmatch(value.strip()) else "string")
+        most = min(length, len(value) - 1)  # Salesforce counts some characters as two
+        self._told[name.lower()] = replace(described, length=most)
+        return True
+
+    def references(self, named: Collection[str] | None) -> dict[str, tuple[str, str]]:
+        """The object and id of each record that a field refers to, if people can merge such records.
+
+        `named` are fields, in lower case; without them, all count that are references, or may be for all we know.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for name, value in self.fitted.fields.items():
+            described = self.known.get(name.lower())
+            may_be = described is None or described.type == "reference" if named is None else name.lower() in named
+            if may_be and (object_name := record_ids.mergeable(value)):
+                found[name] = (object_name, str(value))
+        return found
 
     def without_references(self, code: str) -> bool:
         """Leaves out the references, because one of them points to a record that is gone. False if there are none."""
@@ -81,7 +120,8 @@ class Entry:
         why = {
             name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {code}" for name, code in codes.items()
         }
-        must_fit = next((name for name in why if self.write.choice(name).does_not_fit == "refuse"), None)
+        given = (name for name in why if self.fitted.fields[name] is not None)  # else the field stays as it is
+        must_fit = next((name for name in given if self.write.choice(name).does_not_fit == "refuse"), None)
         if must_fit is not None:
             self._refusal = self._unwritten(
                 f"{must_fit}: {why[must_fit]}. The field has does_not_fit: refuse", "does_not_fit"

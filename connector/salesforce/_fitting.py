@@ -71,8 +71,9 @@ def _fit_one(fitted: Fitted, name: str, value: Scalar, described: Field, choice:
 
 
 def _choose(fitted: Fitted, name: str, value: Scalar, described: Field, choice: str, why: str) -> None:
-    if choice == "cut" and described.type in _CAN_BE_CUT and isinstance(value, str):
-        fitted.fields[name] = _cut(value, described.length)
+    beginning = _cut(value, described.length) if isinstance(value, str) and described.type in _CAN_BE_CUT else ""
+    if choice == "cut" and beginning.strip():
+        fitted.fields[name] = beginning
         fitted.cut[name] = why
     elif choice == "refuse":
         fitted.refused = f"{name}: {why}"

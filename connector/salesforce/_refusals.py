@@ -10,11 +10,17 @@ class BatchTooLarge(Rejected):
 
 
 class FieldsRefused(Rejected):
-    """Salesforce refused the values of `fields`, each with a code. The record may pass without them."""
+    """Salesforce refused the values of `fields`, each with a code. The record may pass without them.
 
-    def __init__(self, message: str, code: str | None, fields: Mapping[str, str]) -> None:
+    `lengths` are the most characters of fields whose text was too long, where Salesforce said it.
+    """
+
+    def __init__(
+        self, message: str, code: str | None, fields: Mapping[str, str], lengths: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__(message, code=code)
         self.fields = fields
+        self.lengths = lengths or {}
 
 
 class Failing(Retryable):

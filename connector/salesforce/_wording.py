@@ -17,6 +17,9 @@ _GOVERNOR = re.compile(
     r"|apex heap size)\b",
     re.IGNORECASE,
 )
+# "Comments: data value too large: They said... (max length=255)", in the user's language. What stands before the last
+# bracket may be a customer's.
+_MOST_CHARACTERS = re.compile(r"\([^()=]{1,60}=\s*([0-9]{1,6})\)\s*$")
 # The messages of these codes quote a customer's value, or are an administrator's own words.
 _QUOTES = {
     "FIELD_CUSTOM_VALIDATION_EXCEPTION",
@@ -34,6 +37,12 @@ _QUOTES = {
 def code_of(problem: Mapping[str, Any]) -> str:
     """A record's `statusCode` or a call's `errorCode`."""
     return str(problem.get("statusCode") or problem.get("errorCode"))
+
+
+def most_characters(problem: Mapping[str, Any]) -> int | None:
+    """How many characters the field of a STRING_TOO_LONG takes, if the message says it."""
+    found = _MOST_CHARACTERS.search(str(problem.get("message")))
+    return int(found[1]) if found and code_of(problem) == "STRING_TOO_LONG" else None
 
 
 def passes(problem: Mapping[str, Any]) -> bool:

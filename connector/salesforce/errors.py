@@ -16,7 +16,7 @@ from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.masking import mask_emails
 from connector.retry import retry_after
 from connector.salesforce._refusals import BatchTooLarge, Failing, FieldsRefused
-from connector.salesforce._wording import code_of, is_governor_limit, passes
+from connector.salesforce._wording import code_of, is_governor_limit, most_characters, passes
 
 _PREFIX = "sfdc.platform.eventbus.grpc."
 _SECONDS = 5.0  # a burst of parallel calls, a lock or a restart of Salesforce passes in seconds
@@ -46,12 +46,12 @@ _WHAT_TO_CHANGE = (
 _OF_THE_RECORD = {
     "DUPLICATE_VALUE",
     "DUPLICATES_DETECTED",
-    "REQUIRED_FIELD_MISSING",
     "FIELD_CUSTOM_VALIDATION_EXCEPTION",
     "CANNOT_EXECUTE_FLOW_TRIGGER",
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
     "APEX_ERROR",
 }
+_REQUIRED = "REQUIRED_FIELD_MISSING"  # as well, unless the write itself empties the field
 _FORBIDDEN = ("INSUFFICIENT_ACCESS", "FUNCTIONALITY_NOT_ENABLED", "CANNOT_INSERT_UPDATE_FIELD")
 
 _STREAM_PAUSES = {
@@ -168,12 +168,14 @@ def from_record(problems: Sequence[Mapping[str, Any]], what: str) -> Retryable |
 
 
 def _rejected(problems: Sequence[Mapping[str, Any]], message: str, code: str | None) -> Rejected:
-    of_the_record = next((code for code in map(code_of, problems) if code in _OF_THE_RECORD), None)
+    codes = [*map(code_of, problems)]
+    of_the_record = next((each for each in codes if each in _OF_THE_RECORD), None)
+    code = of_the_record or (_REQUIRED if _REQUIRED in codes else code)
     if of_the_record or not problems or not all(problem.get("fields") for problem in problems):
-        return Rejected(message, code=of_the_record or code)
-    return FieldsRefused(
-        message, code, {str(name): code_of(problem) for problem in problems for name in problem["fields"]}
-    )
+        return Rejected(message, code=code)
+    by_field = {str(name): problem for problem in problems for name in problem["fields"]}
+    lengths = {name: most for name, problem in by_field.items() if (most := most_characters(problem))}
+    return FieldsRefused(message, code, {name: code_of(problem) for name, problem in by_field.items()}, lengths)
 
 
 def _passing_record(problems: Sequence[Mapping[str, Any]], codes: Sequence[str], message: str) -> Retryable | None:

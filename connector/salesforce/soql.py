@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import quote
 
-MERGEABLE = frozenset({"account", "case", "contact", "lead"})  # only these have MasterRecordId (the object reference)
 _MOST_IDS = 200  # as many as one lookup asks for; one page of results holds ten times as many
 _LONGEST_QUERY = 12_000  # bytes once URL-encoded; URI and headers together may have 16,384, and a token can be long
 _ORDER = re.compile(r"([\w.]+)(?: (asc|desc))?(?: nulls (first|last))?", re.IGNORECASE)

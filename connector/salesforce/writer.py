@@ -6,7 +6,7 @@ becomes of its records (`_answers.py`).
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -26,6 +26,7 @@ from connector.salesforce.rest import Result
 
 # The record, or one that a reference points to, is deleted, merged into another one, or not there.
 _POINTS_NOWHERE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID"}
+_MOST_MERGES = 10  # that a write follows, so that a circle ends
 
 Sleep = Callable[[float], Awaitable[None]]
 Sure = Callable[[], Awaitable[None]]
@@ -94,24 +95,47 @@ class CollectionWriter:
         return entry.written(result)
 
     async def _may_go_on(self, entry: Entry, result: Result) -> bool:
-        """Whether the write may pass at once: with the fields as they are described now, without some values, or to the
-        record that its record was merged into."""
-        error, name = result.error, entry.write.target
-        if isinstance(error, FieldsRefused) and (self._fields.doubt(name.object, entry.known) or entry.without(error)):
-            return True
+        """Whether the write may pass at once: with the fields as they are described now, with the records that others
+        were merged into, or without some values."""
+        error = result.error
+        if isinstance(error, FieldsRefused):
+            if self._fields.doubt(entry.write.object, entry.known):
+                return True
+            nowhere = {name.lower() for name, code in error.fields.items() if code in _POINTS_NOWHERE}
+            return bool(nowhere and await self._followed(entry, nowhere)) or entry.without(error)
         if not isinstance(error, Rejected) or error.code not in _POINTS_NOWHERE:
             return False
+        return await self._followed(entry) or entry.without_references(error.code)
+
+    async def _followed(self, entry: Entry, named: Collection[str] | None = None) -> bool:
+        """Whether the write names the survivor of a merge now: as its record, or in the fields that refer to one.
+
+        `named` are the fields that Salesforce named, in lower case; without them it may mean any.
+        """
+        write = entry.write
+        entry.merges += 1
+        if entry.merges > _MOST_MERGES:
+            return False
+        may_be_the_record = write.operation == "update" and (named is None or "id" in named)
+        if may_be_the_record and (key := await self._survivor(entry, write.object, write.key)):
+            entry.write = replace(write, key=key)
+            return True
+        found = {
+            name: await self._survivor(entry, object_name, record_id)
+            for name, (object_name, record_id) in entry.references(named).items()
+        }
+        followed = {name: survivor for name, survivor in found.items() if survivor}
+        entry.write = replace(write, fields={**write.fields, **followed})
+        return bool(followed)
+
+    async def _survivor(self, entry: Entry, object_name: str, record_id: str) -> str | None:
         try:
-            survivor = await patiently(
-                partial(_calls.survivor, self._rest, entry.write), self._patience, self._sleep, self._clock
+            return await patiently(
+                partial(_calls.survivor, self._rest, object_name, record_id), self._patience, self._sleep, self._clock
             )
         except Retryable as outage:
-            self._of(name).answers.hold([entry], outage)
+            self._of(entry.write.target).answers.hold([entry], outage)
             raise Lasts(outage) from outage
-        if survivor is None:
-            return not isinstance(error, FieldsRefused) and entry.without_references(error.code)
-        entry.write = replace(entry.write, key=survivor)
-        return True
 
     def _of(self, target: Target) -> Traffic:
         if target not in self._traffic:

@@ -91,6 +91,16 @@ class _Mapping(dict[str, Any]):
         return None
 
 
+class _List(list[Any]):
+    """A list in a webhook's body. An item that is not there is empty too."""
+
+    def __getitem__(self, place: Any) -> Any:
+        try:
+            return super().__getitem__(place)
+        except IndexError:
+            return None
+
+
 def _lenient(value: Any) -> Any:
     """An empty text is no value, because Pisano renders an unanswered question so (pisano §4)."""
     match value:
@@ -99,6 +109,6 @@ def _lenient(value: Any) -> Any:
         case dict():
             return _Mapping({name: _lenient(inner) for name, inner in value.items()})
         case list():
-            return [_lenient(inner) for inner in value]
+            return _List(_lenient(inner) for inner in value)
         case _:
             return value

@@ -1,14 +1,18 @@
 """Our own filters: between what Salesforce stores and what a customer reads or types."""
 
+import json
+import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_currency, format_decimal, format_percent, get_currency_precision, is_currency
 
 from connector.templates._values import Number, WrongValueError, flat, kind, number, plain, text
+from connector.values.exact import digits
 
 _MINUS = {0x2212: "-"}  # the sign for minus
 _SEPARATOR = ";"  # between the values of a multi-select picklist, in REST and in change events
@@ -112,10 +116,30 @@ def _real(value: object) -> object:
     return value
 
 
+def _json(value: object) -> str:
+    """JSON in ASCII, with every digit of its numbers."""
+    match value:
+        case Mapping():
+            inside = ", ".join(f"{json.dumps(str(name))}: {_json(inner)}" for name, inner in value.items())
+            return f"{{{inside}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_json, value))}]"
+        case float() | Decimal() if not math.isfinite(value):
+            return "null"
+        case Decimal():
+            return digits(value)
+        case date():
+            return json.dumps(value.isoformat())
+    if not isinstance(value, str | int | float | None):
+        raise WrongValueError(f"{kind(value)} has no JSON")
+    return json.dumps(value)
+
+
 FILTERS: dict[str, Callable[..., object]] = {
     "choices": _choices,
     "currency": _currency,
     "decimal": _decimal,
+    "json": _json,
     "multiselect": _multiselect,
     "number": _number,
     "percent": _percent,

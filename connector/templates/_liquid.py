@@ -4,35 +4,38 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, datetime
-from decimal import Decimal
 from io import StringIO
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from liquid import BoundTemplate, Environment, RenderContext, StrictDefaultUndefined
-from liquid.ast import Node
+from liquid.ast import ConditionalBlockNode, Node
 from liquid.builtin.expressions import BooleanExpression, Nil
 from liquid.builtin.expressions.arguments import KeywordArgument
 from liquid.builtin.expressions.filtered import Filter
 from liquid.builtin.expressions.loop import LoopExpression
-from liquid.builtin.expressions.primitive import Literal, RangeLiteral
+from liquid.builtin.expressions.primitive import Blank, Empty, Literal, RangeLiteral
 from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.capture_tag import CaptureNode
 from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
 from liquid.builtin.tags.echo_tag import EchoTag
-from liquid.builtin.tags.for_tag import ForNode
+from liquid.builtin.tags.for_tag import BreakNode, BreakTag, ContinueNode, ContinueTag, ForNode
+from liquid.builtin.tags.if_tag import IfNode
 from liquid.builtin.tags.tablerow_tag import TablerowNode
+from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.exceptions import FilterArgumentError
 from liquid.expression import Expression
-from liquid.extra import JSON
 from liquid.output import LimitedStringIO
+from liquid.stream import TokenStream
 from liquid.token import Token
 from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
 from connector.templates import _dates, _formats, _lists, _numbers, _texts
 from connector.templates._conditions import AnyOf, Decided
-from connector.templates._values import WrongValueError, is_undefined, output, plain
+from connector.templates._values import WrongValueError, is_undefined, output
+
+SomeNode = TypeVar("SomeNode", bound=Node)
 
 _OURS: dict[str, Callable[..., object]] = {**_dates.FILTERS, **_formats.FILTERS}
 _FILTERS: dict[str, Callable[..., object]] = {**_texts.FILTERS, **_numbers.FILTERS, **_lists.FILTERS, **_OURS}
@@ -48,10 +51,9 @@ class LiquidEnvironment(Environment):
     def __init__(self) -> None:
         super().__init__(undefined=StrictDefaultUndefined, strict_filters=True, autoescape=False)
         self.filters = {name: _checked(name, function) for name, function in _FILTERS.items()}
-        self.filters["json"] = JSON(default=_json_value)
         for tag in ("include", "render", "increment", "decrement"):  # there are no other templates, and no state
             del self.tags[tag]
-        for tag_class in (_Output, _Echo, _Cycle):
+        for tag_class in (_Output, _Echo, _Cycle, _Break, _Continue):
             self.add_tag(tag_class)
 
 
@@ -63,12 +65,16 @@ class LiquidContext(RenderContext):
         self.scope = ReadOnlyChainMap(self.locals, self.globals)
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
-        """As python-liquid's, but the message about a missing name holds no values."""
+        """As python-liquid's, but what stands under nil is nil, as in Ruby, and the message about a missing name holds
+        no values.
+        """
         root, *keys = path
         tried = [root]
         try:
             found: object = self.scope[root]  # type: ignore[index] # a computed root may be no text
             for key in keys:
+                if found is None:
+                    return None
                 tried.append(key)
                 found = self.get_item(found, key)
         except (KeyError, TypeError, IndexError):
@@ -108,8 +114,24 @@ class _Cycle(CycleTag):
     node_class = _CycleNode
 
 
+class _Break(BreakTag):
+    def parse(self, stream: TokenStream) -> BreakNode:
+        return _no_white_space(super().parse(stream))
+
+
+class _Continue(ContinueTag):
+    def parse(self, stream: TokenStream) -> ContinueNode:
+        return _no_white_space(super().parse(stream))
+
+
+def _no_white_space(node: SomeNode) -> SomeNode:
+    """The node, which is no white space: so that beside it counts, as in Ruby."""
+    node.blank = False
+    return node
+
+
 class _Loop(LoopExpression):
-    """Takes a limit of 0 or less as no item; python-liquid takes 0 as no limit."""
+    """Takes a limit of 0 or less as no item, and a text as one item whatever the limit. python-liquid does neither."""
 
     def __init__(self, loop: LoopExpression) -> None:
         super().__init__(
@@ -123,6 +145,9 @@ class _Loop(LoopExpression):
         )
 
     def evaluate(self, context: RenderContext) -> tuple[Iterator[object], int]:
+        value = self.iterable.evaluate(context)
+        if isinstance(value, str):
+            return iter([value] if value else []), len(value[:1])
         limit = 1 if self.limit is None else self._to_int(self.limit.evaluate(context), token=self.limit.token)
         return super().evaluate(context) if limit > 0 else (iter(()), 0)
 
@@ -145,22 +170,11 @@ def _checked(name: str, function: Callable[..., object]) -> Callable[..., object
             if is_undefined(given) and name != "default":
                 str(given)  # raises
         try:
-            return function(value, *arguments, **named)
+            return function("" if type(value) in {Blank, Empty} else value, *arguments, **named)
         except WrongValueError as error:
             raise FilterArgumentError(f"{name}: {error}", token=None) from error
 
     return checked
-
-
-def _json_value(value: object) -> object:
-    match value:
-        case Decimal():
-            found = plain(value)
-            return str(found) if isinstance(found, Decimal) else found
-        case datetime() | date():
-            return value.isoformat()
-        case _:
-            raise TypeError("a value has no JSON")
 
 
 def expressions_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Expression]:
@@ -171,10 +185,18 @@ def expressions_in(nodes: Iterable[Node], context: RenderContext) -> Iterator[Ex
 
 
 def correct(nodes: Iterable[Node], context: RenderContext) -> None:
-    """Puts our comparisons into a template's `if`, `unless` and `case`, and our limit into its loops."""
+    """Puts our comparisons into a template's `if`, `unless` and `case`, and our limit into its loops. White space in a
+    block counts as in Ruby: it is dropped if all blocks of its tag hold nothing else, and never in `capture`.
+    """
     for node in nodes:
+        if isinstance(node, (IfNode, UnlessNode, ForNode)):
+            for block in node.children(context, include_partials=False):
+                held = block.block if isinstance(block, ConditionalBlockNode) else block
+                held.blank = node.blank
         if isinstance(node, (ForNode, TablerowNode)):
             node.expression = _Loop(node.expression)
+        if isinstance(node, CaptureNode):
+            node.block.blank = False
         if isinstance(node, MultiExpressionBlockNode):
             node.expression = AnyOf(node.expression.left, node.expression.expressions)  # type: ignore[assignment]
         for expression in node.expressions():

@@ -11,7 +11,7 @@ import structlog
 from connector.config import Account, Config
 from connector.errors import ConnectorError, Fatal
 from connector.pisano import mistakes, read_flow
-from connector.stages.send import auth_of
+from connector.stages._client import auth_of
 from connector.surveys.kinds import Described, constants, fields_of, kinds, names_changes, never_true
 
 log = structlog.get_logger(__name__)

@@ -92,6 +92,62 @@ async def test_without_describe_salesforce_decides_what_fits(
     assert (sf.record("Case", case)["CSAT__c"], sf.record("Case", other)["NPS__c"]) == (3, 9)
 
 
+@pytest.mark.parametrize("bad_field", ["record", "call"])
+@pytest.mark.parametrize(
+    ("choice", "branch"),
+    [("cut", "x" * 40), ("leave_out", "before"), ("refuse", "before")],
+    ids=lambda value: value[:9],
+)
+async def test_a_text_that_only_salesforce_finds_too_long_is_treated_as_its_field_chose(
+    sf: SalesforceDouble, writer: CollectionWriter, choice: Any, branch: str, bad_field: str
+) -> None:
+    """Report 25: the user may not describe the object, so the length stands in the refusal alone."""
+    sf.configure(describable=False, bad_field=bad_field)
+    case = sf.create("Case", {"Branch__c": "before"})
+    result = await writer.write(update(case, Choice(does_not_fit=choice), Branch__c="x" * 41, NPS__c=9))
+    assert (sf.record("Case", case)["Branch__c"], sf.record("Case", case)["NPS__c"]) == (
+        branch,
+        None if choice == "refuse" else 9,
+    )
+    told = [*result.cut.values(), *result.left_out.values(), *([str(result.error)] if result.error else [])]
+    assert len(told) == 1
+    assert "at most 40 characters" in told[0]
+    assert "xx" not in told[0]
+
+
+async def test_half_a_link_is_not_written_where_nobody_knows_the_fields_type(
+    sf: SalesforceDouble, writer: CollectionWriter
+) -> None:
+    sf.configure(describable=False)
+    case = sf.create("Case", {})
+    links = {"Branch__c": "https://example.com/" + "x" * 40, "Agent_Code__c": "somebody.with.a.long.name@example.com"}
+    result = await writer.write(update(case, CUT, **links, NPS__c=9))
+    assert (result.fields, result.left_out.keys()) == ({"NPS__c": 9}, links.keys())
+
+
+async def test_a_required_field_that_may_not_be_cleared_stays_and_the_rest_is_written(
+    sf: SalesforceDouble, writer: CollectionWriter
+) -> None:
+    sf.configure(describable=False)
+    account = sf.create("Account", {"Name": "Shop", "Industry": "Retail"})
+    clear = Choice(when_empty="clear", does_not_fit="refuse")
+    fields = {"Name": None, "Industry": None, "Active__c": None, "NumberOfEmployees": 5}
+    result = await writer.write(RecordWrite("update", "Account", "Id", account, fields, dict.fromkeys(fields, clear)))
+    assert (result.success, result.left_out) == (True, {})
+    stored = sf.record("Account", account)
+    assert [stored[name] for name in fields] == ["Shop", None, True, 5]
+
+
+async def test_a_new_record_without_a_required_field_is_refused(sf: SalesforceDouble, writer: CollectionWriter) -> None:
+    sf.configure(describable=False)
+    choices = {"LastName": Choice(when_empty="clear")}
+    result = await writer.write(
+        RecordWrite("upsert", "Contact", "Loyalty_Number__c", "1", {"LastName": None, "Title": "Dr."}, choices)
+    )
+    assert isinstance(result.error, Rejected)
+    assert result.error.code == "REQUIRED_FIELD_MISSING"
+
+
 async def test_an_answer_about_a_merged_case_reaches_the_case_that_survives(
     sf: SalesforceDouble, writer: CollectionWriter
 ) -> None:

@@ -73,6 +73,9 @@ async def test_a_right_call_e_mails_at_once_with_and_without_trailing_slash(
         pytest.param(having(built_in_responses={JANE: {"unknown": "5"}}), id="no question of the flow (S1)"),
         pytest.param(having(built_in_responses={JANE: {"branch_id": 5}}), id="wrong type (S4)"),
         pytest.param(having(built_in_responses={JANE: {"visit": "17.09.2024"}}), id="wrong date format (S8)"),
+        pytest.param(having(built_in_responses={JANE: {"visit": "2024-9-17"}}), id="date without its zeros (S8)"),
+        pytest.param(having(built_in_responses={JANE: {"branch_id": ["5"]}}), id="a list for one value"),
+        pytest.param(having(custom_attributes={JANE: {"name": {"first": "Jane"}}}), id="a mapping for one value"),
         pytest.param(having(built_in_responses={JANE: {"branch_id": None}}), id="null is to be left out (§10)"),
         pytest.param(having(custom_attributes={JANE: {"name": ""}}), id="empty is to be left out (§10)"),
         pytest.param(having(reminder=True), id="parameter that is not listed (S2)"),
@@ -85,6 +88,39 @@ async def test_a_wrong_body_is_refused_as_a_whole_and_e_mails_nobody(
     answer = await http.post(SHARE, json=body)
     assert (answer.status_code, answer.json()) == (422, {"errors": ["unprocessable entity"]})
     assert not pisano.emails()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "status"),
+    [
+        ({"name": "Jane", "external_id": "003", "tier": "Gold", "born": "1990-01-31", "visits": 3, "vip": True}, 201),
+        ({"Tier": "Gold"}, 422),
+        ({"tier": "Lead"}, 422),
+        ({"born": "31.01.1990"}, 422),
+        ({"visits": 3.5}, 422),
+        ({"visits": "3"}, 422),
+        ({"vip": "true"}, 422),
+        ({"external_id": 3}, 422),
+    ],
+)
+async def test_with_a_customer_schema_attributes_are_checked_as_questions_are(
+    pisano: PisanoDouble, http: httpx.AsyncClient, attributes: dict[str, object], status: int
+) -> None:
+    """pisano §3 (S8): a wrong type or date format breaks the integration. Without a schema any attribute is taken."""
+    assert (await http.post(SHARE, json=having(custom_attributes={JANE: attributes}))).status_code == 201
+    schema = [
+        {"key": "tier", "type": "list", "options": ["Gold", "Silver"]},
+        {"key": "born", "type": "date"},
+        {"key": "visits", "type": "integer"},
+        {"key": "vip", "type": "boolean"},
+    ]
+    pisano.configure(attributes=schema)
+    assert (await http.post(SHARE, json=having(custom_attributes={JANE: attributes}))).status_code == status
+
+
+async def test_two_questions_with_one_key_are_refused(pisano: PisanoDouble) -> None:
+    with pytest.raises(ValueError, match="two questions have the key sf_ref_id"):
+        pisano.add_campaign("4712", ["sf_ref_id", "sf_ref_id"])
 
 
 async def test_one_bad_address_sinks_the_call_and_is_named_if_so_set(

@@ -98,6 +98,14 @@ async def test_a_template_that_fails_is_remembered_and_the_e_mail_was_sent_all_t
     assert receiver.bodies == []
 
 
+@pytest.mark.parametrize("name", ["json", "safe", "sum", "find", "squish", "upcse"])
+def test_a_template_has_the_filters_of_rubys_liquid_and_no_others(name: str) -> None:
+    """pisano §4: there is no filter that writes JSON."""
+    Webhook(url="http://localhost", template="{{ comment | h }}{{ comment | url_encode }}")
+    with pytest.raises(ValueError, match="not a Liquid template"):
+        Webhook(url="http://localhost", template=f"{{{{ comment | {name} }}}}")
+
+
 async def test_a_template_without_encoding_yields_invalid_json(
     pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
 ) -> None:

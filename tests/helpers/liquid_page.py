@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from connector.values import exact
+
 _PAGE = Path(__file__).parents[2] / "docs" / "liquid.md"
 _REFUSED = "refused: "
 
@@ -42,7 +44,7 @@ def examples() -> list[Example]:
     """The examples of our own filters and of dates."""
     found = [(template, data, *_refusal(gives)) for template, data, gives in _rows("Template")]
     return [
-        Example(template, json.loads(data), None if gives is None else json.loads(gives), refusal)
+        Example(template, exact.loads(data.encode()), None if gives is None else json.loads(gives), refusal)
         for template, data, gives, refusal in found
     ]
 

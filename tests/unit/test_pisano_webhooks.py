@@ -40,6 +40,7 @@ def test_typed_fields_are_converted_and_the_rest_is_as_it_came() -> None:
     """pisano §4: numbers in quotes arrive as strings, and an empty variable as an empty string."""
     body = {
         "score": "9",
+        "whole": 9.0,
         "ratio": "0.5",
         "price": "9.50",
         "again": "true",
@@ -51,6 +52,7 @@ def test_typed_fields_are_converted_and_the_rest_is_as_it_came() -> None:
     }
     types = {
         "score": "integer",
+        "whole": "integer",
         "ratio": "number",
         "price": "number",
         "again": "boolean",
@@ -62,6 +64,7 @@ def test_typed_fields_are_converted_and_the_rest_is_as_it_came() -> None:
     assert made.misfits == {}
     assert made.values == {
         "score": 9,
+        "whole": 9,
         "ratio": 0.5,
         "price": Decimal("9.50"),
         "again": True,

@@ -1,6 +1,7 @@
 """receive over HTTP, with Kafka up: whatever is sent with the secret is stored, and answered with a 2xx."""
 
 import asyncio
+import base64
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from helpers.raw_http import Connection
+from helpers.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,10 +118,82 @@ bodies = (
     | wild.map(lambda text: f'{{"comment": "{text}", "nps_score": "{text}", "at": "{text}"}}'.encode())
     | wild.map(lambda text: f'{{"nps_score": {text}, "response_id": {text}, "sf_ref_id": {text}}}'.encode())
     | wild.map(lambda text: f"payload={text}&comment={text}".encode())
+    | wild.map(lambda text: f"--x\nContent-Disposition: form-data; name={text}\n\n{text}\n--x--".encode())
+    | wild.map(lambda text: f"{{'comment': '{text}', 'list': [{text}]}}\n{{\"n\": {text}}}".encode())
     | st.integers(1, 3000).map(lambda deep: b"[" * deep + b'{"a":' * deep)
     | st.integers(1, 6000).map(lambda digits: b'{"nps_score":%s,"ratio":1e%s}' % (b"9" * digits, b"9" * digits))
     | st.binary(max_size=50).map(gzip.compress)
 )
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+TURKISH = {"Content-Type": "application/json; charset=windows-1254"}
+MULTIPART = {"Content-Type": 'multipart/form-data; boundary="x"'}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "read_as"),
+    [
+        ('{"comment": "one\n\ttwo"}', {}, {"comment": "one\n\ttwo"}),
+        ('{"comment": "she said "never""}', {}, {"comment": 'she said "never"'}),
+        ('{"comment": "x",}', {}, {"comment": "x"}),
+        ("nps_score=9&comment=fine", FORM, {"nps_score": 9, "comment": "fine"}),
+        ("payload=%7B%22nps_score%22%3A%229%22%7D", FORM, {"nps_score": 9}),
+        ('--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n', MULTIPART, {"a": "b"}),
+        ('{"comment": "Şey"}'.encode("cp1254"), TURKISH, {"comment": "Şey"}),
+        ('"{\\"nps_score\\": \\"9\\"}"', {}, {"nps_score": 9}),
+        ('[{"comment": "x"}]', {}, {"comment": "x"}),
+        ("{'comment': 'x'}", {}, {"comment": "x"}),
+        ('{"phone": 905321234567123456789012}', {}, {"phone": 905321234567123456789012}),
+        ('{"nps_score": "N/A", "comment": "x"}', {}, {"nps_score": None, "comment": "x"}),
+        ('{"nps_score": "9,5", "comment": "x"}', {}, {"nps_score": None, "comment": "x"}),
+        ('{"nps_score": NaN, "comment": "x"}', {}, {"nps_score": None, "comment": "x"}),
+    ],
+)
+def test_what_a_person_can_read_is_read_and_marked(
+    stage: Running, body: str | bytes, headers: dict[str, str], read_as: dict[str, object]
+) -> None:
+    """Bodies of real senders, over HTTP. The bytes that came, and what they were said to be, are kept beside it."""
+    sent = body if isinstance(body, bytes) else body.encode()
+    assert (stage.post(sent, headers).status_code, stage.letters) == (200, [])
+    [feedback] = stage.feedback
+    assert feedback.body == read_as
+    if feedback.not_strict or feedback.misfits:
+        assert feedback.raw is not None
+        assert feedback.raw.content_type == headers.get("Content-Type", "application/json")
+        kept = feedback.raw.content
+        assert (base64.b64decode(kept) if feedback.raw.encoding == "base64" else kept.encode()) == sent
+    else:
+        assert b"phone" in sent
+
+
+def test_several_answers_in_one_body_are_one_feedback_each(stage: Running) -> None:
+    for body in (b'[{"n": 1}, {"n": 2}]', b'{"n": 1}\n{"n": 2}\n'):
+        assert stage.post(body).status_code == 200
+        assert [feedback.body for feedback in stage.feedback] == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("POST /pisano/main HTTP/1.1\r\nTransfer-Encoding: chunked", b'5\r\n{"n":\r\n3\r\n 9}\r\n0\r\n\r\n'),
+        ("POST /pisano/main HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 8", b'{"n": 9}'),
+        ("POST /pisano/main HTTP/1.0\r\nContent-Length: 8", b'{"n": 9}'),
+        ("POST /pisano/main HTTP/1.1\r\nContent-Length: 11", b'\xef\xbb\xbf{"n": 9}'),
+        ("POST /pisano/main HTTP/1.1\r\nContent-Length: 18", b'{"n": 8, "n": 9.0}'),
+    ],
+)
+def test_whatever_http_a_sender_speaks_is_understood(stage: Running, head: str, body: bytes) -> None:
+    async def speak() -> int:
+        async with Connection(stage.address) as connection:
+            lines = [*head.split("\r\n"), "Host: localhost", f"X-Webhook-Secret: {SECRET}", "Content-Type: a/b", ""]
+            await connection.say(*lines, body=body)
+            return await connection.status()
+
+    stage.stored.clear()
+    assert stage.runner.run(speak()) in {100, 200}
+    stage.runner.run(until(lambda: len(stage.stored) == 1))
+    assert stage.feedback[0].body == {"n": 9}
 
 
 @settings(max_examples=400, deadline=None)

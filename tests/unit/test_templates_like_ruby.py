@@ -159,13 +159,82 @@ def test_a_date_is_written_as_ruby_writes_it(ruby: RubyLiquid, moment: int | str
         "{% for i in x %}{% cycle 'a', 'b' %}{% cycle i, 'c' %}{% cycle 'g': 1, true %}{% endfor %}",
         "{% tablerow i in x cols: 2 %}{{ i }}{% endtablerow %}",
         "{{ x }}|{{ h.a }}|{{ e }}|{{ nil }}|{{ true }}|{{ 1.0 }}|{{ empty }}|{{ blank }}",
+        "{{ x[1].a }}|{{ x[1].a.b | upcase }}|{{ x[1].size }}|{{ x[1].first.c }}|{{ x[1][0][1] }}|{{ h.z.y }}",
+        "{% if x[1].a.b == nil %}1{% endif %}{% if x[1].a %}2{% endif %}{% assign c = x[1].a.b %}{{ c }}",
         "{{ x.size }}{{ x.first }}{{ x.last }}{{ x[-1] }}{{ h.first }}{{ s.size }}",
         "{% capture c %}a\r\n{{ n }}{% endcapture %}{{ c | append: s }}\r\n",
+        "{% capture c %}\n{% endcapture %}{{ x | join: c }}",
+        "{% capture c %} {% if s %} {% endif %}{% endcapture %}<{{ c }}>",
+        "{% if e.a %}a{% elsif s %} {% else %}b{% endif %}{% if s %} {% else %}b{% endif %}{% if s %} {% endif %}.",
+        "{% unless s %}a{% elsif s %} {% else %} {% endunless %}{% unless n %} {% elsif n %} {% endunless %}.",
+        "{% for i in x %} {% else %}none{% endfor %}.{% for i in e %}a{% else %} {% endfor %}.",
+        "{% for i in x %} {% endfor %}.{% for i in x %} {% else %} {% endfor %}.",
+        "{% case n %}{% when 1 %}a{% when 5 %} {% else %}b{% endcase %}.{% case n %}{% when 5 %} {% endcase %}.",
+        "{% for i in s offset: 1 %}{{ i }}{% endfor %}{% for i in s limit: 0 %}{{ i }}{{ forloop.length }}{% endfor %}",
+        "{{ empty | plus: 1 }}{{ blank | append: 'x' }}{{ empty | uniq }}",
         "{% if s %}1{% endif %}{% if e %}2{% endif %}{% if e == empty %}3{% endif %}{% if nil == empty %}4{% endif %}",
     ],
 )
 def test_a_tag_gives_what_rubys_gives(ruby: RubyLiquid, template: str) -> None:
-    data = {"x": [1, None, 2.0, "a", [3, 4]], "h": {"b": 1, "a": [1, 2]}, "s": "str", "n": 5, "e": []}
+    data = {"x": [1, None, 2.0, "a", [3, 4]], "h": {"b": 1, "a": [1, 2], "z": None}, "s": "str", "n": 5, "e": []}
+    require_alike(ruby, f"[{template}]", data)
+
+
+NAMED = st.sampled_from(
+    ["a", "s", "n", "e", "h.x", "h.y.z", "l[0]", "l[-1]", "l.first", "l.size", "n.z.q", "nil", "true", "2"]
+)
+APPLIED = st.sampled_from(
+    [
+        "upcase",
+        "join: ','",
+        "reverse",
+        "sort_natural",
+        "uniq",
+        "plus: 1",
+        "times: 2.5",
+        "append: 'z'",
+        "split: ''",
+        "slice: 1, 2",
+        "first",
+        "map: 'x'",
+        "default: 'd'",
+        "concat: l",
+        "strip",
+        "truncate: 3",
+        "replace: 'a', 'q'",
+        "round: 1",
+    ]
+)
+CHAINS = st.tuples(NAMED, st.lists(APPLIED, max_size=2)).map(lambda found: " | ".join([found[0], *found[1]]))
+DECISIONS = st.tuples(
+    NAMED, st.sampled_from(["==", "!=", "<", ">=", "contains"]), NAMED, st.sampled_from(["and", "or"]), NAMED
+).map(" ".join)
+SPACES = st.sampled_from(["", " ", "\n", "text", " text "])
+
+
+def _tag(*parts: str | st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.tuples(*(st.just(part) if isinstance(part, str) else part for part in parts)).map("".join)
+
+
+def _tags(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    block = _tag(SPACES, inner, SPACES) | SPACES
+    return (
+        _tag(
+            "{% if ", DECISIONS, " %}", block, "{% elsif ", DECISIONS, " %}", block, "{% else %}", block, "{% endif %}"
+        )
+        | _tag("{%- unless ", DECISIONS, " -%}", block, "{% else %}", block, "{%- endunless -%}")
+        | _tag("{% case ", NAMED, " %}{% when ", NAMED, ", ", NAMED, " %}", block, "{% else %}", block, "{% endcase %}")
+        | _tag("{% for i in ", NAMED, " limit: 2 %}{{ i }}", block, "{% else %}", block, "{% endfor %}")
+        | _tag("{% for i in l reversed %}", block, "{% if i == 3 %}{% break %}{% endif %}{% endfor %}")
+        | _tag("{% capture c %}", block, "{% endcapture %}<{{ c }}>")
+        | _tag("{% assign v = ", CHAINS, " %}", block, "{{ v }}")
+    )
+
+
+@settings(SETTINGS, max_examples=200)
+@given(st.recursive(_tag("{{ ", CHAINS, " }}"), _tags, max_leaves=6))
+def test_a_template_gives_what_rubys_gives(ruby: RubyLiquid, template: str) -> None:
+    data = {"a": 1, "s": "a b", "n": None, "e": [], "l": [3, None, 1.5, "a"], "h": {"x": "X", "y": {"z": 2}}}
     require_alike(ruby, f"[{template}]", data)
 
 

@@ -12,6 +12,8 @@ from connector.pisano import read_body
 from connector.pisano._mending import mended
 
 FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+MARKS = ["other_quotation_marks"]
 
 
 def read(
@@ -59,6 +61,11 @@ def test_a_strict_body_is_read_as_it_came(body: bytes) -> None:
         ('{"comment": "he wrote {"x": "y"} to us", "n": 1}', 'he wrote {"x": "y"} to us', "quotation_mark"),
         ('{"comment": "x", "n": N/A }', "x", "no_quotation_marks"),
         ('{"n": 007, "comment": "x"}', "x", "no_quotation_marks"),
+        ('{"n": None, "ok": True, "comment": "None, True"}', "None, True", "word"),
+        ('{"n": nil, "comment": "x"}', "x", "word"),
+        ("{'comment': 'fine', 'n': 9}", "fine", "other_quotation_marks"),
+        ("{'comment': 'she said \"never\"'}", 'she said "never"', "other_quotation_marks"),
+        (r"{'comment': 'it\'s'}", "it's", "other_quotation_marks"),
     ],
 )
 def test_the_slips_of_a_template_are_mended_and_told(body: str, comment: str, done: str) -> None:
@@ -74,17 +81,53 @@ def test_the_slips_of_a_template_are_mended_and_told(body: str, comment: str, do
         '{"comment": "she said "never"',
         '{"n": 9',
         '{"n": 9,5}',
-        "{'n': 'it's'}",
+        "{'n': 'it's', 'm': 'y'}, 'n': 'z'}",
+        "{'n': 'x' 'y': 'z'}",
         '{"comment": "x" "n": 2}',
+        '{"comment": "x"\n "n": "y"}',
         '{"n": "1"}{"n": "2"}',
         "{n: 1, m: a, b: c}",
         "nine",
+        " \n",
+        "{'a': 'b\"}",
+        '{"a": O\'Neil, "b": "x"}',
         "<html>",
     ],
 )
 def test_what_has_more_than_one_reading_is_refused_with_the_line_to_write(body: str) -> None:
     with pytest.raises(ValueError, match=r"not JSON.*write free text like this.*url_encode"):
         read(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "value", "done"),
+    [
+        ("{'n': 'it's'}", {"n": "it's"}, ["other_quotation_marks", "quotation_mark"]),
+        ("{'a': \"it's\", 'b': ['x', \"y's\"], 'c': 'z'}", {"a": "it's", "b": ["x", "y's"], "c": "z"}, []),
+        ("{'a': 'C:\\\\x \\n \\'q\\' \\\"w\\\"', 'b': 1}", {"a": "C:\\x \n 'q' \"w\"", "b": 1}, []),
+        ('{“a”: “he said "no"”, “b”: 9}', {"a": 'he said "no"', "b": 9}, []),
+        ("{'n': None, 'ok': True, 'list': [False, nil],}", {"n": None, "ok": True, "list": [False, None]}, None),
+        ("{'a': {'b': ['\"']}}", {"a": {"b": ['"']}}, ["other_quotation_marks"]),
+        ("{'n': 1, 'n': 2}", {"n": 2}, ["other_quotation_marks", "repeated_key:n"]),
+        ("{'price': 9.50, 'phone': 905321234567123456789012}", None, ["other_quotation_marks"]),
+        ('{"n": [1, None, 2.50]}', {"n": [1, None, Decimal("2.50")]}, ["word"]),
+    ],
+)
+def test_single_quotation_marks_and_the_words_of_other_languages(body: str, value: object, done: Any) -> None:
+    found, not_strict = read(body)
+    assert found == (value or {"price": Decimal("9.50"), "phone": 905321234567123456789012})
+    assert not_strict == (done or (["other_quotation_marks", "trailing_comma", "word"] if done is None else MARKS))
+
+
+def test_objects_on_lines_of_their_own_are_one_answer_each() -> None:
+    body = b'\xef\xbb\xbf{"n": 9.50, "c": "\\u2028"}\r\n\n{"n": 1, "n": 2}\n'
+    found = read_body(body, "application/x-ndjson")
+    assert found.values == [{"n": Decimal("9.50"), "c": "\u2028"}, {"n": 2}]
+    assert found.not_strict == ("lines", "repeated_key:n")
+    with pytest.raises(ValueError, match="not JSON"):
+        read_body(b'{"n": 1}\n{"n": 2\n')
+    with pytest.raises(ValueError, match="1 to 500"):
+        read_body(b'{"n": 1}\n' * 501)
 
 
 def test_every_digit_stays_also_in_a_mended_body() -> None:
@@ -118,12 +161,73 @@ def test_a_key_that_is_there_twice_is_told_and_the_last_one_counts() -> None:
         (b"payload=%7B%22nps_score%22%3A%22a%0Ab%22%7D", None, {"nps_score": "a\nb"}),
         (b"payload=%7B%22nps_score%22%3A9%7D&sent=1", None, {"nps_score": 9}),
         (b"body=%7B%22nps_score%22%3A9%7D", None, {"nps_score": 9}),
+        (b"%7b%22nps_score%22%3A+%22a%26b%3D%C3%A2%22%7D", None, {"nps_score": "a&b=â"}),
     ],
 )
 def test_a_form_is_read(body: bytes, charset: str | None, value: object) -> None:
     found, not_strict = read(body, FORM, charset)
     assert found == value
     assert "form" in not_strict
+
+
+def parts(*fields: tuple[str, bytes], line: bytes = b"\r\n") -> bytes:
+    """A multipart form; a field's name may be followed by more of its head."""
+    head = 'Content-Disposition: form-data; name="%s'
+    lines = [line.join([b"--x", (head % name).encode(), b"", content]) for name, content in fields]
+    return line.join([*lines, b"--x--", b""])
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"\n"])
+def test_a_multipart_form_is_read(line: bytes) -> None:
+    comment = "lâf\r\n--x is no boundary\n\n--".encode()
+    body = parts(('nps_score"', b"9"), ('comment"', comment), ('empty"', b""), line=line)
+    value = {"nps_score": "9", "comment": comment.decode(), "empty": ""}
+    assert read(body, MULTIPART) == (value, ["form"])
+    assert read(b"\r\n" + body, MULTIPART) == (value, ["form"])
+    assert read(b'{"nps_score": "9"}', MULTIPART) == ({"nps_score": "9"}, [])
+
+
+def test_what_the_fields_of_a_multipart_form_hold() -> None:
+    json_in_it = parts(('payload"', b'{"nps_score": 9.50}'), ('sent"', b"1"))
+    assert read(json_in_it, MULTIPART) == ({"nps_score": Decimal("9.50")}, ["form"])
+    turkish = parts(('comment"\r\nContent-Type: text/plain; charset=windows-1254', b"\xde\xfd"), ('n"', b"9"))
+    assert read(turkish, MULTIPART) == ({"comment": "Şı", "n": "9"}, ["form"])
+    assert read(parts(('comment"', b"\xde"), ('n"', b"9")), MULTIPART, "cp1254")[0] == {"comment": "Ş", "n": "9"}
+    photo = parts(('photo"; filename="a.jpg"', b"\xff\xd8\xff"), ('n"', b"9"))
+    assert read(photo, MULTIPART) == ({"photo": None, "n": "9"}, ["form", "no_text:photo"])
+    assert read(parts(('ş \\"q\\""', b"1"), ('n"', b"2"), ('n"', b"3")), MULTIPART) == (
+        {'ş "q"': "1", "n": "3"},
+        ["form", "repeated_key:n"],
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        parts(('n"', b"9"))[:-5],  # cut off
+        b"--x\r\n\r\n9\r\n--x--",  # without a name
+        b"--x\r\nno head\r\n--x--",
+        b"--x--",
+        b"--",
+        b"----",
+        parts(*[('n"', b"9")] * 1001),
+    ],
+)
+def test_a_multipart_form_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not a form|1 to 500|no fields"):
+        read(body, MULTIPART)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-zş ]{1,9}", fullmatch=True), st.text(), min_size=2, max_size=5))
+def test_no_letter_of_a_multipart_form_changes(fields: dict[str, str]) -> None:
+    """Other than a text that would end its field."""
+    try:
+        given = {name: text.encode() for name, text in fields.items() if "--x" not in text}
+    except UnicodeEncodeError:
+        return
+    if len(given) > 1 and "payload" not in given:
+        found = read(parts(*[(f'{name}"', text) for name, text in given.items()]), MULTIPART)
+        assert found == ({name: text.decode() for name, text in given.items()}, ["form"])
 
 
 @pytest.mark.parametrize("charset", ["windows-1254", "iso-8859-9", "utf-16", "utf-16-le", "utf-32", "CP1254"])

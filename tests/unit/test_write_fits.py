@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -257,7 +258,10 @@ def test_a_cut_text_is_the_beginning_and_fits_however_its_characters_are_counted
     """Salesforce may count an emoji as one character or as two."""
     org = Org()
     org.fields = [{"name": "Comment__c", "type": "string", "length": length}]
-    [result] = simulate(written(org, write(choice=Choice(does_not_fit="cut"), Comment__c=text)))
+    [result] = simulate(written(org, write(choice=Choice(does_not_fit="cut"), Comment__c=text, Score__c=9)))
+    if result.left_out:  # nothing would be left to see
+        assert text[:length].strip() == "" or length == 1
+        return
     [sent] = [record["Comment__c"] for record in org.sent]
     assert text.startswith(str(sent))
     assert len(str(sent)) <= length
@@ -386,6 +390,105 @@ async def test_a_reference_to_a_record_that_is_gone_is_left_out_also_when_salesf
     assert result.left_out == {"Case__c": f"Salesforce refused *** (3 characters): {code}"}
 
 
+class Merged(Org):
+    """Every record but `last` is merged into the one that `into` names, and Salesforce does not say which it means."""
+
+    def __init__(self, into: dict[str, str], last: str) -> None:
+        super().__init__()
+        self.into, self.last = into, last
+
+    def refuses(self, record: dict[str, object]) -> list[dict[str, Any]]:
+        points_to_last = record.get("Case__c") in {self.last, None}
+        return [] if points_to_last else [{"statusCode": "ENTITY_IS_DELETED", "message": "no", "fields": []}]
+
+    async def query(self, query: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        assert query.startswith("SELECT MasterRecordId FROM Case WHERE Id = '500")
+        assert deleted
+        return [{"MasterRecordId": self.into[query.split("'")[1]]}]
+
+
+CASES = [f"500{number:012}" for number in range(40)]
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("merges", [1, 9])
+async def test_a_reference_is_followed_also_when_salesforce_does_not_name_it(merges: int, described: bool) -> None:
+    """Report 28. Without a description, whatever looks like the id of such a record may be what it means."""
+    org = Merged(dict(pairwise(CASES)), CASES[merges])
+    org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}] if described else []
+    [result] = await written(org, write(Case__c=CASES[0], Score__c=9))
+    assert result.fields == {"Case__c": CASES[merges], "Score__c": 9}
+
+
+NAMES = ["A__c", "B__c", "C__c", "D__c"]
+
+
+class Moody(Merged):
+    """Refuses each field for a reason of its own, all at once or one after the other."""
+
+    def __init__(self, reasons: dict[str, str], at_once: bool) -> None:
+        super().__init__(dict(pairwise(CASES)), CASES[3])
+        self.fields = []
+        self.reasons, self.at_once = reasons, at_once
+
+    def refuses(self, record: dict[str, object]) -> list[dict[str, Any]]:
+        found = [problem for name in NAMES if name in record and (problem := self._problem(name, record[name]))]
+        return found if self.at_once else found[:1]
+
+    def _problem(self, name: str, value: object) -> dict[str, Any] | None:
+        code = self.reasons.get(name, "")
+        fits = {
+            "STRING_TOO_LONG": len(str(value)) <= 2 or value is None,
+            "REQUIRED_FIELD_MISSING": value is not None,
+            "INVALID_CROSS_REFERENCE_KEY": value in {None, self.last},
+            "FIELD_INTEGRITY_EXCEPTION": False,
+            "": True,
+        }
+        message = f"{name}: no (max length=2)"
+        return None if fits[code] else {"statusCode": code, "message": message, "fields": [name.upper()]}
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.none() | st.text(min_size=1, max_size=6) | st.sampled_from(CASES[:4])),
+    st.dictionaries(
+        st.sampled_from(NAMES),
+        st.sampled_from(
+            ["STRING_TOO_LONG", "REQUIRED_FIELD_MISSING", "INVALID_CROSS_REFERENCE_KEY", "FIELD_INTEGRITY_EXCEPTION"]
+        ),
+    ),
+    st.sampled_from(["keep", "clear"]),
+    st.sampled_from(["cut", "leave_out", "refuse"]),
+    st.booleans(),
+)
+def test_every_value_is_written_cut_or_named_whatever_the_reasons(
+    values: dict[str, str | None], reasons: dict[str, str], when_empty: Any, does_not_fit: Any, at_once: bool
+) -> None:
+    org = Moody(reasons, at_once)
+    choices = dict.fromkeys(values, Choice(when_empty, does_not_fit))
+    [result] = simulate(written(org, RecordWrite("upsert", "Answer__c", "Key__c", "a", values, choices)))
+    assert result.success == (result.error is None)
+    if not result.success:
+        assert does_not_fit == "refuse"
+        assert result.error.code == "does_not_fit"
+        return
+    assert result.fields == {name: value for name, value in org.sent[-1].items() if name != "Key__c"}
+    for name, value in values.items():
+        written_as = result.fields.get(name)
+        if value is None:
+            assert written_as is None
+        elif name not in result.left_out:
+            assert written_as in {value, org.last} or (name in result.cut and value.startswith(str(written_as)))
+        else:
+            assert name not in result.fields
+
+
+async def test_merges_in_a_circle_end() -> None:
+    org = Merged({CASES[0]: CASES[1], CASES[1]: CASES[0]}, "")
+    org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}]
+    [result] = await written(org, write(Case__c=CASES[0], Score__c=9))
+    assert (result.fields, result.left_out.keys()) == ({"Score__c": 9}, {"Case__c"})
+
+
 async def test_a_record_that_is_gone_is_told_from_a_reference_that_is() -> None:
     org = Org()
     org.fields = [*FIELDS, {"name": "Case__c", "type": "reference", "length": 18}]
@@ -468,6 +571,60 @@ async def test_a_refusal_of_the_whole_record_beside_one_of_a_value_refuses_the_r
     assert len(org.calls) == 1
     assert isinstance(result.error, Rejected)
     assert result.error.code == code
+
+
+@given(
+    st.text("a\U0001f600", min_size=1, max_size=12),
+    st.integers(1, 10),
+    st.sampled_from([{}, {"length": 11}, {"length": 4}]),
+    st.sampled_from(["cut", "leave_out", "refuse"]),
+)
+def test_a_length_that_salesforce_counts_otherwise_ends_with_what_it_takes(
+    text: str, most: int, described: dict[str, int], choice: Any
+) -> None:
+    """An emoji may count as two characters. Whatever we knew, the writer ends, and the neighbour is written."""
+    org = Org()
+    org.fields = [{"name": "Comment__c", "type": "string", "nillable": True, **described}] if described else []
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        units = len(str(record.get("Comment__c", "")).encode("utf-16-le")) // 2
+        said = f"Comment__c: data value too large: {text} (max length={most})"
+        return [{"statusCode": "STRING_TOO_LONG", "message": said, "fields": ["Comment__c"]}] if units > most else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    [result] = simulate(written(org, write(choice=Choice(does_not_fit=choice), Comment__c=text, Score__c=9)))
+    assert result.success == (not result.error)
+    if result.success:
+        assert result.fields["Score__c"] == 9
+        assert choice != "refuse" or not result.left_out
+        sent = result.fields.get("Comment__c")
+        assert sent == text or (choice == "cut" and sent and text.startswith(sent)) or "Comment__c" in result.left_out
+    else:
+        assert choice == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("message", "cut"),
+    [
+        ("Comment__c: data value too large: 0123456789... (max length=5)", "01234"),
+        ("Comment__c: Datenwert zu groß: 0123456789... (maximale Länge=5) ", "01234"),
+        ("Comment__c: data value too large: it was (length=3)... (max length=5)", "01234"),
+        ("Comment__c: data value too large: it was (length=3)", "012"),
+        ("Comment__c: data value too large", None),
+        ("Comment__c: (max length=)", None),
+    ],
+)
+async def test_the_length_is_the_last_thing_that_the_refusal_says(message: str, cut: str | None) -> None:
+    """Where it is not said, the text is left out."""
+    org = Org()
+    org.fields = []
+    org.refuses = lambda record: (  # type: ignore[method-assign]
+        [{"statusCode": "STRING_TOO_LONG", "message": message, "fields": ["Comment__c"]}]
+        if len(str(record.get("Comment__c", ""))) > 5
+        else []
+    )
+    [result] = await written(org, write(choice=Choice(does_not_fit="cut"), Comment__c="0123456789", Score__c=9))
+    assert (result.success, result.fields["Score__c"], result.fields.get("Comment__c")) == (True, 9, cut)
 
 
 @pytest.mark.parametrize("words", ["System.LimitException", "record currently unavailable", "row lock"])

@@ -79,6 +79,16 @@ async def stored(template: object, body: dict[str, Any]) -> object:
         ("{{ body.comment.text }}", {}, None),
         ("{{ body.comment.text }}", {"text": ""}, None),
         ("{{ body.comment[0].text | upcase }}", [{"score": 9}], None),
+        ("{{ body.comment.text.first }}", None, None),
+        ("{{ body.comment.text.long }}", {"text": None}, None),
+        ("{{ body.comment.text.long }}", "", None),
+        ("{{ body.missing.text.long | upcase }}", "good", None),
+        ("By {{ body.missing.name }}.", "good", "By ."),
+        ("{{ body.comment[0].text }}", [], None),
+        ("{{ body.comment[7].text | default: 'none' }}", [{"text": "good"}], "none"),
+        ("{{ body.comment.first.text }}{{ body.comment.last.text }}", [], None),
+        ("{{ body.comment[-1].text }}", [{"text": "bad"}, {"text": "good"}], "good"),
+        ("{% for each in body.comment %}{{ each.text }};{% endfor %}", [{"text": "a"}, {}], "a;;"),
     ],
 )
 async def test_a_template_finds_its_way_through_the_body(template: str, comment: object, text: object) -> None:

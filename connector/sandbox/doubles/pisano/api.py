@@ -124,7 +124,7 @@ class Api:
     async def _share(self, channel: Channel, request: web.Request) -> web.Response:
         state, settings = self._state, self._state.settings
         name, campaign, body = await self._meant(request, channel)
-        found = problems(body, state.flows.get(campaign.flow, Flow()), self._sharing(channel))
+        found = problems(body, state.flows.get(campaign.flow, Flow()), self._sharing(channel), settings.attributes)
         self._refuse(found)
         addresses = body[LISTS[channel]]
         for address in addresses:

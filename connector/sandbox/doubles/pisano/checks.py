@@ -1,7 +1,7 @@
 """What Pisano checks in the body of a sharing (pisano §3, §3.1), read as strictly as the contract allows."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +15,7 @@ LISTS: Mapping[Channel, str] = {"email": "emails", "sms": "phone_numbers"}
 _PHONES = {"e164": r"\+[1-9]\d{6,14}", "local": r"[1-9]\d{5,12}"}
 _CUSTOMER = {"email", "phone_number", "name", "external_id"}  # "this set is fixed" (pisano §3.2)
 _MAPS = ("custom_attributes", "built_in_responses")
+_STANDARD = tuple(Question(key=key) for key in sorted(_CUSTOMER))
 _FORMATS = {"date": "%Y-%m-%d", "datetime": "%Y-%m-%d %H:%M:%S"}
 
 
@@ -30,8 +31,11 @@ class Sharing:
         return _is_email(text) if self.channel == "email" else re.fullmatch(_PHONES[self.phone_form], text) is not None
 
 
-def problems(body: Any, flow: Flow, sharing: Sharing) -> list[str]:
-    """Everything that is wrong; empty when Pisano would accept the call."""
+def problems(body: Any, flow: Flow, sharing: Sharing, attributes: Sequence[Question] | None = None) -> list[str]:
+    """Everything that is wrong; empty when Pisano would accept the call.
+
+    `attributes` is the customer schema (S8) beside the attributes that every customer has; None allows any attribute.
+    """
     name = LISTS[sharing.channel]
     if not isinstance(body, dict):
         return ["the body is not an object"]
@@ -47,7 +51,10 @@ def problems(body: Any, flow: Flow, sharing: Sharing) -> list[str]:
     for each in _MAPS:
         found += _map_problems(each, body.get(each, {email: {} for email in emails}), emails)
     if not found:
-        found += _answer_problems(body.get("built_in_responses", {}), flow)
+        found += _type_problems(body.get("built_in_responses", {}), flow.questions, "a question of the flow")
+        if attributes is not None:
+            known = (*_STANDARD, *attributes)
+            found += _type_problems(body.get("custom_attributes", {}), known, "an attribute of the customer schema")
     return found
 
 
@@ -69,7 +76,7 @@ def link_problems(body: Any, flow: Flow, sharing: Sharing) -> list[str]:
         found.append("email of the customer is not a valid address")
     if "phone_number" in customer and not re.fullmatch(_PHONES[sharing.phone_form], str(customer["phone_number"])):
         found.append("phone_number of the customer is not a valid number")
-    return found or _answer_problems({"the customer": answers}, flow)
+    return found or _type_problems({"the customer": answers}, flow.questions, "a question of the flow")
 
 
 def _map_problems(name: str, by_address: Any, emails: list[str]) -> list[str]:
@@ -83,18 +90,23 @@ def _map_problems(name: str, by_address: Any, emails: list[str]) -> list[str]:
         found += [
             f"{name}.{key} of {address} is empty" for key, value in values.items() if value is None or value == ""
         ]
+        found += [
+            f"{name}.{key} of {address} is no single value"
+            for key, value in values.items()
+            if isinstance(value, dict | list)
+        ]
     return found
 
 
-def _answer_problems(by_address: Mapping[str, Mapping[str, Any]], flow: Flow) -> list[str]:
-    questions = {question.key: question for question in flow.questions}
+def _type_problems(by_address: Mapping[str, Mapping[str, Any]], questions: Sequence[Question], what: str) -> list[str]:
+    known = {question.key: question for question in questions}
     found = []
-    for address, answers in by_address.items():
-        for key, value in answers.items():
-            if key not in questions:
-                found.append(f"{key} of {address} is not a question of the flow")
-            elif not _fits(value, questions[key]):
-                found.append(f"{key} of {address} is not of type {questions[key].type}")
+    for address, values in by_address.items():
+        for key, value in values.items():
+            if key not in known:
+                found.append(f"{key} of {address} is not {what}")
+            elif not _fits(value, known[key]):
+                found.append(f"{key} of {address} is not of type {known[key].type}")
     return found
 
 
@@ -107,8 +119,10 @@ def _fits(value: Any, question: Question) -> bool:
     if not isinstance(value, str):
         return False
     if question.type in _FORMATS:
-        try:
-            datetime.strptime(value, _FORMATS[question.type])  # noqa: DTZ007 - we check only the format
+        form = _FORMATS[question.type]
+        try:  # Python also reads 2024-9-7
+            if datetime.strptime(value, form).strftime(form) != value:  # noqa: DTZ007 - we check only the format
+                return False
         except ValueError:
             return False
     return not question.options or value in question.options

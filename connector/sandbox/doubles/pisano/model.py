@@ -3,9 +3,9 @@
 The control API uses the same models as JSON.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from connector.sandbox.doubles.pisano import templates
 
@@ -36,13 +36,22 @@ class Model(BaseModel):
 class Question(Model):
     """A question, or a hidden field, of a flow. The types are those of pisano §3."""
 
-    key: str
+    key: Annotated[str, Field(min_length=1)]
     type: Literal["string", "integer", "float", "boolean", "date", "datetime", "list"] = "string"
     options: tuple[str, ...] = ()
 
 
 class Flow(Model):
+    """Each question has a key of its own."""
+
     questions: tuple[Question, ...] = ()
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Self:
+        keys = [question.key for question in self.questions]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise ValueError(f"two questions have the key {', '.join(sorted(twice))}")
+        return self
 
 
 class Campaign(Model):
@@ -116,6 +125,7 @@ class Settings(Model):
     token_key: Literal["token", "access_token", "data.token"] = "token"  # noqa: S105 - the name of a JSON key
     expiry_key: Literal["expires_in", "expires_at", "expire_at", "expired_at"] | None = "expires_in"
     expiry_epoch: bool = False  # an expiry time is in seconds since the epoch, not ISO 8601
+    attributes: tuple[Question, ...] | None = None  # the customer schema (S8); None: any custom attribute is taken
     invitation_key: str | None = None  # the built_in_response that identifies an invitation; None: all together
 
 

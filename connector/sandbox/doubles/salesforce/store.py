@@ -57,6 +57,15 @@ class Store:
         """The id of the record that holds `value` in a unique field."""
         return self._by_unique[name, field].get(value)
 
+    def references(self, name: str) -> list[tuple[str, str]]:
+        """The objects and fields that refer to records of an object, and that a user can write."""
+        return [
+            (child, field.name)
+            for child, entity in self.objects.items()
+            for field in entity.rest.values()
+            if field.kind == "ref" and field.argument == name and not field.readonly
+        ]
+
     def put(self, name: str, record_id: str, record: Record | None) -> None:
         """Replace a record, or forget it if `record` is None."""
         before = self.records[name].pop(record_id, None)

@@ -69,6 +69,10 @@ class Transaction:
     def merge(self, name: str, survivor: str, record_id: str) -> None:
         record, into = self._store.get(name, record_id), self._store.get(name, survivor)
         self._put(name, record["Id"], record | {"IsDeleted": True, "MasterRecordId": into["Id"]})
+        for child, field in self._store.references(name):
+            for row in [*self._store.records[child].values()]:
+                if row[field] == record["Id"] and not row["IsDeleted"]:
+                    self.update(child, row["Id"], {field: into["Id"]})
 
     def undelete(self, name: str, record_id: str) -> None:
         self._store.entity(name)
