@@ -132,9 +132,10 @@ class Board:
     ) -> Status:
         now = self._now()
         pages = [page for page in workers.values() if page]
+        names = dict.fromkeys([*now_groups, "receive", *(name for page in pages for name in page["stages"])])
         status = Status(
             at=now,
-            stages=[_stage(name, now_groups.get(name), pages) for name in [*now_groups, "receive"]],
+            stages=[_stage(name, now_groups.get(name), pages) for name in names],
             accounts=[self._account(name, pages, now) for name in self._config.pisano],
             channels=[self._channel(name, now) for name in self._config.salesforce.channels],
             salesforce=_salesforce(pages),

@@ -32,7 +32,7 @@ class StatusPage:
         self._shared = shared
         self._clock = clock
         self._now = now
-        self._looks: deque[tuple[float, dict[str, float]]] = deque(maxlen=_LOOKS)
+        self._looks: deque[tuple[float, dict[str, float | None]]] = deque(maxlen=_LOOKS)
 
     async def run(self, stages: tuple[str, ...]) -> NoReturn:
         """Looks at how much is done, until it is cancelled."""
@@ -75,13 +75,16 @@ class StatusPage:
     def _rate(self, stage: str) -> float | None:
         if len(self._looks) < 2:
             return None
-        (then, before), (now, after) = self._looks[0], self._looks[-1]
-        return max(0.0, after[stage] - before[stage]) * 60 / (now - then)  # below 0 when the stage began anew
+        (then, looked), (now, looks) = self._looks[0], self._looks[-1]
+        before, after = looked[stage], looks[stage]
+        if before is None or after is None:
+            return None
+        return max(0.0, after - before) * 60 / (now - then)  # below 0 when the stage began anew
 
-    def _done(self, stage: str) -> float:
+    def _done(self, stage: str) -> float | None:
         if stage in _COUNTED:
             return self._shared.metrics.total(_COUNTED[stage])
-        return self._shared.metrics.value("finished", stage=stage) or 0.0
+        return self._shared.metrics.value("finished", stage=stage)
 
     def _channels(self) -> list[str]:
         settings = self._shared.config.salesforce

@@ -198,7 +198,7 @@ async def test_a_worker_tells_its_rates_windows_positions_and_what_is_held(confi
             "lag_seconds": None,
             "in_flight": None,
             "parked": None,
-            "per_minute": 0,
+            "per_minute": None,
         }
         assert found["accounts"] == {"main": {"windows": [{"seconds": 5.0, "limit": 20, "used": 1}], "closed_for": 5.0}}
         assert found["channels"] == {"/data/CaseChangeEvent": {"position_age": 3 * 3600}}
