@@ -26,10 +26,16 @@ _NOBODY = "http://127.0.0.1:1"
 
 
 @pytest.fixture
-async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble) -> AsyncIterator[Setup]:
-    async with PisanoDouble() as pisano:
-        pisano.add_campaign(CAMPAIGN, KEYS)
-        yield await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, salesforce=sf)
+async def pisano() -> AsyncIterator[PisanoDouble]:
+    async with PisanoDouble() as double:
+        double.add_campaign(CAMPAIGN, KEYS)
+        yield double
+
+
+@pytest.fixture
+async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble) -> Setup:
+    """Without Salesforce, for made-up invitations that no record there stands for."""
+    return await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano)
 
 
 async def status(setup: Setup, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -69,8 +75,11 @@ async def page(app: App) -> dict[str, Any]:
         return dict((await http.get(f"{app.address}/status")).json())
 
 
-async def test_a_healthy_service_at_a_glance(setup: Setup, sf: SalesforceDouble) -> None:
+async def test_a_healthy_service_at_a_glance(
+    tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble, sf: SalesforceDouble
+) -> None:
     """All figures are there, nobody's address is, and the idle groups have no lag for any tool."""
+    setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, salesforce=sf)
     async with running_app(setup.config) as app:
         await a_case_is_closed(setup, sf)
         await until(lambda: idle(setup))
