@@ -57,8 +57,8 @@ async def _show(config: "Config", urls: Sequence[str] | None, *, watch: bool, as
     from connector.operate.status import Board
 
     board, screen = Board(config, urls or _default(config.service)), console()
-    if watch and not as_json:
-        with Live(console=screen, screen=screen.is_terminal, auto_refresh=False) as live:
+    if watch and screen.is_terminal and not as_json:
+        with Live(console=screen, screen=True, auto_refresh=False) as live:
             while True:
                 live.update(Group(*_page(await board.look())), refresh=True)
                 await asyncio.sleep(_EVERY)
@@ -114,7 +114,7 @@ def _page(found: "Status") -> "list[RenderableType]":
     if not found.workers:
         lines.append("service.port is 0, so the workers' addresses are not known; name them with --url")
     problems = [Text(f"look at this: {problem}", style="red") for problem in found.problems]
-    return [*map(Text, lines), *_tables(found), *(problems or [Text("nothing to look at", style="green")])]
+    return [*map(Text, lines), *(problems or [Text("nothing to look at", style="green")]), *_tables(found)]
 
 
 def _tables(found: "Status") -> "list[RenderableType]":
@@ -123,11 +123,11 @@ def _tables(found: "Status") -> "list[RenderableType]":
         ready = None if one["ready"] is None else f"{one['ready']} of {one['workers']}"
         members, lag, *counts = (_number(one[name]) for name in ("members", "lag", "in_flight", "parked", "per_minute"))
         stages.add_row(one["stage"], members, ready or "?", lag, _age(one["lag_seconds"], ""), *counts)
-    accounts = _table("account", "calls in the windows", "gate", "token's age")
+    accounts = _table("account", "calls in the windows", "gate", "waiting", "token's age")
     for one in found.accounts:
         bars = "\n".join(_bar(window) for window in one["windows"] or []) or "?"
         gate = f"closed for {one['closed_for']:.0f} s" if one["closed_for"] else "open" if one["windows"] else "?"
-        accounts.add_row(one["account"], bars, gate, _age(one["token_age"]))
+        accounts.add_row(one["account"], bars, gate, _number(one["waiting"]), _age(one["token_age"]))
     channels = _table("channel", "position's age", "of 72 h")
     for one in found.channels:
         age = one["position_age"]

@@ -116,11 +116,12 @@ class Metrics:
         found = self.registry.get_sample_value(f"connector_{name}", labels)
         return None if found is None or math.isnan(found) else found
 
-    def total(self, name: str) -> float:
-        """The sum of a counter over all its labels."""
-        counter: Counter = getattr(self, name)
-        samples = (sample for metric in counter.collect() for sample in metric.samples)
-        return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+    @staticmethod
+    def total(metric: Counter | Gauge, **labels: str) -> float:
+        """The sum over all series that have these labels."""
+        samples = (sample for family in metric.collect() for sample in family.samples)
+        of_value = (sample for sample in samples if not sample.name.endswith("_created"))
+        return sum(sample.value for sample in of_value if labels.items() <= sample.labels.items())
 
     def watch_windows(self, account: str, used: Callable[[], Usage]) -> None:
         """Whenever the metrics are read, `used()` tells how many calls each window of the account's limiter holds."""
@@ -141,15 +142,9 @@ class Metrics:
             self.answers_missing.labels(account).set_function(partial(self._missing, account, balance, now))
 
     def _missing(self, account: str, balance: Balance, now: Callable[[], datetime]) -> float:
-        emails = self._total(self.outcomes, account, outcome=Outcome.SENT)
-        balance.saw(emails, self._total(self.answers, account), now())
+        emails = self.total(self.outcomes, account=account, outcome=Outcome.SENT)
+        balance.saw(emails, self.total(self.answers, account=account), now())
         return float(balance.missing(now()))
-
-    @staticmethod
-    def _total(counter: Counter, account: str, **labels: str) -> float:
-        wanted = {"account": account, **labels}.items()
-        samples = (sample for metric in counter.collect() for sample in metric.samples)
-        return sum(one.value for one in samples if one.name.endswith("_total") and wanted <= one.labels.items())
 
 
 def _calls_in(window: Window, used: Callable[[], Usage]) -> float:

@@ -165,6 +165,7 @@ class Board:
             "account": name,
             "windows": limits.get("windows"),
             "closed_for": limits.get("closed_for"),
+            "waiting": limits.get("waiting"),
             "token_age": (now - token).total_seconds() if token else None,
         }
 

@@ -16,9 +16,6 @@ from connector.wiring.shared import Shared
 _EVERY = 10.0  # seconds between two looks at how much is done
 _LOOKS = 7  # the rate is that of the last minute
 
-# What capture and receive count; the other stages' watches know how many offsets are finished.
-_COUNTED = {"capture": "change_events", "receive": "webhooks"}
-
 
 class StatusPage:
     """`run` beside the stages; `page(ready)` is the page. `clock` is in seconds, `now` in UTC."""
@@ -50,7 +47,7 @@ class StatusPage:
         return {
             "at": self._now().isoformat(),
             "stages": {stage: {"ready": is_ready, **self._stage(stage)} for stage, is_ready in ready.items()},
-            "accounts": {name: _account(used()) for name, used in metrics.usage.items()},
+            "accounts": {name: self._account(name, used()) for name, used in metrics.usage.items()},
             "channels": {name: {"position_age": self._position_age(name)} for name in self._channels()},
             "salesforce": {"token_age": self._shared.tokens.age, "api": asdict(api) if api else None},
             "held": [
@@ -82,9 +79,10 @@ class StatusPage:
         return max(0.0, after - before) * 60 / (now - then)  # below 0 when the stage began anew
 
     def _done(self, stage: str) -> float | None:
-        if stage in _COUNTED:
-            return self._shared.metrics.total(_COUNTED[stage])
-        return self._shared.metrics.value("finished", stage=stage)
+        """What capture and receive count; the watches of the other stages know how many offsets are finished."""
+        metrics = self._shared.metrics
+        counted = {"capture": metrics.change_events, "receive": metrics.webhooks}
+        return metrics.total(counted[stage]) if stage in counted else metrics.value("finished", stage=stage)
 
     def _channels(self) -> list[str]:
         settings = self._shared.config.salesforce
@@ -93,7 +91,7 @@ class StatusPage:
     def _position_age(self, channel: str) -> float:
         return self._now().timestamp() - (self._shared.metrics.value("position_at", channel=channel) or 0.0)
 
-
-def _account(usage: Usage) -> dict[str, Any]:
-    windows = [{"seconds": window.seconds, "limit": window.limit, "used": used} for window, used in usage]
-    return {"windows": windows, "closed_for": usage.closed_for or None}
+    def _account(self, name: str, usage: Usage) -> dict[str, Any]:
+        windows = [{"seconds": window.seconds, "limit": window.limit, "used": used} for window, used in usage]
+        waiting = self._shared.metrics.total(self._shared.metrics.waiting, account=name)
+        return {"windows": windows, "closed_for": usage.closed_for or None, "waiting": waiting}

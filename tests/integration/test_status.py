@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -145,6 +146,33 @@ async def test_without_a_worker_it_shows_what_kafka_knows(setup: Setup) -> None:
     default = await status(setup, SERVICE_PORT="1")
     assert default.returncode == 1
     assert f"no worker answers at {_NOBODY}" in default.stdout
+
+
+async def test_it_watches_until_ctrl_c(setup: Setup) -> None:
+    """Each look is an object of its own, and a later one knows what has come since."""
+    command = [sys.executable, "-c", _COMMAND, "status", str(setup.file), "--watch", "--json"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, **setup.environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=2**20,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert json.loads(await process.stdout.readline())["dead_letters"] == []
+            letter = OutRecord(setup.kafka.topic_prefix + "connector.deadletters", b"", b"", [("dl_stage", b"send")])
+            await topics.publish(setup.kafka, [letter])
+            while not json.loads(await process.stdout.readline())["dead_letters"]:
+                pass
+            process.send_signal(signal.SIGINT)
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0
+    assert said == b""
 
 
 async def test_what_is_held_is_something_to_look_at(setup: Setup) -> None:

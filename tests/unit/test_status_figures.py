@@ -188,6 +188,8 @@ async def test_a_worker_tells_its_rates_windows_positions_and_what_is_held(confi
         limiter = StackedLimiter([Window(20, 5.0)], clock=lambda: 100.0)
         metrics.watch_windows("main", limiter.used)
         await limiter.acquire()
+        for account, survey, count in (("main", "one", 3), ("main", "two", 4), ("other", "one", 9)):
+            metrics.waiting.labels(account, survey).set(count)
         limiter.close_for(5.0)
         shared.cells.at("send/main").hold(Fatal("no right for jane@example.com"), "configuration")
         found = page.page({"capture": True, "send": False})
@@ -200,7 +202,8 @@ async def test_a_worker_tells_its_rates_windows_positions_and_what_is_held(confi
             "parked": None,
             "per_minute": None,
         }
-        assert found["accounts"] == {"main": {"windows": [{"seconds": 5.0, "limit": 20, "used": 1}], "closed_for": 5.0}}
+        windows = [{"seconds": 5.0, "limit": 20, "used": 1}]
+        assert found["accounts"] == {"main": {"windows": windows, "closed_for": 5.0, "waiting": 7}}
         assert found["channels"] == {"/data/CaseChangeEvent": {"position_age": 3 * 3600}}
         assert found["salesforce"] == {"token_age": None, "api": None}
         (cell,) = found["held"]
