@@ -19,11 +19,11 @@ from connector.kafka.groups import Group, groups
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress
 from connector.operate.counts import Letters, Outcomes, Tail
+from connector.operate.worker_page import page
 from connector.records import Position, read
 
 KEPT = timedelta(hours=72)  # how long Salesforce keeps change events for a position (salesforce §A5)
 
-_WITHIN = 3.0  # seconds for a worker to answer
 _SLOW = 60.0  # seconds: a younger record is no lag that somebody has to look at
 _BETWEEN = 5.0  # seconds between the first two looks at a lag, to see whether it grows
 _OLD = timedelta(hours=48)  # of a position: a day is left to find out why
@@ -116,8 +116,8 @@ class Board:
         return found, growing
 
     async def _ask_workers(self) -> dict[str, dict[str, Any] | None]:
-        async with httpx.AsyncClient(timeout=_WITHIN, trust_env=False) as http:
-            pages = await asyncio.gather(*(_page(http, url) for url in self._urls))
+        async with httpx.AsyncClient(trust_env=False) as http:
+            pages = await asyncio.gather(*(page(http, url) for url in self._urls))
         return dict(zip(self._urls, pages, strict=True))
 
     def _take_position(self, record: InRecord) -> None:
@@ -131,15 +131,15 @@ class Board:
         self, workers: dict[str, dict[str, Any] | None], now_groups: Mapping[str, Group], growing: set[str]
     ) -> Status:
         now = self._now()
-        pages = [page for page in workers.values() if page]
-        names = dict.fromkeys([*now_groups, "receive", *(name for page in pages for name in page["stages"])])
+        pages = [each for each in workers.values() if each]
+        names = dict.fromkeys([*now_groups, "receive", *(name for each in pages for name in each["stages"])])
         status = Status(
             at=now,
             stages=[_stage(name, now_groups.get(name), pages) for name in names],
             accounts=[self._account(name, pages, now) for name in self._config.pisano],
             channels=[self._channel(name, now) for name in self._config.salesforce.channels],
             salesforce=_salesforce(pages),
-            held=[{**cell, "worker": url} for url, page in workers.items() if page for cell in page["held"]],
+            held=[{**cell, "worker": url} for url, each in workers.items() if each for cell in each["held"]],
             outcomes=[
                 {"outcome": str(outcome), "reason": reason or None, **counts}
                 for (outcome, reason), counts in self._outcomes.counts.rows(now)
@@ -148,7 +148,7 @@ class Board:
                 {"stage": stage, "reason": reason, **counts}
                 for (stage, reason), counts in self._letters.counts.rows(now)
             ],
-            errors=[{**line, "worker": url} for url, page in workers.items() if page for line in page["errors"]],
+            errors=[{**line, "worker": url} for url, each in workers.items() if each for line in each["errors"]],
             workers=workers,
         )
         status.problems = _problems(status, growing)
@@ -156,7 +156,7 @@ class Board:
 
     def _account(self, name: str, pages: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Any]:
         """The windows as the worker sees them that counts most: one that lost the account counts no new calls."""
-        known = [page["accounts"][name] for page in pages if name in page["accounts"]]
+        known = [each["accounts"][name] for each in pages if name in each["accounts"]]
         limits: Mapping[str, Any] = max(
             known, key=lambda one: sum(window["used"] for window in one["windows"]), default={}
         )
@@ -189,22 +189,12 @@ def reads(config: Config) -> dict[str, list[str]]:
     }
 
 
-async def _page(http: httpx.AsyncClient, url: str) -> dict[str, Any] | None:
-    """A worker's page; None if nobody answers there as a worker does."""
-    try:
-        async with asyncio.timeout(_WITHIN):
-            page = (await http.get(f"{url}/status")).raise_for_status().json()
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError):
-        return None
-    return page if isinstance(page, dict) and {"stages", "accounts", "held", "errors"} <= page.keys() else None
-
-
 def _percent(say: Say, what: str) -> Progress:
     return lambda passed, total: say(f"Reading {what}: {100 * passed // total if total else 100} %")
 
 
 def _stage(name: str, group: Group | None, pages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    mine = [page["stages"][name] for page in pages if name in page["stages"]]
+    mine = [each["stages"][name] for each in pages if name in each["stages"]]
 
     def total(figure: str) -> float | None:
         known = [one[figure] for one in mine if one.get(figure) is not None]
@@ -224,7 +214,7 @@ def _stage(name: str, group: Group | None, pages: Sequence[Mapping[str, Any]]) -
 
 
 def _salesforce(pages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    known = [page["salesforce"] for page in pages]
+    known = [each["salesforce"] for each in pages]
     budgets = [one["api"] for one in known if one["api"]]
     ages = [one["token_age"] for one in known if one["token_age"] is not None]
     return {"api": max(budgets, key=lambda one: one["used"], default=None), "token_age": max(ages, default=None)}

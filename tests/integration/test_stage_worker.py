@@ -116,9 +116,12 @@ async def test_kafkas_own_tools_show_no_lag_of_an_idle_group(kafka: Kafka) -> No
     await producer.abort_transaction()
     await close(producer)
     assert await topics.lag(kafka, "stage", "in") == {0: 2, 1: 0}
-    async with working(kafka, handle):
+    async with working(kafka, handle), working(kafka, handle):  # each has one of the partitions
         await until(has_no_lag)
-    assert len(handled) == 5
+        for partition in (0, 1):
+            await topics.produce(kafka, topic, [b"later"], partition)
+        await until(lambda: len(handled) == 7)
+        await until(has_no_lag)
 
 
 async def test_a_worker_that_failed_commits_what_is_finished_and_no_more(kafka: Kafka) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from helpers.config_files import MINIMAL, read
 from hypothesis import given
@@ -21,6 +22,7 @@ from connector.observe.logs import LastErrors
 from connector.operate import status
 from connector.operate.counts import PERIODS, Counts, Letters, Outcomes, Tail
 from connector.operate.status import Board
+from connector.operate.worker_page import page
 from connector.salesforce.api_usage import ApiUsage, api_usage
 from connector.wiring.shared import Shared
 from connector.wiring.status import StatusPage
@@ -169,6 +171,26 @@ async def test_a_second_look_compares_with_the_first(config: Config, kafka_says:
     assert (await board.look()).problems == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "answers"),
+    [
+        ({"stages": {"send": {"ready": True}}, "accounts": {}, "salesforce": {}, "held": [], "errors": []}, True),
+        ({"stages": {"send": {}}, "accounts": {}, "salesforce": {}, "held": [], "errors": []}, False),
+        ({"status": "ok"}, False),
+        ([], False),
+    ],
+)
+async def test_what_is_no_page_of_a_worker_counts_as_no_answer(answer: object, answers: bool) -> None:
+    """An older worker may lack figures; another program may answer at the address."""
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/status"
+        return httpx.Response(200, json=answer)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answered)) as http:
+        assert (await page(http, "http://worker:8080") is not None) == answers
+
+
 def test_an_address_that_is_none_is_refused(config: Config) -> None:
     with pytest.raises(Fatal, match="localhost:8080 is no address of a worker; write it as http://HOST:PORT"):
         Board(config, ["localhost:8080"])
@@ -178,11 +200,11 @@ async def test_a_worker_tells_its_rates_windows_positions_and_what_is_held(confi
     """Per minute over the last looks; ages from its own clock; null for what it does not know."""
     moments = iter((0.0, 10.0, 40.0))
     async with Shared(config) as shared:
-        page = StatusPage(shared, clock=lambda: next(moments), now=lambda: NOW)
+        told = StatusPage(shared, clock=lambda: next(moments), now=lambda: NOW)
         metrics = shared.metrics
         for changes in (5, 0, 20):
             metrics.change_events.labels("/data/CaseChangeEvent").inc(changes)
-            page.look(("capture", "send"))
+            told.look(("capture", "send"))
         metrics.position_at.labels("/data/CaseChangeEvent").set((NOW - timedelta(hours=3)).timestamp())
         metrics.lag.labels("send").set(math.nan)
         limiter = StackedLimiter([Window(20, 5.0)], clock=lambda: 100.0)
@@ -192,7 +214,7 @@ async def test_a_worker_tells_its_rates_windows_positions_and_what_is_held(confi
             metrics.waiting.labels(account, survey).set(count)
         limiter.close_for(5.0)
         shared.cells.at("send/main").hold(Fatal("no right for jane@example.com"), "configuration")
-        found = page.page({"capture": True, "send": False})
+        found = told.page({"capture": True, "send": False})
         assert found["stages"]["capture"]["per_minute"] == 30
         assert found["stages"]["send"] == {
             "ready": False,
