@@ -46,7 +46,7 @@ async def kept(
             consumer.seek(place, starts[place])
         positions, moved_at = {place: starts[place] for place in wanted}, time.monotonic()
         while open_ := {place for place in wanted if positions[place] < ends[place]}:
-            with translated():
+            with translated(reads=topics):
                 batches = await consumer.getmany(*open_, timeout_ms=_POLL)
             for place, records in batches.items():
                 for record in records:
