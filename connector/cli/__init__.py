@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, explain, invitations, preview, run, sandbox, status, suppress, topics
+from connector.cli import check, demo, explain, invitations, preview, reconcile, run, sandbox, status, suppress, topics
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -32,6 +32,7 @@ def connector() -> None:
 app.command("check")(check.check)
 app.command("preview")(preview.preview)
 app.command("explain")(explain.explain)
+app.command("reconcile")(reconcile.reconcile)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("sandbox")(sandbox.sandbox)
