@@ -23,7 +23,7 @@ Since = Annotated[str | None, typer.Option(help="Only letters from then on: 2h, 
 Until = Annotated[str | None, typer.Option(help="Only letters until then.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it with all letters that pass the filters.")]
 
-_ERROR = 100  # characters of an error in the table; `show` prints all of it
+_ERROR = 150  # characters of an error in the list; `show` prints all of it
 
 
 @app.command("list")
@@ -61,7 +61,7 @@ def list_letters(
         for row in found:
             print(json.dumps(vars(row)))
     else:
-        _show_rows(found, count, worked_off=worked_off)
+        _show_rows(found, count)
     if found:
         raise typer.Exit(1)
 
@@ -193,21 +193,14 @@ def _work_off(
         raise typer.Exit(1)
 
 
-def _show_rows(found: "list[Row]", count: int, *, worked_off: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from connector.cli._output import console
+def _show_rows(found: "list[Row]", count: int) -> None:
     from connector.operate.masked import printable
 
-    names = ("place", "at", "stage", "reason", "cell", "key", "error")
-    table = Table()
-    for name in (*names, *(["worked off"] if worked_off else [])):
-        table.add_column(name, no_wrap=name in {"place", "at"}, overflow="fold")
     for row in found:
-        texts = [*(getattr(row, name) for name in names), *([row.worked_off or "no"] if worked_off else [])]
-        table.add_row(*(Text(printable(" ".join(text.split()))[:_ERROR]) for text in texts))
-    if found:
-        console().print(table)
+        facts = (row.place, row.at, row.stage, row.reason, row.cell or row.origin, row.key)
+        print(printable("  ".join(filter(None, facts))))
+        print(f"    {printable(' '.join(row.error.split()))[:_ERROR]}")
+        if row.worked_off:
+            print(f"    {printable(row.worked_off)}")
     more = f", the newest {len(found)} of them above; --limit shows more" if count > len(found) else ""
     print(f"{count} dead letters{more}" if count else "no dead letters")

@@ -1,6 +1,7 @@
 """The dead letters as operators see them, and what operators have done with them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -110,7 +111,7 @@ class Letter:
         match self.cell.split("/"):
             case ["trigger", survey] if survey in config.surveys:
                 return config.surveys[survey].account
-            case ["send", account, *_]:
+            case ["send", account, _]:
                 return account
         paths = {f"webhook {one.webhook.path}": name for name, one in config.pisano.items() if one.webhook}
         return paths.get(self.origin) or _text(self.content.get("account"))
@@ -172,13 +173,16 @@ def target_of(letter: Letter) -> str:
     return f"deadletter/{letter.place}"
 
 
-async def letters(config: Config, wanted: Wanted, *, progress: Progress = lambda *_: None) -> AsyncIterator[Letter]:
+async def letters(
+    config: Config, wanted: Wanted, *, progress: Progress = lambda *_: None
+) -> AsyncGenerator[Letter, None]:
     """The dead letters that pass; those of one key are in order. Raises what `kept` raises."""
     topic = config.kafka.topic_prefix + DEAD_LETTERS
-    async for record in kept(config.kafka, [topic], since=wanted.since, progress=progress):
-        letter = Letter(record)
-        if wanted.takes(letter, config):
-            yield letter
+    async with aclosing(kept(config.kafka, [topic], since=wanted.since, progress=progress)) as records:
+        async for record in records:
+            letter = Letter(record)
+            if wanted.takes(letter, config):
+                yield letter
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ transactional id. So whoever begins later ends the earlier one's work, and then 
 """
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -87,7 +87,7 @@ async def work_off(
     else:
         found = [await letter_at(config.kafka, place) for place in dict.fromkeys(chosen)]
         wanted = _each(sorted(found, key=lambda letter: (letter.record.partition, letter.record.offset)))
-    async with _working_off(config.kafka) as work:
+    async with aclosing(wanted), _working_off(config.kafka) as work:
         await work.run(wanted, decision, by, why, tally)
 
 
@@ -101,7 +101,7 @@ async def _ask(config: Config, wanted: Wanted, decision: Decision) -> None:
     raise Fatal(f"nothing was done. These pass the filters: {listed}. Add --yes to {decision} all of them")
 
 
-async def _each(found: Sequence[Letter]) -> AsyncIterator[Letter]:
+async def _each(found: Sequence[Letter]) -> AsyncGenerator[Letter, None]:
     for letter in found:
         yield letter
 
