@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -248,3 +249,14 @@ async def close(producer: AIOKafkaProducer) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):
                 await stopped(producer.client.close)
+
+
+def overhear_waiters(producer: AIOKafkaProducer) -> None:
+    """For a command that ends after its producer was fenced, or else asyncio prints tracebacks at the end.
+
+    aiokafka 0.14 never reads the waiters of the batches that failed with the producer.
+    """
+    accumulator = producer._message_accumulator
+    for batch in (*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches):
+        if batch._drain_waiter.done() and not batch._drain_waiter.cancelled():
+            batch._drain_waiter.exception()

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from connector.config import Config, Kafka
 from connector.errors import Fatal
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import close, transaction, transactional_producer
+from connector.kafka.connection import close, overhear_waiters, transaction, transactional_producer
 from connector.kafka.dead_letters import retried
 from connector.kafka.errors import Fenced, translated
 from connector.kafka.kept import Progress
@@ -114,6 +114,7 @@ async def _working_off(kafka: Kafka) -> AsyncIterator["_WorkOff"]:
         yield _WorkOff(kafka, producer, await decisions(kafka))
     finally:
         await close(producer)
+        overhear_waiters(producer)
 
 
 class _WorkOff:
