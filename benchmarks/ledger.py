@@ -134,6 +134,7 @@ def _with_id(record: _RECORD) -> _RECORD:
 
 async def _fill(kafka: Kafka, count: int) -> None:
     topic = await topics.create(kafka, "pisano.attempts")
+    await topics.create(kafka, "pisano.waiting")
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, max_batch_size=BATCH)
     await producer.start()
     try:

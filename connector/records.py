@@ -211,6 +211,15 @@ class Settlement(Record):
         return data
 
 
+class Claim(Record):
+    """An account wants to invite a person now (`pisano.claims`): for `once_per_any` over several accounts."""
+
+    person: str = Field(description="The hash of the contact's id or of the address.")
+    account: str
+    invitation: str
+    at: AwareDatetime
+
+
 class Raw(BaseModel, frozen=True):
     """The bytes of a webhook body, for a person who has to see what was sent."""
 

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from connector.cli import check, deadletters, demo, held, invitations, preview, run, sandbox, suppress, topics
+from connector.cli import check, deadletters, demo, explain, held, invitations, preview, run, sandbox, suppress, topics
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -31,6 +31,7 @@ def connector() -> None:
 
 app.command("check")(check.check)
 app.command("preview")(preview.preview)
+app.command("explain")(explain.explain)
 app.command("run")(run.run)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)

@@ -9,7 +9,7 @@ import typer
 def run(
     file: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")] = Path("connector.yaml"),
     stages: Annotated[
-        str, typer.Option(help="Which stages to run, separated by commas: capture,trigger,send,receive,write.")
+        str, typer.Option(help="Which stages to run, separated by commas; index is optional.")
     ] = "capture,trigger,send,receive,write",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="The lowest level to log.")
@@ -25,11 +25,11 @@ def run(
     from connector.config.file import load
     from connector.errors import Fatal
     from connector.observe import logs
-    from connector.wiring import STAGES, App
+    from connector.wiring import ALL_STAGES, App
 
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
-    if unknown := [stage for stage in chosen if stage not in STAGES]:
-        raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(STAGES)}")
+    if unknown := [stage for stage in chosen if stage not in ALL_STAGES]:
+        raise Fatal(f"there is no stage {', '.join(map(repr, unknown))}; the stages are {', '.join(ALL_STAGES)}")
     warnings: list[str] = []
     config = load(file, warn=warnings.append)
     gc.collect()

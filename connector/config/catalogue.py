@@ -13,8 +13,12 @@ from connector.config import Config, Kafka, TopicSettings
 from connector.config.types import Seconds
 from connector.paths import folder
 
-# For each topic, the topic that stores, partition by partition, what a stage did with each of its records.
-MEMORY_OF = {"pisano.invitations": "pisano.attempts", "pisano.feedback": "salesforce.writes"}
+# Pairs of a topic and one that stores, partition by partition, what a stage did with each of its records.
+MEMORIES = (
+    ("pisano.invitations", "pisano.attempts"),
+    ("pisano.invitations", "pisano.waiting"),
+    ("pisano.feedback", "salesforce.writes"),
+)
 REMEMBERED_LONGER = 7 * 86400.0  # seconds longer than the record itself, which can outlive its retention:
 # Kafka deletes only whole segments, and begins a new one after segment.ms, 7 days
 _SEGMENT = 64 * 1024 * 1024  # bytes: Kafka compacts only closed segments; with its default we would read back 1 GB

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from connector.config import TopicSettings
 from connector.config._plain import list_in as _list
 from connector.config._plain import map_in as _map
-from connector.config.catalogue import MEMORY_OF, REMEMBERED_LONGER, Topic, catalogue
+from connector.config.catalogue import MEMORIES, REMEMBERED_LONGER, Topic, catalogue
 from connector.config.periods import Key, forgotten
 from connector.config.scope import ANSWER, FEEDBACK, REFUSAL, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
 from connector.limits import Window
@@ -182,7 +182,7 @@ def _topics(key: Key, changes: dict[str, Any]) -> Iterator[Finding]:
     for name, settings in changes.items():
         if name not in known:
             yield Finding((*key, name), f"there is no such topic; {one_of(name, known)}")
-        elif known[name].retention is None:
+        elif known[name].retention is None and name not in {memory for _, memory in MEMORIES}:
             why = "its last records are kept for ever, and the number of partitions decides where they are"
             yield Finding((*key, name), f"{name} cannot be changed: {why}")
         else:
@@ -190,7 +190,7 @@ def _topics(key: Key, changes: dict[str, Any]) -> Iterator[Finding]:
                 wanted[name] = known[name].changed_by(TopicSettings.model_validate(settings))
             except ValidationError:
                 del wanted[name]  # the models report it
-    for work, memory in MEMORY_OF.items():
+    for work, memory in MEMORIES:
         if {work, memory} <= wanted.keys():
             yield from _memory(key, changes, wanted[work], wanted[memory])
 

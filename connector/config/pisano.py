@@ -181,8 +181,10 @@ class Account(Model):
     limit_reserved: ShareBelowAll = 0.0
     """The part of each limit that is left to other clients of the same budget."""
 
-    max_recipients_per_call: Annotated[Whole, Field(ge=1, le=1000)] = 1
-    """Invitations that one call may carry. Pisano does not document its answer to more than one."""  # pisano §3
+    max_recipients_per_call: Annotated[Whole, Field(ge=1, le=1000)] = 50
+    """Invitations that one call may carry. A call carries those that are due, so few when there is little to do. A call
+    that is refused for its content is tried again in halves. A call without a clear end leaves all of its invitations
+    in doubt: with 1, that is one at most."""  # pisano §3: the vendor's own example sends a list
 
     phones: Phones = Phones()
     """Phone numbers, for surveys by SMS and links."""

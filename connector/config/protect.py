@@ -58,6 +58,11 @@ Wait = Annotated[
     Allowed("like 2h or 3d, 60d at most", lambda value: f"{value / _DAY:g}d" if value else "0s"),
 ]
 
+Age = Annotated[
+    Timeout | Literal["never"],
+    Allowed("like 10m or 1h, or `never`", lambda value: value if isinstance(value, str) else f"{value / 60:g}m"),
+]
+
 
 class Cap(Model):
     """A quota per value, such as 50 invitations a day for each branch."""
@@ -124,6 +129,10 @@ class Protect(Model):
     max_age: Timeout | None = None
     """An invitation is not sent when its change is older than this."""
 
+    recheck_after: Age = 600.0
+    """An invitation that is older than this is checked again right before its call: `when`, `opted_out` and `email` are
+    decided anew with what Salesforce has then. What only the change event says stays as it was. `never` checks none."""
+
     expires_after: Wait = 30 * _DAY
     """How long an invitation may wait after it is due, for send hours, caps, the brake or Pisano."""
 
@@ -163,8 +172,8 @@ class ProtectAll(Model):
 
     once_per_any: Timeout | None = None
     """The same person is invited at most once in this time, whatever the survey. Surveys with `except_from_any` are
-    exceptions. When several surveys want a person at once, the one with the highest `priority` invites. Each account of
-    Pisano remembers the persons that it has invited itself."""
+    exceptions. When several surveys of an account want a person at once, the one with the highest `priority` invites;
+    of several accounts, the first that claims the person on `pisano.claims`."""
 
     counts: Counts = "invitations"
     """What `once_per_any` counts from: the last invitation that was sent, the last answer, or either."""

@@ -57,6 +57,11 @@ class Service(Model):
     spool: Spool = Spool()
     """Where webhooks wait while Kafka is away."""
 
+    index: Text = "/var/lib/connector/index.sqlite"
+    """The file in which the optional stage `index` keeps what `connector explain` looks up, on a disk of this machine.
+    It takes some 2.5 GB for a million invitations. You can delete it at any time: the stage builds it again from the
+    topics. Persons are in it only as hashes; with `protect.hash_key`, a copy of it does not tell whose."""
+
     answers_missing_after: Timeout = 2 * 86400.0
     """How long no answer may come, while e-mails go out, before `connector_answers_missing` is 1. Most answers come
     within a day; two days allow for a quiet one."""

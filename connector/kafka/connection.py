@@ -14,6 +14,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, NodeNotReadyError, TransactionalIdAuthorizationFailed
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
@@ -183,8 +184,8 @@ async def started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
     return producer
 
 
-async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:
-    """Writes all of the records, or none.
+async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> list[int]:
+    """Writes all of the records, or none. Returns their offsets.
 
     After any error the producer is useless: `close` it and start another. Then read the topics to learn whether the
     records are there: Kafka's answer to a commit can get lost like any other.
@@ -197,33 +198,45 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
         async with asyncio.timeout(_TRANSACTION_WITHIN):
             await producer.begin_transaction()
             try:
-                await asyncio.gather(*await _in_batches(producer, records))
+                offsets = await _in_batches(producer, records)
             except REFUSED:
                 await producer.abort_transaction()  # else readers of these partitions wait a minute for its end
                 raise
             await producer.commit_transaction()
+    return offsets
 
 
-async def _in_batches(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> list[asyncio.Future[Any]]:
+async def _in_batches(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> list[int]:
     """Sends records in few batches, which costs a third of sending each. The partitions are the same."""
-    sent: list[asyncio.Future[Any]] = []
-    batches: dict[tuple[str, int], BatchBuilder] = {}
+    sent: list[tuple[list[int], asyncio.Future[RecordMetadata]]] = []  # which records, and where the first one is
+    batches: dict[tuple[str, int], tuple[BatchBuilder, list[int]]] = {}
     partitions = {topic: sorted(await producer.partitions_for(topic)) for topic in {each.topic for each in records}}
-    for record in records:
+
+    async def send(topic: str, partition: int) -> None:
+        batch, numbers = batches.pop((topic, partition))
+        sent.append((numbers, _overheard(await producer.send_batch(batch, topic, partition=partition))))
+
+    for number, record in enumerate(records):
         partition = record.partition
         if partition is None:
             partition = _PARTITIONER(record.key, partitions[record.topic], partitions[record.topic])
         place = record.topic, partition
-        if (batch := batches.get(place)) is None:
-            batch = batches[place] = producer.create_batch()
         content = {"timestamp": None, "key": record.key, "value": record.value, "headers": record.headers}
+        batch, numbers = batches.setdefault(place, (producer.create_batch(), []))
         if batch.append(**content) is None:  # it is full
-            sent.append(_overheard(await producer.send_batch(batch, record.topic, partition=partition)))
-            batch = batches[place] = producer.create_batch()
+            await send(*place)
+            batch, numbers = batches[place] = producer.create_batch(), []
             batch.append(**content)
-    for (topic, partition), batch in batches.items():
-        sent.append(_overheard(await producer.send_batch(batch, topic, partition=partition)))
-    return sent
+        numbers.append(number)
+    for place in list(batches):
+        await send(*place)
+    firsts = await asyncio.gather(*(first for _, first in sent))
+    offsets = {
+        number: first.offset + behind
+        for (numbers, _), first in zip(sent, firsts, strict=True)
+        for behind, number in enumerate(numbers)
+    }
+    return [offsets[number] for number in range(len(records))]
 
 
 async def on_its_way(producer: AIOKafkaProducer, record: OutRecord) -> asyncio.Future[Any]:

@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 _POLL = 500  # milliseconds; a live record is handed out at once
 _AT_ONCE = 500  # records that are taken before other tasks have their turn
 
-Take = Callable[[bytes | None, bytes | None], None]
+Take = Callable[[bytes | None, bytes | None, int], None]
 
 
 class Follower:
-    """Follows the whole topic `name`, without a consumer group. `take(key, value)` must not wait.
+    """Follows the whole topic `name`, without a consumer group. `take(key, value, offset)` must not wait.
 
     A record for which `take` raises Rejected is logged and left out. After a failure the follower begins anew, and
     `take` gets records twice.
@@ -32,10 +32,18 @@ class Follower:
         self._topic = kafka.topic_prefix + name
         self._take = take
         self._read = asyncio.Event()
+        self._position = 0  # after the last record that was taken
+        self._moved = asyncio.Event()
 
     async def caught_up(self) -> None:
         """Returns when everything was taken that was on the topic when the follower began."""
         await self._read.wait()
+
+    async def read_to(self, offset: int) -> None:
+        """Returns when everything of the topic's only partition up to this offset was taken."""
+        while self._position <= offset:
+            self._moved.clear()
+            await self._moved.wait()
 
     async def run(self) -> None:
         """Follows until it is cancelled; waits out outages of Kafka."""
@@ -54,6 +62,8 @@ class Follower:
                     batches = await consumer.getmany(timeout_ms=_POLL, max_records=_AT_ONCE)
                 for record in (record for batch in batches.values() for record in batch):
                     self._hand_out(record)
+                    self._position = max(self._position, record.offset + 1)
+                self._moved.set()
                 if not self._read.is_set():
                     with translated():
                         left = [place for place, end in ends.items() if await consumer.position(place) < end]
@@ -64,7 +74,7 @@ class Follower:
 
     def _hand_out(self, record: ConsumerRecord) -> None:
         try:
-            self._take(record.key, record.value)
+            self._take(record.key, record.value, record.offset)
         except Rejected as error:
             place = f"{record.topic}/{record.partition}/{record.offset}"
             log.warning("record_left_out", record=place, reason=str(error))

@@ -1,14 +1,18 @@
 """Finds records that Kafka deleted before a group had read them. The group itself would skip them silently."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
+from connector.errors import Retryable
 from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
+
+log = structlog.get_logger(__name__)
 
 _WITHIN = 10.0  # seconds; a rebalance waits for this check
 
@@ -60,3 +64,20 @@ async def holes(kafka: Kafka, group: str, partitions: Iterable[tuple[str, int]])
         for place, at in committed.items()
         if at is not None and not begins[place] <= at <= ends[place]
     ]
+
+
+async def look_for_holes(
+    kafka: Kafka,
+    group: str,
+    partitions: Iterable[tuple[str, int]],
+    on_hole: Callable[[Hole], None],
+    fail: Callable[[BaseException], None],
+) -> None:
+    """Calls `on_hole` for each hole. Raises nothing: an error would end Faust's rebalance, so `fail` gets it."""
+    try:
+        for hole in await holes(kafka, group, partitions):
+            on_hole(hole)
+    except Retryable as error:
+        log.warning("not_looked_for_deleted_records", group=group, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - as above
+        fail(error)

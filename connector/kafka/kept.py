@@ -61,6 +61,20 @@ async def kept(
             progress(total - sum(max(0, ends[place] - positions[place]) for place in wanted), total)
 
 
+async def bounds(kafka: Kafka, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Where each partition begins, and where it ends for readers of what is committed.
+
+    Raises:
+        Fatal: A topic does not exist.
+        Retryable: Kafka is away.
+    """
+    async with _consumer(kafka, topics) as consumer:
+        places = _places(consumer, topics)
+        with translated():
+            starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    return {(place.topic, place.partition): (starts[place], ends[place]) for place in places}
+
+
 async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> InRecord:
     """The record at this place.
 

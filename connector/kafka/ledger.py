@@ -1,10 +1,10 @@
 """The ledger: one account's attempts and settlements, and the lock that lets one worker at a time call Pisano.
 
 Opening it fences every earlier owner of the account's transactional id and then reads what they wrote. A worker that
-lost the account without knowing can no longer commit an attempt, and without a committed attempt it does not call.
+lost the account without knowing can no longer commit an attempt, and without a committed attempt it does not call. What
+several callers write in the same moment goes into one transaction.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol, Self
@@ -16,10 +16,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from connector.config import Kafka
 from connector.errors import ConnectorError, Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.kafka.connection import close, transaction, transactional_producer
+from connector.kafka.connection import close, transactional_producer
 from connector.kafka.errors import Fenced
+from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back_lots
-from connector.records import Attempt, Outcome, Settlement
+from connector.kafka.together import Note, Together
+from connector.kafka.waiting import Waiting
+from connector.records import Attempt, Invitation, Outcome, Settlement
 from connector.values.digests import Digests, digest_of
 
 ATTEMPTS = "pisano.attempts"
@@ -70,11 +73,14 @@ def _entry(record: ConsumerRecord) -> Attempt | Settlement:
 class Memory(Protocol):
     """Is told what the ledger holds, in order."""
 
-    def settled(self, settlement: Mapping[str, Any]) -> None:
-        """Takes the fields of a settlement, as they are on the topic."""
+    def settled(self, settlement: Mapping[str, Any], *, is_ours: bool) -> None:
+        """Takes the fields of a settlement, as they are on the topic; `is_ours` when this ledger has written it."""
 
     def called(self, attempt: Attempt) -> None:
         """Takes an attempt."""
+
+    def waits(self, survey: str, happened_at: datetime | None, is_held: bool) -> None:
+        """Takes an invitation that waited when the ledger was opened; `is_held` when a person has to decide."""
 
 
 class LedgerLost(ConnectorError):
@@ -102,8 +108,8 @@ class Ledger:
         self._kafka = kafka
         self._partition = partition
         self._producer = producer
-        self._one_transaction = asyncio.Lock()
-        self._lost = False
+        self._together = Together(producer)
+        self.waiting = Waiting(kafka, account, partition)
 
     @classmethod
     async def open(
@@ -119,6 +125,7 @@ class Ledger:
         try:
             async for lot in read_back_lots(kafka, kafka.topic_prefix + ATTEMPTS, partition):
                 ledger._read(lot, calls_since)
+            await ledger.waiting.read(ledger.is_settled, memory.waits if memory else lambda *_: None)
         except BaseException:
             await close(producer)
             raise
@@ -147,23 +154,44 @@ class Ledger:
         entries: list[Attempt | Settlement] = [*settlements] if attempt is None else [attempt, *settlements]
         await self._write(*entries, also=also)
 
+    async def wait(self, invitations: Sequence[tuple[InRecord, Invitation, datetime | None]]) -> None:
+        """Makes invitations wait, each with its record until its time; without a time until a person decides."""
+
+        def note(offsets: Sequence[int]) -> None:
+            for (_, invitation, until), offset in zip(invitations, offsets, strict=True):
+                self.waiting.put(invitation, until, offset)
+
+        await self._commit([self.waiting.record(*each) for each in invitations], note)
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return self._kafka.topic_prefix + name
+
+    async def claim(self, claims: Sequence[OutRecord]) -> Sequence[int]:
+        """Writes claims of persons, or their ends. Returns their offsets."""
+        found: list[int] = []
+        await self._commit(claims, found.extend)
+        return found
+
     async def close(self) -> None:
         """Releases the producer; the ledger's content stays on the topic."""
+        await self._together.end()
         await close(self._producer)
 
     async def _write(self, *entries: Attempt | Settlement, also: Sequence[OutRecord] = ()) -> None:
-        lost = f"the ledger of the account {self.account} is lost"
-        async with self._one_transaction:
-            if self._lost:  # after a failed or cancelled transaction the producer takes no other
-                raise LedgerLost(lost)
-            self._lost = True
-            try:
-                await transaction(self._producer, [*(self._record(entry) for entry in entries), *also])
-            except (Fenced, Retryable) as error:
-                raise LedgerLost(f"{lost}: {error}") from error
-            self._lost = False
-        for entry in entries:
-            self._remember(entry)
+        ends = [end for entry in entries if isinstance(entry, Settlement) for end in self.waiting.end(entry.invitation)]
+
+        def note(_: Sequence[int]) -> None:
+            for entry in entries:
+                self._remember(entry)
+
+        await self._commit([*(self._record(entry) for entry in entries), *ends, *also], note)
+
+    async def _commit(self, records: Sequence[OutRecord], note: Note) -> None:
+        try:
+            await self._together.write(records, note)
+        except (Fenced, Retryable) as error:
+            raise LedgerLost(f"the ledger of the account {self.account} is lost: {error}") from error
 
     def _read(self, lot: Sequence[ConsumerRecord], calls_since: datetime) -> None:
         for record in lot:
@@ -173,20 +201,20 @@ class Ledger:
                 if fields["account"] == self.account:  # accounts may share a partition
                     self.settled.put(digest_of(fields["invitation"]))
                     if self._memory:
-                        self._memory.settled(fields)
+                        self._memory.settled(fields, is_ours=False)
                 continue
             entry = _entry(record)
             if entry.account != self.account:
                 continue
-            self._remember(entry)
+            self._remember(entry, is_ours=False)
             if isinstance(entry, Attempt) and entry.last_known_at >= calls_since:
                 self.earlier_calls[entry.id] = entry.last_known_at
 
-    def _remember(self, entry: Attempt | Settlement) -> None:
+    def _remember(self, entry: Attempt | Settlement, *, is_ours: bool = True) -> None:
         if isinstance(entry, Settlement):
             self.settled.put(digest_of(entry.invitation))
             if self._memory:
-                self._memory.settled(entry.model_dump(mode="json"))
+                self._memory.settled(entry.model_dump(mode="json"), is_ours=is_ours)
             return
         if self._memory:
             self._memory.called(entry)

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from faust.types import TP
 
 from connector.config import Kafka
+from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
@@ -111,7 +112,7 @@ class Lot:
                     async for record in self._read(max(self.todo, self._read_to)):
                         self._read_to = record.offset + 1
                         self.count = max(0, self.count - 1)
-                        yield record.offset, _as_it_was(record)
+                        yield record.offset, as_it_was(record)
 
     async def done(self, position: int) -> None:
         """Takes note that everything before `position` is worked off. Writes that to the topic now and then."""
@@ -174,16 +175,8 @@ class Lot:
             )
 
     def _to_parked(self, record: InRecord) -> OutRecord:
-        ours = {
-            "pk_stage": self.place.stage,
-            "pk_cell": self.place.cell,
-            "pk_topic": record.topic,
-            "pk_partition": str(record.partition),
-            "pk_offset": str(record.offset),
-            "pk_timestamp": repr(record.timestamp),
-            **({"pk_key": record.key.hex()} if record.key is not None else {}),
-        }
-        headers = [*record.headers, *((name, text.encode()) for name, text in ours.items())]
+        ours = [("pk_stage", self.place.stage.encode()), ("pk_cell", self.place.cell.encode())]
+        headers = [*carried(record), *ours]
         return OutRecord(
             self._topic.topic, self.place.key, record.value or b"", headers, partition=self._topic.partition
         )
@@ -207,7 +200,7 @@ class Parking:
         """
         by_parked: dict[int, set[TP]] = {}
         if self._partitions is None:
-            self._partitions = await until_done(partial(_partitions, self._kafka, self._topic))
+            self._partitions = await until_done(partial(partition_count, self._kafka, self._topic))
         for source in sources:
             by_parked.setdefault(source.partition % (self._partitions or 1), set()).add(source)
         found: dict[TP, dict[str, Lot]] = {source: {} for each in by_parked.values() for source in each}
@@ -248,21 +241,8 @@ class Parking:
             offsets[record.offset] = Place(self._stage, headers["pk_cell"].decode(), source)
 
 
-def _as_it_was(record: ConsumerRecord) -> InRecord:
-    headers = dict(record.headers)
-    key = headers.get("pk_key")
-    return InRecord(
-        topic=headers["pk_topic"].decode(),
-        partition=int(headers["pk_partition"]),
-        offset=int(headers["pk_offset"]),
-        key=None if key is None else bytes.fromhex(key.decode()),
-        value=record.value,
-        headers=tuple((name, value) for name, value in record.headers if not name.startswith("pk_")),
-        timestamp=float(headers["pk_timestamp"]),
-    )
-
-
-async def _partitions(kafka: Kafka, topic: str) -> int:
+async def partition_count(kafka: Kafka, topic: str) -> int:
+    """How many partitions a topic has, by its full name."""
     consumer = AIOKafkaConsumer(topic, **client_settings(kafka))
     with translated():
         try:

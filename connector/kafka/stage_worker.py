@@ -1,26 +1,25 @@
 """Runs one stage over its topics: many records at once, committed in order, none lost and none skipped (rules 1 to 4).
 
-One Faust agent hands the records out. The worker does a record's work cell by cell (`cell_work.py`). It parks the work
-of a held cell, or of a cell with more than its share in memory (`parking.py`), so that the other cells do not wait.
-`OrderedAcks` gives the positions to commit. To hold a stage back, the agent blocks; the worker never pauses partitions.
-When Kafka revokes partitions, the worker drops what is in flight, and Kafka delivers it again.
+One Faust agent hands the records out. The worker does a record's work cell by cell (`cell_work.py`). Work of a held
+cell, or of one with more than its share in memory, is parked (`parking.py`), so that the other cells do not wait.
+`OrderedAcks` gives the positions to commit. To hold a stage back, the agent blocks; it never pauses partitions. When
+Kafka revokes partitions, the worker drops what is in flight, and Kafka delivers it again.
 """
 
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 from faust.types import TP
 
 from connector.config import Kafka
-from connector.errors import Retryable
 from connector.kafka import preflight
 from connector.kafka.cell_work import CellWork, Work
 from connector.kafka.faust_app import faust_app, fetch_positions
-from connector.kafka.holes import Hole, holes
+from connector.kafka.holes import Hole, look_for_holes
 from connector.kafka.inbound import InRecord, in_record
 from connector.kafka.lots import Lots
 from connector.kafka.ordered import OrderedAcks
@@ -35,6 +34,7 @@ _STARTED_WITHIN = 5.0  # seconds for a stopped start
 _UNCOMMITTED = 100_000  # records of a partition after a slow one: 10 MB; a crash repeats no more
 
 OnHole = Callable[[Hole], None]
+Beside = Callable[[TP, Callable[[InRecord], Awaitable[None]]], Coroutine[Any, Any, None]]
 Settle = Callable[[set[tuple[str, int]]], Awaitable[None]]
 
 
@@ -45,11 +45,11 @@ async def nothing(_: set[tuple[str, int]]) -> None:
 class StageWorker:
     """Carries out the work of each record of `topics`, at most `in_flight` pieces at once in each cell.
 
-    The work of a cell begins in the order of delivery per partition. `work` decides what a failure means. `lots` keeps
-    what waits for a cell; without it everything waits in memory. The worker calls `settle(partitions)` before it gives
-    partitions away, to settle what is under way. A stage that `drains` gets time at its stop to finish all that is in
-    flight; another stage only settles. `on_hole` is called for records that Kafka deleted unread; its error ends the
-    worker.
+    The work of a cell begins in the order of delivery per partition. `lots` keeps what waits for a cell; without it
+    everything waits in memory. The worker calls `settle(partitions)` before it gives
+    partitions away. A stage that `drains` gets time at its stop to finish all that is in flight; another stage only
+    settles. `on_hole` is called for records that Kafka deleted unread; its error ends the worker. `beside(partition,
+    again)` runs while the worker has the partition; `again` does a record's work.
     """
 
     def __init__(
@@ -64,7 +64,9 @@ class StageWorker:
         settle: Settle = nothing,
         drains: bool = True,
         on_hole: OnHole = lambda _: None,
+        beside: Beside | None = None,
     ) -> None:
+        self._beside = beside
         self.name = name
         self._on_hole = on_hole
         self._kafka = kafka
@@ -124,7 +126,7 @@ class StageWorker:
         return math.nan if self._watch.lag is None else self._watch.lag
 
     def check(self) -> None:
-        """Raises StandsStill when Faust has stopped working for us; Faust does not always say so."""
+        """Raises StandsStill when Faust has stopped; it does not always say so."""
         if self._app is not None and (self._app.crashed or self._app.should_stop):
             raise StandsStill(self.name, f"Faust stopped it ({self._app.crash_reason!r})")
 
@@ -143,7 +145,7 @@ class StageWorker:
         )
 
     async def stop(self, drain: float) -> None:
-        """Takes no more records, gives those in flight `drain` seconds, commits what is done and leaves the group."""
+        """Takes no more records, gives those in flight `drain` seconds, commits and leaves the group."""
         self._draining = True
         if self._watching is not None:
             self._watching.cancel()
@@ -163,7 +165,7 @@ class StageWorker:
             async for event in stream.noack().events():
                 await self._take(event)
         except Exception as error:
-            self._fail(error)  # Faust would log it and go on after the record
+            self._fail(error)  # Faust would only log it
             raise
 
     async def _take(self, event: Any) -> None:
@@ -247,21 +249,17 @@ class StageWorker:
 
     async def assigned(self, partitions: set[TP]) -> None:
         """See `Offsets`. Works off what is parked of the partitions, even if no new record comes."""
-        await self._look_for_holes(partitions)
-        if self._lots:
-            for partition in partitions:
-                self._tasks.spawn(
-                    partition, self._work_off_lots(self._lots, self._lots.open(partition)), in_background=True
-                )
+        await look_for_holes(self._kafka, self._group, partitions, self._on_hole, self._fail)
+        for partition in partitions:
+            if self._lots:
+                lots = self._work_off_lots(self._lots, self._lots.open(partition))
+                self._tasks.spawn(partition, lots, in_background=True)
+            if self._beside:
+                self._tasks.spawn(partition, self._beside(partition, self._again), in_background=True)
 
-    async def _look_for_holes(self, partitions: set[TP]) -> None:
-        try:
-            for hole in await holes(self._kafka, self._group, partitions):
-                self._on_hole(hole)
-        except Retryable as error:
-            log.warning("not_looked_for_deleted_records", stage=self.name, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - it must not end Faust's rebalance
-            self._fail(error)
+    async def _again(self, record: InRecord) -> None:
+        for cell, work in self._work.parts(record).items():
+            await self._work.finish(record, cell, work)
 
     async def _work_off_lots(self, lots: Lots, opening: Awaitable[list[Lot]]) -> None:
         for lot in await opening:

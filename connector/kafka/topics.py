@@ -10,7 +10,7 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, TopicAuthorization
 from pydantic import BaseModel
 
 from connector.config import Kafka
-from connector.config.catalogue import MEMORY_OF, Topic
+from connector.config.catalogue import MEMORIES, Topic
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
@@ -87,11 +87,11 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
 
 def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping[str, int]) -> None:
     """The connector remembers what it did for a record under that record's partition number, so numbers must match."""
-    for one, other in MEMORY_OF.items():
+    for one, other in MEMORIES:
         counts = [existing[kafka.topic_prefix + name] for name in (one, other)]
         if counts[0] != counts[1]:
             raise Fatal(f"{one} has {counts[0]} partitions and {other} {counts[1]}; they must have the same number.")
-    paired = {kafka.topic_prefix + name for pair in MEMORY_OF.items() for name in pair}
+    paired = {kafka.topic_prefix + name for pair in MEMORIES for name in pair}
     for topic in topics:
         if topic.name in paired and existing[topic.name] != topic.partitions:
             raise Fatal(

@@ -88,6 +88,9 @@ class Metrics:
         self.records_deleted = counter(
             "records_deleted", "Records that Kafka deleted before a stage had read them.", "stage"
         )
+        self.waiting = gauge(
+            "waiting", "Invitations on pisano.waiting that are not due yet, as this worker knows.", "account", "survey"
+        )
         self.parked = gauge("parked", "Records that wait on connector.parked for a held cell of a stage.", "stage")
         self.held = gauge("held", "1 while a cell is held, with the reason.", "cell", "reason")
         self.ready = gauge("ready", "Whether a stage is ready to work.", "stage")

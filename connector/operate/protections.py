@@ -24,10 +24,10 @@ async def verdicts(config: Config, account: str, invitations: Sequence[Invitatio
     protection = ContactProtection(config.surveys, config.protect)
     known = protection.known(account)
     takes = protection.topics()
-    takes[ATTEMPTS] = lambda _, value: _remember(known.memory, account, value)
+    takes[ATTEMPTS] = lambda _, value, __: _remember(known.memory, account, value)
     prefix = config.kafka.topic_prefix
     async for record in kept(config.kafka, [prefix + name for name in takes]):
-        takes[record.topic.removeprefix(prefix)](record.key, record.value)
+        takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
     return [protection.policy.verdict(invitation, known, now) for invitation in invitations]
 
 
@@ -52,4 +52,4 @@ def _remember(memory: Memory, account: str, value: bytes | None) -> None:
     if isinstance(entry, Attempt):
         memory.called(entry)
     else:
-        memory.settled(entry.model_dump(mode="json"))
+        memory.settled(entry.model_dump(mode="json"), is_ours=False)

@@ -6,16 +6,19 @@ the time. The stage asks it when an invitation comes, and again right before the
 
 from connector.protection._actions import Actions
 from connector.protection._brake import Brakes
+from connector.protection._claims import CLAIMS, Claims, claim_key
 from connector.protection._everyone import ContactProtection
 from connector.protection._memory import Memory
-from connector.protection._people import People, suppression_key
+from connector.protection._people import People, read_suppression_key, suppression_key
 from connector.protection._persons import Hashes
 from connector.protection._policy import Known, Policy
 from connector.protection._verdict import Go, Stop, Verdict, Wait
 
 __all__ = [
+    "CLAIMS",
     "Actions",
     "Brakes",
+    "Claims",
     "ContactProtection",
     "Go",
     "Hashes",
@@ -26,5 +29,7 @@ __all__ = [
     "Stop",
     "Verdict",
     "Wait",
+    "claim_key",
+    "read_suppression_key",
     "suppression_key",
 ]

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from connector.config import ProtectAll, Survey
 from connector.protection._actions import Actions
 from connector.protection._brake import Brakes
+from connector.protection._claims import CLAIMS, Claims
 from connector.protection._memory import Memory
 from connector.protection._people import People
 from connector.protection._persons import Hashes
 from connector.protection._policy import Known, Policy
 
-Take = Callable[[bytes | None, bytes | None], None]
+Take = Callable[[bytes | None, bytes | None, int], None]
 
 
 class ContactProtection:
@@ -23,17 +24,30 @@ class ContactProtection:
         self.hashes = Hashes(key.get_secret_value() if key else None)
         self.people = People(self.hashes, over_all.answered_by)
         self.actions = Actions()
+        self.claims = Claims(accounts) if len(accounts := _counted(surveys, over_all)) > 1 else None
         self.policy = Policy(surveys, over_all)
 
     def topics(self) -> dict[str, Take]:
-        """The topics that it learns from, beside the ledgers, and what takes a record's key and value."""
-        takes: dict[str, Take] = {"pisano.suppressions": self.people.listed, "connector.actions": self.actions.take}
+        """The topics that it learns from, beside the ledgers, and what takes a record's key, value and offset."""
+        takes: dict[str, Take] = {
+            "pisano.suppressions": lambda key, value, _: self.people.listed(key, value),
+            "connector.actions": lambda key, value, _: self.actions.take(key, value),
+        }
+        if self.claims is not None:
+            takes[CLAIMS] = self.claims.take
         counts = {self.over_all.counts, *(survey.protect.counts for survey in self.surveys.values())}
         if counts != {"invitations"}:
-            takes["pisano.feedback"] = lambda _, value: self.people.answered(value)
+            takes["pisano.feedback"] = lambda _, value, __: self.people.answered(value)
         return takes
 
     def known(self, account: str) -> Known:
         """Nothing is known of the account yet: its ledger has to tell the memory."""
         brakes = Brakes(account, self.surveys, self.actions)
-        return Known(Memory(self.surveys, self.over_all, self.hashes, brakes), self.people)
+        return Known(Memory(self.surveys, self.over_all, self.hashes, brakes), self.people, account, self.claims)
+
+
+def _counted(surveys: Mapping[str, Survey], over_all: ProtectAll) -> set[str]:
+    """The accounts whose invitations count for `once_per_any`."""
+    if over_all.once_per_any is None or over_all.counts == "answers":
+        return set()
+    return {survey.account for survey in surveys.values() if not survey.protect.except_from_any}

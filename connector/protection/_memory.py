@@ -37,15 +37,21 @@ class Memory:
         self._doubts: dict[str, tuple[frozenset[str], set[str]]] = {}  # by invitation: its persons, its open attempts
         self._calling: list[Invitation] = []
 
-    def settled(self, settlement: Mapping[str, Any]) -> None:
-        """Takes the fields of a settlement, as they are on the topic."""
+    def waits(self, survey: str, happened_at: datetime | None, is_held: bool) -> None:
+        """Takes an invitation that waited when the ledger was opened; `is_held` when a person has to decide."""
+        self.brakes.saw(survey, happened_at)
+        if is_held:
+            self.brakes.hold(survey)
+
+    def settled(self, settlement: Mapping[str, Any], *, is_ours: bool = False) -> None:
+        """Takes the fields of a settlement, as they are on the topic. One of ours was counted when it was admitted."""
         self._doubts.pop(settlement["invitation"], None)
         self._take_decision(settlement)
         survey = self._surveys.get(settlement["survey"])
         if settlement["outcome"] not in _MAYBE_SENT or survey is None:
             return
         name, at = settlement["survey"], datetime.fromisoformat(settlement["at"])
-        if settlement["happened_at"]:
+        if settlement["happened_at"] and not is_ours:
             self.brakes.saw(name, datetime.fromisoformat(settlement["happened_at"]))
         self._in_all[name] += 1
         self._by_day[name, day_of(survey.protect, at)] += 1
@@ -82,14 +88,14 @@ class Memory:
 
     def invited_at(self, invitation: Invitation, survey: str | None) -> datetime | None:
         """When the person was last invited to `survey`; None means to any survey that counts for all."""
-        return self._times.latest(_place(person, survey) for person in self._persons(invitation))
+        return self._times.latest(_place(person, survey) for person in self.persons(invitation))
 
     def in_doubt(self, invitation: Invitation) -> bool:
         """Whether a call is under way, or ended without a clear end, that may have reached the person with another
         invitation; or whether that is about to be in the same call."""
-        persons = frozenset(self._persons(invitation))
+        persons = frozenset(self.persons(invitation))
         others = (persons & self._doubts[other][0] for other in self._doubts if other != invitation.id)
-        beside = (persons.intersection(self._persons(other)) for other in self._calling if other is not invitation)
+        beside = (persons.intersection(self.persons(other)) for other in self._calling if other is not invitation)
         return any(others) or any(beside)
 
     def sent_in_all(self, survey: str) -> int:
@@ -109,7 +115,8 @@ class Memory:
         """How many are about to be sent."""
         return sum(one.survey == survey for one in self._calling)
 
-    def _persons(self, invitation: Invitation) -> tuple[str, ...]:
+    def persons(self, invitation: Invitation) -> tuple[str, ...]:
+        """The hashes of the invitation's person."""
         return self._hashes.persons(invitation.protection.contact, invitation.address)
 
     def _count_value(self, survey: str, day: date, value: str) -> None:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from connector.config.protect import AnsweredBy
@@ -29,6 +30,16 @@ def suppression_key(address: str | None, contact: str | None, survey: str | None
     return f"{whom}/{survey}" if survey else whom
 
 
+def read_suppression_key(key: bytes | None) -> tuple[str | None, str | None, str | None]:
+    """The address, contact and survey of a key. Raises Rejected when it is none."""
+    found = _KEY.fullmatch((key or b"").decode(errors="replace"))
+    if not found:
+        raise Rejected(
+            "the key is not email/<address>, phone/<number> or contact/<id>, so nobody is suppressed", code="unreadable"
+        )
+    return found["email"] or found["phone"], found["contact"], found["survey"]
+
+
 class People:
     """`listed` takes each record of `pisano.suppressions`, `answered` each of `pisano.feedback`."""
 
@@ -44,13 +55,7 @@ class People:
         Raises:
             Rejected: The key, or the value, cannot be read.
         """
-        found = _KEY.fullmatch((key or b"").decode(errors="replace"))
-        if not found:
-            raise Rejected(
-                "the key is not email/<address>, phone/<number> or contact/<id>, so nobody is suppressed",
-                code="unreadable",
-            )
-        place = digest_of(suppression_key(found["email"] or found["phone"], found["contact"], found["survey"]))
+        place = digest_of(suppression_key(*read_suppression_key(key)))
         if value is None:
             self._listed.put(place, -math.inf)
             return
@@ -91,4 +96,6 @@ class People:
 
 
 def _first(body: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    return next((str(body[key]) for key in keys if body.get(key) not in {None, ""}), None)
+    """The first of these that holds a text or a number. A webhook may put a list or an object there."""
+    values = (body.get(key) for key in keys)
+    return next((str(value) for value in values if isinstance(value, (str, int, Decimal)) and value != ""), None)

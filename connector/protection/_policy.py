@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from connector.config import Protect, ProtectAll, Survey
+from connector.protection._claims import Claims
 from connector.protection._hours import day_of, next_day, opening
 from connector.protection._memory import Memory
 from connector.protection._people import People
@@ -14,6 +15,7 @@ from connector.reasons import Reason
 from connector.records import Invitation, Outcome
 
 _ENDS_WITHIN = timedelta(seconds=5)  # most calls have ended by then; the others are asked about again
+_CLAIM_STANDS = timedelta(seconds=60)  # a younger claim may still be given back, because Pisano refused the call
 _BETTER_WITHIN = timedelta(seconds=5)  # the invitations of one change come within a second or two
 
 
@@ -23,6 +25,8 @@ class Known:
 
     memory: Memory
     people: People
+    account: str
+    claims: Claims | None = None  # without it, no other account counts
 
 
 class Policy:
@@ -48,6 +52,7 @@ class Policy:
             self._is_listed(invitation, known, now),
             () if by_hand else self._stops(invitation, survey, known, now),
             self._waits(invitation, survey, known, now),
+            () if by_hand else self._claimed(invitation, survey, known, now),
         )
         return next((verdict for verdict in steps if verdict is not None), Go())
 
@@ -105,6 +110,19 @@ class Policy:
         yield _capped(invitation, protect, known, now)
         yield self._waits_for_a_better(invitation, survey, now)
         yield self._waits_for_an_end(invitation, survey, known, now)
+
+    def _claimed(
+        self, invitation: Invitation, survey: Survey, known: Known, now: datetime
+    ) -> Iterator[Wait | Stop | None]:
+        """Asks whether another account has claimed the person."""
+        period = self._over_all.once_per_any
+        if known.claims is None or period is None or survey.protect.except_from_any:
+            return
+        last = known.claims.before(known.memory.persons(invitation), known.account, invitation.id)
+        if last is not None and now - last < min(_CLAIM_STANDS, timedelta(seconds=period)):
+            yield Wait(last + _CLAIM_STANDS, Reason.IN_DOUBT)
+        elif last is not None and now - last < timedelta(seconds=period):
+            yield _stop(Reason.INVITED_BY_ANOTHER, f"another account invited the person at {last:%FT%TZ}")
 
     def _waits_for_a_better(self, invitation: Invitation, survey: Survey, now: datetime) -> Wait | None:
         """Lets a survey with a higher priority come first, when both came at once or are due at once."""

@@ -6,7 +6,6 @@ counts them in our order.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -21,18 +20,23 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth, Forbidden, Sharings, Throttled, TokenRenewed, recipient
+from connector.pisano import Auth, Sharings, Throttled, TokenRenewed, recipient
 from connector.protection import ContactProtection, Known
 from connector.reasons import Reason
-from connector.records import Attempt, Invitation, Outcome
+from connector.records import Invitation, Outcome
 from connector.retry import until_done
 from connector.stages._admission import Admission
 from connector.stages._batches import Entry, Queue, Turns
 from connector.stages._book import TOO_LATE, Book, DeadLetter, Decision, Now
 from connector.stages._by_hand import ByHand
+from connector.stages._claiming import Claiming, ReadTo
 from connector.stages._endings import Call, Ending, begun
-from connector.stages._evidence import Evidence, Outage, count
+from connector.stages._evidence import Evidence, Outage
 from connector.stages._flows import First, nothing
+from connector.stages._rechecks import Rechecks
+from connector.stages._refusals import Refusals
+from connector.stages._waits import Again, Waits
+from connector.surveys.recheck import Recheck
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +63,9 @@ class AccountSender:
         breaker: Callable[[], Breaker] = Breaker,
         dead_letter: DeadLetter,
         metrics: Metrics,
+        again: Again,
+        recheck: Recheck,
+        claims_to: ReadTo,
         now: Now = lambda: datetime.now(UTC),
     ) -> None:
         self._account = account
@@ -68,15 +75,20 @@ class AccountSender:
         self._now = now
         self._outage = Outage(calls)
         self._evidence = Evidence(account.outage_after)
-        self._breakers: defaultdict[str, Breaker] = defaultdict(breaker)  # by campaign
         self._queue = Queue(turns)
-        self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=account.unknown_outcome)
-        self._admission = Admission(ledger, self._queue, self._book, protection, known, now)
+        self._claiming = Claiming(ledger, self._queue, protection, claims_to, now)
+        policy, ends = account.unknown_outcome, self._claiming.ends
+        self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=policy, ends=ends)
+        self._refusals = Refusals(self._queue, self._book, self._evidence, breaker)
+        self._waits = Waits(ledger, self._queue, protection.actions, metrics, now, again)
+        self._rechecks = Rechecks(recheck, self._queue, self._book, now)
+        self._admission = Admission(
+            ledger, self._queue, self._book, protection, known, now, self._waits, self._rechecks
+        )
         self._by_hand = ByHand(
             ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted
         )
         self._one_call = asyncio.Lock()
-        self._failure: Exception | None = None
         self._campaign = ""  # of the last call
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -87,33 +99,37 @@ class AccountSender:
 
     def start(self, pisano: Sharings, auth: Auth, first: First = nothing) -> None:
         """Begins to make calls, `first` before all others. It and `auth` use `counted`."""
-        self._tasks = [asyncio.create_task(self._run(pisano, auth, first)), asyncio.create_task(self._by_hand.run())]
+        beside = (each.run() for each in (self._by_hand, self._waits, self._rechecks))
+        self._tasks = [asyncio.create_task(each) for each in (self._run(pisano, auth, first), *beside)]
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
-        """Returns when the invitation's outcome is in the ledger. If it is there already, this sends nothing.
+        """Returns when the invitation's outcome is in the ledger, or the invitation waits on its topic.
 
         Raises:
             LedgerLost: Open the ledger anew, and deliver again.
             Fatal: The campaign, or the account if `whole`, sends nothing until a person changes something.
                 No e-mail has left for this invitation; it may be delivered again.
         """
-        if self._ledger.is_settled(invitation.id):
+        if self._ledger.is_settled(invitation.id) or self._waits.has(invitation.id):
             self._metrics.repeated_invitations.labels(invitation.account).inc()
             return
         await self._admitted(Entry(invitation, record, self._account.max_recipients_per_call))
 
     async def _admitted(self, entry: Entry) -> None:
         """Returns when the entry's invitation has an outcome."""
-        if self._failure is not None:
-            raise self._failure
+        if self._queue.failure is not None:
+            raise self._queue.failure
         known = self._queue.entries.setdefault(entry.invitation.id, entry)
         if known is entry:
             try:
                 await self._admission.admit(entry)
             except ConnectorError as error:
-                self._failure = error
                 self._queue.fail(error)
         await asyncio.shield(known.settled)
+
+    async def lost(self) -> None:
+        """Returns when this sender is useless."""
+        await self._queue.failed.wait()
 
     async def close(self, grace: float) -> None:
         """Begins no further call and gives the one under way `grace` seconds to be settled."""
@@ -127,7 +143,7 @@ class AccountSender:
 
     @asynccontextmanager
     async def counted(self, call: Call) -> AsyncIterator[None]:
-        """Waits for a permit, and writes the call down before and after: every call spends the same budget."""
+        """Waits for a permit, and writes the call down before and after it: it spends the same budget."""
         await self._permit()
         attempt = begun(self._ledger.account, call, self._now())
         if not await self._book.begin(attempt):
@@ -149,7 +165,6 @@ class AccountSender:
                 if await self._admission.is_any_ready():  # asked before we spend a permit
                     await self._send_some(pisano, auth)
         except ConnectorError as error:
-            self._failure = error
             self._queue.fail(error)
 
     async def _send_some(self, pisano: Sharings, auth: Auth) -> None:
@@ -176,7 +191,9 @@ class AccountSender:
             await auth.header()  # a token call takes a permit of its own
             await self._permit()
             async with self._one_call:
-                if batch := await self._next_batch():
+                chosen = await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None)
+                if batch := await self._claiming.first(chosen):
+                    self._campaign = batch[0].invitation.campaign
                     await self._call(batch, pisano)
         except Throttled as error:
             self._limiter.close_after_429(error.retry_after)
@@ -188,12 +205,6 @@ class AccountSender:
         except Retryable as error:
             self._outage.shows(error, at_once=self._evidence.in_outage)
             raise
-
-    async def _next_batch(self) -> list[Entry]:
-        batch = await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None)
-        if batch:
-            self._campaign = batch[0].invitation.campaign
-        return batch
 
     async def _permit(self) -> None:
         self._metrics.permit_wait.labels(self._ledger.account).observe(await self._limiter.acquire())
@@ -208,7 +219,7 @@ class AccountSender:
         except Rejected as error:
             self._evidence.answered()
             self._outage.ends()
-            await self._rejected(attempt, batch, error)
+            await self._refusals.rejected(attempt, batch, error)
         except Unknown as error:
             self._evidence.unknown()
             if self._evidence.in_outage:
@@ -230,21 +241,6 @@ class AccountSender:
             self._evidence.passed()
             self._outage.ends()
             refused = await self._book.accepted(attempt, batch, answer)
-            count(self._breakers[campaign], len(batch) - refused, refused)
+            self._refusals.count(campaign, len(batch) - refused, refused)
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this
-
-    async def _rejected(self, attempt: Attempt, batch: Sequence[Entry], error: Rejected) -> None:
-        if len(batch) > 1:
-            for entry in batch:
-                entry.at_most = len(batch) // 2
-            await self._book.end(attempt, "rejected", f"{error}; its {len(batch)} recipients are tried in halves")
-        elif isinstance(error, Forbidden) and not self._evidence.is_the_body(batch[0], self._queue.waiting, error):
-            await self._book.end(attempt, "refused", f"{error}; others are tried first, to see who is at fault")
-            self._evidence.raise_if_it_is_the_credential(self._queue.waiting, error)
-        elif self._breakers[batch[0].invitation.campaign].refused():
-            await self._book.end(attempt, "refused", f"{error}; too many were refused like this")
-            raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
-        else:
-            rejected = Decision(batch, Outcome.REJECTED, error, Reason.REFUSED)
-            await self._book.end(attempt, "rejected", str(error), rejected)

@@ -1,6 +1,8 @@
 """Decides about an account's invitations before a call: settled at once, later, or in the next call."""
 
+import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from connector.errors import Rejected, Unknown
 from connector.kafka.ledger import Ledger
@@ -10,17 +12,28 @@ from connector.reasons import Reason
 from connector.records import Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._book import Book, Decision, Now
+from connector.stages._rechecks import Rechecks
+from connector.stages._waits import Waits
 
-_ASK_AGAIN = 30.0  # seconds at most until a waiting invitation is looked at again: a person may have decided, or the
-# machine's clock was set
+_IN_MEMORY = 30.0  # seconds that an invitation waits in memory; if it has to wait longer, it goes to its topic
 
 
 class Admission:
     """`admit` decides about a new invitation, `is_any_ready` and `next_batch` about those that wait for a call."""
 
     def __init__(
-        self, ledger: Ledger, queue: Queue, book: Book, protection: ContactProtection, known: Known, now: Now
+        self,
+        ledger: Ledger,
+        queue: Queue,
+        book: Book,
+        protection: ContactProtection,
+        known: Known,
+        now: Now,
+        waits: Waits,
+        rechecks: Rechecks,
     ) -> None:
+        self._rechecks = rechecks
+        self._waits = waits
         self._ledger = ledger
         self._queue = queue
         self._book = book
@@ -47,7 +60,7 @@ class Admission:
             await self._book.unknown(None, [entry], Unknown(known))
         if entry.settled.done():
             return
-        if entry.action is None:
+        if entry.action is None and not self._waits.is_woken(invitation.id):
             self._known.memory.brakes.saw(invitation.survey, invitation.protection.happened_at)
         await self._decide([entry])
 
@@ -61,7 +74,7 @@ class Admission:
     async def is_any_ready(self) -> bool:
         """Whether an invitation may be sent now. Those before it that may not be sent leave the queue."""
         waiting = list(self._queue.waiting)
-        ready = next((place for place, entry in enumerate(waiting) if isinstance(self._verdict(entry), Go)), None)
+        ready = next((place for place, entry in enumerate(waiting) if self._is_ready(entry)), None)
         await self._decide(waiting[:ready])
         return ready is not None
 
@@ -72,11 +85,14 @@ class Admission:
             chosen = self._queue.next_batch(at_most=at_most)
             for entry in chosen:
                 self._known.memory.calling([other.invitation for other in batch])
-                if isinstance(self._verdict(entry), Go):
+                if self._is_ready(entry):
                     batch.append(entry)
             self._known.memory.calling([])
             await self._decide([entry for entry in chosen if entry not in batch])
         return batch
+
+    def _is_ready(self, entry: Entry) -> bool:
+        return isinstance(self._verdict(entry), Go) and not self._rechecks.needs(entry)
 
     def _verdict(self, entry: Entry) -> Verdict:
         return self._policy.verdict(entry.invitation, self._known, self._now(), by_hand=entry.action is not None)
@@ -84,21 +100,31 @@ class Admission:
     async def _decide(self, entries: Sequence[Entry]) -> None:
         """Puts entries that may be sent now into the queue, takes out the others, and settles what never is."""
         decisions: list[Decision] = []
+        aside: list[tuple[Entry, datetime | None]] = []
         for entry in entries:
             verdict = self._verdict(entry)
             if isinstance(verdict, Go):
-                self._queue.add(entry)
+                if self._rechecks.needs(entry):
+                    self._rechecks.begin(entry)
+                else:
+                    self._queue.add(self.named(entry))
                 continue
             self._queue.set_aside(entry)
             if isinstance(verdict, Stop):
                 entry.action = entry.action or verdict.action
                 decisions.append(Decision([entry], verdict.outcome, reason=verdict.reason, detail=verdict.detail))
+            elif entry.action is None and self._pause(verdict) > _IN_MEMORY:
+                aside.append((entry, self._until(entry, verdict)))
             else:
-                self._queue.later(entry, self._pause(verdict))
+                self._queue.later(entry, min(_IN_MEMORY, self._pause(verdict)))
         if decisions:
             await self._book.end(None, "accepted", None, *decisions)
+        if aside:
+            await self._waits.put_aside(aside)
 
     def _pause(self, verdict: Wait) -> float:
-        if verdict.until is None:
-            return _ASK_AGAIN
-        return min(_ASK_AGAIN, max(0.0, (verdict.until - self._now()).total_seconds()))
+        return math.inf if verdict.until is None else max(0.0, (verdict.until - self._now()).total_seconds())
+
+    def _until(self, entry: Entry, verdict: Wait) -> datetime | None:
+        expires_at = entry.invitation.protection.expires_at
+        return verdict.until if verdict.until is None or expires_at is None else min(verdict.until, expires_at)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 
 from connector.kafka.inbound import InRecord
@@ -19,6 +20,7 @@ class Entry:
     is_suspect: bool = False  # Pisano answered 403 to it alone, so others are tried first
     persons: tuple[str, ...] = ()  # the person's hashes
     cap: str | None = None  # the hash of the value that has a quota
+    checked_at: datetime | None = None  # when it was last checked again
     action: str | None = None  # the id of the action with which a person decided about it
     settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -84,6 +86,8 @@ class Queue:
     def __init__(self, turns: Turns) -> None:
         self.waiting: list[Entry] = []
         self.entries: dict[str, Entry] = {}
+        self.failure: Exception | None = None
+        self.failed = asyncio.Event()
         self._turns = turns
         self._changed = asyncio.Event()
 
@@ -133,7 +137,9 @@ class Queue:
             entry.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """Fails every invitation: this queue will send none of them."""
+        """Fails every invitation: this queue will send none of them, and no other."""
+        self.failure = error
+        self.failed.set()
         for entry in self.entries.values():
             entry.fail(error)
 

@@ -21,6 +21,7 @@ TOO_LATE = f"not made: writing it down took over {_STALE:g} s"
 
 _MOST_DOUBTS = 1  # calls of unknown end after which `resend` sends an invitation again
 
+Ends = Callable[[Entry, Outcome], Sequence[OutRecord]]
 DeadLetter = Callable[[InRecord, str, Exception, str], OutRecord]
 Now = Callable[[], datetime]
 
@@ -41,14 +42,24 @@ class Decision:
 
 
 class Book:
-    """`begin` before a call, then one of the others. `policy` is the account's `unknown_outcome`.
+    """`begin` before a call, then one of the others. `policy` is the account's `unknown_outcome`. `ends` gives what is
+    written with an invitation's outcome.
 
     `unwritten` is the ending that could not be written, if there is one.
     """
 
     def __init__(
-        self, ledger: Ledger, queue: Queue, dead_letter: DeadLetter, metrics: Metrics, now: Now, *, policy: str
+        self,
+        ledger: Ledger,
+        queue: Queue,
+        dead_letter: DeadLetter,
+        metrics: Metrics,
+        now: Now,
+        *,
+        policy: str,
+        ends: Ends = lambda *_: (),
     ) -> None:
+        self._ends = ends
         self.unwritten: Ending | None = None
         self._ledger = ledger
         self._queue = queue
@@ -115,7 +126,8 @@ class Book:
         )
         if attempt:  # without a call, the same is decided again later
             self.unwritten = ending
-        await self._ledger.settle(ending.attempt, ending.settlements, ending.records)
+        ends = [end for entry, to in each for end in self._ends(entry, to.outcome)]
+        await self._ledger.settle(ending.attempt, ending.settlements, [*ending.records, *ends])
         if attempt:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()

@@ -6,17 +6,17 @@ invitation's record is acknowledged when its outcome is in the ledger. `_account
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import httpx
+import structlog
+from faust.types import TP
 
-from connector import pisano
 from connector.cells import Breaker, Cells
-from connector.config import Account, AuthorizedApp
+from connector.config import Account
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.kafka.awake import TOLD_WITHIN
 from connector.kafka.cell_work import Work
@@ -24,28 +24,39 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger, LedgerLost
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
-from connector.pisano import Auth
 from connector.protection import ContactProtection, Memory
 from connector.records import Invitation, read
 from connector.stages._account_sender import AccountSender
 from connector.stages._batches import Turns
 from connector.stages._book import DeadLetter
+from connector.stages._claiming import ReadTo
+from connector.stages._client import auth_of, sharings_of
 from connector.stages._endings import Ending
 from connector.stages._flows import Flows
 from connector.stages._shapes import Shapes
+from connector.stages._waits import Again
+from connector.surveys.recheck import Recheck
+
+log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
-Counted = Callable[[], AbstractAsyncContextManager[None]]
 OpenLedger = Callable[[str, int, datetime, Memory], Coroutine[Any, Any, Ledger]]
 
 
-async def _at_once() -> None:
+AccountsOf = Callable[[int], Awaitable[Sequence[str]]]
+
+_OPEN_AGAIN = 30.0  # seconds until we open an account again that nobody needs at once
+
+
+async def _at_once(*_: object) -> None:
     """For a sender whose configuration names no topic of persons."""
 
 
 class Send:
-    """The stage: hands each invitation to its account's sender, which it opens when the first one comes.
+    """The stage: hands each invitation to its account's sender.
 
+    The senders of a partition's accounts are open for as long as we have the partition, so that what waits is sent when
+    it is due, and what a person decides is carried out, without a new invitation. `accounts_of(partition)` gives them.
     `open_ledger(account, partition, calls_since, memory)` is `Ledger.open`. The call under way has `grace` seconds to
     end when its partition is given away. `caught_up` returns when `protection` knows what the topics of persons say.
     """
@@ -62,16 +73,23 @@ class Send:
         cells: Cells,
         breaker: Callable[[], Breaker] = Breaker,
         protection: ContactProtection,
+        accounts_of: AccountsOf,
+        recheck: Recheck,
         caught_up: Callable[[], Awaitable[None]] = _at_once,
+        claims_to: ReadTo = _at_once,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._cells = cells
         self._breaker = breaker
         self._protection = protection
         self._caught_up = caught_up
+        self._claims_to = claims_to
         self._priorities = {name: survey.priority for name, survey in protection.surveys.items()}
         self._accounts = accounts
+        self._accounts_of = accounts_of
+        self._recheck = recheck
         self._open_ledger = open_ledger
+        self._again: dict[int, Again] = {}  # by partition
         self._http = http
         self._grace = grace
         self._dead_letter = dead_letter
@@ -99,23 +117,55 @@ class Send:
 
     async def handle(self, invitation: Invitation, record: InRecord) -> None:
         """One invitation, from its record to its outcome. See `CellWork` for what an error means."""
-        place = (invitation.account, record.partition)
-        if record.partition in self._leaving:
-            await asyncio.Event().wait()  # until cancelled: opening the ledger now would fence its next owner
-        if place not in self._senders:
-            self._senders[place] = asyncio.create_task(self._open(*place))
-        opening = self._senders[place]
+        opening = await self._opening(invitation.account, record.partition)
         try:
             sender = await asyncio.shield(opening)
             await sender.deliver(invitation, record)
         except LedgerLost as error:
-            if self._senders.get(place) is opening:
-                self._senders[place] = asyncio.create_task(self._open_again(*place, opening))
+            self._reopen(invitation.account, record.partition, opening)
             raise Retryable(str(error), retry_after=0.0) from error
         except ConnectorError:
-            if opening.done() and opening.exception() and self._senders.get(place) is opening:
-                del self._senders[place]
+            self._forget_failed(invitation.account, record.partition, opening)
             raise
+
+    async def beside(self, partition: TP, again: Again) -> None:
+        """Keeps the senders of the partition's accounts open. `again` carries out the work of a record that waited."""
+        self._again[partition.partition] = again
+        accounts = [name for name in await self._accounts_of(partition.partition) if name in self._accounts]
+        async with asyncio.TaskGroup() as tasks:
+            for account in accounts:
+                tasks.create_task(self._keep_open(account, partition.partition))
+
+    async def _once_more(self, partition: int, record: InRecord) -> None:
+        await self._again[partition](record)
+
+    async def _keep_open(self, account: str, partition: int) -> None:
+        while True:
+            opening = await self._opening(account, partition)
+            try:
+                sender = await asyncio.shield(opening)
+                await sender.lost()
+                self._reopen(account, partition, opening)
+            except ConnectorError as error:
+                self._forget_failed(account, partition, opening)
+                log.warning("account_not_open", account=account, reason=str(error))
+                await self._sleep(_OPEN_AGAIN)
+
+    async def _opening(self, account: str, partition: int) -> asyncio.Task[AccountSender]:
+        place = (account, partition)
+        if partition in self._leaving:
+            await asyncio.Event().wait()  # until cancelled: opening the ledger now would fence its next owner
+        if place not in self._senders:
+            self._senders[place] = asyncio.create_task(self._open(*place))
+        return self._senders[place]
+
+    def _reopen(self, account: str, partition: int, lost: asyncio.Task[AccountSender]) -> None:
+        if self._senders.get((account, partition)) is lost:
+            self._senders[account, partition] = asyncio.create_task(self._open_again(account, partition, lost))
+
+    def _forget_failed(self, account: str, partition: int, opening: asyncio.Task[AccountSender]) -> None:
+        if opening.done() and opening.exception() and self._senders.get((account, partition)) is opening:
+            del self._senders[account, partition]
 
     async def settle(self, partitions: set[tuple[str, int]]) -> None:
         """Closes the senders of partitions that are about to be given away, so that no call is left without its end.
@@ -178,19 +228,12 @@ class Send:
             breaker=self._breaker,
             dead_letter=self._dead_letter,
             metrics=self._metrics,
+            again=partial(self._once_more, partition),
+            recheck=self._recheck,
+            claims_to=self._claims_to,
         )
         auth = auth_of(account, self._http, partial(sender.counted, "token"))
-        sharings = pisano.Sharings(
-            self._http,
-            account.base_url,
-            auth,
-            rules=_rules(account),
-            saw=partial(self._shapes.saw, name),
-            retry_statuses=account.retry_statuses,
-            phone_form=account.phones.form,
-            connect_timeout=account.connect_timeout,
-            timeout=account.timeout,
-        )
+        sharings = sharings_of(account, self._http, auth, partial(self._shapes.saw, name))
         sender.start(sharings, auth, self._flows.reading(name, account, auth, sender.counted, limiter))
         return sender
 
@@ -210,33 +253,3 @@ class Send:
             ending = ending.without(ledger.is_settled)
             await ledger.settle(ending.attempt, ending.settlements, ending.records)
         self._unwritten.pop(ledger.account, None)
-
-
-def auth_of(account: Account, http: httpx.AsyncClient, counted: Counted) -> Auth:
-    """How the account logs in. Each token call runs inside `counted()`."""
-    if not isinstance(account.auth, AuthorizedApp):
-        return pisano.StaticToken(account.auth.token.get_secret_value(), scheme=account.auth.scheme)
-    return pisano.AuthorizedApp(
-        http,
-        account.base_url,
-        account.auth.client_id,
-        account.auth.client_secret.get_secret_value(),
-        counted=counted,
-        id_key=account.auth.id_key,
-        secret_key=account.auth.secret_key,
-        lifetime=account.auth.lifetime,
-        scheme=account.auth.scheme,
-        connect_timeout=account.connect_timeout,
-        timeout=account.timeout,
-    )
-
-
-def _rules(account: Account) -> pisano.AnswerRules:
-    answers, results = account.answers, account.answers.results
-    return pisano.AnswerRules(
-        answers.sent_when,
-        answers.refused_when,
-        pisano.Results(results.path, results.address, results.refused_when) if results else None,
-        answers.campaign_off_when,
-        answers.link,
-    )

@@ -22,7 +22,7 @@ _MOST_ADDRESSES = 100  # of one record: more is a wrong field, and its invitatio
 _DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed than Salesforce names (salesforce §0.5)
 
 
-_NO_REGION = Phones()
+NO_REGION = Phones()
 
 _Addressee = tuple[str | None, Reason | None, str | None]  # an address, why it is not invited, more words
 
@@ -48,7 +48,7 @@ class SurveyRule:
         survey: Survey,
         reader: Reader,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        phones: Phones = _NO_REGION,
+        phones: Phones = NO_REGION,
     ) -> None:
         self.name = name
         self._phones = phones
@@ -134,10 +134,11 @@ class SurveyRule:
 
     def _holds(self, scope: Mapping[str, Any]) -> bool | None:
         """Whether `when` holds; None while that depends on what was not read yet."""
+        when = self._survey.when
         try:
-            return self._survey.when is None or self._survey.when.holds(scope)
+            return when is None or when.holds(scope)
         except Unread:
-            return None
+            return None if when is not None and when.may_hold(scope) else False
 
     async def _read(self, event: ChangeEvent, fields: frozenset[str]) -> Mapping[str, Any]:
         if event.change_type == "EVENT":

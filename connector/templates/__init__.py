@@ -6,16 +6,18 @@ arrives, and read only the fields that are named.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any, Self
 
-from liquid import BoundTemplate
+from liquid import BoundTemplate, RenderContext
 from liquid.builtin.expressions import BooleanExpression, tokenize
 from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError
+from liquid.expression import Expression
 from liquid.stream import TokenStream
 from liquid.token import TOKEN_AND, TOKEN_EXPRESSION, TOKEN_OR, Token
 
@@ -25,15 +27,14 @@ from connector.templates._compiled import (
     Compiled,
     RenderError,
     TemplateError,
-    Unread,
     VariablePath,
     syntax_errors,
 )
-from connector.templates._conditions import holds
+from connector.templates._conditions import holds, may_hold
 from connector.templates._constant import Choose, verdict
 from connector.templates._liquid import correct
 from connector.templates._paths import LongWay, follow, keys_of
-from connector.templates._values import WrongValueError, is_undefined, kind
+from connector.templates._values import Unread, WrongValueError, is_undefined, kind
 
 __all__ = [
     "PROPERTIES",
@@ -163,8 +164,19 @@ class Condition(Compiled):
                 or a value is too large or nested too deep.
             Unread: `scope` raised it.
         """
+        return self._decided(scope, partial(holds, strict=True))
+
+    def may_hold(self, scope: Mapping[str, Any]) -> bool:
+        """False when the condition does not hold, whatever the values are for which `scope` raises Unread.
+
+        Raises:
+            RenderError: As `holds` does.
+        """
+        return self._decided(scope, may_hold)
+
+    def _decided(self, scope: Mapping[str, Any], decide: Callable[[Expression, RenderContext], bool]) -> bool:
         try:
-            return holds(self._expression, self._context(scope), strict=True)
+            return decide(self._expression, self._context(scope))
         except WrongValueError as error:
             raise RenderError(f"the condition {self.source} cannot be decided: {error}") from error
         except LiquidError as error:

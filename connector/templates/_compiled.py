@@ -46,14 +46,6 @@ class RenderError(Rejected):
     """This record cannot be rendered: a name is missing or a value has the wrong kind. The message holds no values."""
 
 
-class Unread(Exception):
-    """A scope's mapping raises this for a field that is not known yet. `render` and `holds` let it through."""
-
-    def __init__(self, field: str) -> None:
-        super().__init__(field)
-        self.field = field
-
-
 class VariablePath(NamedTuple):
     """A variable in a text, such as ("record", "ContactId"), and its place (from 1). A computed part is None."""
 

@@ -11,7 +11,7 @@ from liquid.builtin.expressions import logical
 from liquid.builtin.expressions.primitive import Blank, Empty
 from liquid.expression import Expression
 
-from connector.templates._values import WrongValueError, is_undefined, kind, order, same, text, truthy
+from connector.templates._values import Unread, WrongValueError, is_undefined, kind, order, same, text, truthy
 
 _ORDERED = ({"a number"}, {"a text"}, {"a time"})
 
@@ -68,6 +68,25 @@ def holds(expression: Expression, context: RenderContext, *, strict: bool) -> bo
     if strict:
         _require_comparable(type(expression), left, right)
     return compare(left, right)
+
+
+def may_hold(expression: Expression, context: RenderContext) -> bool:
+    """Decide a condition of which some values are unknown: False when it does not hold whatever they are.
+
+    Raises:
+        WrongValueError: As `holds` does.
+    """
+    match expression:
+        case logical.BooleanExpression():
+            return may_hold(expression.expression, context)
+        case logical.LogicalAndExpression():
+            return may_hold(expression.left, context) and may_hold(expression.right, context)
+        case logical.LogicalOrExpression():
+            return may_hold(expression.left, context) or may_hold(expression.right, context)
+    try:
+        return holds(expression, context, strict=True)
+    except Unread:
+        return True
 
 
 def _value(expression: Expression, context: RenderContext) -> object:

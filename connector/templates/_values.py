@@ -31,6 +31,14 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
+class Unread(Exception):
+    """A scope's mapping raises this for a field that is not known yet. `render` and `holds` let it through."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+
 class WrongValueError(ValueError):
     """A value that cannot be used in this way. The message holds no values."""
 

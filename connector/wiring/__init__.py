@@ -1,5 +1,5 @@
 """Wiring: builds supervised stages from a configuration, with one file per stage."""
 
-from connector.wiring.app import STAGES, App
+from connector.wiring.app import ALL_STAGES, STAGES, App
 
-__all__ = ["STAGES", "App"]
+__all__ = ["ALL_STAGES", "STAGES", "App"]

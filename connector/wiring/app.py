@@ -14,7 +14,7 @@ from connector.kafka import preflight, topics
 from connector.kafka.connection import client_settings
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
-from connector.wiring import capture, releases, send, trigger, write
+from connector.wiring import capture, index, releases, send, trigger, write
 from connector.wiring.live import warn_of_rules
 from connector.wiring.receive import Receiving
 from connector.wiring.shared import Shared
@@ -23,12 +23,14 @@ from connector.wiring.supervisor import Runner, Supervisor
 log = structlog.get_logger(__name__)
 
 STAGES = ("capture", "trigger", "send", "receive", "write")
+ALL_STAGES = (*STAGES, "index")  # the last runs only where it is named
 
 _BUILD: dict[str, Callable[[Shared], Runner]] = {
     "capture": capture.build,
     "trigger": trigger.build,
     "send": send.build,
     "write": write.build,
+    "index": index.build,
 }
 _TRANSACTIONAL = {"capture", "send"}  # the stages that write in transactions
 _LEAVE = 10.0  # seconds for stages to end their start, and to leave their groups after draining

@@ -4,7 +4,7 @@ import asyncio
 
 from connector.config import Config
 from connector.kafka.follower import Follower
-from connector.protection import ContactProtection
+from connector.protection import CLAIMS, ContactProtection
 
 
 class PersonTopics:
@@ -12,7 +12,7 @@ class PersonTopics:
 
     def __init__(self, config: Config) -> None:
         self.protection = ContactProtection(config.surveys, config.protect)
-        self._followers = [Follower(config.kafka, name, take) for name, take in self.protection.topics().items()]
+        self._followers = {name: Follower(config.kafka, name, take) for name, take in self.protection.topics().items()}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def caught_up(self) -> None:
@@ -22,7 +22,7 @@ class PersonTopics:
             Fatal: Kafka refuses us.
         """
         if not self._tasks:
-            self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers]
+            self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers.values()]
         known = asyncio.create_task(self._all_caught_up())
         await asyncio.wait({known, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         for task in self._tasks:
@@ -31,8 +31,12 @@ class PersonTopics:
                 self._tasks = []
                 task.result()
 
+    async def claims_to(self, offset: int) -> None:
+        """Returns when every claim up to this offset of `pisano.claims` is known."""
+        await self._followers[CLAIMS].read_to(offset)
+
     async def _all_caught_up(self) -> None:
-        for follower in self._followers:
+        for follower in self._followers.values():
             await follower.caught_up()
 
     async def stop(self) -> None:

@@ -34,7 +34,7 @@ async def follow(kafka: Kafka, cells: Cells) -> NoReturn:
         await asyncio.sleep(_TRY_AGAIN)
 
 
-def take(cells: Cells, key: bytes | None, value: bytes | None) -> None:
+def take(cells: Cells, key: bytes | None, value: bytes | None, _: int) -> None:
     """Takes a record of `connector.actions`. Raises Rejected when it is about a cell and cannot be read."""
     if value is None or not (key or b"").startswith(_PREFIX.encode()):
         return

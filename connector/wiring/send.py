@@ -3,8 +3,14 @@
 from functools import partial
 
 from connector.kafka.ledger import Ledger
+from connector.kafka.parking import partition_count
+from connector.kafka.shared_work import partition_of
 from connector.kafka.stage_worker import StageWorker
+from connector.retry import until_done
 from connector.stages.send import Send
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
+from connector.surveys.recheck import Recheck
 from connector.wiring.shared import Shared
 
 _IN_FLIGHT = 200  # invitations of a survey in memory: what two full calls of an account carry; the others are parked
@@ -12,6 +18,12 @@ _IN_FLIGHT = 200  # invitations of a survey in memory: what two full calls of an
 
 def build(shared: Shared) -> StageWorker:
     """The worker that reads the invitations."""
+    topic = shared.topic("pisano.invitations")
+
+    async def accounts_of(partition: int) -> list[str]:
+        count = await until_done(partial(partition_count, shared.config.kafka, topic))
+        return [name for name in shared.config.pisano if partition_of(name, count) == partition]
+
     send = Send(
         shared.config.pisano,
         partial(Ledger.open, shared.config.kafka),
@@ -22,14 +34,24 @@ def build(shared: Shared) -> StageWorker:
         cells=shared.cells,
         breaker=shared.config.service.breaker.make,
         protection=shared.persons.protection,
+        accounts_of=accounts_of,
+        recheck=_recheck(shared),
         caught_up=shared.persons.caught_up,
+        claims_to=shared.persons.claims_to,
     )
     return shared.worker(
         "send",
-        [shared.topic("pisano.invitations")],
+        [topic],
         send.plan,
         in_flight=_IN_FLIGHT,
         settle=send.settle,
         drains=False,
         keeps_order=False,
+        beside=send.beside,
     )
+
+
+def _recheck(shared: Shared) -> Recheck:
+    reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
+    phones = {name: account.phones for name, account in shared.config.pisano.items()}
+    return Recheck(shared.config.surveys, reader, phones)

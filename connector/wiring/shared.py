@@ -19,7 +19,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
 from connector.kafka.publisher import Publisher
-from connector.kafka.stage_worker import Settle, StageWorker, nothing
+from connector.kafka.stage_worker import Beside, Settle, StageWorker, nothing
 from connector.observe.metrics import Metrics
 from connector.salesforce import RestClient, TokenSource
 from connector.wiring.http_client import HttpClient
@@ -82,6 +82,7 @@ class Shared:
         settle: Settle = nothing,
         drains: bool = True,
         keeps_order: bool = True,
+        beside: Beside | None = None,
     ) -> StageWorker:
         """A worker of the stage `name`; see `StageWorker` and `Lots`."""
         letters = self.letters(name)
@@ -98,7 +99,7 @@ class Shared:
         lots = Lots(Parking(self.config.kafka, name, self.parking.send_all), in_flight, keeps_order=keeps_order)
         work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, breaker=self.config.service.breaker.make)
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
-        options["on_hole"] = say
+        options |= {"on_hole": say, "beside": beside}
         worker = StageWorker(name, self.config.kafka, topics, work, **options)
         self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
         self.metrics.lag.labels(name).set_function(lambda: worker.lag)

@@ -59,3 +59,11 @@ def test_a_benchmark_that_finds_no_broker_says_so(tmp_path: Path) -> None:
     assert "cannot run: no Kafka broker answers at 127.0.0.1:1" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not ended.stdout
+
+
+def test_an_index_answers_by_every_kind_of_id(tmp_path: Path) -> None:
+    ended = run(tmp_path, "explain.py")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert found["ours"]["records"] == found["floor"]["records"] == 4 * found["ours"]["load"]
+    assert {*found["ours"]["questions"]} == {"address", "record", "invitation", "attempt", "feedback", "trace"}

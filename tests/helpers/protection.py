@@ -4,6 +4,16 @@ from typing import Any
 
 from connector.config import ProtectAll, Survey
 from connector.protection import ContactProtection
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
+from connector.surveys.recheck import Recheck
+
+
+async def _nobody(*_: object) -> list[dict[str, Any]]:
+    raise AssertionError("nothing is read from Salesforce")
+
+
+NO_RECHECK = Recheck({}, Reader(Lookup(_nobody), Lookup(_nobody)))  # of surveys that check no invitation again
 
 
 def survey(**protect: Any) -> Survey:

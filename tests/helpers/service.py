@@ -56,20 +56,23 @@ async def set_up(
 ) -> Setup:
     """The example configuration with these doubles, on its own topics, which this function creates.
 
-    `account` replaces settings of the Pisano account `main`, `accounts` replaces all accounts. `channels` and `pubsub`
-    replace settings of Salesforce. `sections` are sections of the file, such as `surveys` or `feedback`, and replace
-    the example's.
+    A call carries one invitation, so that tests can count. `account` replaces settings of the Pisano account `main`,
+    `accounts` replaces all accounts. `channels` and `pubsub` replace settings of Salesforce. `sections` are sections of
+    the file, such as `surveys` or `feedback`, and replace the example's.
     """
     content = yaml.safe_load(EXAMPLE.read_text())
     for survey in content["surveys"].values():
         survey["on"] = survey.pop(True)  # YAML 1.1 reads the key `on` as true
     content["kafka"]["topic_prefix"] = prefix
-    content["pisano"]["main"].update(account or {})
+    content["pisano"]["main"].update({"max_recipients_per_call": 1, **(account or {})})
     content["pisano"] = accounts or content["pisano"]
     if channels:
         content["salesforce"]["channels"] = list(channels)
     content["salesforce"]["pubsub"].update(pubsub or {})
     content.update(sections)
+    if salesforce is None:  # nobody could be asked
+        for survey in content["surveys"].values():
+            survey.setdefault("protect", {})["recheck_after"] = "never"
     file = folder / "connector.yaml"
     file.write_text(yaml.safe_dump(content))
     environ = {

@@ -22,7 +22,7 @@ def patch_faust(patch: pytest.MonkeyPatch, group: Group) -> None:
 
     patch.setattr(stage_worker, "faust_app", lambda _, __, offsets: _FaustApp(group, offsets))
     patch.setattr(stage_worker, "preflight", SimpleNamespace(require=nothing))
-    patch.setattr(stage_worker, "holes", nothing)
+    patch.setattr(stage_worker, "look_for_holes", nothing)
     patch.setattr(stage_worker, "Watch", lambda *_: SimpleNamespace(run=lambda _: asyncio.Event().wait(), lag=None))
 
 

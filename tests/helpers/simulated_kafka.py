@@ -62,6 +62,8 @@ class SimulatedKafka:
         self.epochs: Counter[str] = Counter()
         self.open: dict[str, Transaction] = {}
         self.committed_at: list[tuple[float, OutRecord]] = []
+        self.offsets: dict[int, int] = {}  # by the record's identity; one count for all topics
+        self.sent: list[OutRecord] = []  # so that no identity is used twice
 
     def committed(self) -> list[OutRecord]:
         return [record for transaction, record in self.log if transaction.state == "committed"]
@@ -107,8 +109,21 @@ class SimulatedKafka:
                 await asyncio.sleep(0.1)
                 waited += 0.1
             if transaction.state == "committed":
-                place = {"topic": topic, "partition": partition, "offset": offset}
-                yield SimpleNamespace(**place, key=record.key, value=record.value)
+                yield self._as_read(record, partition)
+
+    async def read_at(self, _: object, place: Any, offsets: list[int]) -> AsyncIterator[Any]:
+        """What is committed at these offsets."""
+        try:
+            found = await outside(self.request, self.committed)
+        except KafkaConnectionError as error:
+            raise Retryable("away") from error
+        for record in found:
+            if record.topic == place.topic and self.offsets[id(record)] in offsets:
+                yield self._as_read(record, place.partition)
+
+    def _as_read(self, record: OutRecord, partition: int) -> SimpleNamespace:
+        place = {"topic": record.topic, "partition": partition, "offset": self.offsets[id(record)]}
+        return SimpleNamespace(**place, key=record.key, value=record.value, headers=tuple(record.headers))
 
     async def read_back_lots(self, kafka: object, topic: str, partition: int) -> AsyncIterator[list[Any]]:
         async for record in self.read_back(kafka, topic, partition):
@@ -169,9 +184,16 @@ class _Producer:
     def create_batch(self) -> "_Batch":
         return _Batch(self._numbers)
 
-    async def send_batch(self, batch: "_Batch", topic: str, *, partition: int) -> asyncio.Future[None]:
-        place = {"topic": topic, "partition": partition}
-        return [await self._send(number, OutRecord(**place, **record)) for number, record in batch.records][-1]
+    async def send_batch(self, batch: "_Batch", topic: str, *, partition: int) -> asyncio.Future[Any]:
+        records = [OutRecord(topic=topic, partition=partition, **content) for _, content in batch.records]
+        self._kafka.sent += records
+        for (number, _), record in zip(batch.records, records, strict=True):
+            sent = await self._send(number, record)
+        return asyncio.ensure_future(self._first_of(records, sent))
+
+    async def _first_of(self, records: list[OutRecord], sent: asyncio.Future[None]) -> SimpleNamespace:
+        await sent
+        return SimpleNamespace(offset=self._kafka.offsets[id(records[0])])
 
     async def commit_transaction(self) -> None:
         transaction = self._transaction
@@ -208,6 +230,8 @@ class _Producer:
             self._batch = []
             transaction.numbered += batch
             kafka.log += [(transaction, record) for _, record in batch]
+            for _, record in batch:
+                kafka.offsets[id(record)] = len(kafka.offsets)
 
     def _commit(self, transaction: Transaction) -> None:
         if transaction.state == "committed" and self._kafka.epochs[self._name] == self._epoch:
@@ -241,4 +265,6 @@ class _Producer:
 
 def _state(record: OutRecord) -> str:
     headers = dict(record.headers)
+    if record.value is None:
+        return " waits no more"
     return " " + (headers.get("dl_reason") or headers["ce_type"]).decode().removeprefix("pisano.")

@@ -36,7 +36,7 @@ class SimulatedParking:
             return 1
 
         patch.setattr(parking, "read_back", self._read_back)
-        patch.setattr(parking, "_partitions", one)
+        patch.setattr(parking, "partition_count", one)
         patch.setattr(parking, "Lot", type("SimulatedLot", (_Lot,), {"parked": self.records, "random": self._random}))
 
     async def park(self, records: Sequence[OutRecord]) -> list[int]:

@@ -15,24 +15,25 @@ from hypothesis import strategies as st
 from connector import pisano
 from connector.cells import Cells
 from connector.config import Account, Kafka
-from connector.kafka import connection, ledger
+from connector.errors import Retryable
+from connector.kafka import connection, ledger, waiting
 from connector.kafka.cell_work import CellWork
-from connector.kafka.dead_letters import DEAD_LETTERS, DeadLetters
+from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
-from connector.kafka.ledger import Ledger, read_entry
+from connector.kafka.ledger import ATTEMPTS, Ledger, read_entry
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
-from connector.protection import ContactProtection
+from connector.protection import CLAIMS, ContactProtection
 from connector.reasons import Reason
 from connector.records import Invitation, Settlement
 from connector.stages import _account_sender, send
 from helpers import simulated_play
 from helpers.invitations import as_records, invitation
 from helpers.processes import name_of_this
-from helpers.protection import protection
+from helpers.protection import NO_RECHECK, protection
 from helpers.simulated_faust import TOPIC, patch_faust
 from helpers.simulated_group import Group
 from helpers.simulated_kafka import SimulatedKafka
@@ -48,7 +49,6 @@ STARTS = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 ENDS_WITHIN = 2_500.0  # seconds after the last fault: a held account is probed every 300 s
 
 LINKS = "pisano.feedback"
-BESIDE = (DEAD_LETTERS, LINKS)  # what goes out with outcomes
 
 ORDERLY = ("invite", "start", "stop", "rebalance")
 ACCOUNTS = ("main", "app", HEALTHY)
@@ -121,6 +121,8 @@ class World(Workers):
         self.parking.patch(patch)
         patch.setattr(connection, "AIOKafkaProducer", self.producer)
         patch.setattr(ledger, "read_back_lots", self.kafka.read_back_lots)
+        patch.setattr(waiting, "read_back_lots", self.kafka.read_back_lots)
+        patch.setattr(waiting, "_records", self.kafka.read_at)
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)
         patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
@@ -128,7 +130,15 @@ class World(Workers):
         patch.setattr(pisano, "AuthorizedApp", partial(pisano.AuthorizedApp, clock=now))
 
     async def main(self, stopping: asyncio.Event) -> None:
+        async def all_accounts(_: int) -> tuple[str, ...]:
+            return ACCOUNTS
+
         letters = DeadLetters(KAFKA, "send", lambda *_: None)
+        guard = self.protection()
+
+        async def claims_to(*_: object) -> None:
+            await self.read_claims(guard)
+
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.pisano.handle), trust_env=False) as http:
             stage = send.Send(
                 self.accounts,
@@ -138,7 +148,11 @@ class World(Workers):
                 dead_letter=letters.of_record,
                 metrics=Metrics(),
                 cells=(cells := Cells()),
-                protection=self.protection(),
+                protection=guard,
+                accounts_of=all_accounts,
+                caught_up=claims_to,
+                claims_to=claims_to,
+                recheck=NO_RECHECK,
             )
             worker = StageWorker(
                 "send",
@@ -149,6 +163,7 @@ class World(Workers):
                 lots=Lots(Parking(KAFKA, "send", self.parking.park), self.scenario.in_flight, keeps_order=False),
                 settle=stage.settle,
                 drains=False,
+                beside=stage.beside,
             )
             await run_stage(worker, stopping, GRACE)
 
@@ -184,6 +199,17 @@ class World(Workers):
                 worker.stopping.set()
                 await worker.ended
 
+    async def read_claims(self, guard: ContactProtection) -> None:
+        """Reads the whole topic, as often as it takes."""
+        while guard.claims is not None:
+            try:
+                async for record in self.kafka.read_back(None, CLAIMS, 0):
+                    guard.claims.take(record.key, record.value, record.offset)
+            except Retryable:
+                await asyncio.sleep(1)
+            else:
+                return
+
     def protection(self) -> ContactProtection:
         """What a worker's configuration says."""
         return protection()
@@ -201,7 +227,7 @@ class World(Workers):
         """When the outcome of each invitation was written."""
         found: dict[str, float] = {}
         for at, record in self.kafka.committed_at:
-            if record.topic not in BESIDE and isinstance(entry := read_entry(record.value or b""), Settlement):
+            if record.topic == ATTEMPTS and isinstance(entry := read_entry(record.value or b""), Settlement):
                 found.setdefault(entry.invitation, at)
         return found
 

@@ -22,6 +22,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 async def kafka(bootstrap_servers: str, unique: str) -> Kafka:
     kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
     await topics.create(kafka, "pisano.attempts")
+    await topics.create(kafka, "pisano.waiting")
     await topics.create(kafka, "connector.deadletters")
     return kafka
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.plans import carry_out
-from helpers.protection import protection
+from helpers.protection import NO_RECHECK, protection
 from helpers.service import Setup, set_up
 from helpers.waiting import PATIENCE, until
 
@@ -56,6 +56,10 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: Pis
     return await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, account=ACCOUNT)
 
 
+async def _none(_: object) -> list[str]:
+    return []
+
+
 class Stage:
     """The stage without its consumer: the tests hand records to it. `pauses`: the seconds that it slept each time."""
 
@@ -73,6 +77,8 @@ class Stage:
             sleep=self._sleep,
             cells=Cells(),
             protection=protection(),
+            accounts_of=_none,
+            recheck=NO_RECHECK,
         )
 
     async def _open(self, account: str, partition: int, calls_since: datetime, memory: Memory) -> Ledger:

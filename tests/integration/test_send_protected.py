@@ -122,6 +122,16 @@ async def test_more_invitations_than_usual_wait_for_a_person_also_after_a_restar
     assert pisano.second_emails() == []
 
 
+@pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
+async def test_as_many_as_the_brake_allows_are_sent_one_by_one(setup: Setup) -> None:
+    async with running_app(setup.config, ["send"]) as app:
+        for number in range(3):
+            one = invitation(number, protection=Protection(happened_at=datetime.now(UTC)))
+            await publish(setup, one)
+            await settlements(setup, one, outcome=Outcome.SENT)
+        assert not await _holds(app)
+
+
 async def _holds(app: Any) -> bool:
     return "brake/main/closed-case" in await held(app)
 

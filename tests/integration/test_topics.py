@@ -105,7 +105,7 @@ def wishful(file: Path) -> Config:
     """A configuration that changes some topics of the catalogue."""
     changes = (
         "{salesforce.cdc: {retention: 30d, partitions: 3}, pisano.attempts: {retention: 800d, partitions: 2}, "
-        "pisano.invitations: {partitions: 2}}"
+        "pisano.invitations: {partitions: 2}, pisano.waiting: {partitions: 2}}"
     )
     return read(file.parent, file.read_text().replace("topic_prefix:", f"topics: {changes}, topic_prefix:"))
 

@@ -43,7 +43,7 @@ def test_the_plan_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "who opted out ({{ contact.HasOptedOutOfEmail }})" in printed
     assert "  Due 2 hours after the change.\n  The same person is invited once in 30d, counted from" in printed
     assert "  Sent between 09:00-18:00 Europe/Istanbul.\n  When more than 500/3600s are due," in printed
-    assert "so at most 22,118 a day, of up to 1 invitation each." in printed
+    assert "so at most 22,118 a day, of up to 50 invitations each." in printed
     assert (
         "Answers are expected at /pisano/main on 127.0.0.1:8080, the secret in the header X-Webhook-Secret." in printed
     )

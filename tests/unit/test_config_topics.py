@@ -32,7 +32,7 @@ from helpers.config_files import MINIMAL, mistakes, read
             "c:1:72: kafka.topics.salesforce.cdc.cleanup: this key is not known; there is partitions, retention",
         ),
         (
-            "{pisano.invitations: {partitions: 12}}",
+            "{pisano.invitations: {partitions: 12}, pisano.waiting: {partitions: 12}}",
             "c:1:76: kafka.topics.pisano.invitations.partitions: pisano.invitations has 12 partitions and "
             'pisano.attempts 6; they must have the same number (it says "12")',
         ),
@@ -61,5 +61,8 @@ def test_topics_keep_what_the_stages_remember(tmp_path: Path, topics: str, messa
 
 
 def test_topics_that_fit_together_may_differ_from_the_catalogue(tmp_path: Path) -> None:
-    topics = "{pisano.invitations: {partitions: 24, retention: 60d}, pisano.attempts: {partitions: 24, retention: 67d}}"
+    topics = (
+        "{pisano.invitations: {partitions: 24, retention: 60d}, pisano.attempts: {partitions: 24, retention: 67d}, "
+        "pisano.waiting: {partitions: 24}}"
+    )
     assert read(tmp_path, MINIMAL.replace('"}\n', f'", topics: {topics}}}\n', 1))

@@ -215,7 +215,7 @@ async def test_a_release_makes_the_next_probe_of_a_held_cell_and_those_in_it_due
     probing = asyncio.create_task(_turn(below))
     waiting = asyncio.create_task(_turn(other))
     await asyncio.sleep(0)
-    releases.take(cells, action.target.encode(), action.model_dump_json().encode())
+    releases.take(cells, action.target.encode(), action.model_dump_json().encode(), 0)
     await probing
     assert not waiting.done()
     waiting.cancel()
@@ -229,5 +229,5 @@ async def _turn(cell: Any) -> None:
 def test_a_release_of_a_cell_that_is_not_held_does_nothing() -> None:
     action = action_of("cell", "cell/send/main", "release", by="ada", reason="")
     cells = Cells()
-    releases.take(cells, action.target.encode(), action.model_dump_json().encode())
+    releases.take(cells, action.target.encode(), action.model_dump_json().encode(), 0)
     assert cells.held() == {}

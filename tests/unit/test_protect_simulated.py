@@ -14,8 +14,8 @@ from helpers.simulated_send import ACCOUNTS, FAULTS, ORDERLY, STARTS, Scenario, 
 from helpers.simulated_workers import run
 from hypothesis import given, settings
 
-from connector.kafka.dead_letters import DEAD_LETTERS
-from connector.kafka.ledger import read_entry
+from connector.kafka.ledger import ATTEMPTS, read_entry
+from connector.kafka.waiting import WAITING
 from connector.protection import ContactProtection
 from connector.reasons import Reason
 from connector.records import Invitation, Outcome, Protection, Settlement
@@ -71,13 +71,59 @@ def test_nobody_is_invited_twice_or_outside_the_hours_whatever_befalls_the_worke
     play(Protected(scenario), run, check)
 
 
-def check(world: Protected) -> None:
+class AcrossAccounts(World):
+    """Each person is wanted by a survey of each account, at the same time, and may be invited by one of them."""
+
+    def protection(self) -> ContactProtection:
+        return protection({"once_per_any": "30d"}, **{f"of_{name}": survey(account=name) for name in ACCOUNTS})
+
+    def invitation(self, number: int) -> Invitation:
+        account, made_at = ACCOUNTS[number % 3], datetime.fromtimestamp(STARTS, UTC)
+        terms = Protection(contact=f"c{number // 3}", expires_at=made_at + timedelta(seconds=900))
+        return invitation(
+            number,
+            account=account,
+            survey=f"of-{account}",
+            email=f"p{number // 3}@example.com" if number % 2 else f"person-{number}@example.com",
+            protection=terms,
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(SCENARIOS)
+def test_of_several_accounts_that_want_a_person_one_invites(scenario: Scenario) -> None:
+    play(AcrossAccounts(scenario), run, check_across)
+
+
+def check_across(world: AcrossAccounts) -> None:
+    outcomes = settlements(world)
+    ended: defaultdict[str | None, list[tuple[Outcome, int]]] = defaultdict(list)
+    for each in world.invited.values():
+        ended[each.protection.contact].append((outcomes[each.id].outcome, world.pisano.emails[each.record_id]))
+    for contact, of_person in ended.items():
+        assert sum(emails > 0 for _, emails in of_person) <= 1, f"{contact} is invited by two accounts: {of_person}"
+        everybody_yields = all(outcome is Outcome.SUPPRESSED for outcome, _ in of_person)
+        assert not everybody_yields, f"{contact} is invited by nobody: {of_person}"
+
+
+def settlements(world: World) -> dict[str, Settlement]:
+    """The outcome of each invitation; fails unless each has one."""
     outcomes: dict[str, Settlement] = {}
     for record in world.kafka.committed():
-        if record.topic != DEAD_LETTERS and isinstance(entry := read_entry(record.value or b""), Settlement):
+        if record.topic == ATTEMPTS and isinstance(entry := read_entry(record.value or b""), Settlement):
             assert entry.invitation not in outcomes
             outcomes[entry.invitation] = entry
     assert outcomes.keys() == world.invited.keys()
+    return outcomes
+
+
+def check(world: Protected) -> None:
+    outcomes = settlements(world)
+    waiting = {record.key: record.value for record in world.kafka.committed() if record.topic == WAITING}
+    assert not any(waiting.values()), "an invitation with an outcome still waits"
+    of_hours = {f"{each.account}/{each.id}" for each in world.invited.values() if each.survey == "hours"}
+    came_early = {each for each in of_hours if world.invited_at[each.rpartition("/")[2]] < OPEN[0] - 100}
+    assert {key.decode() for key in waiting if key} >= came_early or world.scenario.leaves_doubt()
     e_mailed: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for each in world.invited.values():
         settled, emails = outcomes[each.id], world.pisano.emails[each.record_id]
@@ -87,8 +133,8 @@ def check(world: Protected) -> None:
         if emails and each.survey != "hours":
             e_mailed[each.account, each.protection.contact].append(each.id)
     assert all(len(invitations) == 1 for invitations in e_mailed.values()), e_mailed
-    of_hours = {each.record_id for each in world.invited.values() if each.survey == "hours"}
-    assert all(OPEN[0] <= at < OPEN[1] for who, at in world.pisano.e_mailed_at if who in of_hours)
+    records_of_hours = {each.record_id for each in world.invited.values() if each.survey == "hours"}
+    assert all(OPEN[0] <= at < OPEN[1] for who, at in world.pisano.e_mailed_at if who in records_of_hours)
     reasons = {settled.reason for settled in outcomes.values()}
     assert reasons <= {
         None,

@@ -15,7 +15,7 @@ from helpers.simulated_workers import run
 from hypothesis import given, settings
 
 from connector.kafka.dead_letters import DEAD_LETTERS
-from connector.kafka.ledger import read_entry
+from connector.kafka.ledger import ATTEMPTS, read_entry
 from connector.records import Feedback, Invitation, Outcome, Settlement, read
 
 PROMPT = 5.0  # seconds beyond what the limits ask for: a fetch, two transactions and a call. The most seen is 4.2
@@ -51,7 +51,7 @@ def check(world: World) -> None:
             letters[Invitation.model_validate_json(record.value or b"").id] += 1
         elif record.topic == LINKS:
             links[read(Feedback, record.value).body["record_id"]] += 1
-        elif isinstance(entry := read_entry(record.value or b""), Settlement):
+        elif record.topic == ATTEMPTS and isinstance(entry := read_entry(record.value or b""), Settlement):
             outcomes[entry.invitation].append(entry.outcome)
     for each in world.invited.values():
         (outcome,) = outcomes[each.id]

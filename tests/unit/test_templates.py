@@ -224,6 +224,27 @@ def test_a_condition_holds(source: str, expected: bool) -> None:
     assert Condition(source).holds({"body": body, "changed": ["Status"], "nulled": ()}) is expected
 
 
+class _Partly(dict[str, Any]):
+    def __missing__(self, name: str) -> Any:
+        raise Unread(name)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("unread.a == 1 and record.a == 2", False),
+        ("unread.a == 1 and record.a == 1", True),
+        ("unread.a == 1 or record.a == 2", True),
+        ("record.a == 2 or record.b == 2", False),
+        ('unread contains "x" and record.missing', True),
+        ("record.a == 1 and unread.a", True),
+    ],
+)
+def test_a_condition_may_hold_unless_what_is_known_speaks_against_it(source: str, expected: bool) -> None:
+    scope = _Partly(record=_Partly(a=1, b=1))
+    assert Condition(source).may_hold(scope) is expected
+
+
 @pytest.mark.parametrize(
     "source", ["body.rate == 0.1", "body.rate <= 0.1", "body.long > 12345678901234567", "list contains 0.1"]
 )

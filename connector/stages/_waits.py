@@ -1,0 +1,137 @@
+"""The invitations of one account that wait on `pisano.waiting`: puts them there, and wakes them when they are due.
+
+An invitation that is woken goes the way of a new one, in its cell: the policy is asked again, and what holds its survey
+holds it too. It stays on the topic until it has an outcome.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import structlog
+
+from connector.errors import Retryable
+from connector.kafka.inbound import InRecord
+from connector.kafka.ledger import Ledger
+from connector.kafka.waiting import WAITING, Found
+from connector.observe.metrics import Metrics
+from connector.protection import Actions
+from connector.stages._batches import Entry, Queue
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 200  # woken invitations of a survey in memory: what four full calls carry
+_LOOK = 30.0  # seconds at most between two looks at the clock, which may be set
+_TRY_AGAIN = timedelta(seconds=5)  # until we read again what Kafka did not give us
+
+Again = Callable[[InRecord], Awaitable[None]]
+Later = tuple[Entry, datetime | None]
+
+
+class Waits:
+    """`again(record)` carries out the work of an invitation's record, and returns when it is done or waits again."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: Queue,
+        actions: Actions,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        again: Again,
+    ) -> None:
+        self._ledger = ledger
+        self._agenda = ledger.waiting.agenda
+        self._queue = queue
+        self._actions = actions
+        self._metrics = metrics
+        self._now = now
+        self._again = again
+        self._woken: dict[str, int] = {}  # by invitation: its place on the topic
+        self._under_way: Counter[str] = Counter()  # by survey
+        self._changed = asyncio.Event()
+
+    def has(self, invitation: str) -> bool:
+        """Whether the invitation waits there, so that nothing has to be done for it now."""
+        return self._ledger.waiting.has(invitation) and invitation not in self._woken
+
+    def is_woken(self, invitation: str) -> bool:
+        """Whether the invitation has waited there before."""
+        return invitation in self._woken
+
+    async def put_aside(self, later: Sequence[Later]) -> None:
+        """Makes invitations wait, each until its time; without a time until a person has decided about its survey."""
+        new = [each for each in later if each[0].invitation.id not in self._woken]
+        for entry, until in later:
+            if (offset := self._woken.pop(entry.invitation.id, None)) is not None:
+                self._agenda.put(entry.survey, until, offset)
+        if new:
+            await self._ledger.wait([(entry.record, entry.invitation, until) for entry, until in new])
+        for entry, _ in later:
+            self._queue.settled(entry)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Wakes what is due, until it is cancelled."""
+        end = self._actions.listen(self._changed.set)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._changed.clear()
+                    self._release()
+                    for survey in self._agenda.surveys:
+                        await self._wake(survey, tasks)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._pause()):
+                            await self._changed.wait()
+        finally:
+            end()
+
+    def _release(self) -> None:
+        """Looks again at those that wait for a person, once there is a decision."""
+        for survey in self._agenda.held:
+            if self._actions.brake(self._ledger.account, survey):
+                self._agenda.release(survey)
+
+    def _pause(self) -> float:
+        times = [
+            at
+            for survey in self._agenda.surveys
+            if self._has_room(survey) and (at := self._agenda.next_at(survey)) is not None
+        ]
+        return max(0.0, min([_LOOK, *(at - self._now().timestamp() for at in times)]))
+
+    def _has_room(self, survey: str) -> bool:
+        return self._under_way[survey] <= _AT_ONCE // 2  # to read a few at a time from Kafka takes far longer
+
+    async def _wake(self, survey: str, tasks: asyncio.TaskGroup) -> None:
+        room = _AT_ONCE - self._under_way[survey] if self._has_room(survey) else 0
+        if offsets := self._agenda.take(survey, self._now(), room):
+            try:
+                found = await self._ledger.waiting.fetch(offsets)
+            except Retryable as error:
+                log.warning("waiting_invitations_not_read", account=self._ledger.account, reason=str(error))
+                for offset in offsets:
+                    self._agenda.put(survey, self._now() + _TRY_AGAIN, offset)
+                return
+            self._say_what_is_missing(survey, {*offsets} - {each.offset for each in found})
+            for each in found:
+                self._woken[each.invitation] = each.offset
+                self._under_way[survey] += 1
+                tasks.create_task(self._one(survey, each))
+        self._metrics.waiting.labels(self._ledger.account, survey).set(self._agenda.count(survey))
+
+    async def _one(self, survey: str, found: Found) -> None:
+        try:
+            await self._again(found.record)
+        finally:
+            self._woken.pop(found.invitation, None)
+            self._under_way[survey] -= 1
+            self._changed.set()
+
+    def _say_what_is_missing(self, survey: str, offsets: set[int]) -> None:
+        for offset in sorted(offsets):
+            place = {"topic": WAITING, "offset": offset, "account": self._ledger.account, "survey": survey}
+            log.error("waiting_invitation_deleted", **place)

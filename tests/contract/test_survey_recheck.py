@@ -1,0 +1,157 @@
+"""Whether an invitation that waited is still right, with our REST client against the Salesforce double."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from helpers.change_events import change
+from salesforce_client import Client, connected
+
+from connector.config import Survey
+from connector.reasons import Reason
+from connector.records import Invitation
+from connector.surveys.invitations import SurveyRule
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
+from connector.surveys.recheck import NoLonger, Recheck
+
+ADA = "ada@acme.com"
+SURVEY: dict[str, Any] = {
+    "on": "Case",
+    "account": "main",
+    "campaign": "4711",
+    "when": 'changed contains "Status" and record.Status == "Closed" and event.origin != "loader"',
+    "lookup": {
+        "contact": {
+            "object": "Contact",
+            "id": "{{ record.ContactId }}",
+            "fields": ["Email", "HasOptedOutOfEmail"],
+        }
+    },
+    "email": "{{ contact.Email }}",
+    "protect": {"opted_out": "{{ contact.HasOptedOutOfEmail }}"},
+}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with connected() as client:
+        yield client
+
+
+class Asked:
+    """A customer whose case was closed, and the invitation that is on its way."""
+
+    def __init__(self, client: Client, **survey: Any) -> None:
+        self.sf = client.sf
+        self.contact = self.sf.create("Contact", {"LastName": "Ada", "Email": ADA})
+        self.case = self.sf.create("Case", {"ContactId": self.contact, "Status": "Closed"})
+        self._reader = Reader(Lookup(client.rest.find), Lookup(client.rest.find_deleted))
+        self._survey = Survey.model_validate({**SURVEY, **survey})
+
+    async def invite(self) -> list[Invitation]:
+        fields = {"Status": "Closed", "ContactId": self.contact}
+        rule = SurveyRule("survey", self._survey, self._reader)
+        return await rule.invitations(change(self.case, fields, entity="Case", changed_fields=("Status",)))
+
+    async def check(self, invitation: Invitation) -> Invitation | NoLonger:
+        return await Recheck({"survey": self._survey}, self._reader).check(invitation)
+
+
+async def test_what_is_still_true_is_sent_as_it_was(client: Client) -> None:
+    """`changed` and `event.origin` are known from the change event only, and do not speak against it."""
+    asked = Asked(client)
+    [invitation] = await asked.invite()
+    assert await asked.check(invitation) == invitation
+
+
+async def test_a_case_that_was_reopened_is_not_asked_about(client: Client) -> None:
+    asked = Asked(client)
+    [invitation] = await asked.invite()
+    asked.sf.update("Case", asked.case, {"Status": "Reopened"})
+    found = await asked.check(invitation)
+    assert isinstance(found, NoLonger)
+    assert found.reason is Reason.NO_LONGER_TRUE
+
+
+async def test_a_condition_over_a_lookup_is_decided_anew(client: Client) -> None:
+    asked = Asked(client, when='record.Status == "Closed" and contact.Email contains "@acme.com"')
+    [invitation] = await asked.invite()
+    asked.sf.update("Contact", asked.contact, {"Email": "ada@example.com"})
+    found = await asked.check(invitation)
+    assert isinstance(found, NoLonger)
+    assert found.reason is Reason.NO_LONGER_TRUE
+
+
+async def test_the_e_mail_goes_to_the_address_that_the_customer_has_now(client: Client) -> None:
+    asked = Asked(client)
+    [invitation] = await asked.invite()
+    asked.sf.update("Contact", asked.contact, {"Email": "Ada@New.example.com"})
+    found = await asked.check(invitation)
+    assert found == invitation.model_copy(update={"email": "Ada@new.example.com"})
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ({"HasOptedOutOfEmail": True}, Reason.OPTED_OUT),
+        ({"Email": None}, Reason.NO_ADDRESS),
+        ({"Email": "ada@acme.com.invalid"}, Reason.INVALID_ADDRESS),
+    ],
+)
+async def test_a_customer_who_cannot_be_asked_any_more_is_left_alone(
+    client: Client, what: dict[str, Any], reason: Reason
+) -> None:
+    asked = Asked(client)
+    [invitation] = await asked.invite()
+    asked.sf.update("Contact", asked.contact, what)
+    found = await asked.check(invitation)
+    assert isinstance(found, NoLonger)
+    assert found.reason is reason
+
+
+@pytest.mark.parametrize("of", ["Case", "Contact"])
+async def test_a_deleted_record_asks_nobody(client: Client, of: str) -> None:
+    asked = Asked(client)
+    [invitation] = await asked.invite()
+    asked.sf.delete(of, asked.case if of == "Case" else asked.contact)
+    found = await asked.check(invitation)
+    assert isinstance(found, NoLonger)
+    assert found.reason is Reason.RECORD_GONE
+
+
+async def test_each_of_several_addresses_is_checked_by_its_place(client: Client) -> None:
+    asked = Asked(client, email="{{ contact.Email }}; {{ record.SuppliedEmail }}")
+    asked.sf.update("Case", asked.case, {"SuppliedEmail": "bob@acme.com"})
+    ada, bob = await asked.invite()
+    asked.sf.update("Case", asked.case, {"SuppliedEmail": None})
+    assert await asked.check(ada) == ada
+    found = await asked.check(bob)
+    assert isinstance(found, NoLonger)
+    assert found.reason is Reason.NO_ADDRESS
+
+
+async def test_a_merged_contact_is_followed(client: Client) -> None:
+    asked = Asked(client)
+    [invitation] = await asked.invite()
+    kept = asked.sf.create("Contact", {"LastName": "Ada", "Email": "kept@acme.com"})
+    asked.sf.merge("Contact", kept, [asked.contact])
+    found = await asked.check(invitation)
+    assert isinstance(found, Invitation)
+    assert found.email == "kept@acme.com"
+
+
+async def test_an_address_that_only_the_event_gave_stays(client: Client) -> None:
+    asked = Asked(client, email='{{ event.user | append: "@acme.com" }}')
+    [invitation] = await asked.invite()
+    assert await asked.check(invitation) == invitation
+
+
+def test_a_platform_event_and_a_survey_that_says_never_are_not_checked(client: Client) -> None:
+    event = Survey.model_validate(
+        {**SURVEY, "on": "Visit__e", "when": None, "lookup": {}, "email": "{{ record.Email__c }}", "protect": {}}
+    )
+    never = Survey.model_validate({**SURVEY, "protect": {"recheck_after": "never"}})
+    usual = Survey.model_validate(SURVEY)
+    reader = Reader(Lookup(client.rest.find), Lookup(client.rest.find_deleted))
+    assert Recheck({"event": event, "never": never, "usual": usual}, reader).after == {"usual": 600.0}

@@ -1,0 +1,76 @@
+"""send asks Salesforce again before it sends an old invitation."""
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import topics
+from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation
+from helpers.service import Setup, running_app, set_up
+from helpers.waiting import until
+
+from connector.kafka.ledger import read_entry
+from connector.reasons import Reason
+from connector.records import Invitation, Settlement, digest
+from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.sandbox.doubles.salesforce import SalesforceDouble
+
+SURVEY: dict[str, Any] = {
+    "on": "Case",
+    "when": 'changed contains "Status" and record.Status == "Closed"',
+    "account": "main",
+    "campaign": CAMPAIGN,
+    "email": "{{ record.SuppliedEmail }}",
+}
+
+
+@pytest.fixture
+async def pisano() -> AsyncIterator[PisanoDouble]:
+    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
+        double.add_campaign(CAMPAIGN, KEYS)
+        double.configure(invitation_key="sf_ref_id")
+        yield double
+
+
+@pytest.fixture
+async def setup(
+    tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble, sf: SalesforceDouble
+) -> Setup:
+    account: dict[str, Any] = {"limits": ["10000/5s"], "limit_padding": 0}
+    doubles: dict[str, Any] = {"pisano": pisano, "salesforce": sf}
+    surveys = {"closed-case": SURVEY}
+    return await set_up(tmp_path, bootstrap_servers, unique, account=account, surveys=surveys, **doubles)
+
+
+def invited(number: int, case: str, age: timedelta) -> Invitation:
+    """An invitation that was decided this long ago. Its id is the one that trigger gives."""
+    id_ = digest("closed-case", case, f"cause-{number}")
+    return invitation(number, id=id_, record_id=case, created_at=datetime.now(UTC) - age)
+
+
+async def test_an_old_invitation_is_sent_only_if_it_is_still_right(
+    setup: Setup, pisano: PisanoDouble, sf: SalesforceDouble
+) -> None:
+    """A young one is sent without a question."""
+    cases = [sf.create("Case", {"Status": "Closed", "SuppliedEmail": f"c{number}@example.com"}) for number in range(4)]
+    right, moved, reopened, young = (
+        invited(number, case, timedelta(seconds=1 if number == 3 else 3600)) for number, case in enumerate(cases)
+    )
+    sf.update("Case", cases[1], {"SuppliedEmail": "moved@example.com"})
+    sf.update("Case", cases[2], {"Status": "Reopened"})
+    async with running_app(setup.config, ["send"]):
+        await topics.publish(setup.kafka, as_records(setup.kafka, [right, moved, reopened, young]))
+
+        async def all_settled() -> dict[str, Settlement] | None:
+            entries = [read_entry(record.value) for record in await topics.read(setup.kafka, "pisano.attempts")]
+            found = {entry.invitation: entry for entry in entries if isinstance(entry, Settlement)}
+            return found if len(found) == len(cases) else None
+
+        found = await until(all_settled)
+    assert found is not None
+    assert {each.address for each in pisano.emails()} == {"c0@example.com", "moved@example.com", young.email}
+    assert found[reopened.id].reason is Reason.NO_LONGER_TRUE
+    assert all(found[each.id].reason is None for each in (right, moved, young))
