@@ -209,14 +209,21 @@ async def test_an_invitation_with_an_outcome_is_not_put_back_and_leaves_the_list
 ) -> None:
     setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, surveys={"closed-case": PLAIN})
     pisano.fail(Fault(calls="email_sharings", kind="drop"))
-    async with running_app(setup.config, ["send"]):
+    async with running_app(setup.config, ["send"]) as app:
         await topics.publish(setup.kafka, invitation_records(setup.kafka, [invitation(1)]))
         await until(lambda: worked_off(setup, "send", "pisano.invitations"))
+        ended = await command(setup, "held", "list", "--json", "--url", app.address)
+        assert (ended.returncode, json.loads(ended.stdout)["invitation"]) == (1, invitation(1).id)
         (row,) = await listed(setup)
         text = await said(setup, "retry", row["place"], code=1)
         assert f"connector invitations settle {invitation(1).id} sent|resend|drop" in text
         await actions.settle(setup.config, invitation(1).id, "sent", by="ada", reason="seen in Pisano")
         assert await listed(setup) == []
+
+        async def is_settled() -> bool:
+            return (await command(setup, "held", "list", "--url", app.address)).returncode == 0
+
+        await until(is_settled)
         (row,) = await listed(setup, "--all")
         assert row["worked_off"].startswith("settled (sent) by ada at ")
     assert len(await topics.read(setup.kafka, "pisano.invitations")) == 1
