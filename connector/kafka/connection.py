@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from itertools import chain
 from typing import Any
 
 import structlog
@@ -262,15 +261,3 @@ async def close(producer: AIOKafkaProducer) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):
                 await stopped(producer.client.close)
-
-
-def overhear_waiters(producer: AIOKafkaProducer) -> None:
-    """For a command that ends after its transactional producer was fenced: asyncio would print tracebacks at the end.
-
-    aiokafka 0.14 never reads the waiters of the transaction and of the batches that failed with the producer.
-    """
-    accumulator = producer._message_accumulator
-    batches = (*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches)
-    for waiter in (producer._txn_manager._transaction_waiter, *(batch._drain_waiter for batch in batches)):
-        if waiter is not None and waiter.done() and not waiter.cancelled():
-            waiter.exception()

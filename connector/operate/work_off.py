@@ -13,11 +13,12 @@ from typing import Literal
 from aiokafka import AIOKafkaProducer
 
 from connector.config import Config, Kafka
-from connector.errors import Fatal
+from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import close, overhear_waiters, transaction, transactional_producer
+from connector.kafka.connection import close, transaction, transactional_producer
 from connector.kafka.dead_letters import retried
-from connector.kafka.errors import Fenced, translated
+from connector.kafka.errors import Fenced, may_not_write, missing_right, translated
+from connector.kafka.fenced import overhear_waiters
 from connector.kafka.kept import Progress
 from connector.operate.actions import action_of, record_of
 from connector.operate.letters import Decisions, Letter, Wanted, decisions, letter_at, letters, said, target_of
@@ -154,6 +155,11 @@ class _WorkOff:
                 "another operator has begun to work off dead letters since. What you have done until then is done;"
                 " run the command again for the rest"
             ) from error
+        except Retryable as error:
+            if not may_not_write(error):
+                raise
+            topics = " and ".join(sorted({f"Topic {record.topic}" for record in records}))
+            raise missing_right("WRITE", topics, error.__cause__) from error
         for letter in batch:
             tally.add(letter, "done", "")
 
