@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, explain, invitations, preview, run, sandbox, status, suppress, topics
+from connector.cli import (
+    check,
+    deadletters,
+    demo,
+    explain,
+    held,
+    invitations,
+    preview,
+    run,
+    sandbox,
+    status,
+    suppress,
+    topics,
+)
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -39,6 +52,8 @@ app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(invitations.app, name="invitations")
+app.add_typer(deadletters.app, name="deadletters")
+app.add_typer(held.app, name="held")
 
 
 def main() -> None:
