@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, explain, invitations, preview, reconcile, run, sandbox, status, suppress, topics
+from connector.cli import (
+    check,
+    deadletters,
+    demo,
+    explain,
+    held,
+    invitations,
+    preview,
+    reconcile,
+    run,
+    sandbox,
+    status,
+    suppress,
+    topics,
+)
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -40,6 +54,8 @@ app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(invitations.app, name="invitations")
+app.add_typer(deadletters.app, name="deadletters")
+app.add_typer(held.app, name="held")
 
 
 def main() -> None:

@@ -64,7 +64,6 @@ async def _compared(config: "Config", span: "Span") -> "Findings":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    from connector.kafka.connection import admin_client
     from connector.operate.reconcile import Reconciliation
     from connector.records import Feedback
     from connector.stages._mapping import may_apply, scope_of
@@ -78,8 +77,6 @@ async def _compared(config: "Config", span: "Span") -> "Findings":
 
     columns = (TextColumn("reading {task.description}"), BarColumn(), TaskProgressColumn())
     screen = Console(stderr=True)
-    async with admin_client(config.kafka):
-        pass  # says better than a consumer why no broker answers
     async with Shared(config) as shared:
         reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
         with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:

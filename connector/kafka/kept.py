@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]  # how many offsets were passed, and how m
 
 async def kept(
     kafka: Kafka, topics: Sequence[str], *, since: datetime | None = None, progress: Progress = lambda *_: None
-) -> AsyncIterator[InRecord]:
+) -> AsyncGenerator[InRecord, None]:
     """Every committed record of the topics that was written before this call, `since` then. In order per partition.
 
     Raises:
@@ -89,6 +89,8 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
         with translated():
             first = (await consumer.beginning_offsets([place]))[place]
             end = (await consumer.end_offsets([place]))[place]
+        if first == end:
+            raise Fatal(f"{topic}/{partition} is empty")
         if not first <= offset < end:
             raise Fatal(f"{topic}/{partition} holds the offsets {first} to {end - 1} now, and not {offset}")
         consumer.seek(place, offset)

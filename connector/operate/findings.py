@@ -11,6 +11,7 @@ WHY = {
     "not_invited": "the survey wants the change, with what Salesforce has now, and there is no invitation",
     "no_outcome": "the invitation has no outcome, does not wait and is no dead letter",
     "not_written": "the rule applies to the answer, and there is no write and no dead letter",
+    "not_finished": "the stage has not finished the record: it is behind, does not run, or is held",
 }
 _MOST = 1_000  # ids that are named of one difference
 

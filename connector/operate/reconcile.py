@@ -1,6 +1,6 @@
 """Compares what Salesforce says with what the topics hold, and names the differences. Changes nothing.
 
-Read in this order, so that what moves from one topic to another meanwhile is seen on one of them: parked and waiting
+Read in this order, after how far each stage has finished its topics, so that what moves from one topic to another meanwhile is seen on one of them: parked and waiting
 records, outcomes, writes, dead letters, answers, invitations, change events, and then Salesforce.
 """
 
@@ -13,7 +13,9 @@ from typing import Any
 
 from connector.config import Config, catalogue
 from connector.errors import Fatal, Rejected
+from connector.kafka.connection import admin_client
 from connector.kafka.dead_letters import DEAD_LETTERS
+from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS
@@ -36,6 +38,8 @@ _AT_ONCE = 200  # change events that are decided together: as many as one SOQL c
 Query = Callable[[str], Awaitable[list[dict[str, Any]]]]
 Applies = Callable[[Feedback], Collection[str]]  # the names of the feedback rules that apply to an answer
 Progress = Callable[[str, int, int], None]  # what is read, how much of it is done, and how much there is
+
+_Undecided = tuple[SurveyRule, ChangeEvent, InRecord]
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Reconciliation:
     progress: Progress = lambda *_: None
     known: Known = field(default_factory=Known)
     findings: Findings = field(default_factory=Findings)
+    finished: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)  # by stage, topic and partition
 
     async def run(self) -> Findings:
         """Compares everything.
@@ -72,6 +77,7 @@ class Reconciliation:
         """
         self._require_kept()
         early = self.span.since - _SLACK
+        self.finished = await _finished(self.config, ["trigger", "send", "write"])
         takes: Sequence[tuple[str, datetime | None, Callable[[InRecord], None]]] = [
             (PARKED, None, self.known.take_parked),
             (WAITING, None, self.known.take_waiting),
@@ -122,7 +128,7 @@ class Reconciliation:
         for rule in self.applies(feedback):
             self.findings.compared["answers to write", rule] += 1
             if not self.known.is_written(feedback.id, rule):
-                self.findings.add("not_written", rule, feedback.id)
+                self._miss("not_written", "write", rule, record, feedback.id)
 
     def _judge_invitation(self, record: InRecord) -> None:
         invitation = _read(Invitation, record)
@@ -132,7 +138,14 @@ class Reconciliation:
         if self.span.has(record):
             self.findings.compared["invitations", invitation.survey] += 1
             if not self.known.is_settled_or_waits(invitation):
-                self.findings.add("no_outcome", invitation.survey, invitation.id)
+                self._miss("no_outcome", "send", invitation.survey, record, invitation.id)
+
+    def _miss(self, reason: str, stage: str, name: str, record: InRecord, id_: str) -> None:
+        """Names what has no result. The stage may still have its record before it."""
+        if record.offset >= self.finished[stage].get((record.topic, record.partition), 0):
+            self.findings.add("not_finished", f"{stage}/{name}", id_)
+        else:
+            self.findings.add(reason, name, id_)
 
     async def _judge_changes(self, early: datetime) -> None:
         """Takes note of all changes, and decides again about those that a survey may want and that have no result."""
@@ -140,7 +153,7 @@ class Reconciliation:
             SurveyRule(name, survey, self.reader, phones=self.config.pisano[survey.account].phones)
             for name, survey in self.config.surveys.items()
         ]
-        topics, undecided = catalogue.entity_topics(self.config), list[tuple[SurveyRule, ChangeEvent]]()
+        topics, undecided = catalogue.entity_topics(self.config), list[_Undecided]()
         for entity in self._entities():
             async for record in self._kept(topics[entity], early):
                 event = _read(ChangeEvent, record)
@@ -152,19 +165,19 @@ class Reconciliation:
                 for rule in (rule for rule in rules if rule.may_want(event)):
                     self.findings.compared["changes that may invite", rule.name] += 1
                     if not self.known.is_decided(event.id, rule.name):
-                        undecided.append((rule, event))
+                        undecided.append((rule, event, record))
                 if len(undecided) >= _AT_ONCE:
                     await self._decide(undecided)
                     undecided = []
         await self._decide(undecided)
 
-    async def _decide(self, changes: Sequence[tuple[SurveyRule, ChangeEvent]]) -> None:
-        decided = await asyncio.gather(*(_would_invite(rule, event) for rule, event in changes))
-        for (rule, event), invites in zip(changes, decided, strict=True):
+    async def _decide(self, changes: Sequence[_Undecided]) -> None:
+        decided = await asyncio.gather(*(_would_invite(rule, event) for rule, event, _ in changes))
+        for (rule, event, record), invites in zip(changes, decided, strict=True):
             if invites is None:
                 self.findings.compared["cannot be decided any more", rule.name] += 1
             elif invites:
-                self.findings.add("not_invited", rule.name, event.record_id)
+                self._miss("not_invited", "trigger", rule.name, record, event.record_id)
 
     async def _judge_records(self, entity: str) -> None:
         counts: Counter[str] = Counter()
@@ -193,6 +206,17 @@ class Reconciliation:
                 return
             last = rows[-1]["Id"]
         self.findings.notes.append(f"more than {_MOST:,} {entity} changed; only so many are compared. Shorten --since")
+
+
+async def _finished(config: Config, stages: Sequence[str]) -> dict[str, dict[tuple[str, int], int]]:
+    """The offsets that each stage has committed: what comes before them is finished (rule 1)."""
+    finished: dict[str, dict[tuple[str, int], int]] = {}
+    async with admin_client(config.kafka) as admin:
+        for stage in stages:
+            with translated():
+                offsets = await admin.list_consumer_group_offsets(config.kafka.topic_prefix + stage)
+            finished[stage] = {(place.topic, place.partition): entry.offset for place, entry in offsets.items()}
+    return finished
 
 
 async def _would_invite(rule: SurveyRule, event: ChangeEvent) -> bool | None:
