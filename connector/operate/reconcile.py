@@ -1,7 +1,8 @@
 """Compares what Salesforce says with what the topics hold, and names the differences. Changes nothing.
 
-Read in this order, after how far each stage has finished its topics, so that what moves from one topic to another meanwhile is seen on one of them: parked and waiting
-records, outcomes, writes, dead letters, answers, invitations, change events, and then Salesforce.
+First it notes how far each stage has finished its topics. Then it reads in this order, so that what moves from one
+topic to another meanwhile is seen on one of them: parked and waiting records, outcomes, writes, dead letters, answers,
+invitations, change events, and then Salesforce.
 """
 
 import asyncio
@@ -11,11 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from aiokafka.errors import GroupAuthorizationFailedError
+
 from connector.config import Config, catalogue
 from connector.errors import Fatal, Rejected
 from connector.kafka.connection import admin_client
 from connector.kafka.dead_letters import DEAD_LETTERS
-from connector.kafka.errors import translated
+from connector.kafka.errors import missing_right, translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS
@@ -213,8 +216,12 @@ async def _finished(config: Config, stages: Sequence[str]) -> dict[str, dict[tup
     finished: dict[str, dict[tuple[str, int], int]] = {}
     async with admin_client(config.kafka) as admin:
         for stage in stages:
+            group = config.kafka.topic_prefix + stage
             with translated():
-                offsets = await admin.list_consumer_group_offsets(config.kafka.topic_prefix + stage)
+                try:
+                    offsets = await admin.list_consumer_group_offsets(group)
+                except GroupAuthorizationFailedError as error:
+                    raise missing_right("DESCRIBE", f"Group {group}", error) from error
             finished[stage] = {(place.topic, place.partition): entry.offset for place, entry in offsets.items()}
     return finished
 

@@ -1,5 +1,6 @@
 """What counts as missing when the topics are compared: outcomes, waits, dead letters and parked records."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 from helpers.config_files import MINIMAL, read
 from helpers.made_up_topics import START, MadeUpTopics, case_id
 
+from connector.config import Kafka
+from connector.errors import Rejected
+from connector.kafka.carried import carried
+from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.operate.findings import Findings
 from connector.operate.known import Known
@@ -59,7 +64,8 @@ def test_an_invitation_that_waits_is_not_missing_and_one_that_no_longer_waits_is
 def test_a_parked_record_is_not_missing_until_its_lot_is_worked_off(made: MadeUpTopics) -> None:
     invitation, record = an_invitation(made)
     known = Known()
-    parked = [*record.headers, ("ce_id", invitation.id.encode()), *PARKED]
+    record = replace(record, headers=[*record.headers, ("ce_id", invitation.id.encode())])  # as trigger writes it
+    parked = [*carried(record), *PARKED]
     known.take_parked(made.place("connector.parked", b"lot", record.value, parked, START))
     assert known.is_settled_or_waits(invitation)
     marks = [("pk_stage", b"send"), ("pk_done", b"1")]
@@ -73,8 +79,10 @@ def test_a_dead_letter_excuses_only_its_own_cell(made: MadeUpTopics) -> None:
     cause = made.change(CASE, START)
     event = ChangeEvent.model_validate_json(cause.value or b"").id
     known = Known()
-    letter = [*cause.headers, ("ce_id", event.encode()), ("dl_cell", b"trigger/closed-case")]
-    known.take_letter(made.place("connector.deadletters", cause.key, cause.value, letter, START))
+    cause = replace(cause, headers=[*cause.headers, ("ce_id", event.encode())])  # as capture writes it
+    letters = DeadLetters(Kafka(bootstrap_servers="nowhere:1"), "trigger", lambda *_: None)
+    letter = letters.of_record(cause, "gap", Rejected("no"), "trigger/closed-case")
+    known.take_letter(made.place("connector.deadletters", letter.key, letter.value, letter.headers, START))
     assert known.is_decided(event, "closed-case")
     assert not known.is_decided(event, "escalated-case")
 
