@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, explain, invitations, preview, run, sandbox, suppress, topics
+from connector.cli import check, demo, explain, invitations, positions, preview, replay, run, sandbox, suppress, topics
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -32,12 +32,14 @@ def connector() -> None:
 app.command("check")(check.check)
 app.command("preview")(preview.preview)
 app.command("explain")(explain.explain)
+app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(invitations.app, name="invitations")
+app.add_typer(positions.app, name="positions")
 
 
 def main() -> None:
