@@ -37,7 +37,7 @@ def replay(
 
     loaded, report = load(config), Report()
     if shadow is not None:
-        require_shadow(loaded, shadow)
+        require_shadow(loaded, stage, shadow, dry_run=dry_run)
 
     async def run() -> None:
         chosen = await selection(loaded, stage, begin, end, where)
@@ -87,7 +87,7 @@ async def _real(
             print("nothing was written", file=sys.stderr)
             return
     with progress_bar("replaying") as progress:
-        async with real_run(config, stage, shadow=shadow) as work:
+        async with real_run(config, stage, shadow=shadow, progress=progress) as work:
             await replay(chosen, work, report, progress)
 
 

@@ -32,13 +32,15 @@ def invited(invitation: Invitation, place: Place) -> Found:
 class TriggerAgain:
     """Decides change events anew. `plan_with(publish)` is the stage's plan, `tell` says what comes of an invitation.
 
-    With `write` the invitations and dead letters are written; without it nothing is.
+    With `write` the invitations and dead letters are written; without it nothing is. `elsewhere(invitation)` is another
+    account that has the invitation already: then it is left out.
     """
 
     plan_with: PlanWith
     letter: Letter
     tell: Foresee = invited
     write: WriteAll | None = None
+    elsewhere: Callable[[Invitation], str | None] = lambda _: None
     breaker: Callable[[], Breaker] = Breaker
     _breakers: dict[str, Breaker] = field(default_factory=dict)
 
@@ -56,8 +58,13 @@ class TriggerAgain:
             place = place_of(record)
             for cell in set(cells) - refused.keys():
                 self._breaker(cell).passed()
-            found += [self.tell(read(Invitation, one.value), place) for one in published]
-            records += [_marked(one, place) for one in published]
+            for one in published:
+                invitation = read(Invitation, one.value)
+                if other := self.elsewhere(invitation):
+                    found.append(Found(place, "left out: another account has it", other, invitation.id))
+                else:
+                    found.append(self.tell(invitation, place))
+                    records.append(_marked(one, place))
             for cell, error in refused.items():
                 if self.write is not None:
                     self._require_few(cell, error)

@@ -1,11 +1,14 @@
 """What send would do now with invitations, from what is on the topics: for a dry run."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Self
 
+from pydantic import ValidationError
+
 from connector.config import Config
-from connector.errors import Rejected
+from connector.errors import Fatal, Rejected
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Place, Progress, kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
@@ -29,8 +32,9 @@ class Sending:
         self._accounts = config.pisano
         self._protection = ContactProtection(config.surveys, config.protect)
         self._known: dict[str, Known] = {name: self._protection.known(name) for name in config.pisano}
-        self._settled = Digests(width=1)  # an invitation's outcome, as its place in `_OUTCOMES`
-        self._waiting: set[bytes] = set()
+        # By account: an invitation's outcome, as its place in `_OUTCOMES`; and the invitations that wait.
+        self._settled: defaultdict[str, Digests] = defaultdict(lambda: Digests(width=1))
+        self._waiting: defaultdict[str, set[bytes]] = defaultdict(set)
 
     @classmethod
     async def load(cls, config: Config, progress: Progress = lambda *_: None) -> Self:
@@ -46,7 +50,10 @@ class Sending:
         takes[WAITING] = lambda key, value, _: sending._waits(key, value)
         prefix = config.kafka.topic_prefix
         async for record in kept(config.kafka, [prefix + name for name in takes], progress=progress):
-            takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
+            try:
+                takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
+            except ValidationError as error:
+                raise Fatal(f"{place_of(record)} is no ledger entry, so nobody knows who was e-mailed") from error
         return sending
 
     async def work(self, lot: Sequence[InRecord]) -> list[Found]:
@@ -65,13 +72,23 @@ class Sending:
         what, reason, is_dead = self._decided(invitation)
         return Found(place, what, reason, invitation.id, is_dead)
 
+    def elsewhere(self, invitation: Invitation) -> str | None:
+        """The other account that has this invitation, for which its survey was configured before: nobody there knows
+        of this one, so both would send it.
+        """
+        digest = digest_of(invitation.id)
+        for account in {*self._settled, *self._waiting} - {invitation.account}:
+            if digest in self._settled[account] or digest in self._waiting[account]:
+                return account
+        return None
+
     def _decided(self, invitation: Invitation) -> tuple[str, str | None, bool]:
         digest = digest_of(invitation.id)
         if invitation.account not in self._accounts:
             return "would be a dead letter", "unknown_account", True
-        if (settled := self._settled.get(digest)) is not None:
+        if (settled := self._settled[invitation.account].get(digest)) is not None:
             return "has its outcome already", str(_OUTCOMES[settled[0]]), False
-        if digest in self._waiting:
+        if digest in self._waiting[invitation.account]:
             return "waits already", None, False
         if invitation.suppressed is not None:
             return "would not be sent", str(invitation.suppressed), False
@@ -85,7 +102,7 @@ class Sending:
                 return "would not be sent", str(reason)
             case Wait(reason=reason):
                 return "would wait", str(reason)
-        self._settle(invitation.id, Outcome.SENT)
+        self._settle(invitation.account, invitation.id, Outcome.SENT)
         known.memory.settled(as_sent(self._protection, invitation, now))
         return "would be sent", None
 
@@ -98,16 +115,16 @@ class Sending:
             if known:
                 known.memory.called(entry)
             return
-        self._settle(entry.invitation, entry.outcome)
+        self._settle(entry.account, entry.invitation, entry.outcome)
         if known:
             known.memory.settled(entry.model_dump(mode="json"), is_ours=False)
 
-    def _settle(self, invitation: str, outcome: Outcome) -> None:
-        self._settled.put(digest_of(invitation), bytes([_OUTCOMES.index(outcome)]))
+    def _settle(self, account: str, invitation: str, outcome: Outcome) -> None:
+        self._settled[account].put(digest_of(invitation), bytes([_OUTCOMES.index(outcome)]))
 
     def _waits(self, key: bytes | None, value: bytes | None) -> None:
-        digest = digest_of((key or b"").decode(errors="replace").rpartition("/")[2])
+        account, _, invitation = (key or b"").decode(errors="replace").rpartition("/")
         if value is None:
-            self._waiting.discard(digest)
+            self._waiting[account].discard(digest_of(invitation))
         else:
-            self._waiting.add(digest)
+            self._waiting[account].add(digest_of(invitation))

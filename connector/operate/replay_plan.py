@@ -10,14 +10,16 @@ from connector.kafka.members import members
 _PREFIX: TypeAdapter[str] = TypeAdapter(TopicPrefix)
 
 
-def require_shadow(config: Config, prefix: str) -> None:
-    """Raises Fatal if a shadow's topics cannot have this prefix."""
+def require_shadow(config: Config, stage: str, prefix: str, *, dry_run: bool) -> None:
+    """Raises Fatal if a shadow's topics cannot have this prefix, or there is nothing to try out."""
     try:
         _PREFIX.validate_python(prefix)
     except ValidationError as error:
         raise Fatal(f"--shadow: {error.errors(include_url=False)[0]['msg'].removeprefix('Value error, ')}") from error
     if prefix == config.kafka.topic_prefix:
         raise Fatal(f"--shadow: {prefix or 'no prefix'} is what the service uses; choose another prefix")
+    if dry_run and stage != "trigger":
+        raise Fatal("--dry-run with --shadow is for trigger: send and write decide only when they read the copies")
 
 
 async def what_will_happen(config: Config, stage: str, records: int, shadow: str | None) -> list[str]:

@@ -23,7 +23,7 @@ _OUTPUTS = {"trigger": "pisano.invitations", "send": "pisano.invitations", "writ
 
 @asynccontextmanager
 async def dry_run(config: Config, stage: str, *, shadow: str | None, progress: Progress) -> AsyncIterator[Work]:
-    """Work that says what would come of records, and writes nothing. With a `shadow`, no sender would see them.
+    """Work that says what would come of records, and writes nothing. With a `shadow`, no sender knows of them.
 
     Raises:
         Fatal, Retryable: What is known of earlier invitations or writes cannot be read.
@@ -32,27 +32,29 @@ async def dry_run(config: Config, stage: str, *, shadow: str | None, progress: P
         yield (await Sending.load(config, progress)).work
         return
     async with Shared(config) as shared:
-        if stage == "trigger":
-            tell = invited if shadow else (await Sending.load(config, progress)).of
-            yield _trigger_again(shared, config.kafka, tell).work
-        else:
+        if stage == "write":
             yield _write_dry_run(shared).work
+        else:
+            sending = None if shadow else await Sending.load(config, progress)
+            yield _trigger_again(shared, config.kafka, sending, sending.of if sending else invited).work
 
 
 @asynccontextmanager
-async def real_run(config: Config, stage: str, *, shadow: str | None) -> AsyncIterator[Work]:
+async def real_run(config: Config, stage: str, *, shadow: str | None, progress: Progress) -> AsyncIterator[Work]:
     """Work that runs a stage again. Everything that it writes goes to the topics with the prefix `shadow`, if given.
 
     Raises:
-        Fatal, Retryable: Kafka does not take records, or the topics of the shadow cannot be created.
+        Fatal, Retryable: What is known of earlier invitations cannot be read, Kafka does not take records, or the
+            topics of the shadow cannot be created.
     """
     kafka = config.kafka if shadow is None else await _shadow(config, stage, shadow)
     publisher = Publisher(kafka)
     await publisher.start()
     try:
         if stage == "trigger":
+            sending = None if shadow else await Sending.load(config, progress)
             async with Shared(config) as shared:
-                yield _trigger_again(shared, kafka, write=publisher.send_all).work
+                yield _trigger_again(shared, kafka, sending, write=publisher.send_all).work
         else:
             yield copies(kafka, publisher.send_all)
     finally:
@@ -74,9 +76,9 @@ async def _shadow(config: Config, stage: str, prefix: str) -> Kafka:
 
 
 def _trigger_again(
-    shared: Shared, kafka: Kafka, tell: Foresee = invited, write: WriteAll | None = None
+    shared: Shared, kafka: Kafka, sending: Sending | None, tell: Foresee = invited, write: WriteAll | None = None
 ) -> TriggerAgain:
-    """`kafka` has the prefix of the topics to write to."""
+    """`kafka` has the prefix of the topics to write to. `sending` is what the senders of these topics know."""
     rules, topic = trigger.rules(shared), kafka.topic_prefix + _OUTPUTS["trigger"]
     letters = DeadLetters(kafka, "trigger", lambda *labels: shared.metrics.dead_letters.labels(*labels).inc())
     return TriggerAgain(
@@ -84,6 +86,7 @@ def _trigger_again(
         letters.of_record,
         tell,
         write,
+        sending.elsewhere if sending else lambda _: None,
         shared.config.service.breaker.make,
     )
 

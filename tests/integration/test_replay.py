@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helpers import topics
 from helpers.change_events import as_records as as_changes
 from helpers.change_events import change
@@ -128,6 +129,26 @@ async def test_trigger_foresees_what_the_sender_would_do_and_e_mails_only_who_ha
     assert pisano.second_emails() == []
 
 
+async def test_a_survey_that_has_moved_to_another_account_invites_nobody_again(
+    setup: Setup, pisano: PisanoDouble
+) -> None:
+    """The new account's sender does not know of the old one's invitations."""
+    await topics.publish(setup.kafka, as_changes(setup.kafka, [closed(1)]))
+    async with running_app(setup.config, ["trigger", "send"]):
+        await until(lambda: outcomes(setup.kafka))
+    await topics.publish(setup.kafka, as_changes(setup.kafka, [closed(2)]))
+    file = yaml.safe_load(setup.file.read_text())
+    other = {name: value for name, value in file["pisano"]["main"].items() if name != "webhook"}
+    file["pisano"]["other"] = {**other, "auth": {"method": "static_token", "token": "made-up"}}
+    file["surveys"]["closed-case"]["account"] = "other"
+    setup.file.write_text(yaml.safe_dump(file))
+    left_out = {("left out: another account has it", "main"): 1, ("chosen", None): 2, ("copies", None): 0}
+    dry = await replayed(setup, "trigger", "--from", "earliest", "--dry-run")
+    assert dry == {**left_out, ("would be sent", None): 1}
+    assert await replayed(setup, "trigger", "--from", "earliest", "--yes") == {**left_out, ("invited", None): 1}
+    assert len(await topics.read(setup.kafka, "pisano.invitations")) == 2
+
+
 async def test_send_beside_its_service_e_mails_nobody_twice(setup: Setup, pisano: PisanoDouble) -> None:
     made_up = [invitation(number) for number in range(10)]
     out = invitation(10, suppressed=Reason.OPTED_OUT)
@@ -191,7 +212,7 @@ async def test_write_beside_its_service_writes_nothing_twice_and_foresees_what_a
             assert (await replayed(setup, "write", "--from", "earliest", "--yes"))["written again", None] == 8
             await until(lambda: worked_off(setup, "write", "pisano.feedback"))
         assert len(await topics.read(setup.kafka, "salesforce.writes")) == 8
-        assert sf.get("Case", cases[3])["NPS__c"] == 10
+        assert sf.record("Case", cases[3])["NPS__c"] == 10
         await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, feedback={"score": score, "reopen": reopen})
         assert await replayed(setup, "write", "--from", "earliest", "--dry-run") == {
             ("is written already", "score"): 8,
@@ -235,6 +256,7 @@ async def test_what_cannot_be_replayed_is_one_sentence(setup: Setup, tmp_path: P
         (("write", "--from", "earliest", "--where", "record.boddy != blank"), "did you mean body?"),
         (("send", "--from", "earliest", "--shadow", setup.kafka.topic_prefix), "is what the service uses"),
         (("send", "--from", "earliest", "--shadow", "a/b"), "--shadow: a prefix is up to 64 of"),
+        (("send", "--from", "earliest", "--shadow", "a", "--dry-run"), "--dry-run with --shadow is for trigger"),
     ):
         await refused(setup, said, *arguments)
     await topics.publish(setup.kafka, as_records(setup.kafka, [invitation(1)]))
