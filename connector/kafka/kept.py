@@ -121,10 +121,9 @@ async def _offsets(
     if place not in held:
         raise Fatal(f"{bound.topic} has no partition {bound.partition}")
     if bound.offset not in held[place]:
-        raise Fatal(
-            f"{bound.topic}/{bound.partition} holds the offsets {held[place][0]} to {held[place][-1] - 1} now, and not"
-            f" {bound.offset}"
-        )
+        first, last = held[place][0], held[place][-1] - 1
+        holds = f"the offsets {first} to {last}" if first <= last else "no record"
+        raise Fatal(f"{bound.topic}/{bound.partition} holds {holds} now, and not {bound.offset}")
     return {place: bound.offset}
 
 

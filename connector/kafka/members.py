@@ -13,6 +13,7 @@ from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
 
 _WITHIN = 20.0  # seconds for Kafka's answer; a broker that needs longer is away
+_LOOK = 0.2  # seconds until we ask again
 _AT_REST = {"Stable", "Empty", "Dead"}
 
 
@@ -36,12 +37,19 @@ async def members(kafka: Kafka, stage: str) -> Members:
         Retryable: Kafka is away.
     """
     group = kafka.topic_prefix + stage
+    said: Exception | str = "no answer"
     try:
         async with asyncio.timeout(_WITHIN), admin_client(kafka) as admin:
-            with translated():
-                (answer,) = await admin.describe_consumer_groups([group])
+            while True:
+                try:
+                    with translated():
+                        (answer,) = await admin.describe_consumer_groups([group])
+                    break
+                except Retryable as error:  # a cluster without any group yet makes a coordinator first
+                    said = error
+                    await asyncio.sleep(_LOOK)
     except TimeoutError:
-        raise Retryable(f"Kafka does not describe the group {group} within {_WITHIN:g} s") from None
+        raise Retryable(f"Kafka does not describe the group {group} within {_WITHIN:g} s: {said}") from None
     code, _, state, _, _, found, *_ = answer.groups[0]
     if code == GroupAuthorizationFailedError.errno:
         raise missing_right("DESCRIBE", f"Group {group}", GroupAuthorizationFailedError(group))

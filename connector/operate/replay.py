@@ -13,7 +13,7 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import admin_client
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Place, Progress, Span, bounds, kept
-from connector.operate.spans import bound
+from connector.operate.spans import EARLIEST, bound
 from connector.records import ChangeEvent, Feedback, Invitation, Record
 from connector.templates import Condition, RenderError, TemplateError
 from connector.values import exact
@@ -157,6 +157,10 @@ async def selection(config: Config, stage: str, begin: str, end: str | None, whe
     """
     topics, now = inputs(config, stage), datetime.now(UTC)
     first = bound("--from", begin, topics, now)
+    if end == EARLIEST:
+        raise Fatal(
+            f"--to {EARLIEST}: there is nothing before the earliest record; without --to the replay goes up to now"
+        )
     last = None if end is None else bound("--to", end, topics, now)
     holds = None if where is None else condition(stage, where)
     async with admin_client(config.kafka):

@@ -62,5 +62,5 @@ def _concerned(stage: str) -> list[str]:
 async def _runs(config: Config, stage: str) -> str:
     found = await members(config.kafka, stage)
     if found.count:
-        return f"{stage} runs now ({found.count} members) and goes on beside this replay."
+        return f"{stage} runs now (members of its group: {found.count}) and goes on beside this replay."
     return f"{stage} does not run now" + ("." if stage == "trigger" else ": the records wait until it does.")

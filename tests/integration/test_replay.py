@@ -168,7 +168,7 @@ async def test_send_beside_its_service_e_mails_nobody_twice(setup: Setup, pisano
         assert ended.returncode == 0, ended.stderr.decode()
         said = ended.stderr.decode()
         assert "11 invitations are written again to" in said
-        assert "send runs now (1 members) and goes on beside this replay." in said
+        assert "send runs now (members of its group: 1) and goes on beside this replay." in said
         await until(lambda: worked_off(setup, "send", "pisano.invitations"))
         again = await replayed(setup, "send", "--from", "earliest", "--yes")
         assert (again["chosen", None], again["copies", None]) == (11, 11)
@@ -250,7 +250,9 @@ async def test_what_cannot_be_replayed_is_one_sentence(setup: Setup, tmp_path: P
         (("capture", "--from", "earliest"), "capture cannot be replayed: Salesforce keeps what capture reads"),
         (("sand", "--from", "earliest"), "there is no stage sand to replay; did you mean send?"),
         (("send", "--from", "soon"), "--from: 'soon' is neither earliest, nor a period"),
-        (("send", "--from", "0/7"), "pisano.invitations/0 holds the offsets 0 to -1 now, and not 7"),
+        (("send", "--from", "0/7"), "pisano.invitations/0 holds no record now, and not 7"),
+        (("send", "--from", "9/0"), "pisano.invitations has no partition 9"),
+        (("send", "--from", "1h", "--to", "earliest"), "there is nothing before the earliest record"),
         (("send", "--from", "earliest"), "there is nothing to replay: the topics hold no record between"),
         (("send", "--from", "earliest", "--dry-run"), "there is nothing to replay: the topics hold no record between"),
         (("write", "--from", "earliest", "--where", "record.boddy != blank"), "did you mean body?"),
