@@ -1,7 +1,8 @@
 """Measures what waiting invitations cost those that are due now, and how much memory they take.
 
-Claim: with 200,000 invitations that wait (with --quick 20,000), an invitation that is due now reaches Pisano within 2
-times the p99 of an empty queue, and each waiting one takes less than 150 bytes of memory. The script writes the waiting
+Claim: with 200,000 invitations that wait, an invitation that is due now reaches Pisano within 2 times the p99 of an
+empty queue, and each waiting one takes less than 150 bytes of memory. With --quick 20,000 wait, and the memory is not
+claimed: what reading itself takes weighs more than they do. The script writes the waiting
 invitations to `pisano.waiting`, starts the stage `send` in this process against a real broker (KAFKA_BOOTSTRAP_SERVERS,
 or one that the script starts) and our double of Pisano, and then publishes invitations that are due at a gentle rate.
 The memory is measured in a process of its own, which reads the waiting invitations back and does nothing else.
@@ -168,7 +169,7 @@ def _contradictions(figures: dict[str, Any], parked: int) -> list[str]:
         found.append(f"{figures['waiting']:,} of {parked:,} invitations wait")
     if figures["p99_ratio"] > LONGEST_P99:
         found.append(f"the p99 of one that is due now is {figures['p99_ratio']:.2f} times that of an empty queue")
-    if figures["bytes_each"] >= MOST_BYTES:
+    if figures["bytes_each"] >= MOST_BYTES and parked == LOADS["full"][0]:
         found.append(f"a waiting invitation takes {figures['bytes_each']:.0f} bytes")
     return found
 

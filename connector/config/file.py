@@ -21,7 +21,7 @@ from connector.config.checks import check
 from connector.config.constant import constant
 from connector.config.scope import one_of
 from connector.errors import Fatal
-from connector.templates import TemplateError
+from connector.templates import Compiled, TemplateError
 
 _LONGEST_SHOWN = 80  # characters of a value in a message: enough to recognise it
 
@@ -77,11 +77,28 @@ def load(
         report.add(finding.key, finding.message, at)
     if report.problems or config is None:
         raise ConfigError(report.problems)
+    _place_templates(config, (), tree)
     for finding in constant(tree.data):
         report.add(finding.key, finding.message)
     for problem in sorted(report.problems):
         warn(str(problem))
     return config
+
+
+def _place_templates(value: object, key: tuple[str | int, ...], tree: Tree) -> None:
+    """Tells each template where it stands, so that an error at run time can say it."""
+    match value:
+        case Compiled():
+            value.place = f"line {tree.place(key).line}, column {tree.place(key).column}"
+        case BaseModel():
+            for name, field in type(value).model_fields.items():
+                _place_templates(getattr(value, name), (*key, field.alias or name), tree)
+        case dict():
+            for name, each in value.items():
+                _place_templates(each, (*key, name), tree)
+        case list() | tuple():
+            for number, each in enumerate(value):
+                _place_templates(each, (*key, number), tree)
 
 
 def _text(path: Path) -> str:

@@ -3,6 +3,7 @@
 import heapq
 from array import array
 from collections import defaultdict
+from collections.abc import Set
 from datetime import datetime
 
 _PLACE = 1 << 44  # above every offset: a partition with a million records a second would last half a year
@@ -24,6 +25,14 @@ class Agenda:
             self._held[survey].append(offset)
         else:
             heapq.heappush(self._due[survey], max(0, int(until.timestamp() * 1000)) * _PLACE + offset)
+
+    def drop(self, offsets: Set[int]) -> None:
+        """Forgets the invitations at these offsets."""
+        if offsets:
+            for survey, due in self._due.items():
+                self._due[survey] = sorted(row for row in due if row % _PLACE not in offsets)
+            for survey, held in self._held.items():
+                self._held[survey] = array("q", (offset for offset in held if offset not in offsets))
 
     def release(self, survey: str) -> None:
         """Makes those without a time due at once."""

@@ -7,6 +7,7 @@ The time on the topic is the first one that was found. When it comes the policy 
 one, which is kept in memory only.
 """
 
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ from connector.records import Invitation
 from connector.values.digests import Digests, digest_of
 
 WAITING = "pisano.waiting"
+_OFFSET = struct.Struct("<q")
 _POLL = 200  # milliseconds
 _WAIT = 50  # milliseconds that the broker waits for more records
 _EMPTY_POLLS = 50  # of 200 ms without a record, after which the broker counts as away
@@ -51,7 +53,7 @@ class Waiting:
         self._kafka = kafka
         self._account = account
         self._place = TopicPartition(kafka.topic_prefix + WAITING, partition)
-        self._noted = Digests()
+        self._noted = Digests(_OFFSET.size)
 
     def has(self, invitation: str) -> bool:
         """Whether the invitation is on the topic, or was there before it got its outcome."""
@@ -70,7 +72,7 @@ class Waiting:
 
     def put(self, invitation: Invitation, until: datetime | None, offset: int) -> None:
         """Takes note that the invitation is on the topic now."""
-        self._noted.put(digest_of(invitation.id))
+        self._noted.put(digest_of(invitation.id), _OFFSET.pack(offset))
         self.agenda.put(invitation.survey, until, offset)
 
     def end(self, invitation: str) -> list[OutRecord]:
@@ -85,21 +87,21 @@ class Waiting:
         Raises:
             Retryable: Kafka is away.
         """
-        rows: dict[str, tuple[str, datetime | None, datetime | None, int]] = {}
+        replaced: set[int] = set()  # offsets that a later record of the same invitation makes void
         async for lot in read_back_lots(self._kafka, self._place.topic, self._place.partition):
             for record in lot:
                 account, _, invitation = record.key.decode().rpartition("/")
                 if account != self._account:
                     continue
-                if record.value is None:
-                    rows.pop(invitation, None)
-                else:
-                    rows[invitation] = _row(record)
-        for invitation, (survey, until, happened, offset) in rows.items():
-            if not is_settled(invitation):
-                self._noted.put(digest_of(invitation))
-                self.agenda.put(survey, until, offset)
-                saw(survey, happened, until is None)
+                if row := self._noted.get(digest_of(invitation)):
+                    replaced.add(*_OFFSET.unpack(row))
+                if record.value is not None and not is_settled(invitation):
+                    headers = dict(record.headers)
+                    survey, until = headers["wt_survey"].decode(), _time(headers["wt_until"])
+                    self._noted.put(digest_of(invitation), _OFFSET.pack(record.offset))
+                    self.agenda.put(survey, until, record.offset)
+                    saw(survey, _time(headers["wt_happened"]), until is None)
+        self.agenda.drop(replaced)
 
     async def fetch(self, offsets: Sequence[int]) -> list[Found]:
         """The invitations at these offsets, in the same order. One that Kafka has deleted is missing.
@@ -150,11 +152,6 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
 def _is_behind_the_end(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bool:
     end = consumer.highwater(place)  # None before the first answer; counts what is not committed yet, too
     return end is not None and offset >= end
-
-
-def _row(record: ConsumerRecord) -> tuple[str, datetime | None, datetime | None, int]:
-    headers = dict(record.headers)
-    return headers["wt_survey"].decode(), _time(headers["wt_until"]), _time(headers["wt_happened"]), record.offset
 
 
 def _time(text: bytes) -> datetime | None:

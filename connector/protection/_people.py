@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from connector.config.protect import AnsweredBy
@@ -95,4 +96,6 @@ class People:
 
 
 def _first(body: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    return next((str(body[key]) for key in keys if body.get(key) not in {None, ""}), None)
+    """The first of these that holds a text or a number. A webhook may put a list or an object there."""
+    values = (body.get(key) for key in keys)
+    return next((str(value) for value in values if isinstance(value, (str, int, Decimal)) and value != ""), None)

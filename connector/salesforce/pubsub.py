@@ -10,7 +10,7 @@ import grpc
 from connector.errors import ConnectorError, Rejected, Retryable
 from connector.salesforce import errors
 from connector.salesforce.auth import Token, TokenSource
-from connector.salesforce.proto.pubsub_api_pb2 import FetchRequest, FetchResponse, SchemaRequest
+from connector.salesforce.proto.pubsub_api_pb2 import FetchRequest, FetchResponse, SchemaRequest, TopicRequest
 from connector.salesforce.proto.pubsub_api_pb2_grpc import PubSubStub
 from connector.salesforce.schemas import EventSchema, parse_schema
 
@@ -84,6 +84,21 @@ class PubSubClient:
                 self._schemas.pop(next(iter(self._schemas)))
             self._schemas[schema_id] = parse_schema(schema_json)
         return self._schemas[schema_id]
+
+    async def may_follow(self, topic: str) -> bool:
+        """Whether the user may subscribe to this channel.
+
+        Raises:
+            Retryable, Fatal: as for every call. Fatal when there is no such channel, or it is not enabled.
+        """
+        token = await self._tokens.token()
+        try:
+            answer = await self._stub.GetTopic(
+                TopicRequest(topic_name=topic), metadata=_metadata(token), timeout=_CALL_TIMEOUT
+            )
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, token, f"channel {topic}") from error
+        return bool(answer.can_subscribe)
 
     async def subscribe(
         self,

@@ -6,10 +6,11 @@ counts them in our order.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -99,8 +100,15 @@ class AccountSender:
 
     def start(self, pisano: Sharings, auth: Auth, first: First = nothing) -> None:
         """Begins to make calls, `first` before all others. It and `auth` use `counted`."""
-        beside = (each.run() for each in (self._by_hand, self._waits, self._rechecks))
+        beside = (self._beside(each.run()) for each in (self._by_hand, self._waits, self._rechecks))
         self._tasks = [asyncio.create_task(each) for each in (self._run(pisano, auth, first), *beside)]
+
+    async def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            log.exception("sender_failed_unexpectedly", account=self._ledger.account)
+            self._queue.fail(Retryable(f"the account {self._ledger.account} is opened again after {error!r}"))
 
     async def deliver(self, invitation: Invitation, record: InRecord) -> None:
         """Returns when the invitation's outcome is in the ledger, or the invitation waits on its topic.

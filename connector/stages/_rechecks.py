@@ -53,7 +53,9 @@ class Rechecks:
         except Retryable as error:
             log.warning("recheck_waits", invitation=entry.invitation.id, survey=entry.survey, reason=str(error))
             self._queue.later(entry, _TRY_AGAIN)
-        except ConnectorError as error:
+        except Exception as error:
+            if not isinstance(error, ConnectorError):
+                log.exception("recheck_failed_unexpectedly", invitation=entry.invitation.id, survey=entry.survey)
             self._queue.turn_away([entry], error)
 
     async def _decide(self, entry: Entry) -> None:

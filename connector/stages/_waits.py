@@ -49,7 +49,7 @@ class Waits:
         self._metrics = metrics
         self._now = now
         self._again = again
-        self._woken: dict[str, int] = {}  # by invitation: its place on the topic
+        self._woken: dict[str, Found] = {}  # by invitation
         self._under_way: Counter[str] = Counter()  # by survey
         self._changed = asyncio.Event()
 
@@ -65,8 +65,8 @@ class Waits:
         """Makes invitations wait, each until its time; without a time until a person has decided about its survey."""
         new = [each for each in later if each[0].invitation.id not in self._woken]
         for entry, until in later:
-            if (offset := self._woken.pop(entry.invitation.id, None)) is not None:
-                self._agenda.put(entry.survey, until, offset)
+            if found := self._woken.pop(entry.invitation.id, None):
+                self._agenda.put(entry.survey, until, found.offset)
         if new:
             await self._ledger.wait([(entry.record, entry.invitation, until) for entry, until in new])
         for entry, _ in later:
@@ -118,7 +118,7 @@ class Waits:
                 return
             self._say_what_is_missing(survey, {*offsets} - {each.offset for each in found})
             for each in found:
-                self._woken[each.invitation] = each.offset
+                self._woken[each.invitation] = each
                 self._under_way[survey] += 1
                 tasks.create_task(self._one(survey, each))
         self._metrics.waiting.labels(self._ledger.account, survey).set(self._agenda.count(survey))
@@ -127,7 +127,8 @@ class Waits:
         try:
             await self._again(found.record)
         finally:
-            self._woken.pop(found.invitation, None)
+            if self._woken.get(found.invitation) is found:  # else it waits again, or was woken again
+                del self._woken[found.invitation]
             self._under_way[survey] -= 1
             self._changed.set()
 

@@ -146,9 +146,9 @@ class Send:
                 sender = await asyncio.shield(opening)
                 await sender.lost()
                 self._reopen(account, partition, opening)
-            except ConnectorError as error:
+            except Exception as error:  # noqa: BLE001 - nobody waits for this account
                 self._forget_failed(account, partition, opening)
-                log.warning("account_not_open", account=account, reason=str(error))
+                log.warning("account_not_open", account=account, reason=repr(error))
                 await self._sleep(_OPEN_AGAIN)
 
     async def _opening(self, account: str, partition: int) -> asyncio.Task[AccountSender]:

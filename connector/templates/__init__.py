@@ -38,6 +38,7 @@ from connector.templates._values import Unread, WrongValueError, is_undefined, k
 
 __all__ = [
     "PROPERTIES",
+    "Compiled",
     "Condition",
     "RenderError",
     "Scalar",
@@ -80,12 +81,18 @@ class Template(Compiled):
             RenderError: A name is not in `scope`, a filter refuses a value, or the result is not a scalar.
             Unread: `scope` raised it.
         """
-        return self._scalar(self._value(scope))
+        try:
+            return self._scalar(self._value(scope))
+        except RenderError as error:
+            raise self._failed("template", error, scope) from error
 
     def render_all(self, scope: Mapping[str, Any]) -> list[Scalar]:
         """As `render`, for a template that may give a list: its scalars without those that are empty."""
-        value = self._value(scope)
-        each = [self._scalar(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+        try:
+            value = self._value(scope)
+            each = [self._scalar(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+        except RenderError as error:
+            raise self._failed("template", error, scope) from error
         return [item for item in each if item is not None]
 
     def _value(self, scope: Mapping[str, Any]) -> object:
@@ -104,17 +111,15 @@ class Template(Compiled):
                     self._compiled.render_with_context(context, buffer)
                     return buffer.getvalue()
         except LiquidError as error:
-            raise RenderError(f"the template {self.source} cannot be rendered: {error.message}") from error
+            raise RenderError(f"cannot be rendered: {error.message}") from error
         except WrongValueError as error:
-            raise RenderError(
-                f"the template {self.source} cannot be rendered: a value is of the wrong kind: {error}"
-            ) from error
+            raise RenderError(f"cannot be rendered: a value is of the wrong kind: {error}") from error
         except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
-            raise RenderError(f"the template {self.source} cannot be rendered: a value is of the wrong kind") from error
+            raise RenderError("cannot be rendered: a value is of the wrong kind") from error
 
     def _scalar(self, value: object) -> Scalar | None:
         if is_undefined(value):
-            raise RenderError(f"the template {self.source} cannot be rendered: {value.msg}")  # type: ignore[attr-defined]
+            raise RenderError(f"cannot be rendered: {value.msg}")  # type: ignore[attr-defined]
         match value:
             case str():
                 return str(value) if value.strip() else None
@@ -126,7 +131,7 @@ class Template(Compiled):
                 return value
             case float() if math.isfinite(value):
                 return value
-        raise RenderError(f"the template {self.source} gives {kind(value)}; a text or number is wanted")
+        raise RenderError(f"gives {kind(value)}; a text or number is wanted")
 
     @classmethod
     def _validate(cls, value: object) -> Self:
@@ -178,11 +183,12 @@ class Condition(Compiled):
         try:
             return decide(self._expression, self._context(scope))
         except WrongValueError as error:
-            raise RenderError(f"the condition {self.source} cannot be decided: {error}") from error
+            failed = RenderError(f"cannot be decided: {error}")
         except LiquidError as error:
-            raise RenderError(f"the condition {self.source} cannot be decided: {error.message}") from error
-        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
-            raise RenderError(f"the condition {self.source} cannot be decided: a value is of the wrong kind") from error
+            failed = RenderError(f"cannot be decided: {error.message}")
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError):
+            failed = RenderError("cannot be decided: a value is of the wrong kind")
+        raise self._failed("condition", failed, scope)
 
     def verdict(self, choose: Choose = lambda _, values: values) -> bool | None:
         """True if the condition always holds, False if it never does, None if it depends or we cannot tell.

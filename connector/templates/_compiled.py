@@ -10,6 +10,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from connector.errors import Fatal, Rejected
+from connector.masking import mask_value
 from connector.templates._liquid import (
     LiquidContext,
     LiquidEnvironment,
@@ -17,6 +18,9 @@ from connector.templates._liquid import (
     filters_in,
     unbounded_ranges_in,
 )
+from connector.templates._values import Unread, kind
+
+_MOST_VALUES = 3  # that an error shows
 
 ENVIRONMENT = LiquidEnvironment()  # immutable after construction
 
@@ -65,10 +69,23 @@ class VariablePath(NamedTuple):
         return ".".join("…" if part is None else str(part) for part in self.parts)
 
 
+def _shown(scope: Mapping[str, Any], path: VariablePath) -> str:
+    value: Any = scope
+    try:
+        for part in path.parts:
+            value = value[part] if part is not None else None
+    except (LookupError, TypeError):
+        return "missing"
+    except Unread:
+        return "not read"
+    return f"{kind(value)} {mask_value(value)}" if isinstance(value, str) else kind(value)
+
+
 class Compiled:
     """What templates and conditions have in common."""
 
     source: str
+    place: str = ""  # where it stands in the configuration's file, such as "line 12, column 5", once that is known
     _compiled: BoundTemplate
     _paths: tuple[VariablePath, ...]
 
@@ -93,6 +110,13 @@ class Compiled:
             VariablePath(tuple(None if isinstance(s, list) else s for s in segments), *position(self.source, index))
             for index, segments in sorted(found, key=lambda item: item[0])
         )
+
+    def _failed(self, noun: str, error: "RenderError", scope: Mapping[str, Any]) -> "RenderError":
+        """The error with the template, its place, and the values that it names, masked."""
+        at = f" ({self.place})" if self.place else ""
+        values = [f"{'.'.join(map(str, path.parts))} is {_shown(scope, path)}" for path in self._paths[:_MOST_VALUES]]
+        behind = f" ({'; '.join(dict.fromkeys(values))})" if values else ""
+        return RenderError(f"the {noun} {self.source}{at} {error}{behind}")
 
     def _context(self, scope: Mapping[str, Any]) -> LiquidContext:
         return LiquidContext(self._compiled, scope)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
@@ -13,6 +12,8 @@ from connector.errors import ConnectorError, Fatal
 from connector.pisano import mistakes, read_flow
 from connector.stages._client import auth_of
 from connector.surveys.kinds import Described, constants, fields_of, kinds, names_changes, never_true
+from connector.surveys.named import mistaken_fields, objects_of
+from connector.wiring.found import Found
 
 log = structlog.get_logger(__name__)
 
@@ -20,27 +21,19 @@ Describe = Callable[[str], Awaitable[Mapping[str, Any]]]
 _Uncounted = nullcontext[None]  # a command does not own the account's ledger, so it cannot write its calls there
 
 
-@dataclass(frozen=True)
-class Found:
-    """What was found. An `error` contradicts the configuration; a `warning` makes it useless in part."""
-
-    level: Literal["error", "warning", "note"]
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.level}: {self.what}"
-
-
 async def compared(config: Config, http: httpx.AsyncClient, describe: Describe) -> AsyncIterator[Found]:
     """Everything that does not fit, and what could not be compared. Costs one call for each object, login and flow.
 
     The calls to Pisano are not in the account's ledger: a sender that runs meanwhile may get a 429, and then waits.
     """
-    wanted = {survey.on for survey in config.surveys.values()}
-    wanted |= {lookup.object for survey in config.surveys.values() for lookup in survey.lookup.values()}
     objects: dict[str, Described] = {}
-    async for found in _describe(wanted, describe, objects):
+    async for found in _describe(objects_of(config), describe, objects):
         yield found
+    wrong = list(mistaken_fields(config, objects))
+    for what in wrong:
+        yield Found("error", what)
+    if objects and not wrong:
+        yield Found("ok", f"Salesforce: the fields that the file names are in {', '.join(sorted(objects))}")
     for found in never_held(config, objects):
         yield found
     for name, account in config.pisano.items():
@@ -89,6 +82,7 @@ async def _flows(
     except ConnectorError as error:
         yield _not_compared(f"pisano.{name}", error)
         return
+    yield Found("ok", f"pisano.{name}: the login works")
     for flow in dict.fromkeys(survey.flow for survey in surveys.values() if survey.flow):
         try:
             found = await read_flow(http, account.base_url, flow, header)
@@ -97,8 +91,11 @@ async def _flows(
             continue
         for key, survey in surveys.items():
             known = constants(survey.built_in_responses) if survey.flow == flow else {}
-            for question, why in mistakes(found, known, kinds(survey, objects)):
+            wrong = list(mistakes(found, known, kinds(survey, objects)))
+            for question, why in wrong:
                 yield Found("error", f"surveys.{key}.built_in_responses.{question}: {why}")
+            if survey.flow == flow and not wrong:
+                yield Found("ok", f"surveys.{key}: flow {flow} has its questions")
 
 
 def _not_compared(what: str, error: ConnectorError) -> Found:

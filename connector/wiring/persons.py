@@ -3,8 +3,11 @@
 import asyncio
 
 from connector.config import Config
+from connector.errors import Retryable
 from connector.kafka.follower import Follower
 from connector.protection import CLAIMS, ContactProtection
+
+_CLAIM_WITHIN = 30.0  # seconds; a claim comes back within some 20 ms
 
 
 class PersonTopics:
@@ -32,8 +35,16 @@ class PersonTopics:
                 task.result()
 
     async def claims_to(self, offset: int) -> None:
-        """Returns when every claim up to this offset of `pisano.claims` is known."""
-        await self._followers[CLAIMS].read_to(offset)
+        """Returns when every claim up to this offset of `pisano.claims` is known.
+
+        Raises:
+            Retryable: That takes longer than 30 s.
+        """
+        try:
+            async with asyncio.timeout(_CLAIM_WITHIN):
+                await self._followers[CLAIMS].read_to(offset)
+        except TimeoutError as error:
+            raise Retryable(f"{CLAIMS}: the record at {offset} was not read within {_CLAIM_WITHIN:g} s") from error
 
     async def _all_caught_up(self) -> None:
         for follower in self._followers.values():

@@ -102,8 +102,14 @@ def change_event(kafka: Kafka, number: int, contact: str) -> OutRecord:
 
 
 def invited(kafka: Kafka, number: int, account: str) -> OutRecord:
-    """An invitation for a customer of the account."""
-    made = invitation(number, id=digest("made up", account, str(number)), account=account, survey=account)
+    """An invitation for a customer of the account, young enough to be sent without a look at its record."""
+    made = invitation(
+        number,
+        id=digest("made up", account, str(number)),
+        account=account,
+        survey=account,
+        created_at=datetime.now(UTC),
+    )
     return as_records(kafka, [made])[0]
 
 

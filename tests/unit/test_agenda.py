@@ -11,6 +11,19 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 WAITS = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.none() | st.integers(0, 50)), max_size=60)
 
 
+@given(WAITS, st.sets(st.integers(0, 59)))
+def test_what_is_dropped_is_not_taken(waits: list[tuple[str, int | None]], dropped: set[int]) -> None:
+    agenda = Agenda()
+    for offset, (survey, minutes) in enumerate(waits):
+        agenda.put(survey, None if minutes is None else START + timedelta(minutes=minutes), offset)
+    agenda.drop(dropped)
+    taken: list[int] = []
+    for survey in ("a", "b"):
+        agenda.release(survey)
+        taken += agenda.take(survey, START + timedelta(days=1), len(waits) + 1)
+    assert sorted(taken) == [offset for offset in range(len(waits)) if offset not in dropped]
+
+
 @given(WAITS, st.lists(st.integers(0, 60), max_size=8).map(sorted), st.integers(1, 10))
 def test_each_is_taken_once_in_the_order_of_its_time_and_never_early(
     waits: list[tuple[str, int | None]], looks: list[int], at_most: int

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from connector.config import ClientCredentials, SendHours
 from connector.config.file import ConfigError, load
 from connector.limits import Window
-from connector.templates import Template
+from connector.templates import RenderError, Template
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENVIRON = {
@@ -209,3 +209,17 @@ def test_any_damage_to_a_file_is_a_config_error_or_none(tmp_path: Path, data: st
     except ConfigError as error:
         assert error.problems  # noqa: PT017 - most damage is an error, but some is not
         assert "hunter2" not in str(error)  # noqa: PT017
+
+
+def test_an_error_at_run_time_says_where_the_template_stands_and_hides_the_value(tmp_path: Path) -> None:
+    mapping = '    built_in_responses: {visits: "{{ record.Visits__c | plus: record.More__c }}"}\n'
+    survey = read(tmp_path, MINIMAL + mapping).surveys["closed-case"]
+    with pytest.raises(RenderError) as raised:
+        survey.built_in_responses["visits"].render({"record": {"Visits__c": 1, "More__c": {"private": "words"}}})
+    said = str(raised.value)
+    line = MINIMAL.count("\n") + 1
+    assert f"(line {line}, column 26) cannot be rendered" in said
+    assert "record.Visits__c is a number; record.More__c is a mapping" in said
+    with pytest.raises(RenderError, match=r"record.Visits__c is a text p\*\*\* \(13 characters\)") as raised:
+        survey.built_in_responses["visits"].render({"record": {"Visits__c": "private words", "More__c": []}})
+    assert "private words" not in str(raised.value)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from connector.decisions import Action, Suppression
 from connector.protection import Go, Stop, Verdict, Wait, suppression_key
 from connector.reasons import Reason
-from connector.records import Invitation, Outcome, Protection, Settlement
+from connector.records import Feedback, Invitation, Outcome, Protection, Settlement
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)  # a Monday
 DAY = timedelta(days=1)
@@ -263,3 +263,13 @@ def test_a_few_over_a_longer_time_do_not_brake() -> None:
 def test_a_survey_that_is_gone_invites_nobody() -> None:
     sender = Sender(a={})
     assert reason(sender.verdict(sender.invite("gone"))) is Reason.SURVEY_REMOVED
+
+
+def test_an_answer_with_a_list_or_an_object_for_an_address_is_read_all_the_same() -> None:
+    """A webhook holds what a person put together. The next key that names the person counts."""
+    sender = Sender(a={"once_per": "30d", "counts": "answers"})
+    body = {"external_id": {"id": 1}, "email": ["ada@example.com"], "customer_email": "Ada@example.com"}
+    answer = Feedback(id="f", account="main", received_at=NOW, body=body)
+    sender.protection.people.answered(answer.model_dump_json().encode())
+    assert reason(sender.verdict(sender.invite(once_per=30 * 86400.0))) is Reason.ANSWERED_BEFORE
+    assert sender.verdict(sender.invite(email="bora@example.com", once_per=30 * 86400.0)) == Go()
