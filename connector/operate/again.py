@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connector.cells import Breaker
-from connector.errors import ConnectorError, Fatal, Rejected
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.kafka.cell_work import UNREADABLE, Plan
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
@@ -18,6 +18,8 @@ PlanWith = Callable[[Publish], Plan]
 WriteAll = Callable[[Sequence[OutRecord]], Awaitable[object]]
 Letter = Callable[[InRecord, str, Exception, str], OutRecord]
 Foresee = Callable[[Invitation, Place], Found]
+
+_READ_WITHIN = 600.0  # seconds; a partition with millions of writes takes minutes
 
 BESIDE = ""  # the topic of a dead letter that would be written beside a write
 
@@ -110,7 +112,11 @@ class WriteDryRun:
     async def _one(self, record: InRecord) -> list[Found]:
         self._published.clear()
         place = place_of(record)
-        rules, refused = await _carried_out(self._plan, record)
+        try:
+            async with asyncio.timeout(_READ_WITHIN):  # the stage itself would wait for Kafka without an end
+                rules, refused = await _carried_out(self._plan, record)
+        except TimeoutError:
+            raise Retryable(f"what is written already could not be read within {_READ_WITHIN:g} s") from None
         written = {one.rule: one for one in (read(Write, o.value) for o in self._published if o.topic != BESIDE)}
         found = [_dead(place, error, is_real=False) for error in refused.values()]
         for rule in rules:
