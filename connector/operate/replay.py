@@ -162,6 +162,8 @@ async def selection(config: Config, stage: str, begin: str, end: str | None, whe
             f"--to {EARLIEST}: there is nothing before the earliest record; without --to the replay goes up to now"
         )
     last = None if end is None else bound("--to", end, topics, now)
+    if isinstance(first, Place) and isinstance(last, Place) and first[:2] != last[:2]:
+        raise Fatal(f"--from {begin} and --to {end} are in different partitions; replay one after the other")
     holds = None if where is None else condition(stage, where)
     async with admin_client(config.kafka):
         pass  # says better than a consumer why no broker answers
