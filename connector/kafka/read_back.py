@@ -1,5 +1,6 @@
 """Reads one partition from its beginning to its end as it is now."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -55,7 +56,8 @@ async def read_back_lots(kafka: Kafka, topic: str, partition: int) -> AsyncItera
             if end is None:
                 end = consumer.highwater(place)
             with translated():
-                before, position = position, await consumer.position(place)
+                async with asyncio.timeout(_NO_PROGRESS):  # aiokafka waits for ever for a topic that does not exist
+                    before, position = position, await consumer.position(place)
             if position != before:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > _NO_PROGRESS:

@@ -7,6 +7,7 @@ The time on the topic is the first one that was found. When it comes the policy 
 one, which is kept in memory only.
 """
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _OFFSET = struct.Struct("<q")
 _POLL = 200  # milliseconds
 _WAIT = 50  # milliseconds that the broker waits for more records
 _EMPTY_POLLS = 50  # of 200 ms without a record, after which the broker counts as away
+_POSITION_WITHIN = 10.0  # seconds
 _NEAR = 500  # records that are read over, because that is faster than to seek
 
 Saw = Callable[[str, datetime | None, bool], None]
@@ -141,7 +143,8 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
                     for record in records:
                         if record.offset in wanted and record.value is not None:
                             yield record
-                    position = await consumer.position(place)
+                    async with asyncio.timeout(_POSITION_WITHIN):
+                        position = await consumer.position(place)
                     empty = 0 if records else empty + 1
                     if empty > _EMPTY_POLLS:
                         raise Retryable(f"reading {place.topic}/{place.partition}: nothing came")

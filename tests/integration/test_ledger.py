@@ -11,7 +11,8 @@ from helpers import topics
 from helpers.invitations import invitation
 
 from connector.config import Kafka
-from connector.errors import Fatal
+from connector.errors import Fatal, Retryable
+from connector.kafka import read_back
 from connector.kafka.ledger import Ledger, LedgerLost
 from connector.records import Attempt, Outcome, Settlement
 
@@ -156,4 +157,13 @@ async def test_an_entry_that_cannot_be_read_stops_the_account_and_says_where_it_
     """If send skipped it, it could e-mail a customer twice."""
     await topics.produce(kafka, kafka.topic_prefix + "pisano.attempts", [b"no entry"])
     with pytest.raises(Fatal, match=r"pisano\.attempts, partition 0, offset 0 is not a ledger entry"):
+        await Ledger.open(kafka, "main", partition=0, calls_since=NOW)
+
+
+async def test_a_topic_that_does_not_exist_ends_the_opening_instead_of_hanging(
+    bootstrap_servers: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_back, "_NO_PROGRESS", 1.0)
+    kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
+    with pytest.raises(Retryable):
         await Ledger.open(kafka, "main", partition=0, calls_since=NOW)
