@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -46,7 +46,7 @@ async def kept(
     since: datetime | None = None,
     within: Span | None = None,
     progress: Progress = lambda *_: None,
-) -> AsyncIterator[InRecord]:
+) -> AsyncGenerator[InRecord, None]:
     """Every committed record of the topics that was written before this call, `since` then. In order per partition.
 
     With a span from `bounds`, the records `within` it.
@@ -121,9 +121,9 @@ async def _offsets(
     if place not in held:
         raise Fatal(f"{bound.topic} has no partition {bound.partition}")
     if bound.offset not in held[place]:
-        first, last = held[place][0], held[place][-1] - 1
-        holds = f"the offsets {first} to {last}" if first <= last else "no record"
-        raise Fatal(f"{bound.topic}/{bound.partition} holds {holds} now, and not {bound.offset}")
+        first, end = held[place][0], held[place][-1]
+        holds = f"holds the offsets {first} to {end - 1} now, and not {bound.offset}" if first < end else "is empty"
+        raise Fatal(f"{bound.topic}/{bound.partition} {holds}")
     return {place: bound.offset}
 
 

@@ -1,7 +1,8 @@
 """Runs a stage again over kept records: chooses them, has them worked on in lots, and counts what came of it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -125,7 +126,7 @@ class Selection:
     span: Span
     where: Condition | None = None
 
-    async def lots(self, report: Report, progress: Progress) -> AsyncIterator[list[InRecord]]:
+    async def lots(self, report: Report, progress: Progress) -> AsyncGenerator[list[InRecord], None]:
         """The records in order per partition, some at once; `report` counts them.
 
         Raises:
@@ -134,16 +135,17 @@ class Selection:
         """
         lot: list[InRecord] = []
         topics = sorted({topic for topic, _ in self.span})
-        async for record in kept(self.kafka, topics, within=self.span, progress=progress):
-            report.read += 1
-            if is_copy(record):
-                report.copies += 1
-            elif self.where is None or _holds(self.where, record):
-                report.chosen += 1
-                lot.append(record)
-            if len(lot) >= _LOT:
-                yield lot
-                lot = []
+        async with aclosing(kept(self.kafka, topics, within=self.span, progress=progress)) as records:
+            async for record in records:
+                report.read += 1
+                if is_copy(record):
+                    report.copies += 1
+                elif self.where is None or _holds(self.where, record):
+                    report.chosen += 1
+                    lot.append(record)
+                if len(lot) >= _LOT:
+                    yield lot
+                    lot = []
         if lot:
             yield lot
 
@@ -173,8 +175,9 @@ async def selection(config: Config, stage: str, begin: str, end: str | None, whe
 async def count(selection: Selection, progress: Progress = lambda *_: None) -> int:
     """How many records a replay would be about. Raises what `Selection.lots` raises, and Fatal if there are none."""
     report = Report()
-    async for _ in selection.lots(report, progress):
-        pass
+    async with aclosing(selection.lots(report, progress)) as lots:
+        async for _ in lots:
+            pass
     report.require_some()
     return report.chosen
 
@@ -185,9 +188,10 @@ async def replay(selection: Selection, work: Work, report: Report, progress: Pro
     Raises:
         ConnectorError: What `Selection.lots` or `work` raise.
     """
-    async for lot in selection.lots(report, progress):
-        for found in await work(lot):
-            report.add(found)
+    async with aclosing(selection.lots(report, progress)) as lots:
+        async for lot in lots:
+            for found in await work(lot):
+                report.add(found)
     report.require_some()
 
 

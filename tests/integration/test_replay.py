@@ -250,7 +250,7 @@ async def test_what_cannot_be_replayed_is_one_sentence(setup: Setup, tmp_path: P
         (("capture", "--from", "earliest"), "capture cannot be replayed: Salesforce keeps what capture reads"),
         (("sand", "--from", "earliest"), "there is no stage sand to replay; did you mean send?"),
         (("send", "--from", "soon"), "--from: 'soon' is neither earliest, nor a period"),
-        (("send", "--from", "0/7"), "pisano.invitations/0 holds no record now, and not 7"),
+        (("send", "--from", "0/7"), "pisano.invitations/0 is empty"),
         (("send", "--from", "0/0", "--to", "1/0"), "--from 0/0 and --to 1/0 are in different partitions"),
         (("send", "--from", "9/0"), "pisano.invitations has no partition 9"),
         (("send", "--from", "1h", "--to", "earliest"), "there is nothing before the earliest record"),
