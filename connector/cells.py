@@ -10,6 +10,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from itertools import count
 from typing import Literal, NoReturn
 
@@ -44,6 +45,7 @@ class Cell:
         self.parent = parent
         self.reason: str | None = None
         self.kind: Kind = "configuration"
+        self.since: datetime | None = None  # when it was held first
         self._told = told
         self._probes = 0
         self._next_probe = 0.0
@@ -69,6 +71,7 @@ class Cell:
             log.error("cell_held", cell=self.name, kind=kind, reason=self.reason)
         self._at_least = at_least or 0.0
         if before is None:
+            self.since = datetime.now(UTC)
             self._probes = 0
             self._postpone()
 
@@ -151,7 +154,11 @@ class Cells:
 
     def held(self) -> dict[str, str]:
         """The reason of each held cell, by the cell's name."""
-        return {cell.name: cell.reason for cell in self._cells.values() if cell.reason is not None}
+        return {cell.name: cell.reason for cell in self.all_held() if cell.reason is not None}
+
+    def all_held(self) -> list[Cell]:
+        """The cells that are held now."""
+        return [cell for cell in self._cells.values() if cell.reason is not None]
 
     async def say_what_is_held(self) -> NoReturn:
         """Logs one line a minute for each held cell, until the task is cancelled."""

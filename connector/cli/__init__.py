@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from connector.cli import check, demo, explain, invitations, positions, preview, replay, run, sandbox, suppress, topics
+from connector.cli import (
+    check,
+    demo,
+    explain,
+    invitations,
+    positions,
+    preview,
+    replay,
+    run,
+    sandbox,
+    status,
+    suppress,
+    topics,
+)
 from connector.cli._output import report
 from connector.errors import ConnectorError, Fatal
 
@@ -34,6 +47,7 @@ app.command("preview")(preview.preview)
 app.command("explain")(explain.explain)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
+app.command("status")(status.status)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")

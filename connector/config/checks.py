@@ -21,7 +21,7 @@ from connector.config.scope import ANSWER, FEEDBACK, REFUSAL, RESULT, Scope, is_
 from connector.limits import Window
 from connector.templates import Condition, RenderError, Template, TemplateError, VariablePath
 
-_OWN_PATHS = ("/healthz", "/readyz", "/metrics")
+_OWN_PATHS = ("/healthz", "/readyz", "/status", "/metrics")
 _SURVEY_NAMES = ("record", "changed", "nulled", "event")
 
 

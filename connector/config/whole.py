@@ -46,7 +46,7 @@ class Spool(Model):
 
 
 class Service(Model):
-    """The port for webhooks, `/healthz`, `/readyz` and `/metrics`, and how the service ends."""
+    """The port for webhooks, `/healthz`, `/readyz`, `/status` and `/metrics`, and how the service ends."""
 
     host: Text = "127.0.0.1"
     """The address to listen on; `0.0.0.0` means all addresses of the machine."""

@@ -1,6 +1,6 @@
 """Translates Kafka's errors into ours, which tell the caller what to do. No other module does this."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from aiokafka import errors as kafka
@@ -28,8 +28,8 @@ _MISCONFIGURED = (
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turns the errors that aiokafka raises in the `with` body into ours.
+def translated(*, reads: Collection[str] = ()) -> Iterator[None]:
+    """Turns the errors that aiokafka raises in the `with` body into ours. `reads`: the topics that it reads.
 
     Raises:
         Fenced: Another producer has the transactional id now.
@@ -44,6 +44,8 @@ def translated() -> Iterator[None]:
     except REFUSED as error:
         raise Rejected(f"Kafka refused the record: {type(error).__name__}", code="too_large") from error
     except _MISCONFIGURED as error:
+        if reads and isinstance(error, kafka.TopicAuthorizationFailedError):
+            raise missing_right("READ", f"Topic {', '.join(reads)}", error) from error
         raise Fatal(
             f"Kafka refused us: {error!r}. Check kafka.security_protocol, the SASL settings and the rights."
         ) from error

@@ -9,7 +9,7 @@ overrides against a real broker, so that a bump of the pinned version cannot bre
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -27,6 +27,7 @@ from mode.threads import ServiceThread, WorkerThread
 
 from connector.config import Kafka
 from connector.kafka.connection import ssl_context
+from connector.kafka.ordered import OrderedAcks, Read
 
 _LONGEST_HOLD = 86_400.0  # seconds that an agent may block on a full queue; then Kafka would drop the consumer silently
 _SESSION = 10.0  # seconds that a killed worker's partitions lie idle; heartbeats have a thread of their own
@@ -35,10 +36,12 @@ _FAUST_BUFFER = 64  # records that Faust holds per stream, on top of our own lim
 
 
 class Offsets(Protocol):
-    """Knows which records are finished."""
+    """Knows which records are finished. `failure` is done when the worker has failed."""
 
-    def position(self, partition: TP) -> int | None:
-        """The offset to commit."""
+    failure: asyncio.Future[None]
+
+    def acks(self, partition: TP) -> OrderedAcks:
+        """The records that were delivered since the partition was assigned."""
 
     async def settle(self, partitions: set[TP]) -> None:
         """Ends the work on partitions that Kafka is about to give away. Their positions are committed afterwards."""
@@ -60,6 +63,28 @@ class _Daemon(WorkerThread):
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     Worker = _Daemon
+    # The assignment, of which aiokafka makes a new one at each rebalance, and how far its partitions were read. It is
+    # one value, because the main thread reads it.
+    _noted: tuple[Any, Mapping[TP, Read]] = (None, {})
+
+    def read(self, tp: TP) -> Read | None:
+        """How far the partition was read; None during a rebalance."""
+        assignment, read = self._noted
+        return read.get(tp) if assignment is not None and assignment.active else None
+
+    async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *arguments: Any, **options: Any) -> Any:
+        records = await super()._fetch_records(consumer, *arguments, **options)
+        self._note(getattr(consumer._subscription.subscription, "assignment", None), records)
+        return records
+
+    def _note(self, assignment: Any, records: Mapping[TP, Any]) -> None:
+        """Must follow a fetch without a wait: then every record before a noted position has been fetched."""
+        noted, read = self._noted
+        before = read if noted is assignment else {}
+        behind = {tp: read.behind for tp, read in before.items()} | {tp: records[tp][-1].offset + 1 for tp in records}
+        states = [(TP(*tp), assignment.state_value(tp)) for tp in assignment.tps] if assignment else []
+        now = {tp: Read(state.position, behind.get(tp)) for tp, state in states if state.has_valid_position}
+        self._noted = assignment, now
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -103,11 +128,16 @@ class _Consumer(driver.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow
             book.pop(tp, None)
-        return self.offsets.position(tp)
+        return self._position(tp)
+
+    def _position(self, tp: TP) -> int | None:
+        """What to commit. A worker that failed over deleted records must find them again, so it skips nothing."""
+        failed = self.offsets.failure.done()
+        return self.offsets.acks(tp).committable(None if failed else cast(_ConsumerThread, self._thread).read(tp))
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commits what is new. Faust asks for it each second, and its own way to find nothing new is long."""
-        positions = {tp: self.offsets.position(tp) for tp in self.assignment()}
+        positions = {tp: self._position(tp) for tp in self.assignment()}
         if positions == self._committed_last:
             return False
         done = await super().commit(topics, start_new_transaction)

@@ -64,7 +64,7 @@ async def kept(
             consumer.seek(place, start)
         positions, moved_at = starts, time.monotonic()
         while open_ := {place for place in starts if positions[place] < ends[place]}:
-            with translated():
+            with translated(reads=topics):
                 batches = await consumer.getmany(*open_, timeout_ms=_POLL)
             for place, records in batches.items():
                 for record in records:

@@ -1,19 +1,26 @@
 """Who is in a consumer group now, and which partitions each member has."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import GroupAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from connector.config import Kafka
-from connector.errors import Retryable
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
 
 _WITHIN = 20.0  # seconds for Kafka's answer; a broker that needs longer is away
-_LOOK = 0.2  # seconds until we ask again
+_LOOK = 0.2  # seconds between two questions for a coordinator that is not there yet
 _AT_REST = {"Stable", "Empty", "Dead"}
 
 
@@ -37,31 +44,34 @@ async def members(kafka: Kafka, stage: str) -> Members:
         Retryable: Kafka is away.
     """
     group = kafka.topic_prefix + stage
-    said: Exception | str = "no answer"
-    try:
-        async with asyncio.timeout(_WITHIN), admin_client(kafka) as admin:
-            while True:
-                try:
-                    with translated():
-                        (answer,) = await admin.describe_consumer_groups([group])
-                    break
-                except Retryable as error:  # a cluster without any group yet makes a coordinator first
-                    said = error
-                    await asyncio.sleep(_LOOK)
-    except TimeoutError:
-        raise Retryable(f"Kafka does not describe the group {group} within {_WITHIN:g} s: {said}") from None
-    code, _, state, _, _, found, *_ = answer.groups[0]
-    if code == GroupAuthorizationFailedError.errno:
-        raise missing_right("DESCRIBE", f"Group {group}", GroupAuthorizationFailedError(group))
     with translated():
-        if code:
-            raise for_code(code)(group)
+        async with asyncio.timeout(_WITHIN), admin_client(kafka) as admin:
+            try:
+                state, found = await described(admin, group)
+            except GroupAuthorizationFailedError as error:
+                raise missing_right("DESCRIBE", f"Group {group}", error) from error
     if state not in _AT_REST:
         return Members(len(found), is_changing=True)
     return Members(len(found), {place for member in found for place in _owned(member)})
 
 
-def _owned(member: tuple[object, ...]) -> list[tuple[str, int]]:
+async def described(admin: AIOKafkaAdminClient, group: str) -> tuple[str, Sequence[Any]]:
+    """The state of a group, and its members as Kafka describes them. Raises Kafka's own errors.
+
+    A cluster that never had a group needs a moment to make its coordinator.
+    """
+    while True:
+        try:
+            (answer,) = await admin.describe_consumer_groups([group])
+            error, _, state, _, _, found, *_ = answer.groups[0]
+            if not error:
+                return state, found
+            raise for_code(error)(group)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            await asyncio.sleep(_LOOK)
+
+
+def _owned(member: Sequence[Any]) -> list[tuple[str, int]]:
     """The partitions of a member. Kafka's answer has its assignment behind id, client, host and subscription."""
     assignment = next(part for part in reversed(member) if isinstance(part, bytes))
     if not assignment:

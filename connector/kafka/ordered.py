@@ -5,6 +5,19 @@ before which everything is done (rule 1).
 """
 
 from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Read:
+    """How far a consumer has read a partition since it was assigned.
+
+    `position` is the offset of its next fetch, `behind` the offset after the last record that it got, None before the
+    first. Between the two stand no records, only transaction markers and aborted records.
+    """
+
+    position: int
+    behind: int | None = None
 
 
 class OrderedAcks:
@@ -19,6 +32,15 @@ class OrderedAcks:
     def position(self) -> int | None:
         """The offset to commit, or None while the first record delivered is not done."""
         return self._position
+
+    def committable(self, read: Read | None) -> int | None:
+        """The offset to commit: `position`, or the consumer's own when nothing but markers lies between the two.
+
+        So an idle group has no lag, even where each transaction ends with a marker.
+        """
+        if read is None or self._waiting or read.behind != self.delivered:
+            return self._position
+        return max(read.position, self._position or 0)
 
     @property
     def delivered(self) -> int | None:

@@ -85,7 +85,7 @@ class StageWorker:
         self._draining = False
         self._app: Any = None
         self._starting: asyncio.Task[None] | None = None
-        self._watch = Watch(kafka, self._group, topics[0], self.consumption)
+        self.watch = Watch(kafka, self._group, topics[0], self.consumption)
         self._watching: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -104,7 +104,7 @@ class StageWorker:
         self._app.finalize()
         self._starting = asyncio.create_task(self._app.start())
         await asyncio.shield(self._starting)  # else Faust's consumer thread can stay behind
-        self._watching = asyncio.create_task(self._watch.run(self._fail))
+        self._watching = asyncio.create_task(self.watch.run(self._fail))
 
     @property
     def ready(self) -> bool:
@@ -123,7 +123,7 @@ class StageWorker:
     @property
     def lag(self) -> float:
         """How many records of its topics are not finished; NaN while that is not known."""
-        return math.nan if self._watch.lag is None else self._watch.lag
+        return math.nan if self.watch.lag is None else self.watch.lag
 
     def check(self) -> None:
         """Raises StandsStill when Faust has stopped; it does not always say so."""
@@ -242,10 +242,9 @@ class StageWorker:
         if not self.failure.done():
             self.failure.set_exception(error)
 
-    def position(self, partition: TP) -> int | None:
+    def acks(self, partition: TP) -> OrderedAcks:
         """See `Offsets`."""
-        acks = self._acks.get(partition)
-        return acks.position if acks else None
+        return self._acks[partition]
 
     async def assigned(self, partitions: set[TP]) -> None:
         """See `Offsets`. Works off what is parked of the partitions, even if no new record comes."""

@@ -20,6 +20,7 @@ from connector.config import Kafka
 from connector.errors import Retryable
 from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
+from connector.kafka.lag import first_written
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +59,19 @@ class Look:
     @property
     def lag(self) -> int:
         """How many records are not finished; a transaction counts as one more."""
+        return sum(self.ends[partition] - offset for partition, offset in self.unfinished.items())
+
+    @property
+    def unfinished(self) -> Offsets:
+        """The offset of the first record that is not finished, for each partition that has one."""
         own = self.consumption
         done = {**own.fetched, **self.committed} if own.in_flight else own.fetched
-        return sum(max(0, self.ends[partition] - done[partition]) for partition in own.fetched)
+        return {partition: done[partition] for partition in own.fetched if done[partition] < self.ends[partition]}
+
+    def since(self, before: "Look") -> int:
+        """How many offsets were finished since an earlier look, in the partitions that the consumer had at both."""
+        both = self.committed.keys() & before.committed.keys()
+        return sum(max(0, self.committed[partition] - before.committed[partition]) for partition in both)
 
 
 class StandsStill(Retryable):
@@ -89,10 +100,17 @@ def why_it_stands_still(before: Look, now: Look) -> str | None:
     return None
 
 
+def _age(written: Mapping[TopicPartition, float], now: float) -> float:
+    """Seconds since the oldest of these times; none can be below 0, though clocks differ."""
+    return max(0.0, now - min(written.values(), default=now))
+
+
 class Watch:
     """Looks at the consumer of a group. `lag` is what the last look found, None while Kafka is away.
 
-    `consumption()` asks the consumer how far it is; `topic` is one that the group reads. Times are in seconds.
+    `lag_seconds` is the age of the oldest record that is not finished, NaN while it is not known. `finished` is how
+    many offsets were finished since the first look. `consumption()` asks the consumer how far it is; `topic` is one
+    that the group reads. Times are in seconds.
     """
 
     def __init__(
@@ -106,6 +124,7 @@ class Watch:
         every: float = _EVERY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._kafka = kafka
         self._group = group
@@ -115,7 +134,10 @@ class Watch:
         self._every = every
         self._clock = clock
         self._sleep = sleep
+        self._now = now
         self.lag: int | None = None
+        self.lag_seconds = math.nan
+        self.finished = 0
 
     async def run(self, fail: Callable[[BaseException], None]) -> None:
         """Looks until it is cancelled, or until it calls `fail` with the error that must end the process.
@@ -135,7 +157,7 @@ class Watch:
                     reason = await self._look_on(client)
                 break
             except Retryable as error:  # an outage: after it the consumer has all of its time again
-                self.lag = None
+                self.lag, self.lag_seconds = None, math.nan
                 if self._clock() - said_at >= _SAY_AGAIN:
                     said_at = self._clock()
                     log.warning("kafka_is_away", group=self._group, error=str(error))
@@ -147,7 +169,9 @@ class Watch:
         while True:
             await self._sleep(self._every)
             now = await self._look(client)
-            self.lag = now.lag
+            written = await first_written(self._kafka, now.unfinished)
+            self.lag, self.lag_seconds = now.lag, _age(written, self._now())
+            self.finished += now.since(before)
             reason = why_it_stands_still(before, now)
             if reason is None:
                 since = None

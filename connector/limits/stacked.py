@@ -2,13 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from connector.limits.policy import CallLog, Window
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Each window as configured, with the calls in it now, and for how many more seconds a 429 has closed the gate."""
+
+    windows: Sequence[tuple[Window, int]]
+    closed_for: float
+
+    def __iter__(self) -> Iterator[tuple[Window, int]]:
+        return iter(self.windows)
 
 
 class StackedLimiter:
@@ -112,12 +124,12 @@ class StackedLimiter:
         """Seconds after which a call no longer counts: the length of the longest window."""
         return self._log.windows[-1].seconds
 
-    def used(self) -> Sequence[tuple[Window, int]]:
-        """Each window as configured, and the calls in it now."""
+    def used(self) -> Usage:
+        """What the limiter counts now."""
         now = self._clock()
-        return [
-            (window, self._log.used(kept, now)) for window, kept in zip(self._ladder, self._log.windows, strict=True)
-        ]
+        pairs = zip(self._ladder, self._log.windows, strict=True)
+        windows = [(window, self._log.used(kept, now)) for window, kept in pairs]
+        return Usage(windows, max(0.0, self._closed_until - now))
 
     async def __aenter__(self) -> None:
         await self.acquire()

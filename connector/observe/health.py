@@ -1,7 +1,8 @@
-"""Serves the HTTP port: webhooks, and /healthz, /readyz and /metrics for operators."""
+"""Serves the HTTP port: webhooks, and /healthz, /readyz, /status and /metrics for operators."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -22,20 +23,30 @@ _unheard.disabled = True  # including secrets; the client gets a 400
 
 Held = Callable[[], Mapping[str, str]]
 Ready = Callable[[], Awaitable[Mapping[str, bool]]]
+Status = Callable[[Mapping[str, bool]], Mapping[str, Any]]
 
 
 class Server:
     """Serves from `start` to `stop`. `address` is known after `start`.
 
-    `ready()` returns each stage's readiness, `held()` the held cells with their reasons.
+    `ready()` returns each stage's readiness, `held()` the held cells with their reasons. `status(ready)` is the page
+    for `connector status`.
     """
 
     def __init__(
-        self, service: Service, routes: Iterable[web.RouteDef], *, ready: Ready, metrics: Metrics, held: Held = dict
+        self,
+        service: Service,
+        routes: Iterable[web.RouteDef],
+        *,
+        ready: Ready,
+        metrics: Metrics,
+        held: Held = dict,
+        status: Status = dict,
     ) -> None:
         self._service = service
         self._ready = ready
         self._held = held
+        self._status = status
         self._metrics = metrics
         app = web.Application(middlewares=[_log_failures])
         app.add_routes(routes)
@@ -44,6 +55,7 @@ class Server:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/readyz/{stage}", self._readyz_of),
+                web.get("/status", self._status_page),
                 web.get("/metrics", self._metrics_page),
             ]
         )
@@ -92,6 +104,9 @@ class Server:
         if stage not in ready:
             return web.json_response({"error": f"{stage} does not run here"}, status=404)
         return web.json_response({stage: ready[stage]}, status=200 if ready[stage] else 503)
+
+    async def _status_page(self, _: web.Request) -> web.Response:
+        return web.json_response(self._status(await self._ready()))
 
     async def _metrics_page(self, _: web.Request) -> web.Response:
         for stage, is_ready in (await self._ready()).items():

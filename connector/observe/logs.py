@@ -4,12 +4,40 @@ import logging
 import os
 import sys
 import time
+from collections import deque
+from typing import Any
 
 import stamina
 import structlog
 
+from connector.masking import mask_emails
+
 _SAY_AGAIN = 60.0  # seconds until an outage that goes on gets another line
 _SHORT = 2.0  # seconds: if the first pause is longer, the other side asked for it, and we log a line
+
+
+_KEPT = 20  # error lines that `/status` shows
+_LONGEST = 500  # characters of a value in them
+
+
+class LastErrors:
+    """A step of structlog that keeps the last error lines for `/status`, with e-mail addresses masked."""
+
+    def __init__(self) -> None:
+        self._lines: deque[dict[str, str]] = deque(maxlen=_KEPT)
+
+    def __call__(self, _: Any, __: str, line: Any) -> Any:
+        if line.get("level") in {"error", "critical"}:
+            known = {key: value for key, value in line.items() if isinstance(value, str | int | float)}
+            self._lines.append({key: mask_emails(str(value))[:_LONGEST] for key, value in known.items()})
+        return line
+
+    def lines(self) -> list[dict[str, str]]:
+        """The lines, the oldest first."""
+        return list(self._lines)
+
+
+last_errors = LastErrors()  # as global as the log itself
 
 
 def set_up(level: str = "info") -> None:
@@ -24,6 +52,7 @@ def set_up(level: str = "info") -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        last_errors,
         *([] if on_terminal else [structlog.processors.format_exc_info]),
     ]
     structlog.configure(

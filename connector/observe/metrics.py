@@ -1,12 +1,13 @@
 """The service's metrics, in their own registry (rule 6). Labels never hold an address or a record id."""
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from connector.limits import Window
+from connector.limits import Usage, Window
 from connector.observe.balance import Balance
 from connector.records import Outcome
 
@@ -85,6 +86,14 @@ class Metrics:
         self.dead_letters = counter("dead_letters", "Records that a stage gave up on.", "stage", "reason")
         self.in_flight = gauge("in_flight", "Records that a stage works on now.", "stage")
         self.lag = gauge("lag", "Records of a stage's topics that this worker has not finished.", "stage")
+        self.lag_seconds = gauge(
+            "lag_seconds", "Age of the oldest record of a stage's topics that is not finished.", "stage"
+        )
+        self.finished = gauge(
+            "finished", "Offsets that a stage has finished since it started; a transaction counts as one more.", "stage"
+        )
+        self.position_at = gauge("position_at", "When a channel's position was written, in Unix time.", "channel")
+        self.usage: dict[str, Callable[[], Usage]] = {}  # by account, for `/status`
         self.records_deleted = counter(
             "records_deleted", "Records that Kafka deleted before a stage had read them.", "stage"
         )
@@ -102,8 +111,21 @@ class Metrics:
         else:
             self.held.remove(cell, reason)
 
-    def watch_windows(self, account: str, used: Callable[[], Iterable[tuple[Window, int]]]) -> None:
+    def value(self, name: str, **labels: str) -> float | None:
+        """A metric's value as in /metrics. None if there is none, or if it is not known now."""
+        found = self.registry.get_sample_value(f"connector_{name}", labels)
+        return None if found is None or math.isnan(found) else found
+
+    @staticmethod
+    def total(metric: Counter | Gauge, **labels: str) -> float:
+        """The sum over all series that have these labels."""
+        samples = (sample for family in metric.collect() for sample in family.samples)
+        of_value = (sample for sample in samples if not sample.name.endswith("_created"))
+        return sum(sample.value for sample in of_value if labels.items() <= sample.labels.items())
+
+    def watch_windows(self, account: str, used: Callable[[], Usage]) -> None:
         """Whenever the metrics are read, `used()` tells how many calls each window of the account's limiter holds."""
+        self.usage[account] = used
         for window, _ in used():
             self.window_used.labels(account, str(window)).set_function(partial(_calls_in, window, used))
 
@@ -120,16 +142,10 @@ class Metrics:
             self.answers_missing.labels(account).set_function(partial(self._missing, account, balance, now))
 
     def _missing(self, account: str, balance: Balance, now: Callable[[], datetime]) -> float:
-        emails = self._total(self.outcomes, account, outcome=Outcome.SENT)
-        balance.saw(emails, self._total(self.answers, account), now())
+        emails = self.total(self.outcomes, account=account, outcome=Outcome.SENT)
+        balance.saw(emails, self.total(self.answers, account=account), now())
         return float(balance.missing(now()))
 
-    @staticmethod
-    def _total(counter: Counter, account: str, **labels: str) -> float:
-        wanted = {"account": account, **labels}.items()
-        samples = (sample for metric in counter.collect() for sample in metric.samples)
-        return sum(one.value for one in samples if one.name.endswith("_total") and wanted <= one.labels.items())
 
-
-def _calls_in(window: Window, used: Callable[[], Iterable[tuple[Window, int]]]) -> float:
+def _calls_in(window: Window, used: Callable[[], Usage]) -> float:
     return dict(used())[window]

@@ -73,6 +73,11 @@ class TokenSource(ABC):
                 self._token = None
             return self._token or await self._renew()
 
+    @property
+    def age(self) -> float | None:
+        """Seconds since the current token came; None while there is none."""
+        return self._clock() - self._obtained_at if self._token else None
+
     def invalidate(self, token: Token) -> None:
         """Drops a token that Salesforce refused. Does nothing if the token has been replaced meanwhile."""
         if self._token is token:

@@ -11,6 +11,7 @@ from aiolimiter import AsyncLimiter
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import errors, soql
 from connector.salesforce._numbers import whole
+from connector.salesforce.api_usage import ApiUsage, api_usage
 from connector.salesforce.auth import TokenSource
 from connector.salesforce.record_write import CallOptions
 from connector.values import exact
@@ -35,7 +36,7 @@ class Result:
 class RestClient:
     """Makes paced calls with a current token, and renews a refused token once. The caller makes all other retries.
 
-    `timeout` is in seconds for a whole call. Every method raises:
+    `timeout` is in seconds for a whole call. `api_usage` is what the last answer said. Every method raises:
         Retryable: No answer, a busy or exhausted org; repeating is safe, because the writes are keyed.
         Rejected: Salesforce refused the call for its content (HTTP 400 or 413), or the content cannot be JSON.
         Fatal: Permissions, names or addresses are wrong.
@@ -58,6 +59,7 @@ class RestClient:
         burst = max(1.0, calls_per_second)
         self._pace = AsyncLimiter(burst, burst / calls_per_second)
         self._timeout = timeout
+        self.api_usage: ApiUsage | None = None
 
     async def find(self, source: soql.Source, fields: Iterable[str], values: Iterable[soql.Value]) -> list[Row]:
         """`fields`, Id and `source.by` of the records that exist and that we may see, in as many queries as needed.
@@ -188,6 +190,7 @@ class RestClient:
             raise errors.from_exception(error, what) from error
         if response.status_code == httpx.codes.UNAUTHORIZED:
             self._tokens.invalidate(token)
+        self.api_usage = api_usage(response.headers.get("Sforce-Limit-Info", "")) or self.api_usage
         return response
 
 

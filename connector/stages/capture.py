@@ -69,6 +69,7 @@ class Capture:
             while True:
                 await self._try_to_follow(channel_log, cell)
         finally:
+            self._metrics.position_at.remove(channel)  # another worker may have the channel now
             await channel_log.close()
 
     def _cell(self, channel: str) -> Cell:
@@ -88,6 +89,8 @@ class Capture:
         """Follows the channel from its position until Salesforce or Kafka fail."""
         await channel_log.open()
         position = channel_log.position
+        if position is not None:
+            self._metrics.position_at.labels(channel_log.channel).set(position.at.timestamp())
         if position is None and channel_log.channel not in self._without_position:
             # The first event or keep-alive brings a position. What we miss before then stays missed.
             log.warning("no_position_yet", channel=channel_log.channel, begins_with=self._settings.start)
@@ -154,6 +157,7 @@ class Capture:
                 " is too small."
             ) from error
         self._metrics.change_events.labels(channel_log.channel).inc(len(records))
+        self._metrics.position_at.labels(channel_log.channel).set(position.at.timestamp())
 
 
 class _Captured:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -18,6 +18,7 @@ from connector.wiring import capture, index, send, trigger, write
 from connector.wiring.live import warn_of_rules
 from connector.wiring.receive import Receiving
 from connector.wiring.shared import Shared
+from connector.wiring.status import StatusPage
 from connector.wiring.supervisor import Runner, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,9 @@ class App:
         self._supervisors = [self._supervisor(name) for name in stages if name in _BUILD]
         self._receiving = Receiving(self._shared) if "receive" in stages else None
         self._server: Server | None = None
+        self._status = StatusPage(self._shared)
         self._running: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     def _supervisor(self, stage: str) -> Supervisor:
         async def check() -> None:
@@ -71,6 +74,7 @@ class App:
             await self._shared.__aexit__()
             raise
         self._running = asyncio.create_task(self._run_stages())
+        self._looking = asyncio.create_task(self._status.run(tuple(self._stages)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -78,7 +82,7 @@ class App:
 
     @property
     def address(self) -> str:
-        """Where webhooks, /healthz, /readyz and /metrics are served, such as http://127.0.0.1:8080."""
+        """Where webhooks, /healthz, /readyz, /status and /metrics are served, such as http://127.0.0.1:8080."""
         return self._server.address if self._server else ""
 
     async def ready(self) -> dict[str, bool]:
@@ -111,9 +115,8 @@ class App:
         routes = self._receiving.routes() if self._receiving else []
         if self._receiving:
             await self._receiving.start()
-        self._server = Server(
-            self._config.service, routes, ready=self.ready, held=shared.cells.held, metrics=shared.metrics
-        )
+        pages: dict[str, Any] = {"ready": self.ready, "held": shared.cells.held, "status": self._status.page}
+        self._server = Server(self._config.service, routes, metrics=shared.metrics, **pages)
         await self._server.start()
 
     async def _run_stages(self) -> None:
@@ -147,6 +150,8 @@ class App:
                     return
 
     async def _stop(self, drain: float) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         if self._running is not None:
             self._running.cancel()
             with suppress(TimeoutError):

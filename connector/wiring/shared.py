@@ -103,6 +103,8 @@ class Shared:
         worker = StageWorker(name, self.config.kafka, topics, work, **options)
         self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
         self.metrics.lag.labels(name).set_function(lambda: worker.lag)
+        self.metrics.lag_seconds.labels(name).set_function(lambda: worker.watch.lag_seconds)
+        self.metrics.finished.labels(name).set_function(lambda: worker.watch.finished)
         self.metrics.parked.labels(name).set_function(lambda: lots.count)
         return worker
 

@@ -115,6 +115,6 @@ class _FaustApp(Member):
             await self._commit()
 
     async def _commit(self) -> None:
-        position, generation = self._offsets.position(TOPIC), self.generation
+        position, generation = self._offsets.acks(TOPIC).committable(None), self.generation
         if position is not None and position != self.group.position:
             await self.ask(lambda: self.group.commit(self, generation, position))

@@ -106,6 +106,19 @@ async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
     return {(place.topic, place.partition): entry.offset for place, entry in offsets.items() if entry.offset >= 0}
 
 
+async def lag(kafka: Kafka, group: str, topic: str) -> dict[int, int]:
+    """The lag of a group as Kafka's own tools show it: the log's end, behind all markers, minus what is committed."""
+    name = kafka.topic_prefix + topic
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers)  # read_uncommitted
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets([TopicPartition(name, number) for number in await _partitions(kafka, name)])
+    finally:
+        await consumer.stop()
+    done = await committed(kafka, group)
+    return {place.partition: end - done.get((name, place.partition), 0) for place, end in ends.items()}
+
+
 async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
     """Waits until the broker knows the topic: a moment after its creation, or after the broker was frozen."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)

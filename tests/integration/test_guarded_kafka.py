@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers.guarded_broker import PASSWORD, USER, GuardedBroker, guarded_broker
+from helpers.invitations import as_records, invitation
 from helpers.plain_http import plain_http
 from helpers.service import WEBHOOK_SECRET, held, set_up
+from helpers.topics import publish
 from helpers.waiting import until
 from pydantic import SecretStr
 
@@ -15,6 +17,8 @@ from connector.cells import Cell
 from connector.config import Config, Kafka, catalogue
 from connector.errors import Fatal
 from connector.kafka import publisher, topics
+from connector.kafka.cloud_events import OutRecord
+from connector.operate.status import Board
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.wiring import App
@@ -128,6 +132,37 @@ async def test_webhooks_that_cannot_be_stored_make_receive_unready(
             assert (await http.post(app.address + path, content=body)).is_success
     finally:
         await guarded.forbid_no_longer(f"Topic:{PREFIX}{topic}", "WRITE")
+
+
+@pytest.mark.parametrize(
+    ("resource", "operation"),
+    [
+        ("Topic:px.connector.deadletters", "READ"),
+        ("Topic:px.pisano.invitations", "READ"),
+        ("Group:px.send", "DESCRIBE"),
+    ],
+)
+async def test_status_says_which_right_it_lacks(
+    guarded: GuardedBroker, config: Config, resource: str, operation: str
+) -> None:
+    plain = Kafka(bootstrap_servers=guarded.bootstrap_servers, topic_prefix=PREFIX)
+    letter = OutRecord(PREFIX + "connector.deadletters", b"key", b"value", [("dl_stage", b"send")])
+    await publish(plain, [letter, *as_records(plain, [invitation(1)])])
+    kind, _, name = resource.partition(":")
+    await guarded.forbid(resource, operation)
+
+    async def lacks() -> bool:
+        try:
+            await Board(config, []).look()
+        except Fatal as error:
+            return f"the user needs the right {operation} on {kind} {name}" in str(error)
+        return False  # the brokers learn of a new rule a moment later
+
+    try:
+        await until(lacks)
+    finally:
+        await guarded.forbid_no_longer(resource, operation)
+    assert (await Board(config, []).look()).dead_letters
 
 
 async def test_topics_apply_says_which_rights_it_lacks(guarded: GuardedBroker, config: Config) -> None:

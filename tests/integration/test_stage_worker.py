@@ -18,6 +18,7 @@ from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka import faust_app, stage_worker
 from connector.kafka.cell_work import CellWork, Handle, alone
+from connector.kafka.connection import close, transactional_producer
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.publisher import Publisher
@@ -83,8 +84,62 @@ async def test_what_is_committed_never_passes_an_unfinished_record(kafka: Kafka)
         await until(lambda: len(ended) == 39)
         await until(lambda: reaches(offsets[held - 1] + 1))
         may_end.set()
-        await until(lambda: reaches(offsets[39] + 1))
+        await until(lambda: reaches(offsets[39] + 2))  # behind the marker
     assert sorted(offsets) == list(range(40))
+
+
+async def test_kafkas_own_tools_show_no_lag_of_an_idle_group(kafka: Kafka) -> None:
+    """A marker stands behind the last record of each transaction, and an aborted transaction may stand there too.
+
+    A worker that starts where only markers are left commits behind them as well.
+    """
+    topic = await topics.create(kafka, "in", partitions=2)
+    await topics.write_in_transactions(kafka, topic, 5)
+    handled: list[int] = []
+    may_end = asyncio.Event()
+
+    async def handle(record: InRecord) -> None:
+        await may_end.wait()
+        handled.append(record.offset)
+
+    async def has_no_lag() -> bool:
+        return await topics.lag(kafka, "stage", "in") == {0: 0, 1: 0}
+
+    async with working(kafka, handle) as worker:
+        await until(lambda: worker.in_flight == 5)
+        assert await committed(kafka) == 0
+        may_end.set()
+        await until(has_no_lag)
+    producer = await transactional_producer(kafka, "aborts")
+    await producer.begin_transaction()
+    await producer.send_and_wait(topic, b"aborted", partition=0)
+    await producer.abort_transaction()
+    await close(producer)
+    assert await topics.lag(kafka, "stage", "in") == {0: 2, 1: 0}
+    async with working(kafka, handle), working(kafka, handle):  # each has one of the partitions
+        await until(has_no_lag)
+        for partition in (0, 1):
+            await topics.produce(kafka, topic, [b"later"], partition)
+        await until(lambda: len(handled) == 7)
+        await until(has_no_lag)
+
+
+async def test_a_worker_that_failed_commits_what_is_finished_and_no_more(kafka: Kafka) -> None:
+    """A worker that failed over deleted records must find the gap again, so it may not commit its own position."""
+    topic = await topics.create(kafka, "in")
+    await topics.write_in_transactions(kafka, topic, 2)
+    may_end = asyncio.Event()
+
+    async def handle(_: InRecord) -> None:
+        await may_end.wait()
+
+    async with working(kafka, handle) as worker:
+        await until(lambda: worker.in_flight == 2)
+        worker.failure.set_exception(Fatal("deleted records"))
+        may_end.set()
+        await until(lambda: worker.in_flight == 0)
+    assert worker.failure.exception()
+    assert await topics.lag(kafka, "stage", "in") == {0: 1}
 
 
 async def test_a_record_at_fault_is_a_dead_letter_and_the_next_one_is_handled(kafka: Kafka) -> None:

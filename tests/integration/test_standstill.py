@@ -1,6 +1,7 @@
 """On a real broker, the watch distinguishes a consumer that has stopped working from one that has nothing to do."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -94,6 +95,33 @@ async def test_a_worker_with_nothing_to_do_or_with_all_that_it_can_do_does_not_s
         assert not worker.failure.done()
         may_end.set()
         await until(lambda: worker.lag == 0)
+
+
+async def test_the_lag_in_seconds_is_the_age_of_the_oldest_unfinished_record(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the record behind what is committed, also where a marker stands there; the watch's clock is an hour ahead."""
+    hour = 3600.0
+    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.2, now=lambda: time.time() + hour))
+    topic = await topics.create(kafka, "in")
+    await topics.write_in_transactions(kafka, topic, 2)
+    may_end = asyncio.Event()
+
+    async def handle(record: InRecord) -> None:
+        if record.value == b"later":
+            await may_end.wait()
+
+    began = time.time()
+    async with working(kafka, handle) as worker:
+        await until(lambda: worker.lag == 0)
+        assert worker.watch.lag_seconds == 0
+        await topics.produce(kafka, topic, [b"later", b"even later"])
+        await until(lambda: worker.in_flight == 2 and worker.watch.lag_seconds > 0)
+        assert hour <= worker.watch.lag_seconds <= hour + time.time() - began
+        may_end.set()
+        await until(lambda: worker.lag == 0)
+        assert worker.watch.lag_seconds == 0
+        await until(lambda: worker.watch.finished >= 2)  # as soon as it is committed
 
 
 def stop_fetching(worker: StageWorker) -> None:

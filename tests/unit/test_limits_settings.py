@@ -66,7 +66,7 @@ def test_a_reserved_share_leaves_exactly_the_rest_and_at_least_one_call(share: f
         while gate.has_capacity():
             await gate.acquire()
             calls += 1
-        assert gate.used() == [(Window(40, 5.0), calls)]
+        assert list(gate.used()) == [(Window(40, 5.0), calls)]
         return calls
 
     assert simulate(burst()) == left

@@ -1,10 +1,12 @@
 """OrderedAcks: the commit position never passes a record that is not done."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.kafka.ordered import OrderedAcks
+from connector.kafka.ordered import OrderedAcks, Read
 
 
 @given(st.data(), st.lists(st.integers(1, 4), min_size=1, max_size=40))
@@ -32,3 +34,93 @@ def test_a_record_delivered_out_of_order_is_refused() -> None:
     acks.done(5)
     with pytest.raises(ValueError, match="offset 5"):
         acks.add(5)
+
+
+class Partition:
+    """A partition with records and markers, and one group that reads it: fetched, then delivered, then finished."""
+
+    def __init__(self) -> None:
+        self.log: list[bool] = []  # whether there is a record at the offset
+        self.finished: set[int] = set()
+        self.committed = 0
+        self.assign()
+
+    def assign(self) -> None:
+        """The partition begins again at what is committed, with nothing fetched."""
+        self.acks, self.read = OrderedAcks(), Read(self.committed)
+        self.fetched: list[int] = []
+        self.delivered: list[int] = []
+
+    def fetch(self, most: int) -> None:
+        position, behind = self.read.position, self.read.behind
+        for offset in range(position, min(position + most, len(self.log))):
+            position = offset + 1
+            if self.log[offset]:
+                self.fetched.append(offset)
+                behind = offset + 1
+        self.read = Read(position, behind)
+
+    def deliver(self) -> None:
+        if self.fetched:
+            self.delivered.append(self.fetched.pop(0))
+            self.acks.add(self.delivered[-1])
+
+    def finish(self, which: int) -> None:
+        if self.delivered:
+            offset = self.delivered.pop(which % len(self.delivered))
+            self.finished.add(offset)
+            self.acks.done(offset)
+
+    def commit(self, *, read: bool = True) -> None:
+        position = self.acks.committable(self.read if read else None)
+        if position is not None:
+            assert position >= self.committed
+            self.committed = position
+        assert not [at for at in range(self.committed) if self.log[at] and at not in self.finished]
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("write"), st.lists(st.booleans(), min_size=1, max_size=4)),
+    st.tuples(st.just("fetch"), st.integers(1, 4)),
+    st.tuples(st.just("deliver"), st.just(0)),
+    st.tuples(st.just("finish"), st.integers(0, 5)),
+    st.tuples(st.just("assign"), st.just(0)),
+)
+
+
+@given(st.lists(STEPS, max_size=80))
+def test_markers_are_committed_once_all_records_before_them_are_done_and_never_sooner(
+    steps: list[tuple[str, Any]],
+) -> None:
+    """Whatever is fetched and delivered when, in any order of finishing, with rebalances between."""
+    partition = Partition()
+    for what, how in steps:
+        match what:
+            case "write":
+                partition.log += how
+            case "fetch":
+                partition.fetch(how)
+            case "deliver":
+                partition.deliver()
+            case "finish":
+                partition.finish(how)
+            case "assign":
+                partition.assign()
+        partition.commit()
+    partition.fetch(len(partition.log))
+    while partition.fetched:
+        partition.deliver()
+    while partition.delivered:
+        partition.finish(0)
+    partition.commit()
+    assert partition.committed == len(partition.log)
+
+
+def test_without_the_consumers_position_only_finished_records_are_committed() -> None:
+    partition = Partition()
+    partition.log = [True, False]
+    partition.fetch(2)
+    partition.deliver()
+    partition.finish(0)
+    partition.commit(read=False)
+    assert partition.committed == 1

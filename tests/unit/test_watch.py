@@ -65,3 +65,18 @@ def test_the_lag_counts_from_what_is_committed_while_records_are_in_flight() -> 
     """With no record in flight, it counts from the fetched position: nothing is left after a transaction's marker."""
     assert a_look(end=10, committed=4, fetched=9, in_flight=5).lag == 6
     assert a_look(end=10, committed=9, fetched=10).lag == 0
+
+
+def test_the_first_unfinished_record_of_each_partition_is_known_where_there_is_one() -> None:
+    """Its age is the lag in seconds."""
+    assert a_look(end=10, committed=4, fetched=9, in_flight=5).unfinished == {PLACE: 4}
+    assert a_look(end=10, committed=9, fetched=9).unfinished == {PLACE: 9}
+    assert a_look(end=10, committed=9, fetched=10).unfinished == {}
+
+
+def test_what_was_finished_between_two_looks_counts_the_partitions_that_are_in_both() -> None:
+    before, now = a_look(committed=4), a_look(committed=9)
+    assert now.since(before) == 5
+    assert before.since(now) == 0  # somebody set the offset back
+    other = Look(Consumption(is_member=True, fetched={OTHER: 3}), {OTHER: 3}, {OTHER: 3})
+    assert other.since(before) == 0

@@ -1,0 +1,93 @@
+"""What Kafka knows about consumer groups: their members, and how far behind they are."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError
+
+from connector.config import Kafka
+from connector.errors import Fatal
+from connector.kafka.connection import admin_client, reader_settings, stopped
+from connector.kafka.errors import missing_right, translated
+from connector.kafka.lag import first_written
+from connector.kafka.members import described
+
+_WITHIN = 20.0  # seconds for all of Kafka's answers; a broker that needs longer is away
+
+
+@dataclass(frozen=True)
+class Group:
+    """`lag` counts records that are not finished; `lag_seconds` is the age of the oldest of them, 0 without any.
+
+    Both are None for a group that reads no records.
+    """
+
+    members: int
+    lag: int | None = None
+    lag_seconds: float | None = None
+
+
+async def groups(
+    kafka: Kafka, topics: Mapping[str, Sequence[str]], now: Callable[[], float] = time.time
+) -> dict[str, Group]:
+    """Each group of `topics`, which gives the topics whose records it reads. All names are without the prefix.
+
+    Raises:
+        Fatal: No broker answers, a topic is missing, or a right.
+        Retryable: Kafka is away.
+    """
+    with translated():
+        async with asyncio.timeout(_WITHIN), admin_client(kafka) as admin, _reader(kafka) as reader:
+            return {name: await _group(kafka, name, read, admin, reader, now) for name, read in topics.items()}
+
+
+async def _group(
+    kafka: Kafka,
+    name: str,
+    topics: Sequence[str],
+    admin: AIOKafkaAdminClient,
+    reader: AIOKafkaConsumer,
+    now: Callable[[], float],
+) -> Group:
+    group = kafka.topic_prefix + name
+    try:
+        _, found = await described(admin, group)
+        committed = await admin.list_consumer_group_offsets(group)
+    except GroupAuthorizationFailedError as error:
+        raise missing_right("DESCRIBE", f"Group {group}", error) from error
+    if not topics:
+        return Group(len(found))
+    with translated():
+        places = await _places(admin, [kafka.topic_prefix + topic for topic in topics])
+        begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
+    offsets = {place: max(begins[place], committed[place].offset if place in committed else 0) for place in places}
+    unfinished = {place: offset for place, offset in offsets.items() if offset < ends[place]}
+    written = await first_written(kafka, unfinished)
+    lag = sum(ends[place] - offset for place, offset in unfinished.items())
+    return Group(len(found), lag, max(0.0, now() - min(written.values(), default=now())))
+
+
+@asynccontextmanager
+async def _reader(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
+    reader = AIOKafkaConsumer(**reader_settings(kafka))
+    try:
+        with translated():
+            await reader.start()
+        yield reader
+    finally:
+        await stopped(reader.stop)
+
+
+async def _places(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:
+    described = await admin.describe_topics(topics)
+    if missing := sorted(topic["topic"] for topic in described if topic["error_code"]):
+        raise Fatal(
+            f"these topics are missing in Kafka, or hidden from this user: {', '.join(missing)}."
+            " Create them with `connector topics apply`, or give the user the right READ on them."
+        )
+    return [TopicPartition(topic["topic"], part["partition"]) for topic in described for part in topic["partitions"]]

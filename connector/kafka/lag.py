@@ -1,0 +1,46 @@
+"""When the oldest records were written that a group has not finished."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from connector.config import Kafka
+from connector.kafka.connection import reader_settings, stopped
+from connector.kafka.errors import translated
+
+_WITHIN = 5.0  # seconds; a partition that gives nothing by then has markers only, or is away
+_POLL = 200  # milliseconds
+_WAIT = 50  # milliseconds that the broker waits for more records
+
+
+async def first_written(kafka: Kafka, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
+    """When the first record at or after each offset was written, in Unix time. A partition without one is left out.
+
+    Raises:
+        Fatal, Retryable: Kafka refuses us, or is away.
+    """
+    offsets = {TopicPartition(*place): offset for place, offset in offsets.items()}  # Faust has a type of its own
+    found: dict[TopicPartition, float] = {}
+    if not offsets:
+        return found
+    consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
+    try:
+        with translated(reads=sorted({place.topic for place in offsets})):
+            await consumer.start()
+            ends = await consumer.end_offsets(list(offsets))
+            consumer.assign(list(offsets))
+            for place, offset in offsets.items():
+                consumer.seek(place, offset)
+            open_ = {place for place, offset in offsets.items() if offset < ends[place]}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WITHIN):
+                    while open_:
+                        for place, records in (await consumer.getmany(*open_, timeout_ms=_POLL, max_records=1)).items():
+                            found[place] = records[0].timestamp / 1000
+                        passed = {place for place in open_ if await consumer.position(place) >= ends[place]}
+                        open_ -= passed | found.keys()
+    finally:
+        await stopped(consumer.stop)
+    return found

@@ -1,0 +1,113 @@
+"""Counts what topics say, over the last hour, day and week."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from connector.config import Kafka
+from connector.kafka.dead_letters import DEAD_LETTERS
+from connector.kafka.inbound import InRecord
+from connector.kafka.kept import Progress, kept
+from connector.kafka.ledger import ATTEMPTS
+from connector.records import Outcome
+
+PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+LONGEST = max(PERIODS.values())
+_AGAIN = timedelta(minutes=1)  # read twice: clocks of the writers differ
+_BUCKET = 60  # seconds
+
+Key = tuple[str, str]
+
+
+class Tail:
+    """Reads a topic from some time on, and at the next call only what is new. `topic` is without the prefix."""
+
+    def __init__(self, kafka: Kafka, topic: str, take: Callable[[InRecord], None]) -> None:
+        self._kafka = kafka
+        self._topic = kafka.topic_prefix + topic
+        self._take = take
+        self._next: dict[int, int] = {}  # offset by partition
+        self._since: datetime | None = None
+
+    async def read(self, now: datetime, progress: Progress = lambda *_: None) -> None:
+        """Takes each record of the last week once.
+
+        Raises:
+            Fatal, Retryable: As `kept` says.
+        """
+        since = self._since or now - LONGEST
+        async for record in kept(self._kafka, [self._topic], since=since, progress=progress):
+            if record.offset >= self._next.get(record.partition, 0):
+                self._next[record.partition] = record.offset + 1
+                self._take(record)
+        self._since = now - _AGAIN
+
+
+class Counts:
+    """How often each key came, by minute. It forgets what is older than a week."""
+
+    def __init__(self) -> None:
+        self._minutes: defaultdict[int, Counter[Key]] = defaultdict(Counter)
+
+    def add(self, key: Key, at: float, count: int = 1) -> None:
+        """Counts a key at a Unix time."""
+        self._minutes[int(at // _BUCKET)][key] += count
+
+    def rows(self, now: datetime) -> list[tuple[Key, dict[str, int]]]:
+        """Each key that came, with how often in each period."""
+        moment = now.timestamp()
+        for minute in [minute for minute in self._minutes if minute * _BUCKET < moment - LONGEST.total_seconds()]:
+            del self._minutes[minute]
+        found: defaultdict[Key, dict[str, int]] = defaultdict(lambda: dict.fromkeys(PERIODS, 0))
+        for minute, counter in self._minutes.items():
+            for name, period in PERIODS.items():
+                if minute * _BUCKET > moment - period.total_seconds():
+                    for key, count in counter.items():
+                        found[key][name] += count
+        return sorted((key, row) for key, row in found.items() if any(row.values()))
+
+
+class Outcomes:
+    """Invitations by outcome and reason, and when each account got its token, from the ledger."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.tail = Tail(kafka, ATTEMPTS, self.take)
+        self.counts = Counts()
+        self.tokens: dict[str, datetime] = {}
+        self._unknown: dict[str, tuple[Key, float]] = {}  # by invitation: a person may decide about it later
+
+    def take(self, record: InRecord) -> None:
+        """Takes a record of the ledger. Send reports one that cannot be read; here it counts as nothing."""
+        try:
+            entry = orjson.loads(record.value or b"{}")
+            self._take(entry, record.timestamp)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return
+
+    def _take(self, entry: dict[str, Any], at: float) -> None:
+        if entry.get("kind") == "settlement":
+            key = entry["outcome"], entry["reason"] or ""
+            if earlier := self._unknown.pop(entry["invitation"], None):
+                self.counts.add(*earlier, -1)
+            if key[0] == Outcome.UNKNOWN:
+                self._unknown[entry["invitation"]] = key, at
+            self.counts.add(key, at)
+        elif entry.get("call") == "token" and entry.get("result") == "accepted":
+            self.tokens[entry["account"]] = datetime.fromisoformat(entry["settled_at"]).astimezone(UTC)
+
+
+class Letters:
+    """Dead letters by stage and reason."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.tail = Tail(kafka, DEAD_LETTERS, self.take)
+        self.counts = Counts()
+
+    def take(self, record: InRecord) -> None:
+        """Takes a dead letter."""
+        headers = dict(record.headers)
+        stage, reason = (headers.get(name, b"").decode(errors="replace") for name in ("dl_stage", "dl_reason"))
+        self.counts.add((stage, reason), record.timestamp)
