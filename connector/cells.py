@@ -75,6 +75,13 @@ class Cell:
             self._probes = 0
             self._postpone()
 
+    def probe_now(self) -> None:
+        """Makes the next probe due at once, and those after it soon. Does nothing while the cell is not held."""
+        if self.reason is not None:
+            self._probes, self._next_probe = 0, asyncio.get_running_loop().time()
+            log.info("cell_is_tried_now", cell=self.name)
+            self._wake()
+
     def works(self) -> None:
         """Releases the cell and its parents, because work of this cell succeeded."""
         if self.reason is not None:
@@ -151,6 +158,12 @@ class Cells:
             above, _, _ = name.rpartition("/")
             self._cells[name] = Cell(name, self.at(above) if above else None, self._told)
         return self._cells[name]
+
+    def probe_now(self, name: str) -> None:
+        """Makes the next probe of the held cells at this path, and below it, due at once."""
+        for cell in list(self._cells.values()):
+            if f"{cell.name}/".startswith(f"{name}/"):
+                cell.probe_now()
 
     def held(self) -> dict[str, str]:
         """The reason of each held cell, by the cell's name."""

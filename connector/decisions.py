@@ -6,6 +6,8 @@ from pydantic import AwareDatetime, Field
 
 from connector.records import Record
 
+Kind = Literal["settle", "brake", "dead_letter", "cell"]
+
 
 class Suppression(Record):
     """An entry of the suppression list: whom no survey, or one survey, invites (`pisano.suppressions`)."""
@@ -21,12 +23,22 @@ class Suppression(Record):
 
 
 class Action(Record):
-    """A decision of an operator (`connector.actions`), which the owner of its target carries out once."""
+    """A decision of an operator (`connector.actions`).
+
+    The owner of an account carries out `settle` and `brake`, once. `dead_letter` says what an operator did with a dead
+    letter. After `cell`, each worker that holds the cell tries it at once.
+    """
 
     id: str
-    kind: Literal["settle", "brake"]
-    target: str = Field(description="`<account>/<invitation id>` to settle, `<account>/<survey>` for the brake.")
-    decision: str = Field(description="settle: sent, resend or drop. brake: release, drop or spread.")
+    kind: Kind
+    target: str = Field(
+        description="settle: `<account>/<invitation id>`. brake: `<account>/<survey>`."
+        " dead_letter: `deadletter/<partition>/<offset>`. cell: `cell/<name>`."
+    )
+    decision: str = Field(
+        description="settle: sent, resend or drop. brake: release, drop or spread. dead_letter: retry or discard."
+        " cell: release."
+    )
     by: str
     reason: str
     at: AwareDatetime

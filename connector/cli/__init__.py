@@ -10,8 +10,10 @@ import typer
 
 from connector.cli import (
     check,
+    deadletters,
     demo,
     explain,
+    held,
     invitations,
     positions,
     preview,
@@ -54,6 +56,8 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(invitations.app, name="invitations")
 app.add_typer(positions.app, name="positions")
+app.add_typer(deadletters.app, name="deadletters")
+app.add_typer(held.app, name="held")
 
 
 def main() -> None:

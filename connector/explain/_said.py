@@ -169,10 +169,12 @@ def suppression(record: InRecord, persons: Persons) -> Said:
 
 
 def action(record: InRecord) -> Said | None:
-    """A decision of an operator."""
+    """A decision of an operator about invitations."""
     if record.value is None:
         return None
     found = read(Action, record.value)
+    if found.kind not in {"settle", "brake"}:
+        return None
     account, _, target = found.target.partition("/")
     settles = found.kind == "settle"
     ids = {"action": (found.id,), "invitation": (target if settles else None,)}

@@ -1,7 +1,8 @@
 """Dead letters: what a stage gave up on, byte for byte, with the reason, place and time in its headers."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from connector.config import Kafka
@@ -12,7 +13,44 @@ from connector.masking import mask_emails
 DEAD_LETTERS = "connector.deadletters"
 _LONGEST = 2_000  # characters of an error's text; a header is no place for a page of HTML
 
+_OURS = "dl_"
+
 Count = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What a retried record says about the values that a cell left out. `letter` is the dead letter's place."""
+
+    letter: str
+    fields: tuple[str, ...]
+
+
+def retried(letter: InRecord) -> OutRecord:
+    """The record as it was, for the partition that it came from. `dl_retry` says which dead letter it was.
+
+    Of a record that was written without some values, `dl_retry_cell` and `dl_retry_fields` say whose and which.
+
+    Raises:
+        KeyError, ValueError: The letter does not say where its record was.
+    """
+    said = {name: (value or b"").decode(errors="replace") for name, value in letter.headers}
+    ours = {"dl_retry": f"{letter.partition}/{letter.offset}"}
+    earlier = said.get("dl_retry_fields") if said.get("dl_retry_cell") == said.get("dl_cell") else None
+    if fields := said.get("dl_fields") or earlier:
+        ours |= {"dl_retry_cell": said["dl_cell"], "dl_retry_fields": fields}
+    headers = [(name, value) for name, value in letter.headers if not name.startswith(_OURS)]
+    headers += [(name, text.encode()) for name, text in ours.items()]
+    return OutRecord(said["dl_topic"], letter.key, letter.value, headers, partition=int(said["dl_partition"]))
+
+
+def retry_of(record: InRecord, cell: str) -> Retry | None:
+    """What `retried` says about the values that this cell left out; None for any other record."""
+    said = dict(record.headers)
+    fields = said.get("dl_retry_fields")
+    if not fields or said.get("dl_retry_cell") != cell.encode():
+        return None
+    return Retry(said.get("dl_retry", b"").decode(errors="replace"), tuple(fields.decode(errors="replace").split(",")))
 
 
 class DeadLetters:
@@ -23,13 +61,19 @@ class DeadLetters:
         self._stage = stage
         self._count = count
 
-    def of_record(self, record: InRecord, reason: str, error: Exception, cell: str) -> OutRecord:
-        """For a record from a topic: its key, value and headers unchanged, where it was, and whose work failed."""
+    def of_record(
+        self, record: InRecord, reason: str, error: Exception, cell: str, fields: Collection[str] = ()
+    ) -> OutRecord:
+        """For a record from a topic: its key, value and headers unchanged, where it was, and whose work failed.
+
+        `fields` are the fields of Salesforce that were left out, when the rest of the record was written.
+        """
         place = {
             "dl_cell": cell,
             "dl_topic": record.topic,
             "dl_partition": str(record.partition),
             "dl_offset": str(record.offset),
+            **({"dl_fields": ",".join(fields)} if fields else {}),
         }
         return self._letter(record.key, record.value, list(record.headers), reason, error, place)
 

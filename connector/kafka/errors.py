@@ -53,6 +53,14 @@ def translated(*, reads: Collection[str] = ()) -> Iterator[None]:
         raise Retryable(f"Kafka: {error!r}") from error
 
 
+def may_not_write(error: Retryable) -> bool:
+    """Whether a transaction failed because the user may not write to one of its topics.
+
+    aiokafka 0.14 sends the records although Kafka has refused to add the partition, and Kafka answers InvalidTxnState.
+    """
+    return isinstance(error.__cause__, kafka.InvalidTxnState)
+
+
 def missing_right(operation: str, resource: str, error: BaseException | None) -> Fatal:
     """The error for an operation that Kafka's ACLs do not allow us, such as READ on `Topic a`."""
     return Fatal(f"Kafka: the user needs the right {operation} on {resource} ({error!r}). Add it with kafka-acls.")

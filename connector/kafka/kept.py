@@ -141,6 +141,8 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
         with translated():
             first = (await consumer.beginning_offsets([place]))[place]
             end = (await consumer.end_offsets([place]))[place]
+        if first == end:
+            raise Fatal(f"{topic}/{partition} is empty")
         if not first <= offset < end:
             raise Fatal(f"{topic}/{partition} holds the offsets {first} to {end - 1} now, and not {offset}")
         consumer.seek(place, offset)

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from connector.config import Config
-from connector.decisions import Action
+from connector.config import Config, Kafka
+from connector.decisions import Action, Kind
 from connector.errors import Fatal
-from connector.kafka.cloud_events import to_record
+from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
 from connector.operate._writing import written
@@ -32,7 +32,7 @@ async def settle(
         raise Fatal(f"the outcome of the invitation {id_} is {settlement.outcome}: only an unknown one can be settled")
     invitation = await _invitation(config, id_)
     target, params = f"{settlement.account}/{id_}", {"invitation": invitation.model_dump(mode="json")}
-    return await _write(config, "settle", target, decision, by=by, reason=reason, params=params)
+    return await write(config, action_of("settle", target, decision, by=by, reason=reason, params=params))
 
 
 async def brake(
@@ -42,13 +42,12 @@ async def brake(
     if survey not in config.surveys:
         raise Fatal(f"there is no survey {survey} in the configuration; there is {', '.join(sorted(config.surveys))}")
     target, params = f"{config.surveys[survey].account}/{survey}", {"days": days} if decision == "spread" else {}
-    return await _write(config, "brake", target, decision, by=by, reason=reason, params=params)
+    return await write(config, action_of("brake", target, decision, by=by, reason=reason, params=params))
 
 
-async def _write(
-    config: Config, kind: Literal["settle", "brake"], target: str, decision: str, *, by: str, reason: str, params: Any
-) -> Action:
-    action = Action(
+def action_of(kind: Kind, target: str, decision: str, *, by: str, reason: str, params: Any = None) -> Action:
+    """A decision that is made now."""
+    return Action(
         id=uuid.uuid4().hex,
         kind=kind,
         target=target,
@@ -56,18 +55,26 @@ async def _write(
         by=by,
         reason=reason,
         at=datetime.now(UTC),
-        params=params,
+        params=params or {},
     )
-    record = to_record(
-        config.kafka.topic_prefix + ACTIONS,
-        target,
+
+
+def record_of(kafka: Kafka, action: Action) -> OutRecord:
+    """The action in the form for its topic."""
+    return to_record(
+        kafka.topic_prefix + ACTIONS,
+        action.target,
         action,
-        ce_type=f"connector.action.{kind}",
+        ce_type=f"connector.action.{action.kind}",
         ce_source="/command-line",
         ce_id=action.id,
         ce_time=action.at,
     )
-    await written(config.kafka, [record])
+
+
+async def write(config: Config, action: Action) -> Action:
+    """Returns when the action is durable. Raises what `Publisher` raises."""
+    await written(config.kafka, [record_of(config.kafka, action)])
     return action
 
 

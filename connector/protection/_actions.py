@@ -1,4 +1,4 @@
-"""The decisions of operators, as the topic `connector.actions` has them: the latest for each target."""
+"""The decisions of operators about invitations, as `connector.actions` has them: the latest for each target."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,11 @@ from connector.decisions import Action
 from connector.errors import Rejected
 from connector.records import read
 
+_OURS = {"settle", "brake"}
+
 
 class Actions:
-    """`take` takes each record of the topic. A listener is called after each."""
+    """`take` takes each record of the topic. A listener is called after each decision about invitations."""
 
     def __init__(self) -> None:
         self._latest: dict[str, Action] = {}
@@ -23,6 +25,8 @@ class Actions:
         action = read(Action, value)
         if action.target != target:
             raise Rejected(f"the action's target is {action.target}, and its key {target}", code="unreadable")
+        if action.kind not in _OURS:
+            return  # a person may work off a hundred thousand dead letters, and no sender needs to remember them
         self._latest[target] = action
         for listener in list(self._listeners):
             listener()

@@ -4,13 +4,15 @@ Each feedback rule that applies becomes one write: an upsert by external id or a
 the same again. If a field does not take its value, the rest is written, and the feedback becomes a dead letter besides,
 so that the value is not lost. A feedback is acknowledged when the results of all its writes are on `salesforce.writes`.
 The stage does not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between.
-An equal body that comes after the time for repeats is another answer. Each rule is a cell: a rule that cannot go on
-holds back only its own writes.
+An equal body that comes after the time for repeats is another answer. A dead letter that an operator retries is written
+again: all of it if nothing was written, else only the values that were left out. Each rule is a cell: a rule that
+cannot go on holds back only its own writes.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,6 +20,7 @@ from connector.config import FeedbackRule
 from connector.errors import Fatal, Rejected
 from connector.kafka.cell_work import Work
 from connector.kafka.cloud_events import OutRecord, to_record
+from connector.kafka.dead_letters import retry_of
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import Feedback, Write, digest, read
@@ -26,7 +29,7 @@ from connector.salesforce import CollectionWriter, RecordWrite, Written
 from connector.stages._done import Done
 from connector.stages._mapping import RuleWrites, Scope, may_apply, scope_of
 
-SetAside = Callable[[InRecord, str, Exception, str], OutRecord]
+SetAside = Callable[[InRecord, str, Exception, str, Collection[str]], OutRecord]
 Publish = Callable[[OutRecord], Awaitable[object]]
 ReadWrites = Callable[[int], AsyncIterator[Write]]
 
@@ -40,7 +43,8 @@ _GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record was d
 class WriteBack:
     """The stage. `read_writes(partition)` gives the writes that are on the topic. The topic keeps them for `kept`.
 
-    `set_aside(record, reason, error, cell)` makes the dead letter of a feedback whose values were not all written.
+    `set_aside(record, reason, error, cell, fields)` makes the dead letter of a feedback whose values were not all
+    written; `fields` are those that were left out.
     """
 
     def __init__(
@@ -117,9 +121,11 @@ class WriteBack:
             feedback, scope = first, scope_of(first, answer)
         planned = self._writes[name].planned(scope)
         version = [feedback.answered_at.isoformat()] if feedback.answered_at else []  # an answer may grow
-        write_id = digest("write", answer, name, *version)
         if planned is None:
             return
+        if retry := retry_of(record, f"write/{name}"):
+            planned, version = _only(planned, retry.fields, name), [*version, "retry", retry.letter]
+        write_id = digest("write", answer, name, *version)
         if write_id in done:
             self._metrics.writes.labels(name, "repeated").inc()
             return
@@ -146,7 +152,7 @@ class WriteBack:
         if write.success and write.left_out:
             said = "; ".join(f"{name}: {why}" for name, why in write.left_out.items())
             error = Rejected(f"rule {write.rule}: the record was written without {said}")
-            letter = self._set_aside(cause, "does_not_fit", error, f"write/{write.rule}")
+            letter = self._set_aside(cause, "does_not_fit", error, f"write/{write.rule}", tuple(write.left_out))
             await until_done(partial(self._publish, letter))
         # Retried here, because otherwise we would write again, over later changes.
         await until_done(partial(self._publish, self._to_record(write, cause)))
@@ -188,6 +194,15 @@ class WriteBack:
             partition=cause.partition,
             parent=cause.headers,
         )
+
+
+def _only(planned: RecordWrite, fields: Collection[str], rule: str) -> RecordWrite:
+    """The write of these fields alone: people may have changed the others since they were written."""
+    values = {name: value for name, value in planned.fields.items() if name in fields}
+    left_out = {name: why for name, why in planned.left_out.items() if name in fields}
+    if not values and not left_out:
+        raise Rejected(f"the rule {rule} has no field {', '.join(fields)} any more", code="not_configured")
+    return replace(planned, fields=values, left_out=left_out)
 
 
 def _to_write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite, written: Written) -> Write:

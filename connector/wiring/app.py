@@ -14,7 +14,7 @@ from connector.kafka import preflight, topics
 from connector.kafka.connection import client_settings
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
-from connector.wiring import capture, index, send, trigger, write
+from connector.wiring import capture, index, releases, send, trigger, write
 from connector.wiring.live import warn_of_rules
 from connector.wiring.receive import Receiving
 from connector.wiring.shared import Shared
@@ -123,6 +123,8 @@ class App:
         try:
             await self._until_kafka_is_ready()
             async with asyncio.TaskGroup() as group:
+                if self._supervisors:  # receive has no cells
+                    group.create_task(releases.follow(self._config.kafka, self._shared.cells))
                 for supervisor in self._supervisors:
                     group.create_task(supervisor.run())
                 if "trigger" in self._stages:

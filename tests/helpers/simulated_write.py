@@ -89,7 +89,7 @@ class WriteWorld(World):
     async def upsert(self, *_: object) -> list[Result]:
         raise AssertionError("no rule upserts")
 
-    def set_aside(self, record: InRecord, _: str, error: Exception, __: str) -> OutRecord:
+    def set_aside(self, record: InRecord, _: str, error: Exception, *_more: object) -> OutRecord:
         cell = str(error).removeprefix("rule ")[:1]
         self.aside[cell].add(self.number(record))
         return OutRecord("connector.deadletters", record.key, record.value, [])

@@ -1,6 +1,7 @@
 """On a cluster with ACLs: each missing right is one sentence, holds one stage, and passes once somebody adds it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,7 +19,12 @@ from connector.config import Config, Kafka, catalogue
 from connector.errors import Fatal
 from connector.kafka import publisher, topics
 from connector.kafka.cloud_events import OutRecord
+from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.inbound import InRecord
+from connector.operate.actions import action_of, record_of
+from connector.operate.letters import Wanted
 from connector.operate.status import Board
+from connector.operate.work_off import Tally, work_off
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.wiring import App
@@ -193,3 +199,33 @@ async def test_topics_apply_says_which_rights_it_lacks(guarded: GuardedBroker, c
             return False
 
     await until(applied)
+
+
+@pytest.mark.parametrize(
+    ("resource", "operation", "said"),
+    [
+        ("Topic:px.connector.deadletters", "READ", "px.connector.deadletters"),
+        ("Topic:px.connector.actions", "READ", "px.connector.actions"),
+        ("Topic:px.connector.actions", "WRITE", "px.connector.actions"),
+        ("Topic:px.pisano.invitations", "WRITE", "px.pisano.invitations"),
+        ("TransactionalId:px.deadletters", "WRITE", "the user needs the right WRITE on TransactionalId px.deadletters"),
+    ],
+)
+async def test_an_operator_without_a_right_works_no_dead_letter_off(
+    guarded: GuardedBroker, config: Config, resource: str, operation: str, said: str
+) -> None:
+    source, reason = InRecord("px.pisano.invitations", 0, 0, b"main", b"{}", (), 0.0), f"{operation} {resource}"
+    letter = DeadLetters(config.kafka, "send", lambda *_: None).of_record(source, reason, ValueError("no"), "send/x")
+    await publish(
+        config.kafka, [letter, record_of(config.kafka, action_of("cell", "cell/x", "release", by="", reason=""))]
+    )
+    tally = Tally()
+    await guarded.forbid(resource, operation)
+    try:
+        with pytest.raises(Fatal, match=re.escape(said)):
+            await work_off(config, Wanted(reason=reason), "retry", by="ada", why="", sure=True, tally=tally)
+    finally:
+        await guarded.forbid_no_longer(resource, operation)
+    assert tally.counts.total() == 0
+    await work_off(config, Wanted(reason=reason), "retry", by="ada", why="", sure=True, tally=tally)
+    assert tally.counts == {("done", "send", reason): 1}
