@@ -15,7 +15,9 @@ from connector.cli import (
     explain,
     held,
     invitations,
+    positions,
     preview,
+    replay,
     run,
     sandbox,
     status,
@@ -45,6 +47,7 @@ def connector() -> None:
 app.command("check")(check.check)
 app.command("preview")(preview.preview)
 app.command("explain")(explain.explain)
+app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("sandbox")(sandbox.sandbox)
@@ -52,6 +55,7 @@ app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(invitations.app, name="invitations")
+app.add_typer(positions.app, name="positions")
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(held.app, name="held")
 
