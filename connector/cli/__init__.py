@@ -15,8 +15,10 @@ from connector.cli import (
     explain,
     held,
     invitations,
+    positions,
     preview,
     reconcile,
+    replay,
     run,
     sandbox,
     status,
@@ -47,6 +49,7 @@ app.command("check")(check.check)
 app.command("preview")(preview.preview)
 app.command("explain")(explain.explain)
 app.command("reconcile")(reconcile.reconcile)
+app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("sandbox")(sandbox.sandbox)
@@ -54,6 +57,7 @@ app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(invitations.app, name="invitations")
+app.add_typer(positions.app, name="positions")
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(held.app, name="held")
 

@@ -15,6 +15,20 @@ from connector.records import Position
 POSITIONS = "salesforce.positions"
 
 
+def position_record(topic: str, position: Position, partition: int) -> OutRecord:
+    """The record of a channel's position."""
+    return to_record(
+        topic,
+        position.channel,
+        position,
+        ce_type="salesforce.position",
+        ce_source=position.channel,
+        ce_id=f"{position.channel}@{position.replay_id}",
+        ce_time=position.at,
+        partition=partition,
+    )
+
+
 class ChannelLog:
     """`open` it, then `append` each batch. `partition` is the channel's partition of salesforce.positions."""
 
@@ -55,18 +69,8 @@ class ChannelLog:
         """
         if self._producer is None:
             raise RuntimeError(f"the log of {self.channel} is not open")
-        behind = to_record(
-            self._topic,
-            self.channel,
-            position,
-            ce_type="salesforce.position",
-            ce_source=self.channel,
-            ce_id=f"{self.channel}@{position.replay_id}",
-            ce_time=position.at,
-            partition=self._partition,
-        )
         try:
-            await transaction(self._producer, [*records, behind])
+            await transaction(self._producer, [*records, position_record(self._topic, position, self._partition)])
         except BaseException:
             await self.close()
             raise
@@ -90,6 +94,5 @@ class ChannelLog:
         except ValidationError as error:
             raise Fatal(
                 f"{self._topic}, partition {self._partition}, offset {last.offset} is no position, so where"
-                f" {self.channel} goes on is not known. Write the previous position again under the same key, or a"
-                " record without a value to begin where salesforce.pubsub.start says."
+                f" {self.channel} goes on is not known. Stop capture, and say where with `connector positions set`."
             ) from error

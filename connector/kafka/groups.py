@@ -8,22 +8,16 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    NotCoordinatorForGroupError,
-    for_code,
-)
+from aiokafka.errors import GroupAuthorizationFailedError
 
 from connector.config import Kafka
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client, reader_settings, stopped
 from connector.kafka.errors import missing_right, translated
 from connector.kafka.lag import first_written
+from connector.kafka.members import described
 
 _WITHIN = 20.0  # seconds for all of Kafka's answers; a broker that needs longer is away
-_LOOK = 0.2  # seconds between two questions for a coordinator that is not there yet
 
 
 @dataclass(frozen=True)
@@ -62,12 +56,12 @@ async def _group(
 ) -> Group:
     group = kafka.topic_prefix + name
     try:
-        members = await _members(admin, group)
+        _, found = await described(admin, group)
         committed = await admin.list_consumer_group_offsets(group)
     except GroupAuthorizationFailedError as error:
         raise missing_right("DESCRIBE", f"Group {group}", error) from error
     if not topics:
-        return Group(members)
+        return Group(len(found))
     with translated():
         places = await _places(admin, [kafka.topic_prefix + topic for topic in topics])
         begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
@@ -75,7 +69,7 @@ async def _group(
     unfinished = {place: offset for place, offset in offsets.items() if offset < ends[place]}
     written = await first_written(kafka, unfinished)
     lag = sum(ends[place] - offset for place, offset in unfinished.items())
-    return Group(members, lag, max(0.0, now() - min(written.values(), default=now())))
+    return Group(len(found), lag, max(0.0, now() - min(written.values(), default=now())))
 
 
 @asynccontextmanager
@@ -87,19 +81,6 @@ async def _reader(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
         yield reader
     finally:
         await stopped(reader.stop)
-
-
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
-    """How many members it has. A cluster that never had a group needs a moment to make its coordinator."""
-    while True:
-        try:
-            (answer,) = await admin.describe_consumer_groups([group])
-            error, _, _, _, _, members, *_ = answer.groups[0]
-            if error:
-                raise for_code(error)(group)
-            return len(members)
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
-            await asyncio.sleep(_LOOK)
 
 
 async def _places(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:

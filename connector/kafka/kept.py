@@ -1,10 +1,11 @@
-"""Reads what topics hold, for commands: all partitions from a time or from the start, to the end as it is now."""
+"""Reads what topics hold, for commands: all partitions or one, between times or offsets, up to the end as it is now."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -23,29 +24,46 @@ _WAIT = 50  # milliseconds that the broker waits for more records; short, so tha
 Progress = Callable[[int, int], None]  # how many offsets were passed, and how many there are
 
 
+class Place(NamedTuple):
+    """A record's place, by the full name of its topic."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+Bound = datetime | Place | None  # None: where the topics begin, or end now
+Span = Mapping[tuple[str, int], tuple[int, int]]  # of each partition the first offset, and the one behind the last
+
+
 async def kept(
-    kafka: Kafka, topics: Sequence[str], *, since: datetime | None = None, progress: Progress = lambda *_: None
+    kafka: Kafka,
+    topics: Sequence[str],
+    *,
+    since: datetime | None = None,
+    within: Span | None = None,
+    progress: Progress = lambda *_: None,
 ) -> AsyncGenerator[InRecord, None]:
     """Every committed record of the topics that was written before this call, `since` then. In order per partition.
+
+    With a span from `bounds`, the records `within` it.
 
     Raises:
         Fatal: A topic does not exist.
         Retryable: Kafka is away, or does not hand out records for 30 s.
     """
     async with _consumer(kafka, topics) as consumer:
-        places = _places(consumer, topics)
-        with translated():
-            ends = await consumer.end_offsets(places)
-            starts = await consumer.beginning_offsets(places)
-            if since is not None:
-                found = await consumer.offsets_for_times({place: int(since.timestamp() * 1000) for place in places})
-                starts = {place: found[place].offset if found[place] else ends[place] for place in places}
-        wanted = {place for place in places if starts[place] < ends[place]}
-        total = sum(ends[place] - starts[place] for place in wanted)
-        for place in wanted:
-            consumer.seek(place, starts[place])
-        positions, moved_at = {place: starts[place] for place in wanted}, time.monotonic()
-        while open_ := {place for place in wanted if positions[place] < ends[place]}:
+        span = await _span(consumer, topics, since, None) if within is None else within
+        starts = {TopicPartition(*place): start for place, (start, end) in span.items() if start < end}
+        ends = {place: span[place.topic, place.partition][1] for place in starts}
+        total = sum(ends.values()) - sum(starts.values())
+        for place, start in starts.items():
+            consumer.seek(place, start)
+        positions, moved_at = starts, time.monotonic()
+        while open_ := {place for place in starts if positions[place] < ends[place]}:
             with translated(reads=topics):
                 batches = await consumer.getmany(*open_, timeout_ms=_POLL)
             for place, records in batches.items():
@@ -53,26 +71,60 @@ async def kept(
                     if record.offset < ends[place]:
                         yield consumed(record)
             with translated():
-                now = {place: await consumer.position(place) for place in wanted}
+                now = {place: await consumer.position(place) for place in starts}
             if now != positions:
                 positions, moved_at = now, time.monotonic()
             elif time.monotonic() - moved_at > _NO_PROGRESS:
                 raise Retryable(f"reading {', '.join(topics)}: nothing came for {_NO_PROGRESS:g} s")
-            progress(total - sum(max(0, ends[place] - positions[place]) for place in wanted), total)
+            progress(total - sum(max(0, ends[place] - positions[place]) for place in starts), total)
 
 
-async def bounds(kafka: Kafka, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, int]]:
-    """Where each partition begins, and where it ends for readers of what is committed.
+async def bounds(kafka: Kafka, topics: Sequence[str], begin: Bound = None, end: Bound = None) -> Span:
+    """Where each partition begins, and where it ends for readers of what is committed; or the part between two bounds.
+
+    `begin` belongs to the part and `end` does not. A place leaves only its own partition.
 
     Raises:
-        Fatal: A topic does not exist.
+        Fatal: A topic does not exist, or does not hold a bound's place now.
         Retryable: Kafka is away.
     """
     async with _consumer(kafka, topics) as consumer:
-        places = _places(consumer, topics)
-        with translated():
-            starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    return {(place.topic, place.partition): (starts[place], ends[place]) for place in places}
+        return await _span(consumer, topics, begin, end)
+
+
+async def _span(consumer: AIOKafkaConsumer, topics: Sequence[str], begin: Bound, end: Bound) -> Span:
+    places = _places(consumer, topics)
+    with translated():
+        firsts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    held = {place: range(firsts[place], ends[place] + 1) for place in places}
+    starts, stops = await _offsets(consumer, held, begin, firsts), await _offsets(consumer, held, end, ends)
+    return {(place.topic, place.partition): (starts[place], stops[place]) for place in starts if place in stops}
+
+
+async def _offsets(
+    consumer: AIOKafkaConsumer,
+    held: Mapping[TopicPartition, range],
+    bound: Bound,
+    unbound: Mapping[TopicPartition, int],
+) -> Mapping[TopicPartition, int]:
+    """The offsets of a bound. Kafka answers a time with the first record that is not older."""
+    match bound:
+        case None:
+            return unbound
+        case datetime():
+            with translated():
+                found = await consumer.offsets_for_times({place: int(bound.timestamp() * 1000) for place in held})
+            return {
+                place: min(found[place].offset, held[place][-1]) if found[place] else held[place][-1] for place in held
+            }
+    place = TopicPartition(bound.topic, bound.partition)
+    if place not in held:
+        raise Fatal(f"{bound.topic} has no partition {bound.partition}")
+    if bound.offset not in held[place]:
+        first, end = held[place][0], held[place][-1]
+        holds = f"holds the offsets {first} to {end - 1} now, and not {bound.offset}" if first < end else "is empty"
+        raise Fatal(f"{bound.topic}/{bound.partition} {holds}")
+    return {place: bound.offset}
 
 
 async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> InRecord:

@@ -8,8 +8,9 @@ from datetime import datetime
 from connector.config import Account, Config, catalogue
 from connector.errors import Rejected
 from connector.kafka.kept import Progress, kept
+from connector.operate.protections import as_sent
 from connector.protection import ContactProtection, Go, Known, Stop, Wait
-from connector.records import ChangeEvent, Invitation, Outcome, read
+from connector.records import ChangeEvent, Invitation, read
 from connector.salesforce import client_of
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.reader import Reader
@@ -97,19 +98,7 @@ def _take(invitation: Invitation, at: datetime, protection: ContactProtection, k
         case Go():
             pass
     survey.invited += 1
-    persons = protection.hashes.persons(invitation.protection.contact, invitation.address)
-    known.memory.settled(
-        {
-            "invitation": invitation.id,
-            "survey": invitation.survey,
-            "outcome": Outcome.SENT,
-            "persons": persons,
-            "cap": invitation.protection.cap and protection.hashes.of(invitation.protection.cap),
-            "action": None,
-            "happened_at": None,
-            "at": at.isoformat(),
-        }
-    )
+    known.memory.settled(as_sent(protection, invitation, at))
     return True
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from connector.config import Config
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, Memory, read_entry
 from connector.protection import ContactProtection, Stop, Verdict, Wait
-from connector.records import Attempt, Invitation
+from connector.records import Attempt, Invitation, Outcome
 
 
 async def verdicts(config: Config, account: str, invitations: Sequence[Invitation], now: datetime) -> list[Verdict]:
@@ -29,6 +30,20 @@ async def verdicts(config: Config, account: str, invitations: Sequence[Invitatio
     async for record in kept(config.kafka, [prefix + name for name in takes]):
         takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
     return [protection.policy.verdict(invitation, known, now) for invitation in invitations]
+
+
+def as_sent(protection: ContactProtection, invitation: Invitation, at: datetime) -> dict[str, Any]:
+    """The settlement of an invitation that is sent at this time, for a memory."""
+    return {
+        "invitation": invitation.id,
+        "survey": invitation.survey,
+        "outcome": Outcome.SENT,
+        "persons": protection.hashes.persons(invitation.protection.contact, invitation.address),
+        "cap": invitation.protection.cap and protection.hashes.of(invitation.protection.cap),
+        "action": None,
+        "happened_at": None,
+        "at": at.isoformat(),
+    }
 
 
 def words(verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ from connector.kafka.read_back import read_back
 from connector.kafka.stage_worker import StageWorker
 from connector.records import Write, read
 from connector.salesforce import CollectionWriter
-from connector.stages.write import WriteBack
+from connector.stages.write import Publish, SetAside, WriteBack
 from connector.wiring.shared import Shared
 
 # Answers of a rule in memory: five full calls, which is what one object may have at once, and as many for the next.
@@ -17,6 +17,19 @@ _IN_FLIGHT = 2_000
 
 def build(shared: Shared) -> StageWorker:
     """The worker that reads the feedback."""
+    settings = shared.config.salesforce
+    writer = CollectionWriter(
+        shared.rest, batch=settings.write_batch, calls=settings.write_calls, sure=shared.awake.sure
+    )
+    publish = Outbox(shared.publisher.send_all).publish
+    write = stage(shared, writer, publish, shared.letters("write").of_record)
+    return shared.worker(
+        "write", [shared.topic("pisano.feedback")], write.plan, in_flight=_IN_FLIGHT, settle=write.forget
+    )
+
+
+def stage(shared: Shared, writer: CollectionWriter, publish: Publish, set_aside: SetAside) -> WriteBack:
+    """The stage itself."""
     config, topic = shared.config, shared.topic("salesforce.writes")
 
     async def writes(partition: int) -> AsyncIterator[Write]:
@@ -24,21 +37,13 @@ def build(shared: Shared) -> StageWorker:
             if record.value is not None:
                 yield read(Write, record.value)
 
-    write = WriteBack(
+    return WriteBack(
         config.feedback,
-        CollectionWriter(
-            shared.rest,
-            batch=config.salesforce.write_batch,
-            calls=config.salesforce.write_calls,
-            sure=shared.awake.sure,
-        ),
-        Outbox(shared.publisher.send_all).publish,
+        writer,
+        publish,
         topic,
         read_writes=writes,
         kept=catalogue.retention(config.kafka, "salesforce.writes"),
-        set_aside=shared.letters("write").of_record,
+        set_aside=set_aside,
         metrics=shared.metrics,
-    )
-    return shared.worker(
-        "write", [shared.topic("pisano.feedback")], write.plan, in_flight=_IN_FLIGHT, settle=write.forget
     )

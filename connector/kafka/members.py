@@ -1,0 +1,80 @@
+"""Who is in a consumer group now, and which partitions each member has."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
+
+from connector.config import Kafka
+from connector.kafka.connection import admin_client
+from connector.kafka.errors import missing_right, translated
+
+_WITHIN = 20.0  # seconds for Kafka's answer; a broker that needs longer is away
+_LOOK = 0.2  # seconds between two questions for a coordinator that is not there yet
+_AT_REST = {"Stable", "Empty", "Dead"}
+
+
+@dataclass(frozen=True)
+class Members:
+    """`count` members have the partitions in `owned`, by topic and number.
+
+    `is_changing`: the group shares out its partitions at this moment, so nobody knows who will have them.
+    """
+
+    count: int
+    owned: Collection[tuple[str, int]] = ()
+    is_changing: bool = False
+
+
+async def members(kafka: Kafka, stage: str) -> Members:
+    """The members of the stage's group.
+
+    Raises:
+        Fatal: No broker answers, or a right is missing.
+        Retryable: Kafka is away.
+    """
+    group = kafka.topic_prefix + stage
+    with translated():
+        async with asyncio.timeout(_WITHIN), admin_client(kafka) as admin:
+            try:
+                state, found = await described(admin, group)
+            except GroupAuthorizationFailedError as error:
+                raise missing_right("DESCRIBE", f"Group {group}", error) from error
+    if state not in _AT_REST:
+        return Members(len(found), is_changing=True)
+    return Members(len(found), {place for member in found for place in _owned(member)})
+
+
+async def described(admin: AIOKafkaAdminClient, group: str) -> tuple[str, Sequence[Any]]:
+    """The state of a group, and its members as Kafka describes them. Raises Kafka's own errors.
+
+    A cluster that never had a group needs a moment to make its coordinator.
+    """
+    while True:
+        try:
+            (answer,) = await admin.describe_consumer_groups([group])
+            error, _, state, _, _, found, *_ = answer.groups[0]
+            if not error:
+                return state, found
+            raise for_code(error)(group)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            await asyncio.sleep(_LOOK)
+
+
+def _owned(member: Sequence[Any]) -> list[tuple[str, int]]:
+    """The partitions of a member. Kafka's answer has its assignment behind id, client, host and subscription."""
+    assignment = next(part for part in reversed(member) if isinstance(part, bytes))
+    if not assignment:
+        return []
+    decoded = ConsumerProtocolMemberAssignment.decode(assignment)
+    return [(place.topic, place.partition) for place in decoded.partitions()]
