@@ -108,7 +108,7 @@ class Reconciliation:
             for topic in catalogue.configured(self.config.kafka):
                 if topic.name == name and topic.retention is not None and period.total_seconds() > topic.retention:
                     days = topic.retention / 86400
-                    raise Fatal(f"--since is longer than {name} keeps its records; use at most {days:g}d")
+                    raise Fatal(f"--since is longer than {topic.family} keeps its records; use at most {days:g}d")
 
     async def _kept(self, topic: str, since: datetime | None) -> AsyncIterator[InRecord]:
         name = topic.removeprefix(self.config.kafka.topic_prefix)
@@ -208,7 +208,9 @@ class Reconciliation:
             if len(rows) < _PAGE:
                 return
             last = rows[-1]["Id"]
-        self.findings.notes.append(f"more than {_MOST:,} {entity} changed; only so many are compared. Shorten --since")
+        self.findings.notes.append(
+            f"only {_MOST:,} records of {entity} are compared, and more may have changed. Shorten --since"
+        )
 
 
 async def _finished(config: Config, stages: Sequence[str]) -> dict[str, dict[tuple[str, int], int]]:

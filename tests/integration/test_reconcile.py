@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,15 @@ from connector.config import Config, Kafka, catalogue
 from connector.config.file import load
 from connector.kafka.cloud_events import to_record
 from connector.kafka.topics import apply
+from connector.operate import reconcile
+from connector.operate.findings import Findings
+from connector.operate.reconcile import Reconciliation, Span
 from connector.records import Feedback, digest
 from connector.sandbox.company import Sandbox, sandbox
 from connector.sandbox.doubles import pisano
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
+from connector.wiring.shared import Shared
 
 _COMMAND = "from connector.cli import main; main()"
 ADA = "ada@example.com"
@@ -152,6 +158,25 @@ async def test_all_that_is_missing_is_named_and_nothing_else(place: Place) -> No
     assert "@example.com" not in ended.stdout
 
 
+async def test_salesforce_is_asked_page_by_page_up_to_a_bound(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [place.closed_case(f"customer-{number}@example.com") for number in range(5)]
+    now = datetime.now(UTC)
+    span = Span(now - timedelta(hours=1), now + timedelta(minutes=1))
+    monkeypatch.setattr(reconcile, "_PAGE", 2)
+
+    async def compared() -> Findings:
+        async with Shared(place.config) as shared:
+            reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
+            return await Reconciliation(place.config, span, shared.rest.query, reader, lambda _: []).run()
+
+    found = await compared()
+    assert (found.differences["not_captured", "Case"].ids, found.notes) == (cases, [])
+    monkeypatch.setattr(reconcile, "_MOST", 4)
+    found = await compared()
+    assert found.differences["not_captured", "Case"].ids == cases[:4]
+    assert found.notes == ["only 4 records of Case are compared, and more may have changed. Shorten --since"]
+
+
 async def test_what_a_stage_has_not_finished_is_named_as_such(place: Place) -> None:
     """Nobody runs send."""
     lost = invitation(1)
@@ -166,7 +191,7 @@ async def test_what_a_stage_has_not_finished_is_named_as_such(place: Place) -> N
     ("arguments", "environ", "sentence"),
     [
         (("--since", "soon"), {}, "--since: a duration is a number with a unit"),
-        (("--since", "8d"), {}, "--since is longer than salesforce.cdc.{entity} keeps its records; use at most 7d"),
+        (("--since", "8d"), {}, "--since is longer than salesforce.cdc keeps its records; use at most 7d"),
         (("--since", "1h", "--grace", "2h"), {}, "--since must be longer than --grace"),
         ((), {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "no Kafka broker answers at 127.0.0.1:1"),
         ((), {"SF_CLIENT_SECRET": "wrong"}, ""),
