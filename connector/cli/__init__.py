@@ -17,6 +17,7 @@ from connector.cli import (
     invitations,
     positions,
     preview,
+    reconcile,
     replay,
     run,
     sandbox,
@@ -47,6 +48,7 @@ def connector() -> None:
 app.command("check")(check.check)
 app.command("preview")(preview.preview)
 app.command("explain")(explain.explain)
+app.command("reconcile")(reconcile.reconcile)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("status")(status.status)

@@ -3,7 +3,9 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.guarded_broker import PASSWORD, USER, GuardedBroker, guarded_broker
@@ -22,14 +24,19 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.operate.actions import action_of, record_of
+from connector.operate.findings import Findings
 from connector.operate.letters import Wanted
+from connector.operate.reconcile import Reconciliation, Span
 from connector.operate.status import Board
 from connector.operate.work_off import Tally, work_off
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
 from connector.wiring import App
 
 PREFIX = "px."
+NOW = datetime.now(UTC)
 
 # aiokafka leaves the sockets of a client that ends in mid-connection to the collector.
 pytestmark = [
@@ -169,6 +176,37 @@ async def test_status_says_which_right_it_lacks(
     finally:
         await guarded.forbid_no_longer(resource, operation)
     assert (await Board(config, []).look()).dead_letters
+
+
+async def test_reconcile_says_which_right_it_lacks(guarded: GuardedBroker, config: Config) -> None:
+    async def nothing(*_: object) -> list[dict[str, Any]]:
+        return []
+
+    async def found() -> Findings:
+        span, reader = Span(NOW - timedelta(hours=1), NOW), Reader(Lookup(nothing), Lookup(nothing))
+        return await Reconciliation(config, span, nothing, reader, lambda _: []).run()
+
+    await guarded.forbid("Group:px.write", "DESCRIBE")
+
+    async def lacks() -> bool:
+        try:
+            await found()
+        except Fatal as error:
+            return "the user needs the right DESCRIBE on Group px.write" in str(error)
+        return False  # the brokers learn of a new rule a moment later
+
+    try:
+        await until(lacks)
+    finally:
+        await guarded.forbid_no_longer("Group:px.write", "DESCRIBE")
+
+    async def works() -> bool:
+        try:
+            return (await found()).compared["records changed in Salesforce", "Case"] == 0
+        except Fatal:
+            return False
+
+    await until(works)
 
 
 async def test_topics_apply_says_which_rights_it_lacks(guarded: GuardedBroker, config: Config) -> None:
