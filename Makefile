@@ -13,8 +13,8 @@ READY := .venv/ready
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## run made-up customers through all stages, and show what happened to each
-	@$(BIN)/connector demo
+demo: $(READY) ## run made-up customers through all stages, and show what happened to each; KEEP=1 goes on until Ctrl-C
+	@$(BIN)/connector demo $(if $(KEEP),--keep)
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
 	@$(BIN)/python -m pytest --numprocesses 3 $(ARGS)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ _POLL = 0.05  # seconds
 _SAY = 0.5  # seconds between two lines of progress
 
 Say = Callable[[str], None]
+Keep = Callable[["Played", Mapping[str, str]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class Played:
     problems: list[str]
 
 
-async def play(file: Path, say: Say, patience: float = _PATIENCE) -> Played:
+async def play(file: Path, say: Say, patience: float = _PATIENCE, keep: Keep | None = None) -> Played:
     """Runs `file` against the doubles, with its own broker and topics, until every customer's story has ended.
 
-    Gives up when the topics bring no new record for `patience` seconds.
+    Gives up when the topics bring no new record for `patience` seconds. Then everything goes on while `keep` runs; it
+    gets the result, and the environment in which `file` means this service and these topics.
     """
     async with kafka_broker(say=say) as broker, sandbox() as doubles:
-        config = _config(file, broker, doubles)
+        environment = _environment(broker, doubles)
+        config = _config(file, environment)
         say("Creating the topics …")
         await topics.apply(config.kafka, catalogue.topics_for(config))
         say("Starting the five stages …")
@@ -51,21 +54,28 @@ async def play(file: Path, say: Say, patience: float = _PATIENCE) -> Played:
             doubles.expect_webhooks_at(app.address)
             running = asyncio.create_task(app.run(asyncio.Event()))
             try:
-                return await _round_trip(config, app, doubles, running, say, patience)
+                played = await _round_trip(config, app, doubles, running, say, patience)
+                if keep:
+                    await keep(played, {**environment, "SERVICE_PORT": app.address.rpartition(":")[2]})
+                return played
             finally:
                 running.cancel()
 
 
-def _config(file: Path, broker: Broker, doubles: Sandbox) -> Config:
-    environment = {
-        **os.environ,
+def _environment(broker: Broker, doubles: Sandbox) -> dict[str, str]:
+    """The variables of the examples. The prefix is new, so that the demo has its own topics on an existing broker."""
+    return {
         **doubles.environment(),
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "KAFKA_TOPIC_PREFIX": f"demo-{secrets.token_hex(3)}.",
         "SERVICE_PORT": "0",
     }
-    config = load(file, environment)
-    prefix = f"demo-{secrets.token_hex(3)}."  # so that the demo uses its own topics on an existing broker
-    return config.model_copy(update={"kafka": config.kafka.model_copy(update={"topic_prefix": prefix})})
+
+
+def _config(file: Path, environment: Mapping[str, str]) -> Config:
+    config = load(file, {**os.environ, **environment})
+    kafka = config.kafka.model_copy(update={"topic_prefix": environment["KAFKA_TOPIC_PREFIX"]})
+    return config.model_copy(update={"kafka": kafka})  # for a file that does not name the prefix
 
 
 async def _round_trip(
