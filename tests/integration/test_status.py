@@ -150,7 +150,8 @@ async def test_without_a_worker_it_shows_what_kafka_knows(setup: Setup) -> None:
 
 async def test_it_watches_until_ctrl_c(setup: Setup) -> None:
     """Each look is an object of its own, and a later one knows what has come since."""
-    command = [sys.executable, "-c", _COMMAND, "status", str(setup.file), "--watch", "--json"]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job in the background is deaf
+    command = [sys.executable, "-c", f"{heard}; {_COMMAND}", "status", str(setup.file), "--watch", "--json"]
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, **setup.environ},

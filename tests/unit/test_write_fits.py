@@ -832,8 +832,10 @@ class Stage:
         if record.topic == "salesforce.writes":
             self.writes.append(read(Write, record.value))
 
-    def _set_aside(self, _: InRecord, reason: str, error: Exception, cell: str) -> OutRecord:
-        assert cell == "write/answer"
+    def _set_aside(
+        self, _: InRecord, reason: str, error: Exception, cell: str, fields: Sequence[str] = ()
+    ) -> OutRecord:
+        assert (cell, bool(fields)) == ("write/answer", reason == "does_not_fit")
         self.letters.append((reason, str(error)))
         return OutRecord("connector.deadletters", b"", b"", [])
 
