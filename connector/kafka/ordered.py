@@ -27,6 +27,7 @@ class OrderedAcks:
         self._waiting: deque[int] = deque()
         self._done: set[int] = set()
         self._position: int | None = None
+        self._past_markers = 0  # everything before it is finished, and nothing but markers stands in front of it
 
     @property
     def position(self) -> int | None:
@@ -38,9 +39,11 @@ class OrderedAcks:
 
         So an idle group has no lag, even where each transaction ends with a marker.
         """
-        if read is None or self._waiting or read.behind != self.delivered:
+        if read is None:
             return self._position
-        return max(read.position, self._position or 0)
+        if not self._waiting and read.behind == self.delivered:
+            self._past_markers = max(read.position, self._past_markers)
+        return max(self._position or 0, self._past_markers) or None  # never back, also when the next record is fetched
 
     @property
     def delivered(self) -> int | None:

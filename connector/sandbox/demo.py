@@ -63,11 +63,12 @@ async def play(file: Path, say: Say, patience: float = _PATIENCE, keep: Keep | N
 
 
 def _environment(broker: Broker, doubles: Sandbox) -> dict[str, str]:
-    """The variables of the examples. The prefix is new, so that the demo has its own topics on an existing broker."""
+    """The variables of the examples, and a prefix for the topics on a broker that was there before the demo."""
+    prefix = f"demo-{secrets.token_hex(3)}." if "KAFKA_BOOTSTRAP_SERVERS" in os.environ else ""
     return {
         **doubles.environment(),
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-        "KAFKA_TOPIC_PREFIX": f"demo-{secrets.token_hex(3)}.",
+        "KAFKA_TOPIC_PREFIX": prefix,
         "SERVICE_PORT": "0",
     }
 

@@ -21,8 +21,8 @@ SENT = "ada@example.com"
 class Kept:
     """The demo that goes on, and commands in its environment."""
 
-    def __init__(self, environment: dict[str, str], table: list[str]) -> None:
-        self.table = table
+    def __init__(self, environment: dict[str, str], file: Path) -> None:
+        self.file = str(file)
         self._environment = environment
 
     async def run(self, *arguments: str) -> tuple[int, str]:
@@ -41,9 +41,12 @@ class Kept:
 
 @pytest.fixture
 async def kept(bootstrap_servers: str, tmp_path: Path) -> AsyncIterator[Kept]:
+    file = tmp_path / "connector.yaml"
+    servers = "  bootstrap_servers: ${KAFKA_BOOTSTRAP_SERVERS}\n"
+    file.write_text(EXAMPLE.read_text().replace(servers, servers + "  topic_prefix: ${KAFKA_TOPIC_PREFIX:-}\n", 1))
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers}
     with subprocess.Popen(  # noqa: ASYNC220, S603 - this same interpreter; it takes a millisecond
-        [*COMMAND, "demo", "--keep"],
+        [*COMMAND, "demo", str(file), "--keep"],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -58,7 +61,7 @@ async def kept(bootstrap_servers: str, tmp_path: Path) -> AsyncIterator[Kept]:
                     lines.append(await asyncio.to_thread(process.stdout.readline))
                     assert lines[-1], "".join(lines)
             exports = dict(re.findall(r"^export (\w+)=(.*)$", "".join(lines), re.MULTILINE))
-            yield Kept(exports, lines)
+            yield Kept(exports, file)
             process.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(process.wait, PATIENCE) == 0
         finally:
@@ -66,7 +69,7 @@ async def kept(bootstrap_servers: str, tmp_path: Path) -> AsyncIterator[Kept]:
 
 
 async def test_an_operator_works_beside_the_running_service(kept: Kept) -> None:
-    file = str(EXAMPLE)
+    file = kept.file
     code, said = await kept.run("explain", SENT, file)
     assert (code, "sent" in said, SENT in said) == (0, True, False)
     code, said = await kept.run("status", file, "--json")
