@@ -42,11 +42,14 @@ def user() -> str:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, if that is a terminal; call the result with how much is done, and how much there is."""
+    """A bar on stderr, if that is a terminal; call the result with how much is done, and how much there is.
+
+    It shows with the first call.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+        bar = bars.add_task(what, total=None, visible=False)
+        yield lambda done, total: bars.update(bar, completed=done, total=total, visible=True)

@@ -49,19 +49,10 @@ def explain(
 
 
 async def _explained(config: "Config", asked: "Wanted", *, scan: bool) -> "Explained":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
+    from connector.cli._output import progress_bar
     from connector.operate.explain import explain
 
-    columns = (TextColumn("reading the topics"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    screen = Console(stderr=True)
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("", total=None, visible=False)
-
-        def progress(passed: int, of: int) -> None:
-            bar.update(task, completed=passed, total=of, visible=True)
-
+    with progress_bar("reading the topics") as progress:
         return await explain(config, asked, scan=scan, progress=progress)
 
 

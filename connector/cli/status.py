@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from connector.config import Config, Service
+    from connector.config import Config
     from connector.operate.status import Board, Status
 
 _EVERY = 2.0  # seconds between two looks with --watch
@@ -55,8 +55,9 @@ async def _show(config: "Config", urls: Sequence[str] | None, *, watch: bool, as
 
     from connector.cli._output import console
     from connector.operate.status import Board
+    from connector.operate.worker_page import address
 
-    board, screen = Board(config, urls or _default(config.service)), console()
+    board, screen = Board(config, urls or [*filter(None, (address(config.service),))]), console()
     if watch and screen.is_terminal and not as_json:
         with Live(console=screen, screen=True, auto_refresh=False) as live:
             while True:
@@ -87,12 +88,6 @@ async def _look(board: "Board") -> "Status":
         return await board.look()
     with errors.status("Looking …") as line:
         return await board.look(line.update)
-
-
-def _default(service: "Service") -> list[str]:
-    """The address of a worker on this machine; none if the port is not known."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.host, service.host)  # noqa: S104 - it is not bound
-    return [f"http://{f'[{host}]' if ':' in host else host}:{service.port}"] if service.port else []
 
 
 def _json(found: "Status") -> str:

@@ -99,7 +99,6 @@ class Ledger:
         self, kafka: Kafka, account: str, partition: int, producer: AIOKafkaProducer, memory: Memory | None = None
     ) -> None:
         self.account = account
-        self.prefix = kafka.topic_prefix
         self._memory = memory
         self.settled = Digests()  # invitations that have an outcome
         self.begun: dict[str, Attempt] = {}  # by attempt id: attempts that were begun and whose end is not written

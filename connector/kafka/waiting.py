@@ -10,7 +10,7 @@ one, which is kept in memory only.
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -163,12 +163,4 @@ def _time(text: bytes) -> datetime | None:
 
 def _invitation(record: ConsumerRecord) -> InRecord:
     was = as_it_was(record)
-    return InRecord(
-        was.topic,
-        was.partition,
-        was.offset,
-        was.key,
-        was.value,
-        tuple((name, value) for name, value in was.headers if not name.startswith("wt_")),
-        was.timestamp,
-    )
+    return replace(was, headers=tuple(header for header in was.headers if not header[0].startswith("wt_")))

@@ -14,6 +14,7 @@ from connector.errors import Fatal
 from connector.kafka.kept import Progress, kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
 from connector.operate.actions import action_of, write
+from connector.operate.worker_page import address
 from connector.records import Outcome, Settlement
 
 _ANSWERED_WITHIN = 5.0  # seconds; /readyz itself waits 2 s for Kafka
@@ -31,11 +32,9 @@ class Worker:
 
 def default_url(config: Config) -> str:
     """Where this configuration's service answers on this machine. Raises Fatal when its port is not known."""
-    service = config.service
-    if not service.port:
+    if (found := address(config.service)) is None:
         raise Fatal("service.port is 0, so that nobody knows the port: give --url http://HOST:PORT for each worker")
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(service.host, service.host)  # noqa: S104 - we connect, not listen
-    return f"http://{host}:{service.port}"
+    return found
 
 
 async def workers(urls: Sequence[str]) -> list[Worker]:

@@ -9,7 +9,6 @@ from heapq import heappop, heappush
 from typing import Any
 
 from connector.config import Config, Kafka
-from connector.config.types import seconds
 from connector.decisions import Action
 from connector.errors import Fatal, Rejected
 from connector.kafka.connection import admin_client
@@ -18,6 +17,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress, kept, record_at
 from connector.masking import mask_emails
 from connector.operate.actions import ACTIONS
+from connector.operate.spans import read_time
 from connector.records import Outcome, read
 from connector.values import exact
 
@@ -273,16 +273,10 @@ def moment(text: str, now: datetime, *, is_end: bool = False) -> datetime:
     Raises:
         Fatal: It is none of these.
     """
-    try:
-        return now - timedelta(seconds=float(str(seconds(text))))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise Fatal(f"{text!r} is no time: write 7d, 2026-12-31 or 2026-12-31T09:00+03:00") from None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    if len(text) == len("2026-12-31") and is_end:
+    at = read_time(text, now)
+    if at is None:
+        raise Fatal(f"{text!r} is no time: write 7d, 2026-12-31 or 2026-12-31T09:00+03:00")
+    if is_end and len(text) == len("2026-12-31") and text.count("-") == 2:
         at += timedelta(days=1) - timedelta(microseconds=1)
     return max(at, _FIRST)
 

@@ -9,13 +9,11 @@ from connector.errors import ConnectorError
 from connector.pisano import call_body, recipient
 from connector.records import ChangeEvent, Invitation
 from connector.salesforce.soql import Source, Value
-from connector.surveys.invitations import Decision, SurveyRule
+from connector.surveys.invitations import NO_REGION, Decision, SurveyRule
 from connector.surveys.lookup import Find, Lookup
 from connector.surveys.reader import Reader
 from connector.templates import Condition, RenderError, Unread
 from connector.values import exact
-
-_NO_REGION = Phones()
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ async def preview(
     find: Find,
     find_deleted: Find,
     given: Mapping[str, Mapping[str, Any]] | None = None,
-    phones: Phones = _NO_REGION,
+    phones: Phones = NO_REGION,
 ) -> Preview:
     """Decides as `trigger` would, and sends nothing. Lookups that are `given` are not read from Salesforce."""
     readings: list[Reading] = []

@@ -23,17 +23,25 @@ def bound(option: str, text: str, topics: Sequence[str], now: datetime) -> Bound
 
 def moment(option: str, text: str, now: datetime) -> datetime:
     """A time, or a period up to now. A time without a zone is in UTC. Raises Fatal for anything else."""
+    found = read_time(text, now)
+    if found is None:
+        raise Fatal(
+            f"{option}: {text!r} is neither {EARLIEST}, nor a period such as 7d or 90m, nor a time such as"
+            " 2026-12-31T09:00+03:00, nor a place such as 0/1234"
+        )
+    return found
+
+
+def read_time(text: str, now: datetime) -> datetime | None:
+    """A time, or a period up to now; None for anything else. A time without a zone is in UTC."""
     try:
         return now - timedelta(seconds=float(str(seconds(text))))
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise Fatal(
-            f"{option}: {text!r} is neither {EARLIEST}, nor a period such as 7d or 90m, nor a time such as"
-            " 2026-12-31T09:00+03:00, nor a place such as 0/1234"
-        ) from None
+        return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, PositiveInt, ValidationError
 
+from connector.config import Service
+
 _WITHIN = 3.0  # seconds for a worker to answer
 
 
@@ -65,6 +67,12 @@ class Page(BaseModel):
     salesforce: Salesforce
     held: list[Held]
     errors: list[dict[str, str]]
+
+
+def address(service: Service) -> str | None:
+    """Where this configuration's service answers on this machine; None if its port is not known."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.host, service.host)  # noqa: S104 - we connect, not listen
+    return f"http://{f'[{host}]' if ':' in host else host}:{service.port}" if service.port else None
 
 
 async def page(http: httpx.AsyncClient, url: str) -> dict[str, Any] | None:

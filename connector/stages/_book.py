@@ -139,4 +139,4 @@ class Book:
         if to.buried_for:
             cell = f"send/{self._ledger.account}/{entry.survey}"
             return self._dead_letter(entry.record, to.outcome, to.buried_for, cell)
-        return link_record(self._ledger.prefix, entry, to.link, now) if to.link else None
+        return link_record(self._ledger.topic("pisano.feedback"), entry, to.link, now) if to.link else None

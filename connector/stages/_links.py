@@ -7,8 +7,11 @@ from connector.records import Feedback, digest
 from connector.stages._batches import Entry
 
 
-def link_record(prefix: str, entry: Entry, link: str, at: datetime) -> OutRecord:
-    """The record for `pisano.feedback`. Its id depends only on the invitation, so that it is written once."""
+def link_record(topic: str, entry: Entry, link: str, at: datetime) -> OutRecord:
+    """The record for `topic`, which is `pisano.feedback` in full.
+
+    Its id depends only on the invitation, so that it is written once.
+    """
     invitation = entry.invitation
     feedback = Feedback(
         id=digest("link", invitation.id),
@@ -24,7 +27,7 @@ def link_record(prefix: str, entry: Entry, link: str, at: datetime) -> OutRecord
         },
     )
     return to_record(
-        f"{prefix}pisano.feedback",
+        topic,
         invitation.record_id,
         feedback,
         ce_type="pisano.link",

@@ -6,7 +6,7 @@ from connector.config import Config, FeedbackRule, Survey
 from connector.config.scope import one_of
 from connector.surveys.kinds import Described
 
-_READ = ("createable", "updateable")
+_WRITTEN = ("createable", "updateable")
 
 
 def objects_of(config: Config) -> set[str]:
@@ -55,7 +55,7 @@ def _of_rule(where: str, rule: FeedbackRule, fields: Described) -> Iterator[str]
 
 
 def _rights(rule: FeedbackRule) -> tuple[str, ...]:
-    return _READ if rule.upsert else ("updateable",)
+    return _WRITTEN if rule.upsert else ("updateable",)
 
 
 def _unknown(where: str, object_name: str, names: Iterable[str], fields: Described) -> Iterator[str]:
