@@ -29,6 +29,7 @@ class PartitionTasks:
         tasks = (self._background if in_background else self._tasks)[partition]
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its start never awaits it
 
     async def ended(self, within: float) -> None:
         """Waits until all tasks but those in the background have ended, for `within` seconds at most."""
