@@ -1,4 +1,4 @@
-# You need Python 3.11 or later, and Docker or Java 17 with Maven. Everything else goes into .venv.
+# You need Python 3.11 or later. Everything else goes into .venv.
 # `make PYTHON=python3.12 …` chooses the Python for .venv.
 
 .DEFAULT_GOAL := help
