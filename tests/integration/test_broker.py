@@ -139,7 +139,10 @@ async def test_java_without_maven_and_without_what_replaces_it_is_said(
 
 @pytest.mark.parametrize(
     ("is_there", "said"),
-    [(True, "the connection failed or was cut off"), (False, "the proxy that HTTPS_PROXY names did not let us through")],
+    [
+        (True, "the connection failed or was cut off"),
+        (False, "the proxy that HTTPS_PROXY names did not let us through"),
+    ],
 )
 async def test_a_failed_download_is_one_sentence_and_leaves_nothing(tmp_path: Path, is_there: bool, said: str) -> None:
     """The proxy hangs up on every request, or nothing listens at its address."""
