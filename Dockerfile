@@ -4,17 +4,17 @@
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
-ENV PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_PYTHON=/opt/connector/bin/python
+ENV PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_PYTHON=/opt/connector/bin/python
 RUN python -m venv --without-pip /opt/connector
 # The dependencies change less often than the code, so they get their own layer. Two builds of one commit install the same
 # files: pip checks the lock's hashes, and compiled files that carry no times follow at the end.
 COPY requirements.txt ./
-RUN python -m pip install --require-hashes --requirement requirements.txt
+RUN python -m pip install --no-compile --require-hashes --requirement requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY topics topics
 COPY examples examples
 COPY connector connector
-RUN python -m pip install --no-deps . \
+RUN python -m pip install --no-compile --no-deps . \
     && /opt/connector/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/connector/lib
 
 FROM python:3.11-slim-bookworm
