@@ -22,6 +22,11 @@ class Suppression(Record):
     until: AwareDatetime | None = Field(default=None, description="Null means for ever.")
     at: AwareDatetime
 
+    @property
+    def whom(self) -> str:
+        """The address, the number, the contact's id, or `person/<hash>`: what `connector suppress` takes."""
+        return self.email or self.phone or self.contact or f"person/{self.person}"
+
 
 class Action(Record):
     """A decision of an operator (`connector.actions`).

@@ -109,6 +109,9 @@ def skip(
             return await skip(loaded, cell, places or [], sure=yes, by=by or user(), reason=reason, progress=progress)
 
     count = asyncio.run(do())
+    if not count:
+        print(f"no record is parked for {cell}")
+        raise typer.Exit(1)
     print(f"{count} records of {cell} are dead letters now, with the reason skipped; see connector deadletters list")
 
 

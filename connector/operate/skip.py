@@ -20,6 +20,7 @@ from connector.kafka.parking import PARKED
 from connector.kafka.skipped import target_of
 from connector.operate.actions import action_of, record_of
 from connector.operate.held import require_cell
+from connector.operate.letters import Decisions, decisions
 from connector.operate.work_off import AT_ONCE, commit, working_off
 
 REASON = "skipped"  # of the dead letters
@@ -51,30 +52,29 @@ async def skip(
     Returns how many became dead letters.
 
     Raises:
-        Fatal: There is no such cell, or nothing is parked there for it. Or there are no `places` and the caller is not
-            `sure`. Or another operator began later.
+        Fatal: There is no such cell, or a place has no record that is parked for it. Or there are no `places` and the
+            caller is not `sure`. Or another operator began later.
         Retryable: Kafka is away.
     """
     require_cell(config, cell)
     wanted = {_place(text) for text in places}
+    if not wanted and not sure:
+        open_ = _open(await parked(config, cell, progress), await decisions(config.kafka))
+        raise Fatal(f"nothing was done. {_counted(open_)} for {cell}. Name places, or add --yes to skip all of them")
     async with working_off(config.kafka) as (producer, known):
-        open_ = [
-            place
-            for place in await parked(config, cell, progress)
-            if known.of(target_of(*place)) is None and (not wanted or place in wanted)
-        ]
+        open_ = _open(await parked(config, cell, progress), known)
         if missing := sorted(wanted.difference(open_)):
             where = ", ".join(map(str, missing))
             raise Fatal(f"nothing was done: no record is parked at {where} for {cell}, or it is worked off already")
-        if not open_:
-            raise Fatal(f"nothing was done: no record is parked for {cell}")
-        if not wanted and not sure:
-            raise Fatal(
-                f"nothing was done. {_counted(open_)} for {cell}. Name places, or add --yes to skip all of them"
-            )
-        async for batch in _batches(config, {*open_}):
+        chosen = wanted or {*open_}
+        async for batch in _batches(config, chosen):
             await commit(producer, [each for one in batch for each in _given_up(config, one, by, reason)])
-        return len(open_)
+        return len(chosen)
+
+
+def _open(places: Sequence[Parked], known: Decisions) -> list[Parked]:
+    """Those about which nobody has decided."""
+    return [place for place in places if known.of(target_of(*place)) is None]
 
 
 async def parked(config: Config, cell: str, progress: Progress = lambda *_: None) -> list[Parked]:
@@ -136,6 +136,8 @@ def _place(text: str) -> Parked:
 
 
 def _counted(places: Sequence[Parked]) -> str:
+    if not places:
+        return "No record is parked"
     examples = ", ".join(map(str, places[:_EXAMPLES]))
     more = f" and {len(places) - _EXAMPLES} more" if len(places) > _EXAMPLES else ""
     return f"{len(places)} records are parked ({examples}{more})"

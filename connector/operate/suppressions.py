@@ -1,6 +1,7 @@
 """The suppression list: writes and lists its entries."""
 
 import csv
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +17,15 @@ from connector.records import read
 from connector.surveys.addresses import normalise_email, normalise_phone
 
 SUPPRESSIONS = "pisano.suppressions"
+_ERASED = re.compile("person/[0-9a-f]{32}")
 _COLUMNS = ("email", "phone", "contact", "survey", "until", "why")
 
 
 def entry(
     whom: str, *, survey: str | None = None, until: datetime | None = None, why: str | None = None, by: str
 ) -> Suppression:
-    """An entry about an e-mail address (it has an @), a phone number (it begins with +) or a contact's id.
+    """An entry about an e-mail address (it has an @), a phone number (it begins with +), a contact's id, or the hash of
+    somebody who was erased (`person/<hash>`).
 
     Raises:
         Fatal: It is none of these.
@@ -33,6 +36,8 @@ def entry(
             about = {"email": normalise_email(whom).lower()}
         elif whom.startswith("+"):
             about = {"phone": normalise_phone(whom, Phones())}
+        elif _ERASED.fullmatch(whom):
+            about = {"person": whom.removeprefix("person/")}
         else:
             about = {"contact": whom}
     except ValueError as error:
@@ -86,9 +91,9 @@ async def write(kafka: Kafka, entries: list[Suppression]) -> None:
 async def remove(config: Config, whom: str, survey: str | None) -> None:
     """Removes an entry, and the one that is left after an erasure. Nothing happens if there is none."""
     one = entry(whom, survey=survey, by="")
-    (person,) = Hashes.of_config(config.protect).persons(one.contact, one.email or one.phone)
-    erased = Suppression(person=person, survey=survey, by="", at=one.at)
-    ends = [record_of(config.kafka, each) for each in (one, erased)]
+    persons = Hashes.of_config(config.protect).persons(one.contact, one.email or one.phone)
+    erased = [Suppression(person=person, survey=survey, by="", at=one.at) for person in persons]
+    ends = [record_of(config.kafka, each) for each in (one, *erased)]
     await written(config.kafka, [OutRecord(record.topic, record.key, None, []) for record in ends])
 
 

@@ -95,7 +95,7 @@ async def test_parked_records_that_are_skipped_are_dead_letters_once_and_the_oth
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("skip", "trigger/closed-case", "--reason", "x"), "nothing was done: no record is parked for trigger/closed-"),
+        (("skip", "trigger/closed-case", "--reason", "x"), "nothing was done. No record is parked for trigger/closed-"),
         (("skip", "trigger/closed-case", "12", "--reason", "x"), "named by PARTITION/OFFSET on connector.parked"),
         (("release", "trigger/closed-cse"), "there is no cell trigger/closed-cse; did you mean trigger/closed-case?"),
         (("release", "brake/main/closed-case"), "connector invitations brake closed-case release|drop|spread"),

@@ -6,6 +6,7 @@ from helpers.protection import protection, survey
 
 from connector.decisions import Suppression
 from connector.kafka.inbound import InRecord
+from connector.operate import suppressions
 from connector.operate.person import Mentions, person_of
 from connector.protection import Go, Hashes, Stop, suppression_key
 from connector.reasons import Reason
@@ -58,6 +59,11 @@ def test_a_hash_in_a_key_or_a_header_names_the_person() -> None:
     mentions = Mentions(person_of("ADA@example.com"), HASHES)
     assert mentions.in_record(InRecord("topic", 0, 0, f"{person}/main".encode(), b"{}", (), 0.0))
     assert mentions.in_record(InRecord("topic", 0, 0, None, b"{}", (("name", b"ada@example.com"),), 0.0))
+
+
+def test_an_entry_of_an_erased_person_is_named_as_the_list_shows_it() -> None:
+    one = suppressions.entry(f"person/{'a' * 32}", by="dpo")
+    assert (one.person, one.contact, one.whom) == ("a" * 32, None, f"person/{'a' * 32}")
 
 
 def test_who_was_erased_is_never_invited_by_any_address_or_contact_until_the_entry_is_removed() -> None:

@@ -23,6 +23,7 @@ from connector.kafka.inbound import consumed
 from connector.kafka.ledger import read_entry
 from connector.operate import suppressions
 from connector.operate.explain import Explained, explain
+from connector.protection import Hashes
 from connector.reasons import Reason
 from connector.records import Feedback, Invitation, Record, Settlement, Write, read
 from connector.sandbox.doubles.pisano import PisanoDouble
@@ -172,9 +173,13 @@ async def test_a_person_is_exported_and_erased_and_nobody_else(setup: Setup, pis
         assert [fact.kind for fact in (await tell(setup, CONTACT)).story.facts] == [Kind.SUPPRESSION]
         assert len((await tell(setup, OTHER)).story.of(Kind.INVITATION)) == 4
     assert Counter(email.address for email in pisano.emails()) == {ADA: 1, OTHER: 2}
-    assert {key for key in await latest(setup, "pisano.suppressions") if not key.startswith(b"person/")} == {
+    assert {key for key in await latest(setup, "pisano.suppressions") if not (key or b"").startswith(b"person/")} == {
         f"email/{OTHER}/gone".encode()
     }
+    removed = await command(setup, "suppress", "remove", ADA)  # the person asks for surveys again
+    assert removed.returncode == 0, removed.stderr
+    (left,) = [key for key in await latest(setup, "pisano.suppressions") if (key or b"").startswith(b"person/")]
+    assert left == f"person/{Hashes('a made-up key of this test').persons(CONTACT, None)[0]}".encode()
     (write,) = [read(Write, value) for value in (await latest(setup, "salesforce.writes")).values()]
     assert (write.success, write.fields) == (True, {})
 
