@@ -21,7 +21,7 @@ Whom = Annotated[
 @app.command("export")
 def export(
     whom: Whom,
-    output: Annotated[Path | None, typer.Option(help="Write to this file, which only you may read.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write to this new file, which only you may read.")] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Print every record about a person, one JSON object a line, with values as they are. The exit code is 1 when there
@@ -41,7 +41,7 @@ def export(
     loaded = load(config)
     person.person_of(whom)  # before the file is made
     try:
-        file = output and os.fdopen(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb")
+        file = output and os.fdopen(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "wb")
     except OSError as error:
         raise Fatal(f"{output} cannot be written: {error}") from error
 
@@ -56,7 +56,10 @@ def export(
             lines.flush()
         return count
 
-    count = asyncio.run(find())
+    try:
+        count = asyncio.run(find())
+    except OSError as error:
+        raise Fatal(f"the records cannot be written: {error}") from error
     print(f"{count} records", file=sys.stderr)
     if not count:
         raise typer.Exit(1)

@@ -126,18 +126,15 @@ class _Gathered:
         return self._found.person.is_of(whom.address, whom.contact)
 
     def targets(self) -> list[str]:
-        """The invitations that wait, and those whose action holds the invitation itself, as `<account>/<id>`.
+        """The invitations that wait, and those that an action holds whole, as `<account>/<id>`.
 
         A new action about the same invitation replaces that one.
         """
-        waits = [(one.key or b"").decode(errors="replace") for one in self._alive(WAITING)]
-        held = [
-            (one.key or b"").decode(errors="replace")
-            for one in self._alive(ACTIONS)
-            if b'"settle"' in (one.value or b"")
-        ]
         known = {f"{one.account}/{id_}" for id_, one in self._found.invitations.items()}
-        return sorted(known.intersection([*waits, *held]))
+        waits = known.intersection((one.key or b"").decode(errors="replace") for one in self._alive(WAITING))
+        held = [one for one in self._alive(ACTIONS) if self._mentions.in_record(one)]
+        settled = {(one.key or b"").decode(errors="replace") for one in held if b'"settle"' in (one.value or b"")}
+        return sorted(waits | settled)
 
     def emptied(self) -> list[OutRecord]:
         """The writes that hold values, without them. Write still knows that they are done."""
