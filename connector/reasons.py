@@ -25,6 +25,7 @@ class Reason(StrEnum):
     SURVEY_REMOVED = "survey_removed"
     # decided by a person
     DROPPED = "dropped"
+    ERASED = "erased"
     SETTLED_BY_HAND = "settled_by_hand"
     # decided by the call
     REFUSED = "refused"

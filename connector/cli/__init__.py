@@ -15,6 +15,7 @@ from connector.cli import (
     explain,
     held,
     invitations,
+    person,
     positions,
     preview,
     reconcile,
@@ -57,6 +58,7 @@ app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(invitations.app, name="invitations")
+app.add_typer(person.app, name="person")
 app.add_typer(positions.app, name="positions")
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(held.app, name="held")

@@ -81,6 +81,40 @@ def release(
     print(f"written down as the action {asyncio.run(ask())}; the workers try {cell} now, if it is held")
 
 
+@app.command("skip")
+def skip(
+    cell: Annotated[str, typer.Argument(help="The cell, such as write/response. It includes the cells in it.")],
+    reason: Annotated[str, typer.Option(help="Why. It is kept with the decision and the dead letter.")],
+    places: Annotated[
+        list[str] | None, typer.Argument(metavar="[PLACE]...", help="PARTITION/OFFSET on connector.parked.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Without places: skip all that is parked for the cell.")] = False,
+    by: By = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Give up on records that are parked for a held cell: they become dead letters, and the next ones go on. Without
+    places and --yes, it only says what is parked."""
+    import asyncio
+
+    from connector.cli._output import progress_bar, user
+    from connector.config.file import load
+    from connector.operate.letters import require_kafka
+    from connector.operate.skip import skip
+
+    loaded = load(config)
+
+    async def do() -> int:
+        await require_kafka(loaded.kafka)
+        with progress_bar("reading") as progress:
+            return await skip(loaded, cell, places or [], sure=yes, by=by or user(), reason=reason, progress=progress)
+
+    count = asyncio.run(do())
+    if not count:
+        print(f"no record is parked for {cell}")
+        raise typer.Exit(1)
+    print(f"{count} records of {cell} are dead letters now, with the reason skipped; see connector deadletters list")
+
+
 def _print(workers: "list[Worker]", unknown: "list[Settlement]") -> None:
     cells = [(cell, worker.url, why) for worker in workers for cell, why in worker.cells.items()]
     for cell, url, why in cells:

@@ -46,7 +46,7 @@ def remove(whom: Whom, survey: Survey = None, config: ConfigFile = DEFAULT) -> N
     from connector.config.file import load
     from connector.operate import suppressions
 
-    asyncio.run(suppressions.remove(load(config).kafka, whom, survey))
+    asyncio.run(suppressions.remove(load(config), whom, survey))
     print("removed")
 
 
@@ -68,7 +68,7 @@ def list_entries(
     table = Table("who", "survey", "until", "by", "why")
     for entry in asyncio.run(suppressions.entries(load(config).kafka)):
         address = entry.email or entry.phone
-        who = (address if show else mask_email(address)) if address else entry.contact
+        who = mask_email(address) if address and not show else entry.whom
         until = f"{entry.until:%F %R}" if entry.until else "for ever"
         table.add_row(who, entry.survey or "every", until, entry.by, entry.why or "")
     console().print(table)

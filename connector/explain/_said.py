@@ -157,15 +157,17 @@ def write(record: InRecord) -> Said | None:
 
 def suppression(record: InRecord, persons: Persons) -> Said:
     """An entry of the suppression list, or its end."""
-    address, contact, survey = read_suppression_key(record.key)
+    whom = read_suppression_key(record.key)
     entry = read(Suppression, record.value) if record.value is not None else None
     details = {
         "removed": entry is None or None,
-        "survey": survey,
+        "survey": whom.survey,
         "until": _text(entry.until if entry else None),
+        "erased": whom.person is not None or None,
     }
     at = entry.at if entry else datetime.fromtimestamp(record.timestamp, UTC)
-    return Said(Kind.SUPPRESSION, at, {"person": persons(contact, address)}, details)
+    ids = {"person": persons(whom.contact, whom.address), "erased": (whom.person,)}
+    return Said(Kind.SUPPRESSION, at, ids, details)
 
 
 def action(record: InRecord) -> Said | None:
@@ -173,10 +175,10 @@ def action(record: InRecord) -> Said | None:
     if record.value is None:
         return None
     found = read(Action, record.value)
-    if found.kind not in {"settle", "brake"}:
+    if found.kind not in {"settle", "brake", "erase"}:
         return None
     account, _, target = found.target.partition("/")
-    settles = found.kind == "settle"
+    settles = found.kind != "brake"
     ids = {"action": (found.id,), "invitation": (target if settles else None,)}
     details = {
         "account": account,

@@ -35,8 +35,9 @@ class Fact:
     """It holds no personal data: a person is in it only as keyed hashes, and other systems' texts are short and masked.
 
     `code` is the reason, if there is one. `details` holds plain JSON values, which `connector.explain.words` reads. The
-    kinds of ids are event, record (15 characters), invitation, attempt, feedback, write, answer, action, trace, and
-    person (the first 64 bits of the hashes of the contact's id and of the address).
+    kinds of ids are event, record (15 characters), invitation, attempt, feedback, write, answer, action, trace,
+    person (the first 64 bits of the hashes of the contact's id and of the address), and erased (the hash that the
+    suppression list has of somebody who was erased).
     """
 
     kind: Kind

@@ -47,7 +47,9 @@ class Facts:
             return None
         ids = {**said.ids, "trace": tuple(_traces(record))}
         found = {kind: kept for kind, values in ids.items() if (kept := tuple(dict.fromkeys(filter(None, values))))}
-        details = {name: value for name, value in said.details.items() if value is not None and value != ""}
+        retried = _texts(record).get("dl_retry") if said.kind is not Kind.DEAD_LETTER else None
+        said_of = {**said.details, "retry_of": retried}
+        details = {name: value for name, value in said_of.items() if value is not None and value != ""}
         return Fact(said.kind, record.topic, record.partition, record.offset, said.at, said.code, found, details)
 
     def _said(self, record: InRecord) -> Said | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from connector.errors import Fatal
 from connector.explain.facts import Facts
 from connector.masking import mask_email
+from connector.protection import Hashes
 from connector.salesforce.record_ids import is_id
 from connector.surveys.addresses import normalise_email
 
@@ -34,6 +35,11 @@ class Wanted:
     ids: tuple[_Id, ...] = ()
     contact: str | None = None
     addresses: tuple[str, ...] = ()
+
+    def erased_ids(self, hashes: Hashes) -> list[_Id]:
+        """The ids of the person on the suppression list after an erasure. `hashes` are those of the topics."""
+        persons = [hashes.persons(self.contact, None), *(hashes.persons(None, address) for address in self.addresses)]
+        return list(dict.fromkeys(("erased", person) for each in persons for person in each))
 
     def all_ids(self, facts: Facts) -> list[_Id]:
         """The ids to look for, in an index whose `facts` hide persons."""

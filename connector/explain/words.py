@@ -25,6 +25,7 @@ _WHY: Mapping[str, str] = {
     Reason.TOTAL_CAP: "the survey has sent as many as total_cap allows",
     Reason.SURVEY_REMOVED: "the configuration does not have the survey any more",
     Reason.DROPPED: "a person decided so",
+    Reason.ERASED: "the person was erased, and is never invited again",
     Reason.SETTLED_BY_HAND: "a person found out that it was sent",
     Reason.REFUSED: "Pisano refuses it",
     Reason.NO_CLEAR_END: "the call had no clear end",
@@ -44,7 +45,9 @@ def why(code: str) -> str:
 
 def words(fact: Fact, story: Story | None = None) -> str:
     """What a fact says. `story` tells how long a call's invitations had waited."""
-    return _attempt(fact, story) if fact.kind is Kind.ATTEMPT else _SAYS[fact.kind](fact)
+    said = _attempt(fact, story) if fact.kind is Kind.ATTEMPT else _SAYS[fact.kind](fact)
+    retried = f" (retry of the dead letter {fact.details['retry_of']})" if "retry_of" in fact.details else ""
+    return said + retried
 
 
 def lines(story: Story) -> Iterator[str]:
@@ -173,6 +176,8 @@ def _action(fact: Fact) -> str:
 
 def _suppression(fact: Fact) -> str:
     said = fact.details
+    if said.get("erased"):
+        return "allowed again after an erasure" if said.get("removed") else "erased, and never invited again"
     survey = said.get("survey", "every survey")
     if said.get("removed"):
         return f"taken from the suppression list, for {survey}"

@@ -19,7 +19,7 @@ def carried(record: InRecord) -> list[tuple[str, bytes]]:
     return [*record.headers, *((_PREFIX + name, text.encode()) for name, text in ours.items())]
 
 
-def as_it_was(record: ConsumerRecord) -> InRecord:
+def as_it_was(record: ConsumerRecord | InRecord) -> InRecord:
     """The record as it lay on its own topic."""
     headers = dict(record.headers)
     key = headers.get("pk_key")

@@ -65,12 +65,17 @@ class CellWork:
         gone = Rejected(f"the configuration no longer has {cell} for {self._name}", code="not_configured")
         return self.parts(record).get(cell) or _failing(gone)
 
-    async def finish(self, record: InRecord, cell: str, work: Work) -> None:
-        """Returns when the work is done or the record is a dead letter, however long the cell is held before."""
+    async def finish(
+        self, record: InRecord, cell: str, work: Work, given_up: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Returns when the work is done or the record is a dead letter, however long the cell is held before.
+
+        It also returns when an operator has given the record up. It asks `given_up()` before each try.
+        """
         done, ticket = False, next_ticket()
-        while not done:
+        while not (done or given_up()):
             async with self.cell(cell).turn(ticket if self._keeps_order else next_ticket()):
-                done = await self._try(record, cell, work)
+                done = given_up() or await self._try(record, cell, work)
 
     async def tried(self, record: InRecord, cell: str, work: Work) -> bool:
         """Tries once. False when the work is not done: the cell was held already, or this try made it held."""

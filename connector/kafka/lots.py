@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 
 from faust.types import TP
@@ -10,6 +11,7 @@ from connector.kafka.cell_work import CellWork
 from connector.kafka.inbound import InRecord
 from connector.kafka.ordered import OrderedAcks
 from connector.kafka.parking import Lot, Parking
+from connector.kafka.skipped import Skipped
 
 _COMING = 10_000  # records on their way to a partition's lots; above this the stage waits until Kafka has taken them
 _OLDER_WITHIN = 60.0  # seconds for work under way to end or to be parked; a failure is first retried for 30 s
@@ -18,11 +20,16 @@ _OLDER_WITHIN = 60.0  # seconds for work under way to end or to be parked; a fai
 class Lots:
     """Await `known` before the first record of a partition. After that use `waits`, `lot` and `work_off`.
 
+    No lot is worked off before `skipped` knows on which records operators have given up.
+
     At most `in_flight` pieces of a lot's work are under way. If the stage `keeps_order`, a lot has its records in the
     order of their offsets, even if work on some of them was under way when the cell was held.
     """
 
-    def __init__(self, parking: Parking, in_flight: int, *, keeps_order: bool = True) -> None:
+    def __init__(
+        self, parking: Parking, in_flight: int, *, keeps_order: bool = True, skipped: Skipped | None = None
+    ) -> None:
+        self._skipped = skipped
         self._parking = parking
         self._keeps_order = keeps_order
         self._direct: defaultdict[tuple[TP, str], dict[int, None]] = defaultdict(dict)
@@ -114,22 +121,35 @@ class Lots:
         """Works the lot off in order, until it is empty. After that the cell's new records are no longer parked."""
         room = asyncio.Semaphore(self._in_flight)
         acks = OrderedAcks()
+        if self._skipped:
+            await self._skipped.known.wait()
         async with asyncio.TaskGroup() as tasks:
             async for offset, record in lot.records():
                 await room.acquire()
                 acks.add(offset)
-                task = tasks.create_task(_one(lot, offset, record, work, acks, room))
+                given_up = self._skipped.at(lot.partition, offset) if self._skipped else _never
+                task = tasks.create_task(_one(lot, offset, record, work, acks, room, given_up))
                 if work.cell(lot.place.cell).holder:
                     await asyncio.wait({task})  # one record probes the cell; the others stay on the topic
             self._lots.get(lot.place.source, {}).pop(lot.place.cell, None)
 
 
+def _never() -> bool:
+    return False
+
+
 async def _one(
-    lot: Lot, offset: int, record: InRecord, work: CellWork, acks: OrderedAcks, room: asyncio.Semaphore
+    lot: Lot,
+    offset: int,
+    record: InRecord,
+    work: CellWork,
+    acks: OrderedAcks,
+    room: asyncio.Semaphore,
+    given_up: Callable[[], bool],
 ) -> None:
     cell = lot.place.cell
     try:
-        await work.finish(record, cell, work.part(record, cell))
+        await work.finish(record, cell, work.part(record, cell), given_up)
         acks.done(offset)
         if acks.position is not None:
             await lot.done(acks.position)

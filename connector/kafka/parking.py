@@ -71,6 +71,11 @@ class Lot:
         self._unmarked = 0
 
     @property
+    def partition(self) -> int:
+        """Of `connector.parked`."""
+        return int(self._topic.partition)
+
+    @property
     def is_empty(self) -> bool:
         return self.todo is None and not self._pending
 

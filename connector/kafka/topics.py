@@ -51,10 +51,16 @@ async def apply(kafka: Kafka, topics: Sequence[Topic]) -> Report:
         created = await _create(admin, absent, kafka)
         await _until_known(admin, absent)
         present = [topic for topic in topics if topic.name in existing]
-        differences = _differences(present, existing, await _settings(admin, present))
+        differences = _differences(present, existing, await _settings(admin, [topic.name for topic in present]))
     changed = {*created, *(difference.topic for difference in differences)}
     unchanged = [topic.name for topic in topics if topic.name not in changed]
     return Report(created=created, unchanged=unchanged, differences=differences)
+
+
+async def settings(kafka: Kafka, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Kafka's own settings of topics, by their full names. Raises Fatal when no broker answers or Kafka refuses us."""
+    async with admin_client(kafka) as admin:
+        return await _settings(admin, names)
 
 
 async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
@@ -67,7 +73,7 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
     """
     async with admin_client(kafka) as admin:
         existing = await _existing(admin, topics)
-        settings = await _settings(admin, [t for t in topics if t.is_read_back and t.name in existing])
+        settings = await _settings(admin, [t.name for t in topics if t.is_read_back and t.name in existing])
     missing = [topic.name for topic in topics if topic.name not in existing]
     if missing:
         raise Fatal(
@@ -161,9 +167,9 @@ async def _existing(admin: AIOKafkaAdminClient, topics: Iterable[Topic]) -> dict
     return {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
 
 
-async def _settings(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
+async def _settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Kafka's own configuration of each topic, by its name."""
-    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}
     with translated():
         for answer in await admin.describe_configs(resources) if resources else ():

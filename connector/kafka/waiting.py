@@ -61,6 +61,11 @@ class Waiting:
         """Whether the invitation is on the topic, or was there before it got its outcome."""
         return digest_of(invitation) in self._noted
 
+    def offset(self, invitation: str) -> int | None:
+        """Where the invitation is on the topic, or was before it got its outcome."""
+        row = self._noted.get(digest_of(invitation))
+        return int(_OFFSET.unpack(row)[0]) if row else None
+
     def record(self, record: InRecord, invitation: Invitation, until: datetime | None) -> OutRecord:
         """The record that makes an invitation wait. Without a time it waits for a person."""
         happened = invitation.protection.happened_at

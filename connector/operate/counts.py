@@ -12,6 +12,8 @@ from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress, kept
 from connector.kafka.ledger import ATTEMPTS
+from connector.operate.actions import ACTIONS
+from connector.operate.letters import Decisions, Letter
 from connector.records import Outcome
 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
@@ -100,14 +102,27 @@ class Outcomes:
 
 
 class Letters:
-    """Dead letters by stage and reason."""
+    """Dead letters by stage and reason, without those that operators have worked off."""
 
     def __init__(self, kafka: Kafka) -> None:
         self.tail = Tail(kafka, DEAD_LETTERS, self.take)
-        self.counts = Counts()
+        self._decisions = Decisions()
+        self.decided = Tail(kafka, ACTIONS, self.decide)
+        self._letters: list[Letter] = []
 
     def take(self, record: InRecord) -> None:
         """Takes a dead letter."""
-        headers = dict(record.headers)
-        stage, reason = (headers.get(name, b"").decode(errors="replace") for name in ("dl_stage", "dl_reason"))
-        self.counts.add((stage, reason), record.timestamp)
+        self._letters.append(Letter(record).small())
+
+    def decide(self, record: InRecord) -> None:
+        """Takes a decision of an operator."""
+        self._decisions.take(record)
+
+    def rows(self, now: datetime) -> list[tuple[Key, dict[str, int]]]:
+        """The letters of the last week that wait for somebody, by stage and reason, as `Counts.rows`."""
+        since, counts = (now - LONGEST).timestamp(), Counts()
+        self._letters = [letter for letter in self._letters if letter.record.timestamp >= since]
+        for letter in self._letters:
+            if self._decisions.about(letter) is None:
+                counts.add((letter.stage, letter.reason), letter.record.timestamp)
+        return counts.rows(now)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from connector.config import Config
 from connector.errors import ConnectorError, Fatal
-from connector.explain import Index, NotThisIndex, Story, Wanted, tell
+from connector.explain import Index, Kind, NotThisIndex, Story, Wanted, tell
 from connector.explain.index import Searched
 from connector.kafka.connection import admin_client
 from connector.kafka.kept import Progress, bounds, kept
+from connector.protection import Hashes
 
 _AT_ONCE = 1_000  # records that are added together
 
@@ -37,10 +38,11 @@ async def explain(
         index = None if scan else _opened(path, config)
     except NotThisIndex as error:
         index, note = None, f"; the index is not used: {error}"
+    hashes = Hashes.of_config(config.protect)
     if index is not None:
-        return _told(index, wanted, f"the index {path}, {await _behind(config, index)}")
+        return _told(index, wanted, hashes, f"the index {path}, {await _behind(config, index)}")
     index = await _scanned(config, progress)
-    return _told(index, wanted, f"the topics, read to their ends{note}")
+    return _told(index, wanted, hashes, f"the topics, read to their ends{note}")
 
 
 def _opened(path: Path, config: Config) -> Index | None:
@@ -50,9 +52,15 @@ def _opened(path: Path, config: Config) -> Index | None:
         raise Fatal(f"{error} Or read the topics instead, with --scan.") from error
 
 
-def _told(index: Index, wanted: Wanted, source: str) -> Explained:
+def _told(index: Index, wanted: Wanted, hashes: Hashes, source: str) -> Explained:
+    """The story. Of a person who was erased it tells only that."""
     try:
-        return Explained(tell(index, wanted.all_ids(index.facts)), index.searched(), source)
+        erased = [fact for id_ in wanted.erased_ids(hashes) for fact in index.find(Kind.SUPPRESSION, *id_, most=1)]
+        if any(not fact.details.get("removed") for fact in erased):
+            story = Story(erased, ["the person was erased, so nothing else is told"])
+        else:
+            story = tell(index, wanted.all_ids(index.facts))
+        return Explained(story, index.searched(), source)
     finally:
         index.close()
 

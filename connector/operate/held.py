@@ -76,6 +76,12 @@ async def release(config: Config, cell: str, *, by: str, reason: str) -> Action:
     Raises:
         Fatal: The configuration has no such cell, or only a decision about invitations releases it.
     """
+    require_cell(config, cell)
+    return await write(config, action_of("cell", f"cell/{cell}", "release", by=by, reason=reason))
+
+
+def require_cell(config: Config, cell: str) -> None:
+    """Raises Fatal when there is no such cell, or only a decision about invitations releases it."""
     if cell.startswith("brake/"):
         survey = cell.rpartition("/")[2]
         raise Fatal(
@@ -84,7 +90,6 @@ async def release(config: Config, cell: str, *, by: str, reason: str) -> Action:
     names = _cells(config)
     if cell not in names:
         raise Fatal(f"there is no cell {cell}; {one_of(cell, names)}")
-    return await write(config, action_of("cell", f"cell/{cell}", "release", by=by, reason=reason))
 
 
 def _cells(config: Config) -> list[str]:

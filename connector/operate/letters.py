@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from heapq import heappop, heappush
@@ -92,12 +92,19 @@ class Letter:
             return {}
         return found if isinstance(found, dict) else {}
 
-    @property
+    @cached_property
     def invitation(self) -> str | None:
         """`ACCOUNT/ID` of the invitation, when its outcome is in the ledger of send."""
         if self.stage != "send" or self.reason not in _ENDED:
             return None
         return f"{self.content.get('account')}/{self.content.get('id')}"
+
+    def small(self) -> "Letter":
+        """The same letter in little memory: it knows its place, stage, reason, time and invitation."""
+        headers = tuple(header for header in self.record.headers if header[0] in {"dl_stage", "dl_reason", "dl_at"})
+        small = Letter(replace(self.record, value=None, headers=headers))
+        small.__dict__["invitation"] = self.invitation
+        return small
 
     def survey(self) -> str | None:
         """The survey that it is about, if it is about one."""
@@ -160,12 +167,16 @@ class Decisions:
             return
         self._by_target[target] = action.model_copy(update={"params": {}})  # which may hold an invitation
 
+    def of(self, target: str) -> Action | None:
+        """The decision about a target."""
+        return self._by_target.get(target)
+
     def about(self, letter: Letter) -> Action | None:
         """The decision that worked the letter off: about itself, or since then about its invitation."""
         if action := self._by_target.get(target_of(letter)):
             return action
         settled = self._by_target.get(letter.invitation or "")
-        return settled if settled and settled.kind == "settle" and settled.at >= letter.at else None
+        return settled if settled and settled.kind in {"settle", "erase"} and settled.at >= letter.at else None
 
 
 def target_of(letter: Letter) -> str:

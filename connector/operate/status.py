@@ -95,6 +95,7 @@ class Board:
         for what, tail in (
             ("outcomes", self._outcomes.tail),
             ("dead letters", self._letters.tail),
+            ("decisions", self._letters.decided),
             ("positions", self._position_tail),
         ):
             await tail.read(self._now(), _percent(say, what))
@@ -145,8 +146,7 @@ class Board:
                 for (outcome, reason), counts in self._outcomes.counts.rows(now)
             ],
             dead_letters=[
-                {"stage": stage, "reason": reason, **counts}
-                for (stage, reason), counts in self._letters.counts.rows(now)
+                {"stage": stage, "reason": reason, **counts} for (stage, reason), counts in self._letters.rows(now)
             ],
             errors=[{**line, "worker": url} for url, each in workers.items() if each for line in each["errors"]],
             workers=workers,

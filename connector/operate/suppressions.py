@@ -1,28 +1,31 @@
 """The suppression list: writes and lists its entries."""
 
 import csv
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from connector.config import Kafka, Phones
+from connector.config import Config, Kafka, Phones
 from connector.decisions import Suppression
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.read_back import read_back
 from connector.operate._writing import written
-from connector.protection import suppression_key
+from connector.protection import Hashes, suppression_key
 from connector.records import read
 from connector.surveys.addresses import normalise_email, normalise_phone
 
 SUPPRESSIONS = "pisano.suppressions"
+_ERASED = re.compile("person/[0-9a-f]{32}")
 _COLUMNS = ("email", "phone", "contact", "survey", "until", "why")
 
 
 def entry(
     whom: str, *, survey: str | None = None, until: datetime | None = None, why: str | None = None, by: str
 ) -> Suppression:
-    """An entry about an e-mail address (it has an @), a phone number (it begins with +) or a contact's id.
+    """An entry about an e-mail address (it has an @), a phone number (it begins with +), a contact's id, or the hash of
+    somebody who was erased (`person/<hash>`).
 
     Raises:
         Fatal: It is none of these.
@@ -33,6 +36,8 @@ def entry(
             about = {"email": normalise_email(whom).lower()}
         elif whom.startswith("+"):
             about = {"phone": normalise_phone(whom, Phones())}
+        elif _ERASED.fullmatch(whom):
+            about = {"person": whom.removeprefix("person/")}
         else:
             about = {"contact": whom}
     except ValueError as error:
@@ -80,13 +85,16 @@ def moment(text: str) -> datetime:
 
 async def write(kafka: Kafka, entries: list[Suppression]) -> None:
     """Adds entries, or replaces those with the same key."""
-    await written(kafka, [_record(kafka, one) for one in entries])
+    await written(kafka, [record_of(kafka, one) for one in entries])
 
 
-async def remove(kafka: Kafka, whom: str, survey: str | None) -> None:
-    """Removes an entry. Nothing happens if there is none."""
-    record = _record(kafka, entry(whom, survey=survey, by=""))
-    await written(kafka, [OutRecord(record.topic, record.key, None, [])])
+async def remove(config: Config, whom: str, survey: str | None) -> None:
+    """Removes an entry, and the one that is left after an erasure. Nothing happens if there is none."""
+    one = entry(whom, survey=survey, by="")
+    persons = Hashes.of_config(config.protect).persons(one.contact, one.email or one.phone)
+    erased = [Suppression(person=person, survey=survey, by="", at=one.at) for person in persons]
+    ends = [record_of(config.kafka, each) for each in (one, *erased)]
+    await written(config.kafka, [OutRecord(record.topic, record.key, None, []) for record in ends])
 
 
 async def entries(kafka: Kafka) -> list[Suppression]:
@@ -104,8 +112,9 @@ def _readable(value: bytes) -> Suppression | None:
         return None
 
 
-def _record(kafka: Kafka, one: Suppression) -> OutRecord:
-    key = suppression_key(one.email or one.phone, one.contact, one.survey)
+def record_of(kafka: Kafka, one: Suppression) -> OutRecord:
+    """The entry in the form for its topic."""
+    key = suppression_key(one.email or one.phone, one.contact, one.survey, one.person)
     return to_record(
         kafka.topic_prefix + SUPPRESSIONS,
         key,

@@ -25,7 +25,7 @@ from connector.operate.letters import Decisions, Letter, Wanted, decisions, lett
 from connector.records import Outcome
 
 NAME = "deadletters"  # the transactional id
-_AT_ONCE = 100  # letters of a transaction, which takes 32 ms whatever it holds
+AT_ONCE = 100  # letters of a transaction, which takes 32 ms whatever it holds
 _BYTES_AT_ONCE = 4_000_000  # of a transaction: a letter may have 3 MB, and all of them are in memory
 
 Decision = Literal["retry", "discard"]
@@ -88,8 +88,8 @@ async def work_off(
     else:
         found = [await letter_at(config.kafka, place) for place in dict.fromkeys(chosen)]
         wanted = _each(sorted(found, key=lambda letter: (letter.record.partition, letter.record.offset)))
-    async with aclosing(wanted), _working_off(config.kafka) as work:
-        await work.run(wanted, decision, by, why, tally)
+    async with aclosing(wanted), working_off(config.kafka) as (producer, known):
+        await _WorkOff(config.kafka, producer, known).run(wanted, decision, by, why, tally)
 
 
 async def _ask(config: Config, wanted: Wanted, decision: Decision) -> None:
@@ -108,14 +108,35 @@ async def _each(found: Sequence[Letter]) -> AsyncGenerator[Letter, None]:
 
 
 @asynccontextmanager
-async def _working_off(kafka: Kafka) -> AsyncIterator["_WorkOff"]:
-    """Ends the work of every earlier operator, and then knows what they have done."""
+async def working_off(kafka: Kafka) -> AsyncIterator[tuple[AIOKafkaProducer, Decisions]]:
+    """Ends the work of every earlier operator. Gives the producer for `commit`, and what was decided until then."""
     producer = await transactional_producer(kafka, NAME)
     try:
-        yield _WorkOff(kafka, producer, await decisions(kafka))
+        yield producer, await decisions(kafka)
     finally:
         await close(producer)
         overhear_waiters(producer)
+
+
+async def commit(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:
+    """Writes all of the records, or none.
+
+    Raises:
+        Fatal: Another operator has begun since, or a right is missing.
+        Retryable: Kafka is away.
+    """
+    try:
+        await transaction(producer, records)
+    except Fenced as error:
+        raise Fatal(
+            "another operator has begun to work off dead letters since. What you have done until then is done;"
+            " run the command again for the rest"
+        ) from error
+    except Retryable as error:
+        if not may_not_write(error):
+            raise
+        topics = " and ".join(sorted({f"Topic {record.topic}" for record in records}))
+        raise missing_right("WRITE", topics, error.__cause__) from error
 
 
 class _WorkOff:
@@ -135,7 +156,7 @@ class _WorkOff:
             else:
                 batch.append(letter)
                 size += len(letter.record.value or b"")
-            if len(batch) == _AT_ONCE or size >= _BYTES_AT_ONCE:
+            if len(batch) == AT_ONCE or size >= _BYTES_AT_ONCE:
                 await self._write(batch, decision, by, why, tally)
                 batch, size = [], 0
         await self._write(batch, decision, by, why, tally)
@@ -148,18 +169,7 @@ class _WorkOff:
             action = action_of("dead_letter", target_of(letter), decision, by=by, reason=why)
             records += [retried(letter.record)] if decision == "retry" else []
             records.append(record_of(self._kafka, action))
-        try:
-            await transaction(self._producer, records)
-        except Fenced as error:
-            raise Fatal(
-                "another operator has begun to work off dead letters since. What you have done until then is done;"
-                " run the command again for the rest"
-            ) from error
-        except Retryable as error:
-            if not may_not_write(error):
-                raise
-            topics = " and ".join(sorted({f"Topic {record.topic}" for record in records}))
-            raise missing_right("WRITE", topics, error.__cause__) from error
+        await commit(self._producer, records)
         for letter in batch:
             tally.add(letter, "done", "")
 

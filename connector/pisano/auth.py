@@ -172,6 +172,14 @@ def read_token(body: bytes, *, now: float, lifetime: float) -> tuple[str, float]
     )
 
 
+def names_expiry(body: bytes) -> bool:
+    """Whether a token's answer names, under a name that we know, when the token ends."""
+    answer = orjson.loads(body)
+    data = answer.get("data")
+    names = {*answer, *(data if isinstance(data, dict) else ())}
+    return not names.isdisjoint(("expires_in", *_EXPIRY_KEYS))
+
+
 def _expiry(answer: Mapping[str, Any], now: float) -> float | None:
     seconds = _number(answer.get("expires_in"))
     if seconds is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "string": TypeAdapter(str, config=ConfigDict(coerce_numbers_to_str=True)),
 }
 _TIME = TypeAdapter(datetime)
+_TEST = re.compile(rb'"connector test ([0-9a-f]{32})"')
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,22 @@ def authentic(
     """
     given = (headers.get(header, ""), path_token or "")
     return sum(_same(one, secret) for one in given for secret in secrets if secret) > 0
+
+
+def trial_body(nonce: str) -> bytes:
+    """The body of a webhook that only tests the way. A JSON text, so that no version takes it for an answer."""
+    return f'"connector test {nonce}"'.encode()
+
+
+def trial_nonce(body: bytes) -> str | None:
+    """The nonce of such a body, 32 hex digits; None for any other."""
+    found = _TEST.fullmatch(body)
+    return found[1].decode() if found else None
+
+
+def trial_answer(account: str, nonce: str) -> str:
+    """What receive answers."""
+    return f"test {nonce} of {account} arrived; nothing is stored"
 
 
 def answer(body: Mapping[str, Any], field_types: Mapping[str, FieldType]) -> Answer:

@@ -9,8 +9,8 @@ from connector.protection._brake import Brakes
 from connector.protection._claims import CLAIMS, Claims, claim_key
 from connector.protection._everyone import ContactProtection
 from connector.protection._memory import Memory
-from connector.protection._people import People, read_suppression_key, suppression_key
-from connector.protection._persons import Hashes
+from connector.protection._people import Listed, People, read_suppression_key, suppression_key
+from connector.protection._persons import Hashes, address_key, normal_contact
 from connector.protection._policy import Known, Policy
 from connector.protection._verdict import Go, Stop, Verdict, Wait
 
@@ -23,13 +23,16 @@ __all__ = [
     "Go",
     "Hashes",
     "Known",
+    "Listed",
     "Memory",
     "People",
     "Policy",
     "Stop",
     "Verdict",
     "Wait",
+    "address_key",
     "claim_key",
+    "normal_contact",
     "read_suppression_key",
     "suppression_key",
 ]

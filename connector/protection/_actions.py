@@ -6,7 +6,7 @@ from connector.decisions import Action
 from connector.errors import Rejected
 from connector.records import read
 
-_OURS = {"settle", "brake"}
+_OURS = {"settle", "brake", "erase"}
 
 
 class Actions:
@@ -36,12 +36,12 @@ class Actions:
         action = self._latest.get(f"{account}/{survey}")
         return action if action and action.kind == "brake" else None
 
-    def settles(self, account: str) -> list[Action]:
-        """The decisions about the account's invitations."""
+    def about_invitations(self, account: str) -> list[Action]:
+        """The decisions about single invitations of the account: `settle` and `erase`."""
         return [
             action
             for target, action in self._latest.items()
-            if action.kind == "settle" and target.startswith(f"{account}/")
+            if action.kind != "brake" and target.startswith(f"{account}/")
         ]
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:

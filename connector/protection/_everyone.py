@@ -18,10 +18,9 @@ class ContactProtection:
     """`surveys` and `over_all` are the configuration. `people` and `actions` are shared by all accounts."""
 
     def __init__(self, surveys: Mapping[str, Survey], over_all: ProtectAll) -> None:
-        key = over_all.hash_key
         self.surveys = surveys
         self.over_all = over_all
-        self.hashes = Hashes(key.get_secret_value() if key else None)
+        self.hashes = Hashes.of_config(over_all)
         self.people = People(self.hashes, over_all.answered_by)
         self.actions = Actions()
         self.claims = Claims(accounts) if len(accounts := _counted(surveys, over_all)) > 1 else None

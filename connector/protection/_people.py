@@ -5,39 +5,53 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from connector.config.protect import AnsweredBy
 from connector.decisions import Suppression
 from connector.errors import Rejected
 from connector.protection._persons import Hashes, address_key, normal_contact
 from connector.protection._times import Times
+from connector.reasons import Reason
 from connector.records import Feedback, Invitation, read
 from connector.values.digests import digest_of
 
-_WHOM = r"email/(?P<email>.+@[^/]+)|phone/(?P<phone>\+\d+)|contact/(?P<contact>[^/]+)"
+_WHOM = r"email/(?P<email>.+@[^/]+)|phone/(?P<phone>\+\d+)|contact/(?P<contact>[^/]+)|person/(?P<person>[0-9a-f]{32})"
 _KEY = re.compile(rf"(?:{_WHOM})(?:/(?P<survey>[^/]+))?", re.DOTALL)
 
 
-def suppression_key(address: str | None, contact: str | None, survey: str | None) -> str:
-    """The key of an entry on `pisano.suppressions`. Raises ValueError unless there is one of `address` and `contact`.
+class Listed(NamedTuple):
+    """Whom an entry of the list is about. `person` is the hash that is left of somebody who was erased."""
 
-    The address is an e-mail address, or a phone number such as +905330000000.
+    address: str | None
+    contact: str | None
+    survey: str | None
+    person: str | None = None
+
+
+def suppression_key(address: str | None, contact: str | None, survey: str | None, person: str | None = None) -> str:
+    """The key of an entry on `pisano.suppressions`. Raises ValueError unless it is about exactly one.
+
+    The address is an e-mail address, or a phone number such as +905330000000. `person` is a hash of `Hashes`.
     """
-    if (address is None) == (contact is None):
-        raise ValueError("an entry is about an address or about a contact")
-    whom = address_key(address) if address is not None else f"contact/{normal_contact(contact or '')}"
+    if sum(one is not None for one in (address, contact, person)) != 1:
+        raise ValueError("an entry is about an address, a contact or the hash of a person")
+    if address is not None:
+        whom = address_key(address)
+    else:
+        whom = f"contact/{normal_contact(contact)}" if contact is not None else f"person/{person}"
     return f"{whom}/{survey}" if survey else whom
 
 
-def read_suppression_key(key: bytes | None) -> tuple[str | None, str | None, str | None]:
-    """The address, contact and survey of a key. Raises Rejected when it is none."""
+def read_suppression_key(key: bytes | None) -> Listed:
+    """Whom a key is about. Raises Rejected when it is none."""
     found = _KEY.fullmatch((key or b"").decode(errors="replace"))
     if not found:
         raise Rejected(
-            "the key is not email/<address>, phone/<number> or contact/<id>, so nobody is suppressed", code="unreadable"
+            "the key is not email/<address>, phone/<number>, contact/<id> or person/<hash>, so nobody is suppressed",
+            code="unreadable",
         )
-    return found["email"] or found["phone"], found["contact"], found["survey"]
+    return Listed(found["email"] or found["phone"], found["contact"], found["survey"], found["person"])
 
 
 class People:
@@ -76,18 +90,25 @@ class People:
             for person in self._hashes.persons(contact, address):
                 self._answers.put_if_later(digest_of(person), at)
 
-    def suppressed_by(self, invitation: Invitation, now: datetime) -> str | None:
-        """The entry of the suppression list that stops the invitation, in words without the address."""
-        for kind, address, contact in (
-            ("address", invitation.address, None),
-            ("contact", None, invitation.protection.contact),
-        ):
-            for survey in (None, invitation.survey) if address or contact else ():
-                until = self._listed.get(digest_of(suppression_key(address, contact, survey)))
-                if until is not None and until > now.timestamp():
+    def suppressed_by(self, invitation: Invitation, now: datetime) -> tuple[Reason, str] | None:
+        """Why the suppression list stops the invitation, also in words without the address; None if it does not."""
+        address, contact = invitation.address, invitation.protection.contact
+        for person in self._hashes.persons(contact, address):
+            if self._until(Listed(None, None, None, person), now) is not None:
+                return Reason.ERASED, "the person was erased, and is never invited again"
+        about = (("address", address, None), ("contact", None, contact))
+        for kind, its_address, its_contact in (each for each in about if each[1] or each[2]):
+            for survey in (None, invitation.survey):
+                if (until := self._until(Listed(its_address, its_contact, survey), now)) is not None:
                     end = "" if until == math.inf else f" until {datetime.fromtimestamp(until, UTC):%FT%TZ}"
-                    return f"the {kind} is on the list{end}, for {survey or 'every survey'}"
+                    text = f"the {kind} is on the list{end}, for {survey or 'every survey'}"
+                    return Reason.ON_SUPPRESSION_LIST, text
         return None
+
+    def _until(self, whom: Listed, now: datetime) -> float | None:
+        """Until when an entry holds that holds now."""
+        until = self._listed.get(digest_of(suppression_key(*whom)))
+        return until if until is not None and until > now.timestamp() else None
 
     def answered_at(self, invitation: Invitation) -> datetime | None:
         """When the person last answered a survey."""

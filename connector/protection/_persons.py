@@ -6,6 +6,9 @@ Persons are remembered as hashes only.
 import hashlib
 import hmac
 from functools import lru_cache
+from typing import Self
+
+from connector.config import ProtectAll
 
 _SIZE = 16  # bytes: among a thousand million persons two are equal with a probability of 1e-21
 _CACHED = 10_000  # persons: those of the invitations that an account's sender holds at once
@@ -17,6 +20,11 @@ class Hashes:
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None else key.encode()
         self.persons = lru_cache(_CACHED)(self._persons)
+
+    @classmethod
+    def of_config(cls, over_all: ProtectAll) -> Self:
+        """Those that the topics hold."""
+        return cls(over_all.hash_key.get_secret_value() if over_all.hash_key else None)
 
     def _persons(self, contact: str | None, address: str | None) -> tuple[str, ...]:
         """The person's hashes. Two invitations are for the same person if they have one in common."""

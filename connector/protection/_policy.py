@@ -58,7 +58,7 @@ class Policy:
 
     def _is_listed(self, invitation: Invitation, known: Known, now: datetime) -> Iterator[Stop | None]:
         entry = known.people.suppressed_by(invitation, _due(invitation, now))
-        yield _stop(Reason.ON_SUPPRESSION_LIST, entry) if entry else None
+        yield _stop(*entry) if entry else None
 
     def _stops(self, invitation: Invitation, survey: Survey, known: Known, now: datetime) -> Iterator[Stop | None]:
         terms, protect = invitation.protection, survey.protect

@@ -87,7 +87,7 @@ class AccountSender:
             ledger, self._queue, self._book, protection, known, now, self._waits, self._rechecks
         )
         self._by_hand = ByHand(
-            ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted
+            ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted, self._waits
         )
         self._one_call = asyncio.Lock()
         self._campaign = ""  # of the last call

@@ -1,11 +1,13 @@
-"""Carries out what operators decided about invitations whose outcome is unknown, each decision exactly once.
+"""Carries out what operators decided about single invitations, each decision exactly once.
 
-The settlement holds the decision's id, and a decision counts only while the outcome is unknown. So it does not matter
-how often the owner of the account sees the decision, or when it is killed.
+The settlement holds the decision's id. A decision counts only while the outcome is unknown, or, after the erasure of
+a person, while the invitation waits. So it does not matter how often the owner of the account sees the decision, or
+when it is killed.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -19,6 +21,7 @@ from connector.records import Invitation, Outcome
 from connector.stages._admission import Admission
 from connector.stages._batches import Entry
 from connector.stages._book import Book, Decision
+from connector.stages._waits import Waits
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +44,7 @@ class ByHand:
         admission: Admission,
         book: Book,
         deliver: Deliver,
+        waits: Waits,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._account = account
@@ -49,6 +53,7 @@ class ByHand:
         self._admission = admission
         self._book = book
         self._deliver = deliver
+        self._waits = waits
         self._sleep = sleep
         self._seen: set[str] = set()  # ids of actions that are being carried out, or cannot be
 
@@ -60,7 +65,7 @@ class ByHand:
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     changed.clear()
-                    for action in self._actions.settles(self._account):
+                    for action in self._actions.about_invitations(self._account):
                         if action.id not in self._seen | self._memory.actions:
                             self._seen.add(action.id)
                             tasks.create_task(self._carry_out(action))
@@ -70,6 +75,9 @@ class ByHand:
 
     async def _carry_out(self, action: Action) -> None:
         id_ = action.target.rpartition("/")[2]
+        if action.kind == "erase":
+            await self._until_done(action, partial(self._erase, action))
+            return
         if id_ not in self._memory.unknown:
             log.warning("action_without_effect", action=action.id, invitation=id_, why="its outcome is not unknown")
             return
@@ -79,9 +87,13 @@ class ByHand:
             why = f"it does not hold the invitation ({type(error).__name__})"
             log.warning("action_without_effect", action=action.id, invitation=id_, why=why)
             return
+        await self._until_done(action, partial(self._once, action, invitation))
+
+    async def _until_done(self, action: Action, work: Callable[[], Awaitable[None]]) -> None:
+        id_ = action.target.rpartition("/")[2]
         while True:
             try:
-                await self._once(action, invitation)
+                await work()
             except LedgerLost:
                 return  # the next owner carries it out
             except ConnectorError as error:
@@ -90,6 +102,16 @@ class ByHand:
             else:
                 log.info("action_carried_out", action=action.id, invitation=id_, decision=action.decision, by=action.by)
                 return
+
+    async def _erase(self, action: Action) -> None:
+        """Ends an invitation that waits. Of any other the suppression list says before its call that it ends."""
+        entry = await self._waits.take(action.target.rpartition("/")[2], action.id)
+        if entry is not None:
+            try:
+                await self._settle(self._admission.named(entry), Outcome.SUPPRESSED, Reason.ERASED, action)
+            except Exception as error:
+                self._waits.give_back(entry, error)
+                raise
 
     async def _once(self, action: Action, invitation: Invitation) -> None:
         value = invitation.model_dump_json().encode()

@@ -18,6 +18,7 @@ from connector.kafka.ledger import Ledger
 from connector.kafka.waiting import WAITING, Found
 from connector.observe.metrics import Metrics
 from connector.protection import Actions
+from connector.records import Invitation, read
 from connector.stages._batches import Entry, Queue
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,32 @@ class Waits:
     def is_woken(self, invitation: str) -> bool:
         """Whether the invitation has waited there before."""
         return invitation in self._woken
+
+    async def take(self, invitation: str, action: str) -> Entry | None:
+        """Takes an invitation off the topic's agenda, for the action of a person that ends it.
+
+        None when it does not wait there, or is under way already. Until the entry is settled, nobody sends it.
+
+        Raises:
+            Retryable: Kafka is away.
+        """
+        offset = self._ledger.waiting.offset(invitation)
+        if offset is None or self._ledger.is_settled(invitation):
+            return None
+        for found in await self._ledger.waiting.fetch([offset]):
+            entry = Entry(read(Invitation, found.record.value), found.record, at_most=1, action=action)
+            if self._ledger.is_settled(invitation) or self._queue.entries.setdefault(invitation, entry) is not entry:
+                break
+            self._agenda.drop({offset})
+            return entry
+        return None
+
+    def give_back(self, entry: Entry, error: Exception) -> None:
+        """Makes an entry wait again that was taken and could not be settled."""
+        self._queue.turn_away([entry], error)
+        if (offset := self._ledger.waiting.offset(entry.invitation.id)) is not None:
+            self._agenda.put(entry.survey, self._now(), offset)
+        self._changed.set()
 
     async def put_aside(self, later: Sequence[Later]) -> None:
         """Makes invitations wait, each until its time; without a time until a person has decided about its survey."""

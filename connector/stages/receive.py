@@ -20,6 +20,7 @@ from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.observe.metrics import Metrics
 from connector.pisano import authentic
+from connector.pisano.webhooks import trial_answer, trial_nonce
 from connector.records import Feedback
 from connector.spool import Spool
 from connector.stages._answers import Answers, Sent, TooLarge, Unreadable, unpacked
@@ -97,6 +98,8 @@ class Receive:
         except TooLarge as error:
             log.warning("webhook_too_large", account=account, error=str(error))
             return 413, str(error)
+        if nonce := trial_nonce(sent.body):  # of `connector check --send-test-webhook`
+            return 200, trial_answer(account, nonce)
         source = f"webhook {webhook.path}"
 
         def letter(body: bytes, reason: str, error: Exception) -> OutRecord:

@@ -124,7 +124,7 @@ class App:
             await self._until_kafka_is_ready()
             async with asyncio.TaskGroup() as group:
                 if self._supervisors:  # receive has no cells
-                    group.create_task(releases.follow(self._config.kafka, self._shared.cells))
+                    group.create_task(releases.follow(self._config.kafka, self._shared.cells, self._shared.skipped))
                 for supervisor in self._supervisors:
                     group.create_task(supervisor.run())
                 if "trigger" in self._stages:

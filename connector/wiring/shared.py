@@ -19,6 +19,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
 from connector.kafka.parking import Parking
 from connector.kafka.publisher import Publisher
+from connector.kafka.skipped import Skipped
 from connector.kafka.stage_worker import Beside, Settle, StageWorker, nothing
 from connector.observe.metrics import Metrics
 from connector.salesforce import RestClient, TokenSource
@@ -35,6 +36,7 @@ class Shared:
         self.config = config
         self.metrics = Metrics()
         self.cells = Cells(self.metrics.tell_held)
+        self.skipped = Skipped(self.cells)
         self.publisher = Publisher(config.kafka)
         # aiokafka has one request to a broker under way at a time: what is parked must not stand before healthy work
         self.parking = Publisher(config.kafka)
@@ -96,7 +98,8 @@ class Shared:
             if self.config.kafka.on_deleted_records == "stop":
                 raise Fatal(f"{hole}. Set the offset of the group {self.topic(name)}, or kafka.on_deleted_records.")
 
-        lots = Lots(Parking(self.config.kafka, name, self.parking.send_all), in_flight, keeps_order=keeps_order)
+        parking = Parking(self.config.kafka, name, self.parking.send_all)
+        lots = Lots(parking, in_flight, keeps_order=keeps_order, skipped=self.skipped)
         work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, breaker=self.config.service.breaker.make)
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
         options |= {"on_hole": say, "beside": beside}

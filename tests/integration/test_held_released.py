@@ -1,12 +1,13 @@
 """`connector held`: lists what is held, and lets a held cell be tried at once."""
 
+import json
 from pathlib import Path
 
 import pytest
 from helpers.change_events import as_records, change
 from helpers.commands import command
-from helpers.service import Setup, held, running_app, set_up
-from helpers.topics import publish
+from helpers.service import Setup, held, metric, running_app, set_up
+from helpers.topics import publish, read
 from helpers.waiting import until
 
 from connector.sandbox.doubles.salesforce import SalesforceDouble
@@ -48,9 +49,54 @@ async def test_a_held_survey_is_listed_and_goes_on_at_once_when_it_is_released(
         assert await said(setup, "list", "--url", app.address, code=0) == "nothing is held\n"
 
 
+async def test_parked_records_that_are_skipped_are_dead_letters_once_and_the_others_go_on(
+    sf: SalesforceDouble, setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a restart, before the owner has written down how far it is. A retry brings the records back."""
+    monkeypatch.setattr("connector.cells.FIRST_PROBE", 100_000.0)
+    monkeypatch.setattr("connector.cells.LONGEST_PROBE", 100_000.0)
+    events = [change(sf.create("Case", {}), {"Status": "Closed"}) for _ in range(3)]
+
+    async def parked() -> list[str]:
+        found = [each for each in await read(setup.kafka, "connector.parked") if each.value is not None]
+        return [f"{each.partition}/{each.offset}" for each in found if len(found) == len(events)]
+
+    async def invited() -> set[str]:
+        return {json.loads(each.value)["cause"] for each in await read(setup.kafka, "pisano.invitations")}
+
+    async with running_app(setup.config, ["trigger"]) as app:
+        for event in events:
+            await publish(setup.kafka, as_records(setup.kafka, [event]))
+        places = await until(parked)
+        skip = "skip", "trigger/closed-case", "--reason", "a test"
+        assert f"3 records are parked ({', '.join(places)})" in await said(setup, *skip, code=2)
+        assert "2 records of trigger/closed-case are dead letters now" in await said(setup, *skip, *places[:2], code=0)
+        assert "no record is parked at" in await said(setup, *skip, places[0], code=2)
+
+        async def the_last_is_next() -> bool:
+            return await metric(app, 'connector_parked{stage="trigger"}') == 0
+
+        await until(the_last_is_next)
+    sf.add_field("Case", "Floor__c text(20)")
+    async with running_app(setup.config, ["trigger"]):
+        await until(invited)
+        assert len(await read(setup.kafka, "connector.deadletters")) == 2
+        left = {each.id for each in events} - await invited()
+        assert len(left) == 2
+        ended = await command(setup, "deadletters", "retry", "--reason", "skipped", "--yes")
+        assert ended.stdout.startswith(b"retried: 2 of trigger (skipped)"), ended.stderr
+
+        async def all_invited() -> bool:
+            return await invited() == {each.id for each in events}
+
+        await until(all_invited)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("skip", "trigger/closed-case", "--reason", "x"), "nothing was done. No record is parked for trigger/closed-"),
+        (("skip", "trigger/closed-case", "12", "--reason", "x"), "named by PARTITION/OFFSET on connector.parked"),
         (("release", "trigger/closed-cse"), "there is no cell trigger/closed-cse; did you mean trigger/closed-case?"),
         (("release", "brake/main/closed-case"), "connector invitations brake closed-case release|drop|spread"),
         (("list",), "give --url http://HOST:PORT for each worker"),

@@ -8,13 +8,14 @@ import httpx
 import orjson
 import pytest
 from helpers import topics
+from helpers.plain_http import plain_http
 from helpers.raw_http import Connection
-from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
+from helpers.service import WEBHOOK_SECRET, Setup, metric, running_app, set_up
 from helpers.waiting import PATIENCE
 
 from connector.pisano import feedback_id
 from connector.records import Feedback, read
-from connector.wiring import App
+from connector.wiring import App, live_webhooks
 
 PATH = "/pisano/main"
 SECRET = {"X-Webhook-Secret": WEBHOOK_SECRET}
@@ -47,6 +48,20 @@ def webhook(**changes: Any) -> dict[str, Any]:
 
 async def feedback(setup: Setup) -> list[Feedback]:
     return [read(Feedback, record.value) for record in await topics.read(setup.kafka, "pisano.feedback")]
+
+
+async def test_a_test_webhook_is_told_to_arrive_and_is_never_stored(setup: Setup, app: App) -> None:
+    async with plain_http() as http:
+        (found,) = [one async for one in live_webhooks.sent(setup.config, http, app.address)]
+        assert (
+            str(found) == f"✓ webhook {app.address}{PATH}: a test of main arrived with its secret, and was not stored"
+        )
+        (found,) = [one async for one in live_webhooks.sent(setup.config, http, f"{app.address}/elsewhere")]
+        assert found.level == "error"
+        wrong = await http.post(app.address + PATH, content=b'"connector test %s"' % (b"a" * 32))
+        assert wrong.status_code == 401
+    assert await metric(app, 'connector_webhooks_total{account="main",answer="200"}') == 1
+    assert await feedback(setup) == await topics.read(setup.kafka, "connector.deadletters") == []
 
 
 async def test_an_accepted_webhook_is_on_its_topic_when_the_answer_comes(setup: Setup, http: httpx.AsyncClient) -> None:

@@ -69,7 +69,7 @@ async def test_who_is_on_the_list_is_not_invited_until_the_entry_is_removed(setu
         await publish(setup, listed, also, free)
         found = await settlements(setup, listed, also, free)
         assert [one.reason for one in found] == [Reason.ON_SUPPRESSION_LIST] * 2 + [None]
-        await suppressions.remove(setup.kafka, listed.email or "", None)
+        await suppressions.remove(setup.config, listed.email or "", None)
         numbers = count(4)
 
         async def is_free() -> bool:

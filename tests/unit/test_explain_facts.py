@@ -1,6 +1,7 @@
 """A record becomes a fact: what it says and which ids it has, without personal data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -112,6 +113,16 @@ async def test_no_fact_holds_personal_data(config: Config, topics: MadeUpTopics,
         said = (repr(fact) + words(fact)).lower()
         for personal in (ADA, "ada.byron", COMMENT):
             assert personal.lower() not in said
+
+
+def test_a_retry_names_its_dead_letter(topics: MadeUpTopics, facts: Facts) -> None:
+    change = topics.change(CASE, START)
+    _, record = topics.invitation(change, CASE, ADA, START)
+    retry = replace(record, headers=(*record.headers, ("dl_retry", b"0/1234")))
+    fact = facts.of(retry)
+    assert fact is not None
+    assert words(fact).endswith(" (retry of the dead letter 0/1234)")
+    assert fact.ids == getattr(facts.of(record), "ids", None)
 
 
 async def test_a_record_that_lies_in_another_gives_it_its_ids(

@@ -15,6 +15,7 @@ from connector.config import Config
 from connector.errors import Fatal
 from connector.kafka.dead_letters import DeadLetters, Retry, retried, retry_of
 from connector.kafka.inbound import InRecord
+from connector.kafka.skipped import Skipped
 from connector.operate.actions import action_of
 from connector.operate.letters import Decisions, Letter, Wanted, moment, target_of
 from connector.operate.masked import described, printable, value_of
@@ -215,7 +216,7 @@ async def test_a_release_makes_the_next_probe_of_a_held_cell_and_those_in_it_due
     probing = asyncio.create_task(_turn(below))
     waiting = asyncio.create_task(_turn(other))
     await asyncio.sleep(0)
-    releases.take(cells, action.target.encode(), action.model_dump_json().encode(), 0)
+    releases.take(cells, Skipped(cells), action.target.encode(), action.model_dump_json().encode(), 0)
     await probing
     assert not waiting.done()
     waiting.cancel()
@@ -229,5 +230,5 @@ async def _turn(cell: Any) -> None:
 def test_a_release_of_a_cell_that_is_not_held_does_nothing() -> None:
     action = action_of("cell", "cell/send/main", "release", by="ada", reason="")
     cells = Cells()
-    releases.take(cells, action.target.encode(), action.model_dump_json().encode(), 0)
+    releases.take(cells, Skipped(cells), action.target.encode(), action.model_dump_json().encode(), 0)
     assert cells.held() == {}

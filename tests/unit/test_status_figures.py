@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from connector.kafka.inbound import InRecord
 from connector.limits import StackedLimiter, Window
 from connector.observe.logs import LastErrors
 from connector.operate import status
+from connector.operate.actions import action_of
 from connector.operate.counts import PERIODS, Counts, Letters, Outcomes, Tail
 from connector.operate.status import Board
 from connector.operate.worker_page import page
@@ -77,10 +79,21 @@ def test_the_ledger_tells_when_a_token_came_and_what_cannot_be_read_counts_as_no
     assert outcomes.counts.rows(NOW) == []
 
 
-def test_dead_letters_count_by_stage_and_reason() -> None:
-    letters = Letters(KAFKA)
-    letters.take(record({}, timedelta(hours=2), [("dl_stage", b"write"), ("dl_reason", b"record_gone")]))
-    assert letters.counts.rows(NOW) == [(("write", "record_gone"), {"1h": 0, "24h": 1, "7d": 1})]
+def test_dead_letters_count_by_stage_and_reason_until_somebody_works_them_off() -> None:
+    letters, gone = Letters(KAFKA), [("dl_stage", b"write"), ("dl_reason", b"record_gone")]
+    unknown = [("dl_stage", b"send"), ("dl_reason", b"unknown"), ("dl_at", NOW.isoformat().encode())]
+    for offset in (7, 8):
+        letters.take(replace(record({}, timedelta(hours=2), gone), offset=offset))
+    letters.take(replace(record({"account": "main", "id": "one"}, timedelta(hours=2), unknown), offset=9))
+    assert letters.rows(NOW) == [
+        (("send", "unknown"), {"1h": 0, "24h": 1, "7d": 1}),
+        (("write", "record_gone"), {"1h": 0, "24h": 2, "7d": 2}),
+    ]
+    for kind, target in (("dead_letter", "deadletter/0/7"), ("settle", "main/one")):
+        action = action_of(kind, target, "drop", by="ada", reason="")
+        value = action.model_copy(update={"at": NOW}).model_dump_json().encode()
+        letters.decide(replace(record({}, timedelta(0)), key=target.encode(), value=value))
+    assert letters.rows(NOW) == [(("write", "record_gone"), {"1h": 0, "24h": 1, "7d": 1})]
 
 
 def test_a_429_shows_for_how_long_the_gate_is_closed() -> None:
