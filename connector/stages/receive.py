@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 
 import structlog
 from aiohttp import web
@@ -64,6 +65,8 @@ class Receive:
         self._topic = topic
         self._dead_letter = dead_letter
         self._metrics = metrics
+        for account, answer in product(self._accounts, ("200", "401", "503")):
+            metrics.webhooks.labels(account, answer)  # Prometheus sees an increase only if there was a zero before
         self._spool = spool
         self._arrived_within = arrived_within
         self._durable_within = durable_within

@@ -142,7 +142,10 @@ class WriteBack:
             done.discard(write_id)
             done.forget(name, planned, feedback.answered_at)
             raise
-        if not write.success:
+        if write.success:
+            waited = (write.at - feedback.received_at).total_seconds()
+            self._metrics.webhook_to_write.labels(name).observe(max(0.0, waited))
+        else:
             done.discard(write_id)
             done.forget(name, planned, feedback.answered_at)
             raise Rejected(write.error or "refused", code=getattr(written.error, "code", None))
