@@ -20,9 +20,11 @@ def demo(
     import signal
 
     from connector.cli._output import console
+    from connector.observe.tracing import tracing
     from connector.paths import folder
     from connector.sandbox.demo import Played, play, table
 
+    tracing.set_up()
     screen = console()
     with screen.status("Starting …") as status:
 

@@ -68,6 +68,8 @@ class WriteBack:
         self._read_writes = read_writes
         self._kept = kept
         self._metrics = metrics
+        for name in rules:
+            metrics.webhook_to_write.labels(name)  # Prometheus wants a zero first
         self._done: dict[int, Done] = {}  # by partition
         self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 import anyio
 import httpx
 
+from connector.observe.tracing import tracing
+
 T = TypeVar("T")
 
 _KEPT = 20  # idle connections; httpx's own default
@@ -31,7 +33,9 @@ class HttpClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """As httpx, but a cancelled call gives its connection back."""
         began = time.monotonic()
-        response = await _to_its_end(super().send(request, **options))
+        with tracing.called(request) as note:
+            response = await _to_its_end(super().send(request, **options))
+            note("http.response.status_code", response.status_code)
         self._saw(response, time.monotonic() - began)
         if not response.is_closed:
             response.stream = _Stream(cast(httpx.AsyncByteStream, response.stream))

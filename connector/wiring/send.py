@@ -27,6 +27,7 @@ def build(shared: Shared) -> StageWorker:
 
     for name, survey in shared.config.surveys.items():
         shared.metrics.outcomes.labels(survey.account, name, Outcome.SENT, "")  # Prometheus wants a zero first
+        shared.metrics.change_to_call.labels(name)
     send = Send(
         shared.config.pisano,
         partial(Ledger.open, shared.config.kafka),
