@@ -127,7 +127,8 @@ class Book:
         if attempt:  # without a call, the same is decided again later
             self.unwritten = ending
         ends = [end for entry, to in each for end in self._ends(entry, to.outcome)]
-        await self._ledger.settle(ending.attempt, ending.settlements, [*ending.records, *ends])
+        causes = {entry.invitation.id: entry.record.headers for entry, _ in each}
+        await self._ledger.settle(ending.attempt, ending.settlements, [*ending.records, *ends], causes)
         if attempt:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
