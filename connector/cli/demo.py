@@ -52,6 +52,7 @@ def demo(
 
         path = file or folder("examples") / "closed-case.yaml"
         played = asyncio.run(play(path, say, keep=go_on if keep else None))
+        tracing.stop()
     if not keep:
         show(played)
     raise typer.Exit(1 if played.problems else 0)

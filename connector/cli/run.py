@@ -51,4 +51,7 @@ def run(
             log.info("draining", seconds=config.service.drain)
         log.info("stopped")
 
-    asyncio.run(serve())
+    try:
+        asyncio.run(serve())
+    finally:
+        tracing.stop()

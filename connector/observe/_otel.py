@@ -2,6 +2,7 @@
 
 import logging
 import re
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +20,7 @@ from connector.masking import mask_emails
 from connector.observe.tracing import Headers, Kind, Note, Value
 
 _SERVICE = "salesforce-pisano-connector"
+_SENT_WITHIN = 2.0  # seconds at the end of the process
 _SCHEMA = "https://opentelemetry.io/schemas/1.44.0"  # of the semantic conventions
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -38,7 +40,7 @@ def provider(exporter: str, environ: MutableMapping[str, str]) -> TracerProvider
     if "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         environ.setdefault("OTEL_SERVICE_NAME", _SERVICE)
     logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it warns at each repetition of an export
-    made = TracerProvider()
+    made = TracerProvider(shutdown_on_exit=False)  # it would try for 30 s to reach a collector that is away
     made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter() if exporter == "otlp" else ConsoleSpanExporter()))
     return made
 
@@ -47,7 +49,14 @@ class Spans:
     """See `Tracing`, which has the same methods."""
 
     def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
         self._tracer = provider.get_tracer("connector", schema_url=_SCHEMA)
+
+    def stop(self) -> None:
+        """Sends the spans that wait, and gives up those that nobody takes within 2 s."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(_SENT_WITHIN)
 
     @property
     def in_span(self) -> bool:

@@ -58,6 +58,11 @@ class Tracing:
             ) from error
         self.spans = _otel.Spans(_otel.provider(exporter, environ))
 
+    def stop(self) -> None:
+        """Sends what was traced. Call it at the end of the process; it takes 2 s at most."""
+        if self.spans is not None:
+            self.spans.stop()
+
     def span(
         self,
         name: str,

@@ -23,10 +23,17 @@ _T = TypeVar("_T")
 @pytest.fixture
 def compose(docker_engine: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
     """Runs compose on the test's own project, and removes the project at the end."""
+    command = _compose_command()
+    # 1.29 can build only without BuildKit; an image that builds there builds everywhere.
+    environ = dict(os.environ, DOCKER_HOST=docker_engine, COMPOSE_PROJECT_NAME="connector-test", DOCKER_BUILDKIT="0")
 
     def run(*arguments: str, within: float = 60.0) -> str:
-        # 1.29 can build only without BuildKit; an image that builds there builds everywhere.
-        return _run(*arguments, within=within, DOCKER_HOST=docker_engine, DOCKER_BUILDKIT="0")
+        done = subprocess.run(  # noqa: S603
+            [*command, *arguments], cwd=_ROOT, env=environ, capture_output=True, text=True, timeout=within, check=False
+        )
+        if done.returncode:
+            pytest.fail(f"compose {' '.join(arguments)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        return done.stdout
 
     run("down", "--volumes", "--timeout", "1", within=_HEALTHY_WITHIN)
     try:
@@ -35,21 +42,6 @@ def compose(docker_engine: str, request: pytest.FixtureRequest) -> Iterator[Call
         if request.session.testsfailed:
             print(run("logs", "--no-color", "--tail", "100", "sandbox", "topics", "connector"))  # noqa: T201 - pytest shows it with the failure
         run("down", "--volumes", "--timeout", "1", within=_HEALTHY_WITHIN)
-
-
-def _run(*arguments: str, within: float = 60.0, **environ: str) -> str:
-    done = subprocess.run(  # noqa: S603
-        [*_compose_command(), *arguments],
-        cwd=_ROOT,
-        env={**os.environ, "COMPOSE_PROJECT_NAME": "connector-test", **environ},
-        capture_output=True,
-        text=True,
-        timeout=within,
-        check=False,
-    )
-    if done.returncode:
-        pytest.fail(f"compose {' '.join(arguments)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-    return done.stdout
 
 
 def _compose_command() -> Sequence[str]:
@@ -81,25 +73,14 @@ def test_compose_takes_a_customer_all_the_way_round(compose: Callable[..., str])
     assert httpx.get(f"{_PISANO}/violations", timeout=_ROUND_WITHIN).json() == []
 
 
-def test_live_starts_without_the_doubles() -> None:
+def test_live_starts_without_the_doubles(compose: Callable[..., str]) -> None:
     """Checks what `up live` would start, according to compose itself."""
-    services = yaml.safe_load(_run("--profile", "live", "config"))["services"]
+    services = yaml.safe_load(compose("--profile", "live", "config"))["services"]
     reached, wanted = set[str](), ["live"]
     while wanted:
         reached.add(name := wanted.pop())
         wanted += services[name].get("depends_on", {})
     assert reached == {"live", "live-topics", "kafka"}
-
-
-def test_watch_adds_prometheus_and_grafana_and_mounts_only_files_that_exist() -> None:
-    services = yaml.safe_load(_run("--profile", "watch", "config"))["services"]
-    watch = {name: service for name, service in services.items() if service.get("profiles") == ["watch"]}
-    assert watch.keys() == {"prometheus", "grafana"}
-    mounts = [mount for service in watch.values() for mount in service["volumes"]]
-    sources = [mount.split(":")[0] if isinstance(mount, str) else mount["source"] for mount in mounts]
-    files = [source for source in sources if Path(source).is_absolute()]
-    assert len(files) == 5
-    assert [file for file in files if not Path(file).is_file()] == []
 
 
 def _do(control: str, action: str, **arguments: object) -> Any:

@@ -85,6 +85,15 @@ def test_an_old_position_is_as_old_for_prometheus_as_for_connector_status() -> N
     assert f"> {hours:.0f} * 3600" in ALERTS["ConnectorPositionOld"]["expr"]
 
 
+def test_the_profile_watch_mounts_what_there_is() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    watch = [service for service in services.values() if service.get("profiles") == ["watch"]]
+    assert [service["image"].partition(":")[0] for service in watch] == ["prom/prometheus", "grafana/grafana"]
+    mounts = [mount.partition(":")[0] for service in watch for mount in service["volumes"] if mount.startswith(".")]
+    assert len(mounts) == 5
+    assert [mount for mount in mounts if not (ROOT / mount).is_file()] == []
+
+
 def promtool(*arguments: str) -> None:
     tool = shutil.which("promtool")
     if tool is None:

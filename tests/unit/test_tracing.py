@@ -104,6 +104,7 @@ def test_an_endpoint_is_enough_to_trace() -> None:
     own, environ = Tracing(), {**ENDPOINT, "OTEL_TRACES_SAMPLER": "always_off"}
     own.set_up(environ)
     assert own.spans
+    own.stop()
     assert environ["OTEL_SERVICE_NAME"] == "salesforce-pisano-connector"
 
 
