@@ -1,14 +1,11 @@
 """Remembers the traces of invitations, so that an answer that comes days later can be linked to its own."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from connector.errors import Rejected
+from connector.kafka.inbound import InRecord
 from connector.observe.tracing import Headers
 from connector.records import Invitation, read
-
-if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord
 
 _MOST = 100_000  # invitations: some 30 MB; an answer to an older one has no link
 
@@ -21,7 +18,7 @@ class Invited:
         self._most = most
         self._traces: dict[tuple[str, str], bytes | None] = {}
 
-    def take(self, record: "ConsumerRecord") -> None:
+    def take(self, record: InRecord) -> None:
         """Takes a record of `pisano.invitations`."""
         try:
             invitation = read(Invitation, record.value)

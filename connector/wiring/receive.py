@@ -8,6 +8,7 @@ from aiohttp import web
 
 from connector.errors import ConnectorError
 from connector.kafka.follower import Follower
+from connector.kafka.inbound import consumed
 from connector.kafka.publisher import Publisher
 from connector.observe.tracing import tracing
 from connector.retry import until_done
@@ -42,7 +43,7 @@ class Receiving:
         )
         webhooks = {name: account.webhook for name, account in config.pisano.items()}
         invited = Invited({name: webhook.correlation for name, webhook in webhooks.items() if webhook})
-        self._traces = Follower(config.kafka, "pisano.invitations", invited.take)
+        self._traces = Follower(config.kafka, "pisano.invitations", lambda record: invited.take(consumed(record)))
         self._receive = Receive(
             config.pisano,
             self._publisher.send,

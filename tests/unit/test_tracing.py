@@ -1,19 +1,26 @@
 """Where a span belongs, what it says of an error, and when there are none at all."""
 
+import runpy
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
 
 import httpx
 import pytest
+from helpers.invitations import invitation
 from helpers.spans import collected_spans
 from opentelemetry.trace import StatusCode
 
 from connector import observe
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import Headers, OutRecord, to_record
+from connector.kafka.inbound import InRecord
 from connector.observe.tracing import Tracing, tracing
-from connector.records import Feedback
+from connector.reasons import Reason
+from connector.records import Feedback, Invitation
+from connector.stages._invited import Invited
 
 AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
@@ -126,6 +133,44 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(Fatal, match=r"is not installed. Install the extra `salesforce-pisano-connector\[otel\]`"):
         Tracing().set_up(dict(ENDPOINT))
+
+
+def test_an_answer_is_to_the_last_invitation_that_it_can_be_to() -> None:
+    """Those that nobody was sent, that name nothing, or that cannot be read do not count; the oldest is forgotten."""
+    known = Invited({"main": "sf_ref_id"}, most=2)
+
+    def invited(trace: bytes, value: bytes | Invitation) -> None:
+        content = value if isinstance(value, bytes) else value.model_dump_json().encode()
+        known.take(InRecord("pisano.invitations", 0, 0, b"main", content, [("traceparent", trace)], 0.0))
+
+    def found(number: int) -> bytes | None:
+        return dict(known.headers("main", f"case-{number}"))["traceparent"]
+
+    invited(b"one", invitation(1))
+    invited(b"one again", invitation(1))
+    invited(b"two", invitation(2, suppressed=Reason.OPTED_OUT))
+    invited(b"three", invitation(3, built_in_responses={}))
+    invited(b"four", b"{")
+    assert [found(number) for number in (1, 2, 3)] == [b"one again", None, None]
+    assert dict(known.headers("other", "case-1"))["traceparent"] is None
+    for number in (5, 6):
+        invited(b"new", invitation(number))
+    assert [found(number) for number in (1, 5, 6)] == [None, b"new", b"new"]
+
+
+def test_the_picture_shows_a_survey_and_its_answer() -> None:
+    """From what the console exporter prints, among the lines of the demo."""
+    with collected_spans() as collected:
+        with tracing.span("receive /data/CaseChangeEvent", "consumer"):
+            sent = record()
+        with tracing.span("POST /pisano/main", "server"):
+            tracing.link(sent.headers)
+        printed = "\n".join(["Starting …", *(span.to_json() for span in collected.spans), "a table"])
+    script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "trace_picture.py"))
+    picture = script["drawn"](script["chosen"](script["read"](printed)))
+    names = [text.text for text in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+    spans = ["receive /data/CaseChangeEvent", "create pisano.feedback", "POST /pisano/main"]
+    assert [name for name in names if name in spans] == spans
 
 
 def test_the_service_does_not_import_opentelemetry_by_itself() -> None:
