@@ -32,21 +32,23 @@ check: $(READY) ## check a change before it is merged: style, types, imports, ge
 	$(BIN)/lint-imports
 	$(BIN)/connector topics docs --check
 	$(BIN)/python -m connector.config.reference --check
+	$(BIN)/python -m connector.observe.reference --check
 	$(BIN)/python -m connector.salesforce.proto.generate --check
 
 format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY) ## write the generated files: schemas, the topics and settings pages, the Pub/Sub stubs
+schemas: $(READY) ## write the generated files: schemas, the pages of topics, settings and metrics, the Pub/Sub stubs
 	$(BIN)/connector topics docs
 	$(BIN)/python -m connector.config.reference
+	$(BIN)/python -m connector.observe.reference
 	$(BIN)/python -m connector.salesforce.proto.generate
 
 update: $(READY) ## lock the newest versions that pyproject.toml allows, install them, and run the tests that they could break
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv $(LOCK) --all-extras --output-file requirements-dev.txt
-	@$(BIN)/uv $(LOCK) --extra sandbox --output-file requirements.txt
+	@$(BIN)/uv $(LOCK) --extra sandbox --extra otel --output-file requirements.txt
 	@$(MAKE) --no-print-directory check test ARGS="tests/integration tests/chaos"
 
 clean: ## remove .venv and the tools' caches and builds

@@ -20,9 +20,11 @@ def demo(
     import signal
 
     from connector.cli._output import console
+    from connector.observe.tracing import tracing
     from connector.paths import folder
     from connector.sandbox.demo import Played, play, table
 
+    tracing.set_up()
     screen = console()
     with screen.status("Starting …") as status:
 
@@ -50,6 +52,7 @@ def demo(
 
         path = file or folder("examples") / "closed-case.yaml"
         played = asyncio.run(play(path, say, keep=go_on if keep else None))
+        tracing.stop()
     if not keep:
         show(played)
     raise typer.Exit(1 if played.problems else 0)

@@ -25,6 +25,7 @@ def run(
     from connector.config.file import load
     from connector.errors import Fatal
     from connector.observe import logs
+    from connector.observe.tracing import tracing
     from connector.wiring import ALL_STAGES, App
 
     chosen = list(dict.fromkeys(stage.strip() for stage in stages.split(",")))
@@ -35,6 +36,7 @@ def run(
     gc.collect()
     gc.freeze()  # what the imports made stays, so the collector need not look at it again
     logs.set_up(log_level)
+    tracing.set_up()
     log = structlog.get_logger("connector")
     for warning in warnings:
         log.warning("hardly_meant", reason=warning)
@@ -49,4 +51,7 @@ def run(
             log.info("draining", seconds=config.service.drain)
         log.info("stopped")
 
-    asyncio.run(serve())
+    try:
+        asyncio.run(serve())
+    finally:
+        tracing.stop()

@@ -7,6 +7,7 @@ import structlog
 from connector.cells import Breaker, Cell, Cells, next_ticket
 from connector.errors import ConnectorError, Fatal, Rejected
 from connector.kafka.inbound import InRecord
+from connector.observe.tracing import tracing
 from connector.retry import PATIENCE, Lasts, patiently
 
 log = structlog.get_logger(__name__)
@@ -82,10 +83,11 @@ class CellWork:
         return self.cell(cell).holder is None and await self._try(record, cell, work)
 
     async def _try(self, record: InRecord, name: str, work: Work) -> bool:
-        cell = self.cell(name)
+        cell, place = self.cell(name), (record.topic, record.partition, record.offset)
         try:
             try:
-                await patiently(work, 0.0 if cell.holder else self._patience)
+                with tracing.processed(cell.name, place, record.headers):
+                    await patiently(work, 0.0 if cell.holder else self._patience)
             except Rejected as error:
                 return await self._refused(record, name, error.code or "rejected", error)
             except ConnectorError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from connector.observe.tracing import tracing
 from connector.values import exact
 
 SCHEMA_BASE = "urn:salesforce-pisano-connector:schema:"
@@ -61,7 +62,7 @@ def to_record(
         dataschema=SCHEMA_BASE + type(record).__name__,
         datacontenttype="application/json",
     )
-    headers.append(("traceparent", _child_of(parent)))
+    headers.append(("traceparent", tracing.created(topic, ce_id, parent) or _child_of(parent)))
     return OutRecord(topic, key.encode(), exact.dumps(vars(record)), headers, partition)
 
 

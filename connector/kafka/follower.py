@@ -17,11 +17,16 @@ log = structlog.get_logger(__name__)
 _POLL = 500  # milliseconds; a live record is handed out at once
 _AT_ONCE = 500  # records that are taken before other tasks have their turn
 
-Take = Callable[[bytes | None, bytes | None, int], None]
+Take = Callable[[ConsumerRecord], None]
+
+
+def parts_to(take: Callable[[bytes | None, bytes | None, int], None]) -> Take:
+    """For a `take(key, value, offset)` that knows no Kafka."""
+    return lambda record: take(record.key, record.value, record.offset)
 
 
 class Follower:
-    """Follows the whole topic `name`, without a consumer group. `take(key, value, offset)` must not wait.
+    """Follows the whole topic `name`, without a consumer group. `take(record)` must not wait.
 
     A record for which `take` raises Rejected is logged and left out. After a failure the follower begins anew, and
     `take` gets records twice.
@@ -74,7 +79,7 @@ class Follower:
 
     def _hand_out(self, record: ConsumerRecord) -> None:
         try:
-            self._take(record.key, record.value, record.offset)
+            self._take(record)
         except Rejected as error:
             place = f"{record.topic}/{record.partition}/{record.offset}"
             log.warning("record_left_out", record=place, reason=str(error))

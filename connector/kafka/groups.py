@@ -14,7 +14,7 @@ from connector.config import Kafka
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client, reader_settings, stopped
 from connector.kafka.errors import missing_right, translated
-from connector.kafka.lag import first_written
+from connector.kafka.lag import age, first_written, records, unfinished
 from connector.kafka.members import described
 
 _WITHIN = 20.0  # seconds for all of Kafka's answers; a broker that needs longer is away
@@ -66,10 +66,8 @@ async def _group(
         places = await _places(admin, [kafka.topic_prefix + topic for topic in topics])
         begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
     offsets = {place: max(begins[place], committed[place].offset if place in committed else 0) for place in places}
-    unfinished = {place: offset for place, offset in offsets.items() if offset < ends[place]}
-    written = await first_written(kafka, unfinished)
-    lag = sum(ends[place] - offset for place, offset in unfinished.items())
-    return Group(len(found), lag, max(0.0, now() - min(written.values(), default=now())))
+    first = unfinished(offsets, ends)
+    return Group(len(found), records(first, ends), age(await first_written(kafka, first), now()))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""When the oldest records were written that a group has not finished."""
+"""How far a group is behind, for the workers' metrics and for `connector status`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,8 +14,25 @@ _WITHIN = 5.0  # seconds; a partition that gives nothing by then has markers onl
 _POLL = 200  # milliseconds
 _WAIT = 50  # milliseconds that the broker waits for more records
 
+Offsets = Mapping[TopicPartition, int]
 
-async def first_written(kafka: Kafka, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
+
+def unfinished(done: Offsets, ends: Offsets) -> dict[TopicPartition, int]:
+    """The offset of the first record that is not finished, for each partition that has one."""
+    return {place: offset for place, offset in done.items() if offset < ends[place]}
+
+
+def records(first: Offsets, ends: Offsets) -> int:
+    """How many records there are from these offsets on; a transaction counts as one more."""
+    return sum(ends[place] - offset for place, offset in first.items())
+
+
+def age(written: Mapping[TopicPartition, float], now: float) -> float:
+    """Seconds since the oldest of these times; none can be below 0, though clocks differ."""
+    return max(0.0, now - min(written.values(), default=now))
+
+
+async def first_written(kafka: Kafka, offsets: Offsets) -> dict[TopicPartition, float]:
     """When the first record at or after each offset was written, in Unix time. A partition without one is left out.
 
     Raises:

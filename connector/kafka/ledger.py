@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from connector.config import Kafka
 from connector.errors import ConnectorError, Fatal, Retryable
-from connector.kafka.cloud_events import OutRecord, to_record
+from connector.kafka.cloud_events import Headers, OutRecord, to_record
 from connector.kafka.connection import close, transactional_producer
 from connector.kafka.errors import Fenced
 from connector.kafka.inbound import InRecord
@@ -25,6 +25,7 @@ from connector.kafka.waiting import Waiting
 from connector.records import Attempt, Invitation, Outcome, Settlement
 from connector.values.digests import Digests, digest_of
 
+_NO_CAUSES: Mapping[str, Headers] = {}
 ATTEMPTS = "pisano.attempts"
 _ENTRY: TypeAdapter[Attempt | Settlement] = TypeAdapter(Annotated[Attempt | Settlement, Field(discriminator="kind")])
 _SETTLEMENT = Settlement.model_fields.keys()
@@ -147,11 +148,18 @@ class Ledger:
         await self._write(attempt)
 
     async def settle(
-        self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), also: Sequence[OutRecord] = ()
+        self,
+        attempt: Attempt | None,
+        settlements: Sequence[Settlement] = (),
+        also: Sequence[OutRecord] = (),
+        causes: Mapping[str, Headers] = _NO_CAUSES,
     ) -> None:
-        """Writes down what became of an attempt and of invitations, and `also` what else the decision makes."""
+        """Writes down what became of an attempt and of invitations, and `also` what else the decision makes.
+
+        `causes` are the headers of the invitations' records.
+        """
         entries: list[Attempt | Settlement] = [*settlements] if attempt is None else [attempt, *settlements]
-        await self._write(*entries, also=also)
+        await self._write(*entries, also=also, causes=causes)
 
     async def wait(self, invitations: Sequence[tuple[InRecord, Invitation, datetime | None]]) -> None:
         """Makes invitations wait, each with its record until its time; without a time until a person decides."""
@@ -177,14 +185,16 @@ class Ledger:
         await self._together.end()
         await close(self._producer)
 
-    async def _write(self, *entries: Attempt | Settlement, also: Sequence[OutRecord] = ()) -> None:
+    async def _write(
+        self, *entries: Attempt | Settlement, also: Sequence[OutRecord] = (), causes: Mapping[str, Headers] = _NO_CAUSES
+    ) -> None:
         ends = [end for entry in entries if isinstance(entry, Settlement) for end in self.waiting.end(entry.invitation)]
 
         def note(_: Sequence[int]) -> None:
             for entry in entries:
                 self._remember(entry)
 
-        await self._commit([*(self._record(entry) for entry in entries), *ends, *also], note)
+        await self._commit([*(self._record(entry, causes) for entry in entries), *ends, *also], note)
 
     async def _commit(self, records: Sequence[OutRecord], note: Note) -> None:
         try:
@@ -224,8 +234,10 @@ class Ledger:
             if entry.result == "unknown":
                 self.unknown[entry.id] = entry
 
-    def _record(self, entry: Attempt | Settlement) -> OutRecord:
+    def _record(self, entry: Attempt | Settlement, causes: Mapping[str, Headers]) -> OutRecord:
+        cause: Headers = ()
         if isinstance(entry, Settlement):
+            cause = causes.get(entry.invitation, ())
             key, name, at = entry.invitation, f"invitation.{entry.outcome}", entry.at
             event = key
         else:
@@ -240,4 +252,5 @@ class Ledger:
             ce_id=event,
             ce_time=at,
             partition=self._partition,
+            parent=cause,
         )

@@ -30,7 +30,7 @@ Every topic is a public interface: a value is JSON in UTF-8, a key is text in UT
 | `ce_time` | when it happened |
 | `ce_dataschema` | the name of its schema; the schemas are in `schemas/` beside this page |
 | `content-type` | `application/json` |
-| `traceparent` | W3C trace context: one trace from a change to its invitations, one from a feedback to its writes |
+| `traceparent` | W3C trace context: one trace from a change to its outcomes, one from a feedback to its writes |
 | `replay` | only on what [`connector replay`](../docs/replay.md) wrote: the place of the record that was replayed |
 
 A dead letter is the record that a stage gave up on, byte for byte and with its own headers. The headers that we add

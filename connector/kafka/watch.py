@@ -8,7 +8,7 @@ still from one that has nothing to do. During an outage of Kafka a consumer coun
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -20,7 +20,7 @@ from connector.config import Kafka
 from connector.errors import Retryable
 from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
-from connector.kafka.lag import first_written
+from connector.kafka.lag import Offsets, age, first_written, records, unfinished
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +28,6 @@ _EVERY = 10.0  # seconds between two looks
 _TIMEOUT = 10.0  # seconds that a look may take; a broker that needs longer is away
 _SAY_AGAIN = 60.0  # seconds between two log lines about the same outage
 _STANDS_STILL = 120.0  # seconds without a step: twice the 60 s that a rebalance may take
-
-Offsets = Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,14 @@ class Look:
     @property
     def lag(self) -> int:
         """How many records are not finished; a transaction counts as one more."""
-        return sum(self.ends[partition] - offset for partition, offset in self.unfinished.items())
+        return records(self.unfinished, self.ends)
 
     @property
     def unfinished(self) -> Offsets:
         """The offset of the first record that is not finished, for each partition that has one."""
         own = self.consumption
         done = {**own.fetched, **self.committed} if own.in_flight else own.fetched
-        return {partition: done[partition] for partition in own.fetched if done[partition] < self.ends[partition]}
+        return unfinished({partition: done[partition] for partition in own.fetched}, self.ends)
 
     def since(self, before: "Look") -> int:
         """How many offsets were finished since an earlier look, in the partitions that the consumer had at both."""
@@ -98,11 +96,6 @@ def why_it_stands_still(before: Look, now: Look) -> str | None:
         if was.finished.get(partition, 0) > now.committed.get(partition, 0):
             return f"it does not commit offset {was.finished[partition]} of {place}"
     return None
-
-
-def _age(written: Mapping[TopicPartition, float], now: float) -> float:
-    """Seconds since the oldest of these times; none can be below 0, though clocks differ."""
-    return max(0.0, now - min(written.values(), default=now))
 
 
 class Watch:
@@ -170,7 +163,7 @@ class Watch:
             await self._sleep(self._every)
             now = await self._look(client)
             written = await first_written(self._kafka, now.unfinished)
-            self.lag, self.lag_seconds = now.lag, _age(written, self._now())
+            self.lag, self.lag_seconds = now.lag, age(written, self._now())
             self.finished += now.since(before)
             reason = why_it_stands_still(before, now)
             if reason is None:

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from connector.config import Service
 from connector.errors import Fatal
@@ -108,10 +108,12 @@ class Server:
     async def _status_page(self, _: web.Request) -> web.Response:
         return web.json_response(self._status(await self._ready()))
 
-    async def _metrics_page(self, _: web.Request) -> web.Response:
+    async def _metrics_page(self, request: web.Request) -> web.Response:
+        """In the format of OpenMetrics if the client takes it, else in that of Prometheus."""
         for stage, is_ready in (await self._ready()).items():
             self._metrics.ready.labels(stage).set(is_ready)
-        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._metrics.registry), headers={"Content-Type": content_type})
 
 
 @web.middleware

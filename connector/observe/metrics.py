@@ -1,31 +1,37 @@
 """The service's metrics, in their own registry (rule 6). Labels never hold an address or a record id."""
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import httpx
+from prometheus_client import Counter, Gauge
 
 from connector.limits import Usage, Window
+from connector.observe._registry import Registry
 from connector.observe.balance import Balance
 from connector.records import Outcome
+from connector.retry import retry_after
+from connector.salesforce.api_usage import ApiUsage
 
-_WAITS = (0.01, 0.05, 0.25, 1, 5, 25, 125, 625)  # seconds; the steps follow the limiter's windows
+# All buckets are in seconds.
+_WAITS = (0.01, 0.05, 0.25, 1, 5, 25, 125, 625)  # the steps follow the limiter's windows
+_CALLS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # a healthy call takes below 1 s; the time-outs are 30 and 60 s
+_ASKED = (1, 5, 25, 125, 625, 3600)  # the limiter's windows again; we never wait longer than an hour
+# A change takes seconds. Then come the usual delays, a night until the send hours, and 72 h, after which
+# Salesforce has forgotten the change.
+_TO_CALL = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600)
+_TO_WRITE = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600, 24 * 3600)  # below 1 s, but for an outage
 
 
 class Metrics:
     """One object for all stages; each metric's help text says what it tells an operator."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-
-        def counter(name: str, help_text: str, *labels: str) -> Counter:
-            return Counter(f"connector_{name}", help_text, labels, registry=self.registry)
-
-        def gauge(name: str, help_text: str, *labels: str) -> Gauge:
-            return Gauge(f"connector_{name}", help_text, labels, registry=self.registry)
-
+        self.registry = Registry()
+        counter, gauge, histogram = self.registry.counter, self.registry.gauge, self.registry.histogram
         self.change_events = counter("change_events", "Change events written to Kafka.", "channel")
         self.unwanted_events = counter(
             "unwanted_events", "Change events of entities that no channel and no survey names.", "channel", "entity"
@@ -55,14 +61,34 @@ class Metrics:
             "shape",
         )
         self.throttled = counter("pisano_throttled", "429s: another client spends the same budget.", "account")
-        self.permit_wait = Histogram(
-            "connector_permit_wait_seconds",
-            "How long a call waited for the limiter.",
-            ["account"],
-            buckets=_WAITS,
-            registry=self.registry,
+        self.permit_wait = histogram(
+            "permit_wait_seconds", "How long a call waited for the limiter.", _WAITS, "account"
         )
         self.window_used = gauge("limiter_window_used", "Calls counted in a window now.", "account", "window")
+        self.window_limit = gauge("limiter_window_limit", "Calls that a window takes.", "account", "window")
+        self.closed = gauge(
+            "limiter_closed_seconds", "For how many more seconds a 429 lets no call through.", "account"
+        )
+        self.change_to_call = histogram(
+            "change_to_call_seconds",
+            "From a change in Salesforce to the call that sent its invitation. Delay and send hours count.",
+            _TO_CALL,
+            "survey",
+        )
+        self.webhook_to_write = histogram(
+            "webhook_to_write_seconds",
+            "From the webhook with an answer, or from a link's making, to its record in Salesforce.",
+            _TO_WRITE,
+            "rule",
+        )
+        self.http_calls = histogram(
+            "http_call_seconds", "How long a call took until its answer, by status.", _CALLS, "host", "status"
+        )
+        self.asked_to_wait = histogram(
+            "retry_after_seconds", "How long an answer asked us to wait, in its Retry-After.", _ASKED, "host"
+        )
+        self.api_used = gauge("salesforce_api_used", "API calls of all clients of the org in 24 h, as last told.")
+        self.api_limit = gauge("salesforce_api_limit", "API calls that the org may make in 24 h.")
         self.answers = counter("answers", "Answers of customers that were accepted, including repeats.", "account")
         self.answers_missing = gauge(
             "answers_missing", "1 when answers came before but have stopped, while e-mails go out.", "account"
@@ -89,10 +115,12 @@ class Metrics:
         self.lag_seconds = gauge(
             "lag_seconds", "Age of the oldest record of a stage's topics that is not finished.", "stage"
         )
-        self.finished = gauge(
-            "finished", "Offsets that a stage has finished since it started; a transaction counts as one more.", "stage"
+        self.finished = self.registry.totals(
+            "finished", "Offsets that a stage has finished; a transaction counts as one more.", "stage"
         )
-        self.position_at = gauge("position_at", "When a channel's position was written, in Unix time.", "channel")
+        self.position_at = gauge(
+            "position_timestamp_seconds", "When a channel's position was written, in Unix time.", "channel"
+        )
         self.usage: dict[str, Callable[[], Usage]] = {}  # by account, for `/status`
         self.records_deleted = counter(
             "records_deleted", "Records that Kafka deleted before a stage had read them.", "stage"
@@ -126,8 +154,23 @@ class Metrics:
     def watch_windows(self, account: str, used: Callable[[], Usage]) -> None:
         """Whenever the metrics are read, `used()` tells how many calls each window of the account's limiter holds."""
         self.usage[account] = used
+        self.throttled.labels(account)  # as in `watch_answers`
+        self.closed.labels(account).set_function(lambda: used().closed_for)
         for window, _ in used():
             self.window_used.labels(account, str(window)).set_function(partial(_calls_in, window, used))
+            self.window_limit.labels(account, str(window)).set(window.limit)
+
+    def watch_api(self, used: Callable[[], ApiUsage | None]) -> None:
+        """Whenever the metrics are read, `used()` tells the org's budget of API calls, if it is known."""
+        self.api_used.set_function(lambda: usage.used if (usage := used()) else math.nan)
+        self.api_limit.set_function(lambda: usage.limit if (usage := used()) else math.nan)
+
+    def saw_answer(self, answer: httpx.Response, seconds: float) -> None:
+        """Counts another system's answer to a call, which took so long."""
+        host = answer.request.url.host
+        self.http_calls.labels(host, str(answer.status_code)).observe(seconds)
+        if (asked := retry_after(answer.headers, time.time())) is not None:
+            self.asked_to_wait.labels(host).observe(asked)
 
     def watch_answers(
         self,

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Collection, Mapping
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 
 from connector.errors import Rejected
@@ -33,7 +34,7 @@ class Entry:
 
     `Waiting` sets the other attributes. `number` rises in the order of arrival. A write that is `taken` is in a call,
     or has a result from one that its caller has not seen yet, or its caller pauses; it is `calling` only in a call.
-    `merges` counts how often the writer looked for a survivor.
+    `merges` counts how often the writer looked for a survivor. `context` is the caller's: a call runs in its first one.
     """
 
     write: RecordWrite
@@ -44,6 +45,7 @@ class Entry:
     merges: int = 0
     fitted: Fitted = field(default_factory=Fitted)
     known: Fields = field(default_factory=dict, repr=False)
+    context: Context = field(default_factory=copy_context, repr=False)
     result: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _refused: dict[str, str] = field(default_factory=dict)
     _told: dict[str, Field] = field(default_factory=dict)  # what Salesforce said of fields as it refused their values

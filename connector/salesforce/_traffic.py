@@ -58,7 +58,7 @@ class Traffic:
             if batch := self._waiting.take(self._target, self.answers.size):
                 self.calls += 1
                 self._slots.take()
-                task = asyncio.get_running_loop().create_task(self._call(batch))
+                task = asyncio.get_running_loop().create_task(self._call(batch), context=batch[0].context)
                 self._under_way.add(task)
                 task.add_done_callback(self._under_way.discard)
 

@@ -21,6 +21,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.limits import StackedLimiter
 from connector.observe.metrics import Metrics
+from connector.observe.tracing import tracing
 from connector.pisano import Auth, Sharings, Throttled, TokenRenewed, recipient
 from connector.protection import ContactProtection, Known
 from connector.reasons import Reason
@@ -101,7 +102,7 @@ class AccountSender:
     def start(self, pisano: Sharings, auth: Auth, first: First = nothing) -> None:
         """Begins to make calls, `first` before all others. It and `auth` use `counted`."""
         beside = (self._beside(each.run()) for each in (self._by_hand, self._waits, self._rechecks))
-        self._tasks = [asyncio.create_task(each) for each in (self._run(pisano, auth, first), *beside)]
+        self._tasks = [tracing.apart(each) for each in (self._run(pisano, auth, first), *beside)]
 
     async def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -202,7 +203,8 @@ class AccountSender:
                 chosen = await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None)
                 if batch := await self._claiming.first(chosen):
                     self._campaign = batch[0].invitation.campaign
-                    await self._call(batch, pisano)
+                    with tracing.span("call Pisano", links=[each.record.headers for each in batch]):
+                        await self._call(batch, pisano)
         except Throttled as error:
             self._limiter.close_after_429(error.retry_after)
             self._metrics.throttled.labels(self._ledger.account).inc()

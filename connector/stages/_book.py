@@ -127,13 +127,21 @@ class Book:
         if attempt:  # without a call, the same is decided again later
             self.unwritten = ending
         ends = [end for entry, to in each for end in self._ends(entry, to.outcome)]
-        await self._ledger.settle(ending.attempt, ending.settlements, [*ending.records, *ends])
+        causes = {entry.invitation.id: entry.record.headers for entry, _ in each}
+        await self._ledger.settle(ending.attempt, ending.settlements, [*ending.records, *ends], causes)
         if attempt:
             self.unwritten = None
             self._metrics.calls.labels(attempt.account, result).inc()
         for entry, to in each:
-            self._metrics.outcomes.labels(self._ledger.account, entry.survey, to.outcome, to.reason or "").inc()
+            self._count(entry, to, attempt)
             self._queue.settled(entry)
+
+    def _count(self, entry: Entry, to: Decision, attempt: Attempt | None) -> None:
+        self._metrics.outcomes.labels(self._ledger.account, entry.survey, to.outcome, to.reason or "").inc()
+        happened_at = entry.invitation.protection.happened_at
+        if attempt and happened_at and to.outcome is Outcome.SENT:
+            waited = (attempt.begun_at - happened_at).total_seconds()
+            self._metrics.change_to_call.labels(entry.survey).observe(max(0.0, waited))
 
     def _beside(self, entry: Entry, to: Decision, now: datetime) -> OutRecord | None:
         if to.buried_for:

@@ -10,6 +10,7 @@ import structlog
 from connector.errors import Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.observe.metrics import Metrics
+from connector.observe.tracing import tracing
 from connector.records import ChangeEvent, Position
 from connector.salesforce import (
     Batch,
@@ -92,15 +93,18 @@ class Events:
         return wanted
 
     def _to_record(self, event: ChangeEvent) -> OutRecord:
-        record = to_record(
-            self.topics[event.entity],
-            event.record_id,
-            event,
-            ce_type=f"salesforce.{'event' if event.change_type == 'EVENT' else 'change'}.{event.entity}",
-            ce_source=event.channel,
-            ce_id=event.id,
-            ce_time=event.committed_at,
-        )
+        with tracing.span(
+            f"receive {event.channel}", "consumer", {"connector.record_id": event.record_id}, start=event.committed_at
+        ):
+            record = to_record(
+                self.topics[event.entity],
+                event.record_id,
+                event,
+                ce_type=f"salesforce.{'event' if event.change_type == 'EVENT' else 'change'}.{event.entity}",
+                ce_source=event.channel,
+                ce_id=event.id,
+                ce_time=event.committed_at,
+            )
         if len(record.value or b"") > _LARGEST:
             raise Rejected(f"the event has more than {_LARGEST} bytes as JSON", code="too_large")
         return record

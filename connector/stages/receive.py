@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 
 import structlog
 from aiohttp import web
@@ -19,6 +20,7 @@ from connector.config import Account, Webhook
 from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.observe.metrics import Metrics
+from connector.observe.tracing import Headers, tracing
 from connector.pisano import authentic
 from connector.pisano.webhooks import trial_answer, trial_nonce
 from connector.records import Feedback
@@ -42,8 +44,9 @@ class Receive:
     """The stage: one route for each account that has a webhook.
 
     `dead_letter(source, body, reason, error, headers)` makes the record for a body that cannot be read. Without a
-    `spool` the stage answers 503 when Kafka does not take a record. A body has `arrived_within` seconds to arrive, and
-    Kafka has `durable_within` seconds to store it.
+    `spool` the stage answers 503 when Kafka does not take a record. `invited(account, correlation)` gives the headers
+    of the invitation that an answer is to, if they are known. A body has `arrived_within` seconds to arrive, and Kafka
+    has `durable_within` seconds to store it.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Receive:
         dead_letter: DeadLetter,
         metrics: Metrics,
         spool: Spool | None = None,
+        invited: Callable[[str, str], Headers] = lambda *_: (),
         arrived_within: float = _ARRIVED_WITHIN,
         durable_within: float = _DURABLE_WITHIN,
     ) -> None:
@@ -64,7 +68,10 @@ class Receive:
         self._topic = topic
         self._dead_letter = dead_letter
         self._metrics = metrics
+        for account, answer in product(self._accounts, ("200", "401", "503")):
+            metrics.webhooks.labels(account, answer)  # Prometheus sees an increase only if there was a zero before
         self._spool = spool
+        self._invited = invited
         self._arrived_within = arrived_within
         self._durable_within = durable_within
 
@@ -77,7 +84,9 @@ class Receive:
 
     def _handler(self, account: str, webhook: Webhook) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            status, text = await self._receive(account, webhook, request)
+            with tracing.span(f"POST {webhook.path}", "server", {"http.route": webhook.path}) as note:
+                status, text = await self._receive(account, webhook, request)
+                note("http.response.status_code", status)
             self._metrics.webhooks.labels(account, str(status)).inc()
             headers = {"Retry-After": str(_RETRY_AFTER)} if status == 503 else None
             return web.Response(status=status, text=text + "\n", headers=headers)
@@ -179,9 +188,11 @@ class Receive:
 
     def _record(self, feedback: Feedback, webhook: Webhook) -> OutRecord:
         self._count(feedback)
+        correlation = _text(feedback.body.get(webhook.correlation))
+        tracing.link(self._invited(feedback.account, correlation))
         return to_record(
             self._topic,
-            _text(feedback.body.get(webhook.correlation)) or feedback.id,
+            correlation or feedback.id,
             feedback,
             ce_type="pisano.feedback",
             ce_source=f"/accounts/{feedback.account}",

@@ -68,6 +68,8 @@ class WriteBack:
         self._read_writes = read_writes
         self._kept = kept
         self._metrics = metrics
+        for name in rules:
+            metrics.webhook_to_write.labels(name)  # Prometheus wants a zero first
         self._done: dict[int, Done] = {}  # by partition
         self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -142,7 +144,10 @@ class WriteBack:
             done.discard(write_id)
             done.forget(name, planned, feedback.answered_at)
             raise
-        if not write.success:
+        if write.success:
+            waited = (write.at - feedback.received_at).total_seconds()
+            self._metrics.webhook_to_write.labels(name).observe(max(0.0, waited))
+        else:
             done.discard(write_id)
             done.forget(name, planned, feedback.answered_at)
             raise Rejected(write.error or "refused", code=getattr(written.error, "code", None))

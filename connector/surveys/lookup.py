@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ Find = Callable[[Source, Iterable[str], list[Value]], Awaitable[list[dict[str, A
 class _Request:
     value: Value
     fields: frozenset[str]
+    context: Context = field(default_factory=copy_context)
     row: asyncio.Future[Row | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -63,7 +65,8 @@ class Lookup:
         while waiting:
             await asyncio.sleep(0)  # other reads that begin now share the call
             requests, waiting[:_MOST] = waiting[:_MOST], []
-            await self._read_together(line[0], requests)
+            reading = self._read_together(line[0], requests)
+            await asyncio.create_task(reading, context=requests[0].context)  # else in that of this line's first read
         del self._readers[line]
 
     async def _read_together(self, source: Source, requests: list[_Request]) -> None:

@@ -6,11 +6,14 @@ or time-outs the pool is empty, and every later call waits in vain.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 import anyio
 import httpx
+
+from connector.observe.tracing import tracing
 
 T = TypeVar("T")
 
@@ -18,14 +21,22 @@ _KEPT = 20  # idle connections; httpx's own default
 
 
 class HttpClient(httpx.AsyncClient):
-    """Has no most connections, because callers bound their calls: so no call waits for another's connection."""
+    """Has no most connections, because callers bound their calls: so no call waits for another's connection.
 
-    def __init__(self) -> None:
+    `saw` is told each answer, and the seconds that it took.
+    """
+
+    def __init__(self, saw: Callable[[httpx.Response, float], None] = lambda *_: None) -> None:
+        self._saw = saw
         super().__init__(limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT))
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """As httpx, but a cancelled call gives its connection back."""
-        response = await _to_its_end(super().send(request, **options))
+        began = time.monotonic()
+        with tracing.called(request) as note:
+            response = await _to_its_end(super().send(request, **options))
+            note("http.response.status_code", response.status_code)
+        self._saw(response, time.monotonic() - began)
         if not response.is_closed:
             response.stream = _Stream(cast(httpx.AsyncByteStream, response.stream))
         return response

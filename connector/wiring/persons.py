@@ -4,7 +4,7 @@ import asyncio
 
 from connector.config import Config
 from connector.errors import Retryable
-from connector.kafka.follower import Follower
+from connector.kafka.follower import Follower, parts_to
 from connector.protection import CLAIMS, ContactProtection
 
 _CLAIM_WITHIN = 30.0  # seconds; a claim comes back within some 20 ms
@@ -15,7 +15,8 @@ class PersonTopics:
 
     def __init__(self, config: Config) -> None:
         self.protection = ContactProtection(config.surveys, config.protect)
-        self._followers = {name: Follower(config.kafka, name, take) for name, take in self.protection.topics().items()}
+        takes = self.protection.topics().items()
+        self._followers = {name: Follower(config.kafka, name, parts_to(take)) for name, take in takes}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def caught_up(self) -> None:

@@ -7,9 +7,13 @@ import structlog
 from aiohttp import web
 
 from connector.errors import ConnectorError
+from connector.kafka.follower import Follower
+from connector.kafka.inbound import consumed
 from connector.kafka.publisher import Publisher
+from connector.observe.tracing import tracing
 from connector.retry import until_done
 from connector.spool import Spool
+from connector.stages._invited import Invited
 from connector.stages.receive import Receive
 from connector.wiring.shared import Shared
 
@@ -37,6 +41,9 @@ class Receiving:
             refused=lambda record, error: letters.of_body("spool", record.value or b"", "too_large", error),
             metrics=shared.metrics,
         )
+        webhooks = {name: account.webhook for name, account in config.pisano.items()}
+        invited = Invited({name: webhook.correlation for name, webhook in webhooks.items() if webhook})
+        self._traces = Follower(config.kafka, "pisano.invitations", lambda record: invited.take(consumed(record)))
         self._receive = Receive(
             config.pisano,
             self._publisher.send,
@@ -44,8 +51,9 @@ class Receiving:
             dead_letter=letters.of_body,
             metrics=shared.metrics,
             spool=self._spool,
+            invited=invited.headers,
         )
-        self._connecting: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     def routes(self) -> list[web.RouteDef]:
         """One for each webhook."""
@@ -58,15 +66,22 @@ class Receiving:
     async def start(self) -> None:
         """Opens the spool, and begins to connect to Kafka."""
         await self._spool.start()
-        self._connecting = asyncio.create_task(self._connect())
+        beside = [self._connect(), *([self._follow_traces()] if tracing.spans else [])]
+        self._beside = [asyncio.create_task(each) for each in beside]
 
     async def stop(self) -> None:
         """Stops the publisher and the spool. Call this after the last webhook was answered."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self._spool.stop()
         await self._publisher.stop()
+
+    async def _follow_traces(self) -> None:
+        try:
+            await self._traces.run()
+        except ConnectorError as error:
+            log.warning("answers_not_linked", reason=f"their traces have no link to the invitation's: {error}")
 
     async def _connect(self) -> None:
         """Tries until it works, also while only a person can fix what is wrong."""

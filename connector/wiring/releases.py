@@ -10,7 +10,7 @@ from connector.cells import Cells
 from connector.config import Kafka
 from connector.decisions import Action
 from connector.errors import Fatal
-from connector.kafka.follower import Follower
+from connector.kafka.follower import Follower, parts_to
 from connector.kafka.skipped import Skipped
 from connector.records import read
 
@@ -27,7 +27,7 @@ async def follow(kafka: Kafka, cells: Cells, skipped: Skipped) -> NoReturn:
     At its start it sees the earlier ones again. They do no harm: a cell that is held by then is only tried earlier. If
     Kafka refuses us, parked records are worked off all the same.
     """
-    follower = Follower(kafka, ACTIONS, partial(take, cells, skipped))
+    follower = Follower(kafka, ACTIONS, parts_to(partial(take, cells, skipped)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_when_caught_up(follower, skipped))
         while True:

@@ -6,6 +6,7 @@ from connector.kafka.ledger import Ledger
 from connector.kafka.parking import partition_count
 from connector.kafka.shared_work import partition_of
 from connector.kafka.stage_worker import StageWorker
+from connector.records import Outcome
 from connector.retry import until_done
 from connector.stages.send import Send
 from connector.surveys.lookup import Lookup
@@ -24,6 +25,9 @@ def build(shared: Shared) -> StageWorker:
         count = await until_done(partial(partition_count, shared.config.kafka, topic))
         return [name for name in shared.config.pisano if partition_of(name, count) == partition]
 
+    for name, survey in shared.config.surveys.items():
+        shared.metrics.outcomes.labels(survey.account, name, Outcome.SENT, "")  # Prometheus wants a zero first
+        shared.metrics.change_to_call.labels(name)
     send = Send(
         shared.config.pisano,
         partial(Ledger.open, shared.config.kafka),

@@ -45,7 +45,7 @@ class Shared:
         self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self.http = await self._resources.enter_async_context(HttpClient())
+        self.http = await self._resources.enter_async_context(HttpClient(self.metrics.saw_answer))
         self.tokens = _tokens(self.config, self.http)
         settings = self.config.salesforce
         self.rest = RestClient(
@@ -56,6 +56,7 @@ class Shared:
             calls_per_second=settings.calls_per_second,
             timeout=settings.timeout,
         )
+        self.metrics.watch_api(lambda: self.rest.api_usage)
         self._resources.push_async_callback(self.publisher.stop)
         self._resources.push_async_callback(self.parking.stop)
         self._resources.push_async_callback(self.persons.stop)
@@ -104,10 +105,11 @@ class Shared:
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
         options |= {"on_hole": say, "beside": beside}
         worker = StageWorker(name, self.config.kafka, topics, work, **options)
+        self.metrics.records_deleted.labels(name)  # Prometheus sees an increase only if there was a zero before
         self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
         self.metrics.lag.labels(name).set_function(lambda: worker.lag)
         self.metrics.lag_seconds.labels(name).set_function(lambda: worker.watch.lag_seconds)
-        self.metrics.finished.labels(name).set_function(lambda: worker.watch.finished)
+        self.metrics.finished.of[name] = lambda: worker.watch.finished
         self.metrics.parked.labels(name).set_function(lambda: lots.count)
         return worker
 

@@ -82,14 +82,16 @@ class StatusPage:
         """What capture and receive count; the watches of the other stages know how many offsets are finished."""
         metrics = self._shared.metrics
         counted = {"capture": metrics.change_events, "receive": metrics.webhooks}
-        return metrics.total(counted[stage]) if stage in counted else metrics.value("finished", stage=stage)
+        return metrics.total(counted[stage]) if stage in counted else metrics.value("finished_total", stage=stage)
 
     def _channels(self) -> list[str]:
-        settings = self._shared.config.salesforce
-        return [name for name in settings.channels if self._shared.metrics.value("position_at", channel=name)]
+        return [name for name in self._shared.config.salesforce.channels if self._position_at(name)]
 
     def _position_age(self, channel: str) -> float:
-        return self._now().timestamp() - (self._shared.metrics.value("position_at", channel=channel) or 0.0)
+        return self._now().timestamp() - (self._position_at(channel) or 0.0)
+
+    def _position_at(self, channel: str) -> float | None:
+        return self._shared.metrics.value("position_timestamp_seconds", channel=channel)
 
     def _account(self, name: str, usage: Usage) -> dict[str, Any]:
         windows = [{"seconds": window.seconds, "limit": window.limit, "used": used} for window, used in usage]

@@ -46,9 +46,7 @@ class Ledger:
         await asyncio.sleep(0.03)
         self.doubted.update(attempt.invitations)
 
-    async def settle(
-        self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), __: Sequence[object] = ()
-    ) -> None:
+    async def settle(self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), *_: object) -> None:
         await asyncio.sleep(0.03)
         if attempt and attempt.result != "unknown":
             self.doubted.subtract(attempt.invitations)

@@ -22,7 +22,7 @@ def locked(name: str) -> dict[str, tuple[str, int]]:
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("requirements-dev.txt", list(PROJECT["optional-dependencies"])), ("requirements.txt", ["sandbox"])],
+    [("requirements-dev.txt", list(PROJECT["optional-dependencies"])), ("requirements.txt", ["sandbox", "otel"])],
 )
 def test_a_lock_fits_pyproject(lock: str, extras: list[str]) -> None:
     """If this fails, `make update` writes the locks again."""
