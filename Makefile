@@ -20,7 +20,7 @@ demo: $(READY) ## run made-up customers through all stages, and show what happen
 	@$(BIN)/connector demo $(if $(KEEP),--keep)
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
-	@$(BIN)/python -m pytest --numprocesses 3 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup $(ARGS)
 
 bench: $(READY) ## run every benchmark in short form and write benchmarks/REPORT.md; ARGS=--full runs the long form
 	@$(BIN)/python benchmarks/report.py $(ARGS)
