@@ -18,6 +18,7 @@ from connector.console.aside import Aside
 from connector.console.collector import Collector
 from connector.console.login import WHO, Door
 from connector.errors import ConnectorError
+from connector.masking import mask_emails
 from connector.operate.letters import require_kafka
 
 T = TypeVar("T")
@@ -57,7 +58,12 @@ class Desk:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.templates.filters |= {"age": picture.age, "count": picture.count, "when": picture.when}
+        self.templates.filters |= {
+            "age": picture.age,
+            "count": picture.count,
+            "when": picture.when,
+            "masked": mask_emails,
+        }
 
     def page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
         """The page of a template. Every template knows the person, the last look and the note of the last click."""

@@ -15,13 +15,13 @@ _STALE = 30.0  # seconds: five looks at Kafka
 _HEIGHT = 100.0  # of a chart, in its own units
 _WIDTH = 10.0  # of a bar and the gap after it
 
-# Each stage: the topics that it reads and writes, in words, and its place in the picture.
-_STAGES: Mapping[str, tuple[str, int, int]] = {
-    "capture": ("change events", 190, 20),
-    "trigger": ("invitations", 440, 20),
-    "send": ("calls", 690, 20),
-    "receive": ("answers", 690, 190),
-    "write": ("records", 190, 190),
+# Each stage's place in the picture.
+_STAGES: Mapping[str, tuple[int, int]] = {
+    "capture": (190, 10),
+    "trigger": (440, 10),
+    "send": (690, 10),
+    "receive": (690, 132),
+    "write": (190, 132),
 }
 _OUTCOMES = [str(outcome) for outcome in (Outcome.SENT, Outcome.SUPPRESSED, Outcome.EXPIRED, Outcome.UNKNOWN)]
 _OUTCOMES.append(str(Outcome.REJECTED))
@@ -34,7 +34,6 @@ class Stage:
     name: str
     x: int
     y: int
-    makes: str
     tone: str
     word: str
     figures: Mapping[str, Any]
@@ -134,10 +133,10 @@ def when(at: datetime | str) -> str:
 def _stages(status: Status) -> Iterator[Stage]:
     known = {one["stage"]: one for one in status.stages}
     unknown = dict.fromkeys(("members", "ready", "lag", "lag_seconds", "in_flight", "parked", "per_minute"))
-    for name, (makes, x, y) in _STAGES.items():
+    for name, (x, y) in _STAGES.items():
         figures = known.get(name, {**unknown, "workers": 0})
         held = sum(cell["cell"].split("/")[0] == name for cell in status.held)
-        yield Stage(name, x, y, makes, *_state(figures, held), figures)
+        yield Stage(name, x, y, *_state(figures, held), figures)
 
 
 def _state(figures: Mapping[str, Any], held: int) -> tuple[str, str]:

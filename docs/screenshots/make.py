@@ -11,7 +11,7 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 
 FOLDER = Path(__file__).parent
 sys.path.append(str(FOLDER.parents[1] / "tests"))  # the demo that goes on is a helper of the tests
@@ -21,8 +21,10 @@ from helpers.plain_http import plain_http  # noqa: E402
 
 from connector.sandbox.broker import kafka_broker  # noqa: E402
 
-WIDTH, HEIGHT = 1200, 800
+WIDTH, HEIGHT = 1200, 900
+PICTURES = (("light", "overview.png", 880), ("dark", "explain-dark.png", 700), ("light", "deadletters.png", 460))
 BURST = 30  # cases; each is a call of its own, so that the gauges and the rates show something
+RATES_WITHIN = 180.0  # seconds; the rates are those of a minute
 SETTLES = 7.0  # seconds until the console has looked at Kafka again
 
 
@@ -39,7 +41,7 @@ async def main() -> None:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = await playwright.chromium.launch(executable_path=chromium)
         stack.push_async_callback(browser.close)
-        for scheme, name in (("light", "overview.png"), ("dark", "explain-dark.png"), ("light", "deadletters.png")):
+        for scheme, name, shown in PICTURES:
             page = await browser.new_page(
                 base_url=address,
                 viewport={"width": WIDTH, "height": HEIGHT},
@@ -48,6 +50,7 @@ async def main() -> None:
             )
             await page.goto("/")
             if name == "overview.png":
+                await _rates(page)
                 await _burst(demo)
                 await asyncio.sleep(SETTLES)
             elif name == "explain-dark.png":
@@ -56,8 +59,15 @@ async def main() -> None:
                 await page.wait_for_selector(".timeline")
             else:
                 await page.click("nav >> text=Dead letters")
-            await page.screenshot(path=FOLDER / name)
+            await page.screenshot(path=FOLDER / name, clip={"x": 0, "y": 0, "width": WIDTH, "height": shown})
             await page.close()
+
+
+async def _rates(page: Page) -> None:
+    """Waits until the workers know how much they do in a minute."""
+    async with asyncio.timeout(RATES_WITHIN):
+        while any("\u2013" in rate for rate in await page.locator(".picture .rate").all_text_contents()):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(1)
 
 
 async def _burst(demo: Kept) -> None:

@@ -43,7 +43,7 @@ async def test_with_kafka_away_the_console_stays_up_and_says_so(tmp_path: Path) 
 
 async def test_nothing_on_a_page_can_run_but_our_own_files(tmp_path: Path) -> None:
     board = MadeUpBoard()
-    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)> ada@example.com"
     cell = {"cell": "send/main", "kind": "configuration", "reason": evil, "since": "2026-06-01", "worker": "w"}
     board.status = made_up_status(held=[cell], problems=[evil])
     async with console(tmp_path, board=board) as (client, *_):
@@ -57,6 +57,7 @@ async def test_nothing_on_a_page_can_run_but_our_own_files(tmp_path: Path) -> No
             assert not re.search(r"<script(?! src=\"/static/)|\sstyle=|\son\w+=(?!alert)|javascript:", text), path
             assert "<script>alert" not in text
             assert "<img" not in text
+            assert "ada@example.com" not in text
         assert "&lt;script&gt;alert(1)" in await (await client.get("/held")).text()
 
 
