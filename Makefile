@@ -48,7 +48,7 @@ schemas: $(READY) ## write the generated files: schemas, the pages of topics, se
 update: $(READY) ## lock the newest versions that pyproject.toml allows, install them, and run the tests that they could break
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv $(LOCK) --all-extras --output-file requirements-dev.txt
-	@$(BIN)/uv $(LOCK) --extra sandbox --extra otel --output-file requirements.txt
+	@$(BIN)/uv $(LOCK) --extra sandbox --extra otel --extra console --output-file requirements.txt
 	@$(MAKE) --no-print-directory check test ARGS="tests/integration tests/chaos"
 
 clean: ## remove .venv and the tools' caches and builds
