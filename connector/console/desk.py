@@ -45,9 +45,8 @@ class Desk:
     door: Door
     aside: Aside
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    working: asyncio.Lock = field(
-        default_factory=asyncio.Lock
-    )  # over dead letters: whoever begins later ends the other
+    # Held while dead letters are worked off: whoever begins later would end the other's work.
+    working: asyncio.Lock = field(default_factory=asyncio.Lock)
     _notes: OrderedDict[str, Note] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -98,7 +97,7 @@ class Desk:
 
         return await self.aside.run(asked, instead)
 
-    async def act(self, path: str, do: Callable[[], Any]) -> web.Response:
+    async def act(self, path: str, do: Callable[[], Coroutine[Any, Any, tuple[list[str], bool]]]) -> web.Response:
         """Does what a person has clicked, and shows the page at `path` with what became of it.
 
         `do()` gives the lines to tell, and whether it went well. Its ConnectorError is told, too.

@@ -1,14 +1,16 @@
 """Dead letters: the list, one of them, and working them off by click."""
 
+import asyncio
 from urllib.parse import urlencode
 
 import structlog
 from aiohttp import web
 
+from connector.console.aside import WITHIN
 from connector.console.desk import Desk, form, text
 from connector.console.login import WHO, Who
 from connector.decisions import Action
-from connector.errors import Fatal
+from connector.errors import ConnectorError, Fatal, Retryable
 from connector.operate.letters import Letter, Row, Wanted, decisions, letter_at, moment, rows
 from connector.operate.masked import described
 from connector.operate.work_off import Decision, Tally, obstacle, work_off
@@ -109,17 +111,25 @@ class _Letters:
                 raise Fatal("nothing was done: choose dead letters first")
             if decision == "discard" and not why:
                 raise Fatal("nothing was done: write why. It is kept with the decision")
-            tally = await self._done(places, decision, who, why)
+            tally = Tally()
+            try:
+                await self._do(places, decision, who, why, tally)
+            except ConnectorError as error:  # what was done until then is done
+                return [*tally.lines(decision), str(error)], False
             return tally.lines(decision), not tally.left
 
         return await self._desk.act(back if back.startswith("/deadletters") else "/deadletters", do)
 
-    async def _done(self, places: list[str], decision: Decision, who: Who, why: str) -> Tally:
-        tally = Tally()
-
+    async def _do(self, places: list[str], decision: Decision, who: Who, why: str, tally: Tally) -> None:
         async def work() -> None:
             await work_off(self._desk.config, places, decision, by=who.name, why=why, sure=True, tally=tally)
 
-        async with self._desk.working:
+        try:
+            async with asyncio.timeout(WITHIN):
+                await self._desk.working.acquire()
+        except TimeoutError:
+            raise Retryable("nothing was done: another operator works off dead letters; click again soon") from None
+        try:
             await self._desk.ask(work, "Look at the list: what it does not show any more is done.")
-        return tally
+        finally:
+            self._desk.working.release()
