@@ -10,11 +10,15 @@ import pytest
 from helpers.console import LOGIN, MadeUpBoard, Turns, console, log_in, made_up_status, seal
 from helpers.waiting import until
 
+from connector.console import desk, letters
 from connector.console.aside import Aside
 from connector.console.collector import Collector
 from connector.console.picture import chart, view
-from connector.errors import Retryable
+from connector.errors import Fatal, Retryable
+from connector.kafka.inbound import InRecord
 from connector.operate.counts import Counts
+from connector.operate.letters import Letter
+from connector.operate.work_off import Tally
 
 WITHOUT_KAFKA = ("/", "/held", "/explain", "/surveys", "/surveys/closed-case")
 NEEDS_KAFKA = ("/deadletters", "/deadletters/0/0", "/suppressions", "/audit", "/held?unknown=yes")
@@ -86,6 +90,28 @@ async def test_a_click_tells_what_became_of_it_once(tmp_path: Path) -> None:
         elsewhere = {**given, "back": "https://evil.example"}
         done = await client.post("/deadletters/retry", data=elsewhere, allow_redirects=False)
         assert done.headers["Location"].startswith("/deadletters?said=")
+
+
+async def test_what_was_done_before_an_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another operator's work off ends this one's in the middle; what is done stays done, as on the command line."""
+    headers = (("dl_stage", b"write"), ("dl_reason", b"record_gone"))
+    letter = Letter(InRecord("connector.deadletters", 0, 7, None, b"{}", headers, 0.0))
+
+    async def here(_: object) -> None:
+        pass
+
+    async def work_off(*_: object, tally: Tally, **__: object) -> None:
+        tally.add(letter, "done", "")
+        raise Fatal("another operator has begun")
+
+    monkeypatch.setattr(desk, "require_kafka", here)
+    monkeypatch.setattr(letters, "work_off", work_off)
+    async with console(tmp_path) as (client, *_):
+        click = {"seal": await seal(client), "place": ["0/7", "0/8"], "back": "/held"}
+        done = await client.post("/deadletters/retry", data=click, allow_redirects=False)
+        assert done.headers["Location"].startswith("/deadletters?said=")
+        note = (await (await client.get(done.headers["Location"])).text()).partition('role="status">')[2]
+        assert "retried: 1 of write (record_gone), 0/7</p><p>another operator has begun" in note
 
 
 async def test_a_preview_is_masked_until_an_operator_reveals_it(tmp_path: Path) -> None:
