@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-from typing import Any
 
 import structlog
 from aiohttp import web
@@ -78,8 +77,7 @@ class _Suppressions:
             if name not in known:
                 return ["already removed: nobody is on the list with this entry any more"], False
             entry = known[name]
-            kafka, whom = self._desk.config.kafka, entry.email or entry.phone or entry.contact or ""
-            await self._desk.ask(lambda: suppressions.remove(kafka, whom, entry.survey), _INSTEAD)
+            await self._desk.ask(lambda: suppressions.remove(self._desk.config, entry.whom, entry.survey), _INSTEAD)
             log.warning("suppression_removed", by=who.name, whom=_whom(entry, reveal=False), survey=entry.survey)
             return ["removed"], True
 
@@ -91,10 +89,10 @@ class _Suppressions:
 
     def _name(self, who: Who, one: Suppression) -> str:
         """Names an entry on a page without its address, of which a plain hash could be guessed."""
-        about: list[Any] = [one.email, one.phone, one.contact, one.survey]
-        return hmac.new(self._desk.door.seal(who).encode(), repr(about).encode(), hashlib.sha256).hexdigest()[:32]
+        about = repr((one.whom, one.survey))
+        return hmac.new(self._desk.door.seal(who).encode(), about.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _whom(one: Suppression, *, reveal: bool) -> str:
     address = one.email or one.phone
-    return (address if reveal else mask_email(address)) if address else one.contact or ""
+    return mask_email(address) if address and not reveal else one.whom
