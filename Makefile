@@ -20,7 +20,7 @@ demo: $(READY) ## run made-up customers through all stages, and show what happen
 	@$(BIN)/connector demo $(if $(KEEP),--keep)
 
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
-	@$(BIN)/python -m pytest --numprocesses 3 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup $(ARGS)
 
 bench: $(READY) ## run every benchmark in short form and write benchmarks/REPORT.md; ARGS=--full runs the long form
 	@$(BIN)/python benchmarks/report.py $(ARGS)
@@ -48,7 +48,7 @@ schemas: $(READY) ## write the generated files: schemas, the pages of topics, se
 update: $(READY) ## lock the newest versions that pyproject.toml allows, install them, and run the tests that they could break
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv $(LOCK) --all-extras --output-file requirements-dev.txt
-	@$(BIN)/uv $(LOCK) --extra sandbox --extra otel --output-file requirements.txt
+	@$(BIN)/uv $(LOCK) --extra sandbox --extra otel --extra console --output-file requirements.txt
 	@$(MAKE) --no-print-directory check test ARGS="tests/integration tests/chaos"
 
 clean: ## remove .venv and the tools' caches and builds

@@ -10,6 +10,7 @@ import typer
 
 from connector.cli import (
     check,
+    console,
     deadletters,
     demo,
     explain,
@@ -53,6 +54,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("status")(status.status)
+app.command("console")(console.console)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
 app.add_typer(topics.app, name="topics")

@@ -17,6 +17,7 @@ def demo(
 ) -> None:
     """Run a configuration against the doubles, on its own broker. Exit code 1 if anything went wrong."""
     import asyncio
+    import shlex
     import signal
 
     from connector.cli._output import console
@@ -46,7 +47,7 @@ def demo(
             status.stop()
             show(played)
             for name, value in environment.items():
-                print(f"export {name}={value}")
+                print(f"export {name}={shlex.quote(value)}")
             print(f"# in another shell: connector status {path}; Ctrl-C ends all of this", flush=True)
             await stop.wait()
 

@@ -31,6 +31,7 @@ def preview(
     import asyncio
     import dataclasses
     import json
+    from datetime import UTC, datetime
 
     from connector.config.file import load
     from connector.config.scope import one_of
@@ -38,6 +39,7 @@ def preview(
     from connector.operate import changes
     from connector.operate.preview import Preview
     from connector.operate.preview import preview as look
+    from connector.operate.protections import protected
     from connector.wiring.shared import Shared
 
     if sum(way is not None for way in (record, record_id, event, since)) != 1:
@@ -62,7 +64,8 @@ def preview(
             else:
                 change = await changes.from_topic(config, chosen, event or "")
             found = await look(survey, chosen, change, shared.rest.find, shared.rest.find_deleted, given, phones)
-        return dataclasses.replace(found, invitations=await _protected(config, chosen.account, found.invitations))
+        ready = await protected(config, chosen.account, found.invitations, datetime.now(UTC))
+        return dataclasses.replace(found, invitations=ready)
 
     found = asyncio.run(find_out())
     if as_json:
@@ -108,24 +111,6 @@ def _tables(surveys: "list[Forecast]", loads: "list[Load]") -> "list[Table]":
     for load in loads:
         second.add_row(load.account, str(load.invitations), str(load.calls), f"{load.hours:.1f}")
     return [first, second]
-
-
-async def _protected(config: "Config", account: str, ready: "list[Ready]") -> "list[Ready]":
-    """Adds what the contact protection says. Without Kafka, nobody knows."""
-    import dataclasses
-    from datetime import UTC, datetime
-
-    from connector.errors import ConnectorError
-    from connector.operate.protections import verdicts, words
-
-    sent = [one for one in ready if one.body is not None]
-    try:
-        found = await verdicts(config, account, [one.invitation for one in sent], datetime.now(UTC)) if sent else []
-        said = [words(verdict) for verdict in found]
-    except ConnectorError as error:
-        said = [f"not known: {error}"] * len(sent)
-    by_id = {one.invitation.id: text for one, text in zip(sent, said, strict=True)}
-    return [dataclasses.replace(one, protection=by_id.get(one.invitation.id)) for one in ready]
 
 
 def _plain(value: Any) -> Any:

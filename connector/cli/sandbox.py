@@ -12,6 +12,7 @@ def sandbox(
     """Run the doubles of Salesforce and Pisano until Ctrl-C, and print the environment that points at them."""
     import asyncio
     import json
+    import shlex
     import signal
 
     from connector.sandbox import company
@@ -27,7 +28,7 @@ def sandbox(
             cases = open_cases(both)
             environment = both.environment()
             for name, value in environment.items():
-                print(f"export {name}={value}")
+                print(f"export {name}={shlex.quote(value)}")
             close = {"entity": "Case", "record_ids": next(iter(cases)), "fields": {"Status": "Closed"}}
             print(f"# the customers have {len(cases)} open cases; to close one as an agent would:")
             salesforce, pisano = environment["SF_LOGIN_URL"], environment["PISANO_BASE_URL"]

@@ -3,6 +3,7 @@
 There is one module for each part of the file.
 """
 
+from connector.config.console import Console, Proxy, Role, User
 from connector.config.feedback import FeedbackRule, FieldValue
 from connector.config.hours import SendHours
 from connector.config.kafka import Kafka, TopicSettings
@@ -18,6 +19,7 @@ __all__ = [
     "AuthorizedApp",
     "ClientCredentials",
     "Config",
+    "Console",
     "FeedbackRule",
     "FieldValue",
     "JwtBearer",
@@ -26,7 +28,9 @@ __all__ = [
     "Phones",
     "Protect",
     "ProtectAll",
+    "Proxy",
     "PubSub",
+    "Role",
     "Salesforce",
     "SendHours",
     "Service",
@@ -34,5 +38,6 @@ __all__ = [
     "StaticToken",
     "Survey",
     "TopicSettings",
+    "User",
     "Webhook",
 ]

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from connector.cells import Breaker
+from connector.config.console import Console
 from connector.config.feedback import FeedbackRule
 from connector.config.kafka import Kafka
 from connector.config.model import Model
@@ -96,3 +97,6 @@ class Config(Model):
 
     service: Service = Service()
     """The HTTP port, and how the service ends."""
+
+    console: Console = Console()
+    """Who may use the page of `connector console`."""

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from connector.config import Config, Kafka
 from connector.decisions import Action, Kind
-from connector.errors import Fatal
+from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
 from connector.operate._writing import written
-from connector.records import Invitation, Outcome, Settlement
+from connector.records import Invitation, Outcome, Settlement, read
 
 ACTIONS = "connector.actions"
 INVITATIONS = "pisano.invitations"
@@ -70,6 +70,24 @@ def record_of(kafka: Kafka, action: Action) -> OutRecord:
         ce_id=action.id,
         ce_time=action.at,
     )
+
+
+async def trail(kafka: Kafka) -> list[Action]:
+    """The decisions that the topic holds, the newest first, without what they carry out. Raises what `kept` raises.
+
+    The topic keeps the last decision about each target.
+    """
+    found: dict[str, Action] = {}
+    async for record in kept(kafka, [kafka.topic_prefix + ACTIONS]):
+        if record.value is None:
+            found.pop((record.key or b"").decode(errors="replace"), None)
+            continue
+        try:
+            action = read(Action, record.value)
+        except Rejected:
+            continue  # the sender says so
+        found[action.target] = action.model_copy(update={"params": {}})  # which may hold an invitation
+    return sorted(found.values(), key=lambda action: action.at, reverse=True)
 
 
 async def write(config: Config, action: Action) -> Action:

@@ -20,20 +20,28 @@ _FORM = '{"record": {"Id": "…", "Status": "Closed"}, "changed": ["Status"], "l
 
 
 def from_file(path: Path, survey: Survey) -> tuple[ChangeEvent, Given]:
+    """What the file holds; see `from_text`. Raises Fatal when it cannot be read, too."""
+    try:
+        return from_text(path.read_bytes(), survey, str(path))
+    except OSError as error:
+        raise Fatal(f"{path} cannot be read: {error}") from error
+
+
+def from_text(text: bytes, survey: Survey, path: str) -> tuple[ChangeEvent, Given]:
     """A change event as it is on its topic, or a record's fields alone, or the form in `_FORM` with lookups.
 
     Raises:
-        Fatal: The file cannot be read, or is none of these.
+        Fatal: It is none of these. The message names the text by its `path`.
     """
     try:
-        content = exact.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        content = exact.loads(text)
+    except ValueError as error:
         raise Fatal(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise Fatal(f"{path} holds no JSON object; write a record, or {_FORM}")
     if "change_type" in content and "entity" in content:
         try:
-            return read(ChangeEvent, path.read_bytes()), {}
+            return read(ChangeEvent, text), {}
         except Rejected as error:
             raise Fatal(f"{path}: {error}") from error
     parts = content if "record" in content else {"record": content}
@@ -105,7 +113,7 @@ def _made_up(
         raise Fatal(f"this cannot be a change of {survey.on}: {error}") from error
 
 
-def _given(path: Path, survey: Survey, lookups: object) -> Given:
+def _given(path: str, survey: Survey, lookups: object) -> Given:
     if not isinstance(lookups, dict) or not all(isinstance(fields, dict) for fields in lookups.values()):
         raise Fatal(f"{path}: `lookups` holds an object of fields for each lookup; the form is {_FORM}")
     if unknown := lookups.keys() - survey.lookup.keys():

@@ -58,6 +58,16 @@ class Counts:
         """Counts a key at a Unix time."""
         self._minutes[int(at // _BUCKET)][key] += count
 
+    def bars(self, now: datetime, period: timedelta, count: int) -> list[tuple[datetime, Counter[Key]]]:
+        """How often each key came in each of `count` equal parts of the last `period`, with the part's begin."""
+        width = period.total_seconds() / count
+        newest = int(now.timestamp() // width)
+        found = {number: Counter[Key]() for number in range(newest - count + 1, newest + 1)}
+        for minute, counter in self._minutes.items():
+            if (number := int(minute * _BUCKET // width)) in found:
+                found[number].update(counter)
+        return [(datetime.fromtimestamp(number * width, UTC), counter) for number, counter in found.items()]
+
     def rows(self, now: datetime) -> list[tuple[Key, dict[str, int]]]:
         """Each key that came, with how often in each period."""
         moment = now.timestamp()

@@ -52,7 +52,7 @@ def value_of(letter: Letter, *, reveal: bool) -> str:
             return f"{len(value)} bytes that are no JSON; --reveal shows them"
         return printable(value.decode(errors="backslashreplace"))
     if not reveal:
-        content = _record(content) if letter.has_topic and isinstance(content, dict) else _masked(content)
+        content = _record(content) if letter.has_topic and isinstance(content, dict) else masked(content)
     return printable(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
@@ -62,7 +62,7 @@ def printable(text: str) -> str:
 
 
 def _record(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {mask_emails(name): (_ours if name in _SHOWN else _masked)(value) for name, value in content.items()}
+    return {mask_emails(name): (_ours if name in _SHOWN else masked)(value) for name, value in content.items()}
 
 
 def _ours(value: Any) -> Any:
@@ -72,17 +72,18 @@ def _ours(value: Any) -> Any:
         case list():
             return [_ours(inner) for inner in value]
         case dict():
-            return _masked(value)
+            return masked(value)
         case _:
             return value
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any) -> Any:
+    """A JSON value with its form and its names, and every value in it masked."""
     match value:
         case dict():
-            return {mask_emails(name): _masked(inner) for name, inner in value.items()}
+            return {mask_emails(name): masked(inner) for name, inner in value.items()}
         case list():
-            return [_masked(inner) for inner in value]
+            return [masked(inner) for inner in value]
         case None:
             return None
         case _:

@@ -1,12 +1,15 @@
 """What contact protection would do with invitations now, from what is on the topics."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from connector.config import Config
+from connector.errors import ConnectorError
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, Memory, read_entry
+from connector.operate.preview import Ready
 from connector.protection import ContactProtection, Stop, Verdict, Wait
 from connector.records import Attempt, Invitation, Outcome
 
@@ -30,6 +33,18 @@ async def verdicts(config: Config, account: str, invitations: Sequence[Invitatio
     async for record in kept(config.kafka, [prefix + name for name in takes]):
         takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
     return [protection.policy.verdict(invitation, known, now) for invitation in invitations]
+
+
+async def protected(config: Config, account: str, ready: Sequence[Ready], now: datetime) -> list[Ready]:
+    """Adds to what a preview found what the contact protection says. Without Kafka, nobody knows."""
+    sent = [one for one in ready if one.body is not None]
+    try:
+        found = await verdicts(config, account, [one.invitation for one in sent], now) if sent else []
+        said = [words(verdict) for verdict in found]
+    except ConnectorError as error:
+        said = [f"not known: {error}"] * len(sent)
+    by_id = {one.invitation.id: text for one, text in zip(sent, said, strict=True)}
+    return [replace(one, protection=by_id.get(one.invitation.id)) for one in ready]
 
 
 def as_sent(protection: ContactProtection, invitation: Invitation, at: datetime) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Kafka knows.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from connector.kafka.channel_log import POSITIONS
 from connector.kafka.groups import Group, groups
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress
-from connector.operate.counts import Letters, Outcomes, Tail
+from connector.operate.counts import PERIODS, Letters, Outcomes, Tail
 from connector.operate.worker_page import page
 from connector.records import Position, read
 
@@ -81,6 +82,7 @@ class Board:
         self._positions: dict[str, datetime] = {}
         self._position_tail = Tail(config.kafka, POSITIONS, self._take_position)
         self._before: Mapping[str, Group] = {}
+        self._growing: set[str] = set()
 
     async def look(self, say: Say = lambda _: None) -> Status:
         """Looks at Kafka and at the workers. `say` is told what is being read.
@@ -91,7 +93,7 @@ class Board:
         """
         workers = await self._ask_workers()
         say("Asking Kafka about the groups …")
-        now_groups, growing = await self._groups()
+        now_groups, self._growing = await self._groups()
         for what, tail in (
             ("outcomes", self._outcomes.tail),
             ("dead letters", self._letters.tail),
@@ -99,7 +101,24 @@ class Board:
             ("positions", self._position_tail),
         ):
             await tail.read(self._now(), _percent(say, what))
-        return self._status(workers, now_groups, growing)
+        return self._status(workers, now_groups, self._growing)
+
+    async def glance(self) -> Status:
+        """Asks only the workers. What Kafka says is as old as the last `look`; before the first, it is not known."""
+        return self._status(await self._ask_workers(), self._before, self._growing)
+
+    def outcomes_over_time(self, period: str, bars: int) -> list[tuple[datetime, Mapping[str, int]]]:
+        """How many invitations got each outcome in each of `bars` parts of the last `1h`, `24h` or `7d`.
+
+        Each part comes with the time at which it begins.
+        """
+        parts: list[tuple[datetime, Mapping[str, int]]] = []
+        for begin, counts in self._outcomes.counts.bars(self._now(), PERIODS[period], bars):
+            by_outcome = Counter[str]()
+            for (outcome, _), count in counts.items():
+                by_outcome[outcome] += count
+            parts.append((begin, by_outcome))
+        return parts
 
     async def _groups(self) -> tuple[Mapping[str, Group], set[str]]:
         """The groups, and which of them fall further behind."""

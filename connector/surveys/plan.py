@@ -9,7 +9,7 @@ def plan(config: Config) -> list[str]:
     """Lines of plain text, indented by two spaces a level; an empty line between parts."""
     lines: list[str] = []
     for name, survey in config.surveys.items():
-        lines += [f"Survey {name}", *_indented(_survey(survey)), ""]
+        lines += [f"Survey {name}", *_indented(survey_lines(survey)), ""]
     for name, account in config.pisano.items():
         lines += [f"Account {name} at {account.base_url}", *_indented(_account(account, config)), ""]
     if config.protect.once_per_any:
@@ -26,7 +26,8 @@ def plan(config: Config) -> list[str]:
     return lines
 
 
-def _survey(survey: Survey) -> Iterator[str]:
+def survey_lines(survey: Survey) -> Iterator[str]:
+    """What a survey does, a sentence a line."""
     what = "arrives" if survey.on.endswith("__e") else "changes"
     condition = f" and {survey.when}" if survey.when else ""
     yield f"When a {survey.on} {what}{condition},"

@@ -46,3 +46,11 @@ def test_the_examples_come_along_and_mean_something(installed: Path) -> None:
         "PISANO_WEBHOOK_SECRET": "made-up-webhook-secret",
     }
     assert "When a Case changes" in _connector(installed, "check", str(example), **environ)
+
+
+def test_the_pages_of_the_console_come_along(installed: Path) -> None:
+    console = installed / "site" / "connector" / "console"
+    for kind in ("html", "css", "js", "svg"):
+        ours = {file.relative_to(ROOT / "connector" / "console") for file in (ROOT / "connector").rglob(f"*.{kind}")}
+        assert ours
+        assert ours == {file.relative_to(console) for file in console.rglob(f"*.{kind}")}
