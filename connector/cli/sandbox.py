@@ -17,6 +17,7 @@ def sandbox(
     """Run the doubles of Salesforce and Pisano until Ctrl-C, and print the environment that points at them."""
     import asyncio
     import json
+    import shlex
     import signal
 
     from connector.sandbox import company
@@ -37,14 +38,15 @@ def sandbox(
             cases = open_cases(both)
             environment = both.environment() | (_trusting(tls.resolve()) if tls else {})
             for name, value in environment.items():
-                print(f"export {name}={value}")
+                print(f"export {name}={shlex.quote(value)}")
             close = {"entity": "Case", "record_ids": next(iter(cases)), "fields": {"Status": "Closed"}}
             print(f"# the customers have {len(cases)} open cases; to close one as an agent would:")
             salesforce, pisano = environment["SF_LOGIN_URL"], environment["PISANO_BASE_URL"]
-            print(f"# curl {salesforce}/_control/update -d '{json.dumps(close)}'")
+            curl = f"curl --cacert {shlex.quote(str(tls))}" if tls else "curl"
+            print(f"# {curl} {salesforce}/_control/update -d '{json.dumps(close)}'")
             print("# to list everything else that the two doubles offer:")
             for address in (salesforce, pisano):
-                print(f"# curl {address}/_control/", flush=True)
+                print(f"# {curl} {address}/_control/", flush=True)
             await stop.wait()
 
     asyncio.run(serve())
