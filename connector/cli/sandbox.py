@@ -20,13 +20,17 @@ def sandbox(
     import shlex
     import signal
 
+    from connector.errors import Fatal
     from connector.sandbox import company
     from connector.sandbox.doubles.salesforce import Certificate
     from connector.sandbox.story import open_cases
 
     certificate = Certificate.make() if tls else None
     if certificate and tls:
-        tls.write_bytes(certificate.chain)
+        try:
+            tls.write_bytes(certificate.chain)
+        except OSError as error:
+            raise Fatal(f"the certificate cannot be written to {tls}: {error.strerror}. Give --tls a file") from error
 
     async def serve() -> None:
         stop = asyncio.Event()

@@ -51,6 +51,7 @@ async def test_a_composite_call_is_one_transaction_if_it_wants_to(
         else ["INVALID_FIELD", "PROCESSING_HALTED"]
     )
     assert len(sf.records("Contact")) == len(sf.events("Contact")) == (0 if all_or_none else 1)
+    assert [write.success for write in sf.history()] == ([False, False] if all_or_none else [True, False, True])
     assert [case["ContactId"] for case in sf.records("Case")] == [each["Id"] for each in sf.records("Contact")]
 
 
@@ -101,6 +102,14 @@ async def test_records_by_external_id_and_names_in_any_case(sf: SalesforceDouble
     assert (await http.delete(path)).status_code == 204
     assert error(await http.get(path)) == (404, "NOT_FOUND")
     assert error(await http.get(f"{API}/sobjects/Case/Subject/x")) == (400, "NOT_FOUND")
+
+
+async def test_a_parent_named_by_its_external_id(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
+    case = sf.create("Case", {"External_Key__c": "K1"})
+    path = f"{API}/sobjects/Survey_Response__c/Pisano_Id__c/f-1"
+    answer = await http.patch(path, json={"Case__r": {"External_Key__c": "K1"}})
+    assert sf.record("Survey_Response__c", answer.json()["id"])["Case__c"] == case
+    assert error(await http.patch(path, json={"Case__r": {"External_Key__c": "K2"}})) == (400, "INVALID_FIELD")
 
 
 async def test_an_event_over_rest_is_only_queued(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:

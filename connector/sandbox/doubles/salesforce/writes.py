@@ -17,6 +17,7 @@ from connector.sandbox.doubles.salesforce.values import Problem
 Result = dict[str, Any]
 Operation = Literal["create", "update", "upsert", "delete"]
 _MOST = 200
+_HALTED = "PROCESSING_HALTED"
 _CALL_ERRORS = {"INVALID_FIELD", "JSON_PARSER_ERROR"}
 
 
@@ -41,10 +42,18 @@ class Writes:
     @contextmanager
     def together(self, caller: Caller) -> Iterator[Callable[[], None]]:
         """All writes inside the block are one transaction. Yields what undoes them."""
+        remembered = len(self._state.writes)
         with transaction(self._state.store, self._state.user_id, caller.origin) as changes:
+
+            def undo() -> None:
+                changes.rollback()
+                for number in range(remembered, len(self._state.writes)):
+                    undone = {"success": False, "status_code": self._state.writes[number].status_code or _HALTED}
+                    self._state.writes[number] = self._state.writes[number].model_copy(update=undone)
+
             self._open = changes
             try:
-                yield changes.rollback
+                yield undo
             finally:
                 self._open = None
 
@@ -111,8 +120,27 @@ class Writes:
             raise locked(lock, record_id or change.key)
         if change.operation != "delete":
             check_duplicates(store, settings, change.object, change.fields, record_id, caller)
+            change = replace(change, fields=self._with_parents(change))
             change = replace(change, fields=assigned(settings, change.object, change.fields, caller))
         return _apply(open_transaction, change, record_id)
+
+    def _with_parents(self, change: Change) -> dict[str, Any]:
+        """The fields, with the ids of parents that are named by an external id: `"Case__r": {"Key__c": "K1"}`."""
+        store = self._state.store
+        references = {field.relationship: field for field in store.entity(change.object).rest.values()}
+        fields = dict(change.fields)
+        for name, value in change.fields.items():
+            field = references.get(name)
+            if field is None or not isinstance(value, dict) or len(value) != 1:
+                continue
+            ((external, key),) = value.items()
+            found = store.find(field.argument, external, key)
+            if found is None:
+                message = f"Foreign key external ID: {key} not found for field {external} in entity {field.argument}"
+                raise Problem("INVALID_FIELD", message)
+            del fields[name]
+            fields[field.name] = found
+        return fields
 
     def _find(self, change: Change, external: str) -> str | None:
         field = self._state.store.entity(change.object).rest.get(external)
