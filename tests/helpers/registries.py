@@ -20,12 +20,13 @@ def npm(root: Path, *packages: str) -> Path:
     if shutil.which("npm") is None:
         pytest.skip("there is no npm, so no client for Node; install Node 20 or newer")
     options = ("--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--loglevel=error")
+    options += ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
     return _installed(root, packages, ["npm", "install", "--prefix", ".", *options, *packages])
 
 
 def pip(root: Path, *packages: str) -> Path:
     """A folder for PYTHONPATH. Skips the test where PyPI is away."""
-    options = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    options = ("--quiet", "--disable-pip-version-check", "--no-compile", "--retries=1")
     return _installed(root, packages, [sys.executable, "-m", "pip", "install", *options, "--target", ".", *packages])
 
 
@@ -50,7 +51,7 @@ def _run(command: Sequence[str], folder: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"no end after {_PATIENCE} s"
-    return (done.stderr.strip() or f"exit code {done.returncode}")[-300:] if done.returncode else ""
+    return " ".join(done.stderr.split())[:200] or f"exit code {done.returncode}" if done.returncode else ""
 
 
 async def said(*command: str, environment: dict[str, str]) -> Any:
