@@ -1,6 +1,8 @@
 """Managed subscriptions, a beta of the Pub/Sub API: the org keeps the position of a client (salesforce §A3)."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.sandbox.doubles.salesforce import ids
@@ -100,6 +102,32 @@ class ManagedSubscriptions:
         except ReplayIdCorruptedError:
             done.error.CopyFrom(pb.Error(code="COMMIT", msg="The Replay ID is not valid."))
         return pb.ManagedFetchResponse(latest_replay_id=asked.replay_id, commit_response=done)
+
+
+class ManagedStream:
+    """A stream of ManagedSubscribe in the form of one of Subscribe. Commits are answered in between."""
+
+    def __init__(
+        self,
+        requests: AsyncIterator[pb.ManagedFetchRequest],
+        write: Callable[[pb.ManagedFetchResponse], Awaitable[None]],
+        commit: Callable[[pb.CommitReplayRequest], pb.ManagedFetchResponse],
+    ) -> None:
+        self._requests, self._write, self._commit = requests, write, commit
+        self._one_at_a_time = asyncio.Lock()  # events and commits are written by two tasks
+
+    async def fetches(self) -> AsyncIterator[pb.FetchRequest]:
+        async for request in self._requests:
+            commits = request.HasField("commit_replay_id_request")
+            if commits:
+                async with self._one_at_a_time:
+                    await self._write(self._commit(request.commit_replay_id_request))
+            if request.num_requested or not commits:
+                yield pb.FetchRequest(num_requested=request.num_requested, auth_refresh=request.auth_refresh)
+
+    async def deliver(self, response: pb.FetchResponse) -> None:
+        async with self._one_at_a_time:  # the two kinds of response have the same first fields
+            await self._write(pb.ManagedFetchResponse.FromString(response.SerializeToString()))
 
 
 def _refused(code: str, message: str) -> RefusedError:

@@ -2,7 +2,7 @@
 
 import io
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,15 +75,14 @@ def _rest(entity: SObject, values: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def topic_of(requests: Sequence[str]) -> str:
-    """The topic of a stream, from the names in its requests; later requests may leave it out.
+def topic_of(named: str, before: str = "") -> str:
+    """The topic of a request. `before` is that of the same stream's earlier requests; later ones may leave it out.
 
     Raises:
         RefusedError: The topic is missing or changes.
     """
-    first, last = requests[0], requests[-1]
-    if not first:
+    if not named and not before:
         raise invalid("publish.topic.validation.empty", "The topic name can't be blank.")
-    if last not in {"", first}:
+    if before and named not in {"", before}:
         raise invalid("publish.topic.mismatch", "The topic of a stream can't change.")
-    return first
+    return before or named

@@ -13,7 +13,7 @@ from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.salesforce.proto import pubsub_api_pb2_grpc
 from connector.sandbox.doubles.salesforce import ids, publishing
 from connector.sandbox.doubles.salesforce.avro_events import event_name
-from connector.sandbox.doubles.salesforce.managed import ManagedSubscriptions
+from connector.sandbox.doubles.salesforce.managed import ManagedStream, ManagedSubscriptions
 from connector.sandbox.doubles.salesforce.model import Call, Fault
 from connector.sandbox.doubles.salesforce.state import State
 from connector.sandbox.doubles.salesforce.subscription import RefusedError, Subscription, Topic, invalid
@@ -61,16 +61,18 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
             raise invalid("schema.validation.failed", f"There is no schema {request.schema_id}.")
 
     async def Subscribe(self, requests: AsyncIterator[pb.FetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        first = await self._first(requests)  # before any refusal: grpc.aio may lose its reason if the client is writing
+        first = await self._next(requests)  # before any refusal: grpc.aio may lose its reason if the client is writing
         if first is None:
             return
         async with self._call(context, "Subscribe") as fault:
             subscription = Subscription(self._state, self._topic(first.topic_name), first)
-            if fault is not None:
-                subscription.break_after(fault.after, None if fault.kind == "hang" else _refusal(fault))
-            await self._serve(subscription, requests, context.write)
+            await self._serve(subscription, requests, context.write, fault)
 
-    async def _serve(self, subscription: Subscription, requests: AsyncIterator[pb.FetchRequest], write: Any) -> None:
+    async def _serve(
+        self, subscription: Subscription, requests: AsyncIterator[pb.FetchRequest], write: Any, fault: Fault | None
+    ) -> None:
+        if fault is not None:
+            subscription.break_after(fault.after, None if fault.kind == "hang" else _refusal(fault))
         self._subscriptions.append(subscription)
         self._state.streams.append(subscription.stream)
         self._state.log.listeners.add(subscription.wake)
@@ -84,54 +86,40 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
             self._state.log.listeners.discard(subscription.wake)
 
     async def ManagedSubscribe(self, requests: AsyncIterator[pb.ManagedFetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        first = await self._first(requests)
+        first = await self._next(requests)
         if first is None:
             return
-        async with self._call(context, "ManagedSubscribe"):
-            found, one_at_a_time = self._managed.find(first), asyncio.Lock()
+        async with self._call(context, "ManagedSubscribe") as fault:
+            found = self._managed.find(first)
             if found.id in self._active:
                 raise invalid("managed.subscription.already.active", f"{found.developer_name} has a client already.")
-
-            async def write(response: pb.ManagedFetchResponse) -> None:
-                async with one_at_a_time:
-                    await context.write(response)
-
-            async def fetches() -> AsyncIterator[pb.FetchRequest]:
-                async for request in requests:
-                    if request.HasField("commit_replay_id_request"):
-                        await write(self._managed.commit(found, request.commit_replay_id_request))
-                    if request.num_requested or not request.HasField("commit_replay_id_request"):
-                        yield pb.FetchRequest(num_requested=request.num_requested, auth_refresh=request.auth_refresh)
-
-            async def deliver(response: pb.FetchResponse) -> None:
-                await write(pb.ManagedFetchResponse.FromString(response.SerializeToString()))  # the same first fields
-
             topic, start = self._topic(found.topic), self._managed.start(found, first.num_requested)
+            stream = ManagedStream(requests, context.write, lambda asked: self._managed.commit(found, asked))
             self._active.add(found.id)
             try:
-                await self._serve(Subscription(self._state, topic, start), fetches(), deliver)
+                await self._serve(Subscription(self._state, topic, start), stream.fetches(), stream.deliver, fault)
             finally:
                 self._active.discard(found.id)
 
     async def Publish(self, request: pb.PublishRequest, context: Any) -> pb.PublishResponse:  # noqa: N802 - the proto's name
         async with self._call(context, "Publish"):
-            return self._published(publishing.topic_of([request.topic_name]), request)
+            return self._published(publishing.topic_of(request.topic_name), request)
 
     async def PublishStream(self, requests: AsyncIterator[pb.PublishRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        request, names = await self._first(requests), list[str]()
+        request, topic = await self._next(requests), ""
         if request is None:
             return
         async with self._call(context, "PublishStream"):
             while request is not None:
-                names.append(request.topic_name)
-                await context.write(self._published(publishing.topic_of(names), request))
-                request = await self._first(requests)
+                topic = publishing.topic_of(request.topic_name, topic)
+                await context.write(self._published(topic, request))
+                request = await self._next(requests)
 
     def _published(self, topic: str, request: pb.PublishRequest) -> pb.PublishResponse:
         event = self._topic(topic).entities[0] if topic.startswith("/event/") else ""
         return publishing.publish(self._state, event, request)
 
-    async def _first(self, requests: AsyncIterator[Any]) -> Any:
+    async def _next(self, requests: AsyncIterator[Any]) -> Any:
         """The next request, None when the client ends the stream or sends nothing for too long."""
         try:
             async with asyncio.timeout(self._state.settings.idle):
