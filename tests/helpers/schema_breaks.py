@@ -21,10 +21,11 @@ def _breaks(old: Schema, new: Schema, old_root: Schema, new_root: Schema, where:
             yield from _breaks(old, option, old_root, new_root, where)
     elif "anyOf" in old:
         if all([*_breaks(option, new, old_root, new_root, where)] for option in old["anyOf"]):
-            yield f"{where or 'the record'}: may now be {_said(new)}"
+            known = set().union(*(_words(_followed(option, old_root)) or () for option in old["anyOf"]))
+            yield f"{where or 'the record'}: may now be {_said(new, known)}"
     else:
         if not _fits(old, new):
-            yield f"{where or 'the record'}: may now be {_said(new)}"
+            yield f"{where or 'the record'}: may now be {_said(new, _words(old))}"
         yield from _fields(old, new, old_root, new_root, where)
         for word in ("items", "additionalProperties"):
             inner = old.get(word)
@@ -67,6 +68,6 @@ def _followed(schema: Schema, root: Schema) -> Schema:
     return schema
 
 
-def _said(schema: Schema) -> str:
-    words = _words(schema)
+def _said(schema: Schema, known: set[Any] | None = None) -> str:
+    words = (_words(schema) or set()) - (known or set())
     return " or ".join(sorted(map(str, words))) if words else schema.get("format") or schema.get("type", "anything")

@@ -26,8 +26,9 @@ def test_a_schema_still_serves_its_readers(model: type[Record]) -> None:
     assert kept.exists(), f"keep the new version: cp topics/schemas/{model.__name__}.json {kept}"
     found = breaks(json.loads(kept.read_text(encoding="utf-8")), model.model_json_schema())
     assert not found, (
-        f"these changes of {model.__name__} break its readers: {'; '.join(found)}. Take them back, or raise its"
-        f" schema_version, say so in CHANGELOG.md, and keep the new schema beside {kept.name}"
+        f"these changes of {model.__name__} break its readers: {'; '.join(found)}. Take them back; or raise its"
+        f" schema_version, say so in CHANGELOG.md, and keep the new schema beside {kept.name}; or, if no release has"
+        f" this version yet, cp topics/schemas/{model.__name__}.json {kept}"
     )
 
 
@@ -77,7 +78,7 @@ OLD = {
         ("id", None, "id: is gone"),
         ("id", {"type": "integer"}, "id: may now be integer"),
         ("id", {"anyOf": [{"type": "string"}, {"type": "null"}]}, "id: may now be null"),
-        ("word", {"enum": ["a", "b", "c"], "type": "string"}, "word: may now be a or b or c"),
+        ("word", {"enum": ["a", "b", "c"], "type": "string"}, "word: may now be c"),
         ("word", {"type": "string"}, "word: may now be string"),
         ("at", {"type": "string"}, "at: may now be string"),
         ("list", {"type": "array", "items": {"type": "string"}}, "list[]: may now be string"),
