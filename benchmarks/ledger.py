@@ -28,7 +28,7 @@ from helpers import topics
 from rich.table import Table
 
 from connector.config import Kafka
-from connector.kafka.cloud_events import SCHEMA_BASE, attributes
+from connector.kafka.cloud_events import attributes, schema_id
 from connector.records import Attempt, Outcome, Settlement
 from connector.sandbox.broker import kafka_broker
 from connector.values import exact
@@ -87,7 +87,7 @@ def _prepared(entry: Attempt | Settlement, key: str, name: str) -> _RECORD:
         ce_source="/accounts/main",
         ce_id=key,
         ce_time=datetime.now(UTC),
-        dataschema=SCHEMA_BASE + type(entry).__name__,
+        dataschema=schema_id(type(entry)),
         datacontenttype="application/json",
     )
     headers.append(("traceparent", b"00-" + b"5" * 32 + b"-" + b"5" * 16 + b"-01"))

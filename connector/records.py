@@ -7,7 +7,7 @@ import hashlib
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
@@ -28,7 +28,12 @@ class Record(BaseModel):
     """Frozen. A reader ignores fields that it does not know, because a newer version of the connector may write them
     while an older one still reads: a rolling upgrade makes no dead letters. A required field that is missing, or a
     value of a wrong type, is an error.
+
+    A change that breaks readers of the old schema raises `schema_version`: a field that is gone or may be missing, a
+    new type, a new word in an enumeration. `tests/unit/test_kept_schemas.py` finds such changes.
     """
+
+    schema_version: ClassVar[int] = 1
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -96,7 +101,7 @@ class Position(Record):
     at: AwareDatetime
 
 
-class Protection(BaseModel, frozen=True, extra="forbid"):
+class Protection(BaseModel, frozen=True, extra="ignore"):
     """What the survey's `delay` and `protect` say about one invitation."""
 
     contact: str | None = Field(default=None, description="The person's id in Salesforce, if it is known.")

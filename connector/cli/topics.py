@@ -51,7 +51,7 @@ def apply_topics(file: ConfigFile = Path("connector.yaml")) -> None:
 def write_docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if something is stale.")] = False,
 ) -> None:
-    """Write the JSON Schemas of the records and the reference page of the topics."""
+    """Write the JSON Schemas, the AsyncAPI document, and the reference pages of the topics."""
     from connector.kafka import reference
 
     stale = reference.stale()

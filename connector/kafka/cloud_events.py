@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel
-
 from connector.observe.tracing import tracing
+from connector.records import Record
 from connector.values import exact
 
-SCHEMA_BASE = "urn:salesforce-pisano-connector:schema:"
+_SCHEMAS = "urn:salesforce-pisano-connector:schema:"
 
 _CONTENT_TYPE = {"datacontenttype": "content-type"}  # the one attribute that is no ce_ header
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
@@ -41,10 +40,16 @@ class OutRecord:
         }
 
 
+def schema_id(model: type[Record]) -> str:
+    """The name of a record's schema. The first version has no number."""
+    version = f":{model.schema_version}" if model.schema_version > 1 else ""
+    return f"{_SCHEMAS}{model.__name__}{version}"
+
+
 def to_record(
     topic: str,
     key: str,
-    record: BaseModel,
+    record: Record,
     *,
     ce_type: str,
     ce_source: str,
@@ -59,7 +64,7 @@ def to_record(
         ce_source=ce_source,
         ce_id=ce_id,
         ce_time=ce_time,
-        dataschema=SCHEMA_BASE + type(record).__name__,
+        dataschema=schema_id(type(record)),
         datacontenttype="application/json",
     )
     headers.append(("traceparent", tracing.created(topic, ce_id, parent) or _child_of(parent)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from connector.errors import Fatal
 from connector.sandbox.doubles.pisano import PisanoDouble, Question, Webhook
-from connector.sandbox.doubles.salesforce import SalesforceDouble
+from connector.sandbox.doubles.salesforce import Certificate, SalesforceDouble, Settings
 
 REST_PORT, PUBSUB_PORT, PISANO_PORT = 8601, 8602, 8603  # of `connector sandbox`; nothing common listens there
 
@@ -32,7 +32,7 @@ class Sandbox:
             "SF_CLIENT_ID": _CLIENT_ID,
             "SF_CLIENT_SECRET": _CLIENT_SECRET,
             "SF_PUBSUB_ENDPOINT": _reachable(self.salesforce.pubsub_endpoint),
-            "SF_PUBSUB_TLS": "false",
+            "SF_PUBSUB_TLS": str(self.salesforce.login_url.startswith("https:")).lower(),
             "SURVEY_DELAY": "0s",  # nobody at the sandbox waits two hours, or for the morning
             "SURVEY_HOURS": "00:00-24:00 UTC",
             "PISANO_BASE_URL": _reachable(self.pisano.base_url),
@@ -50,14 +50,29 @@ class Sandbox:
 
 @asynccontextmanager
 async def sandbox(
-    host: str = "127.0.0.1", *, rest_port: int = 0, pubsub_port: int = 0, pisano_port: int = 0
+    host: str = "127.0.0.1",
+    *,
+    rest_port: int = 0,
+    pubsub_port: int = 0,
+    pisano_port: int = 0,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[Sandbox]:
     """Doubles on these ports (0 picks free ones) with the campaigns of the examples.
+
+    With a `certificate`, Salesforce's double speaks TLS.
 
     Raises:
         Fatal: A double cannot listen on its port.
     """
-    salesforce = SalesforceDouble(host, rest_port, pubsub_port, client_id=_CLIENT_ID, client_secret=_CLIENT_SECRET)
+    salesforce = SalesforceDouble(
+        host,
+        rest_port,
+        pubsub_port,
+        certificate=certificate,
+        client_id=_CLIENT_ID,
+        client_secret=_CLIENT_SECRET,
+        settings=Settings(my_domain_audience=True),  # a client knows no other address of the sandbox
+    )
     pisano = PisanoDouble(host, pisano_port, app_id=_APP_ID, app_secret=_APP_SECRET)
     async with AsyncExitStack() as stack:
         try:

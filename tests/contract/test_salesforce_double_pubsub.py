@@ -151,7 +151,7 @@ async def test_a_replay_id_that_nobody_may_resume_from(
         sf.create("Case", {})
     if change == "moved":
         sf.lose_positions()
-    wrong = {"cut": replay_id[:8], "unknown": b"\0" * 10}.get(change, replay_id)
+    wrong = {"cut": replay_id[:7], "unknown": b"\0" * 10}.get(change, replay_id)
     async with pubsub(sf) as fresh:
         error = await refused(fresh.subscribe(preset="CUSTOM", replay_id=wrong))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -154,12 +154,44 @@ async def test_a_query_reads_fields_related_fields_and_compounds(sf: SalesforceD
         ("SELECT Id FROM Case WHERE NPS__c = '3'", "INVALID_FIELD"),
         ("SELECT Id FROM Case WHERE Subject = 3", "INVALID_FIELD"),
         ("SELECT Id FROM Case WHERE Description = 'x'", "INVALID_FIELD"),
-        ("SELECT Id FROM Case WHERE Subject = 'x' OR Subject = 'y'", "MALFORMED_QUERY"),
+        ("SELECT Id FROM Case WHERE Subject = 'x' OR Subject = 'y' AND IsClosed = true", "MALFORMED_QUERY"),
+        ("SELECT Status, COUNT(Id) FROM Case GROUP BY Status", "MALFORMED_QUERY"),
+        ("SELECT FIELDS(ALL) FROM Case", "MALFORMED_QUERY"),
+        ("SELECT Id FROM Case WHERE CreatedDate = LAST_YEAR", "MALFORMED_QUERY"),
+        ("SELECT Id FROM Case WHERE NPS__c LIKE '3%'", "INVALID_FIELD"),
+        ("SELECT Id FROM Store_Visit__e", "INVALID_TYPE"),
     ],
 )
 async def test_a_wrong_query_is_a_400(http: httpx.AsyncClient, text: str, expected: str) -> None:
     """salesforce §D4."""
     assert error(await query(http, text)) == (400, expected)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("Subject LIKE 'A_' OR Subject LIKE '%z'", "ab xyz"),
+        ("(Subject = 'ab' OR Subject = 'cd') AND Priority = 'High'", "ab"),
+        ("NOT Subject IN ('ab', 'cd')", "xyz"),
+        ("Subject NOT IN ('ab', 'xyz')", "cd"),
+        ("Contact.Account.Name = 'Acme'", "cd"),
+        ("CreatedDate = TODAY ORDER BY Subject LIMIT 1 OFFSET 2", "xyz"),
+        ("CreatedDate > LAST_N_DAYS:3 OR Purchase_Date__c < TODAY", "ab"),
+    ],
+)
+async def test_conditions(sf: SalesforceDouble, http: httpx.AsyncClient, where: str, expected: str) -> None:
+    """The SOQL reference. A relationship may lead over another."""
+    account = sf.create("Account", {"Name": "Acme"})
+    contact = sf.create("Contact", {"LastName": "x", "AccountId": account})
+    sf.create("Case", {"Subject": "ab", "Priority": "High", "Purchase_Date__c": "2026-11-01"})
+    sf.create("Case", {"Subject": "cd", "ContactId": contact})
+    sf.create("Case", {"Subject": "xyz"})
+    rows = (await query(http, f"SELECT Subject FROM case WHERE {where}")).json()["records"]  # noqa: S608
+    assert " ".join(row["Subject"] for row in rows) == expected
+    counted = (await query(http, "SELECT COUNT() FROM Case")).json()
+    assert counted == {"totalSize": 3, "done": True, "records": []}
+    (row,) = (await query(http, "SELECT Contact.Account.Name FROM Case WHERE Subject = 'cd'")).json()["records"]
+    assert row["Contact"]["Account"]["Name"] == "Acme"
 
 
 async def test_a_query_comes_in_pages_and_its_uri_is_bounded(sf: SalesforceDouble, http: httpx.AsyncClient) -> None:
@@ -185,5 +217,7 @@ async def test_the_daily_limit_and_unknown_resources(sf: SalesforceDouble, http:
     assert error(await http.get(f"{API}/nothing")) == (404, "NOT_FOUND")
     assert error(await http.get(f"{API}/sobjects/Nothing__c/describe")) == (404, "NOT_FOUND")
     assert error(await http.put(f"{API}/limits")) == (405, "METHOD_NOT_ALLOWED")
+    assert error(await http.get("/services/apexrest/nothing")) == (404, "NOT_FOUND")
+    assert error(await http.get(f"{API}/jobs/ingest/")) == (404, "NOT_FOUND")
     sf.configure(api_limit=1)
     assert error(await http.get(f"{API}/limits")) == (403, "REQUEST_LIMIT_EXCEEDED")

@@ -110,19 +110,6 @@ async def test_every_call_checks_what_its_headers_say(api: PubSub, wrong: str) -
     assert trailer(await refused(api.subscribe())) == "service.auth.error"
 
 
-async def test_the_calls_that_are_not_served_say_so(sf: SalesforceDouble, api: PubSub) -> None:
-    """salesforce §A1: six calls are declared; the double serves three."""
-    for name in ("PublishStream", "ManagedSubscribe"):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await getattr(api.stub, name)(metadata=api.metadata).read()
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await api.stub.Publish(pb.PublishRequest(), metadata=api.metadata)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    calls = [(call.what, call.status) for call in sf.calls if call.what.startswith("rpc")]
-    assert calls == [(f"rpc {name}", "UNIMPLEMENTED") for name in ("PublishStream", "ManagedSubscribe", "Publish")]
-
-
 async def test_later_presets_are_ignored(sf: SalesforceDouble, api: PubSub) -> None:
     """salesforce §A2: the first request decides where a stream begins."""
     for _ in range(3):

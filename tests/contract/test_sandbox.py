@@ -1,11 +1,13 @@
 """The sandbox as an outside user sees it: both doubles, with only HTTP."""
 
 import re
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import orjson
@@ -129,3 +131,24 @@ def test_connector_sandbox_on_taken_ports_ends_with_one_clear_message() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"connector: the doubles cannot listen: .*{REST_PORT}.*\n", done.stderr)
+
+
+def test_connector_sandbox_with_tls_prints_an_environment_that_a_shell_takes(tmp_path: Path) -> None:
+    """With the variables by which four kinds of programs trust its certificate."""
+    host, file = "127.0.0.3", tmp_path / "sand box.pem"
+    main = [sys.executable, "-c", "from connector.cli import main; main()", "sandbox", "--host", host, "--tls"]
+    done = subprocess.run([*main, str(tmp_path)], capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"connector: the certificate cannot be written to {tmp_path}: Is a directory. Give --tls a file\n",
+    )
+    with subprocess.Popen([*main, str(file)], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(15)]
+        process.terminate()
+    exported = dict(shlex.split(line)[1].split("=", 1) for line in lines)
+    assert (exported["SF_LOGIN_URL"], exported["SF_PUBSUB_TLS"]) == (f"https://{host}:{REST_PORT}", "true")
+    assert exported["SURVEY_HOURS"] == "00:00-24:00 UTC"
+    for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+        assert exported[name] == str(file)
+    assert file.read_text().startswith("-----BEGIN CERTIFICATE-----")

@@ -108,14 +108,14 @@ def docs(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_the_reference_is_written_and_a_stale_one_is_found(copy: Path) -> None:
     assert docs(copy, "--check").returncode == 0
 
-    page, schema, topic = (
-        copy / "topics" / name for name in ("README.md", "schemas/Write.json", "pisano.feedback.yaml")
+    page, document, schema, topic = (
+        copy / "topics" / name for name in ("README.md", "asyncapi.json", "schemas/Write.json", "pisano.feedback.yaml")
     )
     topic.write_text(topic.read_text().replace("retention: 30d", "retention: 31d"))
     schema.unlink()
     found = docs(copy, "--check")
     assert found.returncode == 1
-    assert found.stdout.splitlines()[1:] == [f"  {page}", f"  {schema}"]
+    assert found.stdout.splitlines()[1:] == [f"  {page}", f"  {document}", f"  {schema}"]
 
     assert docs(copy).returncode == 0
     assert "| kept | 31 days |" in page.read_text()

@@ -2,5 +2,6 @@
 
 from connector.sandbox.doubles.salesforce.double import SalesforceDouble
 from connector.sandbox.doubles.salesforce.model import Call, Channel, Fault, Settings, Stream, Token, Write
+from connector.sandbox.doubles.salesforce.tls import Certificate
 
-__all__ = ["Call", "Channel", "Fault", "SalesforceDouble", "Settings", "Stream", "Token", "Write"]
+__all__ = ["Call", "Certificate", "Channel", "Fault", "SalesforceDouble", "Settings", "Stream", "Token", "Write"]

@@ -12,7 +12,7 @@ _ABOUT = """Salesforce's double. For example, a user closes a case:
 curl $URL/update -d '{"entity": "Case", "record_ids": "500…", "fields": {"Status": "Closed"}}'
 curl '$URL/events?entity=Case'"""
 _CHANGES = ("create", "update", "delete", "undelete", "merge", "publish", "gap")
-_SETUP = ("add_field", "add_channel", "configure", "advance", "reset")
+_SETUP = ("add_field", "add_channel", "add_managed_subscription", "configure", "advance", "reset")
 _TROUBLE = ("fail", "lock", "revoke_tokens", "hang_streams", "break_streams", "lose_positions")
 
 

@@ -9,16 +9,18 @@ from connector.sandbox.doubles.salesforce.pubsub import PubSub
 from connector.sandbox.doubles.salesforce.servers import serve_pubsub, serve_rest
 from connector.sandbox.doubles.salesforce.state import State
 from connector.sandbox.doubles.salesforce.subscription import RefusedError
+from connector.sandbox.doubles.salesforce.tls import Certificate
 
 
 class SalesforceDouble(State):
     """One org on two ports: `async with SalesforceDouble() as sf`. Everything it holds is made up.
 
-    `login_url` (also the instance) and `pubsub_endpoint` (plain text) are set on entry. Left and entered again, it
-    comes back on the same ports, as after an outage. `clock`, in seconds since the epoch, sets the time of tokens,
-    retention and all time stamps, and `sleep` makes calls late. Keepalives and idle streams use real seconds, so a test
-    sets them short. Users change records with `create`, `update`, `delete`, `undelete` and `publish`; `transaction`
-    groups several changes. `/_control/` offers the same as JSON. `org` holds the settings of `State`.
+    `login_url` (also the instance) and `pubsub_endpoint` are set on entry; with a `certificate` both speak TLS, else
+    plain text. Left and entered again, the double comes back on the same ports, as after an outage. `clock`, in seconds
+    since the epoch, sets the time of tokens, retention and all time stamps, and `sleep` makes calls late. Keepalives
+    and idle streams use real seconds, so a test sets them short. Users change records with `create`, `update`,
+    `delete`, `undelete` and `publish`; `transaction` groups several changes. `/_control/` offers the same as JSON.
+    `org` holds the settings of `State`.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class SalesforceDouble(State):
         pubsub_port: int = 0,
         *,
         jwt_public_key: str | None = None,
+        certificate: Certificate | None = None,
         **org: Any,
     ) -> None:
         super().__init__(**org)
         self.login_url = self.pubsub_endpoint = ""
+        self._certificate = certificate
         self._host, self._rest_port, self._pubsub_port = host, rest_port, pubsub_port
         self._oauth = OAuth(self, jwt_public_key)
         self._pubsub = PubSub(self)
@@ -40,10 +44,11 @@ class SalesforceDouble(State):
     async def __aenter__(self) -> "SalesforceDouble":
         self.stopping.clear()
         async with AsyncExitStack() as stack:
-            self._rest_port = await serve_rest(self, self._oauth, self._host, self._rest_port, stack)
-            self._pubsub_port = await serve_pubsub(self._pubsub, self._host, self._pubsub_port, stack)
+            tls = self._certificate
+            self._rest_port = await serve_rest(self, self._oauth, self._host, self._rest_port, tls, stack)
+            self._pubsub_port = await serve_pubsub(self._pubsub, self._host, self._pubsub_port, tls, stack)
             self._closing = stack.pop_all()
-        self.login_url = f"http://{self._host}:{self._rest_port}"
+        self.login_url = f"{'https' if self._certificate else 'http'}://{self._host}:{self._rest_port}"
         self.pubsub_endpoint = f"{self._host}:{self._pubsub_port}"
         return self
 

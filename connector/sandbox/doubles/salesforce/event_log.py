@@ -30,7 +30,7 @@ class Entry:
     payload: bytes = b""
     header: Mapping[str, Any] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
-    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    event_id: str = ""
 
     @property
     def replay_id(self) -> bytes:
@@ -48,9 +48,15 @@ class EventLog:
         self.listeners: set[asyncio.Event] = set()
 
     def publish(
-        self, entity: str, schema: EventSchema, header: Mapping[str, Any] | None, values: Mapping[str, Any]
+        self,
+        entity: str,
+        schema: EventSchema,
+        header: Mapping[str, Any] | None,
+        values: Mapping[str, Any],
+        event_id: str = "",
     ) -> Entry:
-        entry = self._append(entity, schema, schema.encode(header, values), header, values)
+        event_id = event_id or str(uuid.uuid4())
+        entry = self._append(entity, schema, schema.encode(header, values), header, values, event_id)
         for listener in self.listeners:
             listener.set()
         return entry
@@ -70,14 +76,17 @@ class EventLog:
         return bisect_left(self.entries, self._clock() - RETENTION, key=lambda entry: entry.at)
 
     def after(self, replay_id: bytes) -> int:
-        """The index of the first entry strictly after `replay_id`.
+        """The index of the first entry strictly after `replay_id`, in its full form or cut to its first 8 bytes.
+
+        Some clients keep a replay id as a number of 8 bytes, and orgs take it back (salesforce §A2, public reports).
 
         Raises:
             ReplayIdCorruptedError: See there.
         """
         number = int.from_bytes(replay_id[:8], "big")
         index = bisect_left(self.entries, number, key=lambda entry: entry.number)
-        known = index < len(self.entries) and self.entries[index].replay_id == replay_id
+        full = self.entries[index].replay_id if index < len(self.entries) else b""
+        known = replay_id in {full, full[:8]} - {b""}
         if not known or index < self.earliest():
             raise ReplayIdCorruptedError(replay_id.hex())
         return index + 1

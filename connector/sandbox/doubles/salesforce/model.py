@@ -4,6 +4,7 @@ The control API uses the same models as JSON.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -49,6 +50,7 @@ class Settings(Model):
 
     token_lifetime: Seconds = 7200.0  # seconds after the org gave it, used or not
     my_domain_audience: bool = False  # whether a JWT may have My Domain as audience; some orgs allow it (salesforce §G)
+    callback_urls: tuple[str, ...] = ("http://localhost:1717/OauthRedirect",)  # where the web server flow may return to
     keepalive: Annotated[Seconds, Field(le=270)] = 60.0  # real seconds until an empty response (salesforce §0.3, §A2)
     idle: Seconds = 60.0  # real seconds without a request until the org closes the stream
     idle_status: GrpcStatus | Literal["OK"] = "OK"  # the status that ends an idle stream (salesforce §G)
@@ -67,6 +69,26 @@ class Settings(Model):
     firewall: Annotated[str, AfterValidator(_pattern)] = ""  # a body that matches gets a page of HTML with a 403
     describable: bool = True  # whether the user may describe objects
     bad_field: Literal["record", "call"] = "record"  # what fails on an unknown field or wrong JSON type (salesforce §G)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What an authorization code stands for. A blank `challenge` is a flow without PKCE."""
+
+    at: float
+    redirect_uri: str
+    challenge: str
+
+
+class Managed(Model):
+    """A managed subscription: the org keeps the position of its one client (salesforce §A3)."""
+
+    id: str
+    developer_name: str
+    topic: str
+    default_replay: Literal["LATEST", "EARLIEST"] = "LATEST"
+    error_recovery_replay: Literal["LATEST", "EARLIEST"] = "LATEST"
+    state: Literal["RUN", "STOP"] = "RUN"
 
 
 class Channel(Model):

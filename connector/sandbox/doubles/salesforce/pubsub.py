@@ -1,16 +1,19 @@
-"""The Pub/Sub API: serves Subscribe, GetSchema and GetTopic; the other three are UNIMPLEMENTED (salesforce §A)."""
+"""The Pub/Sub API: its six calls (salesforce §A)."""
 
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.salesforce.proto import pubsub_api_pb2_grpc
+from connector.sandbox.doubles.salesforce import ids, publishing
 from connector.sandbox.doubles.salesforce.avro_events import event_name
+from connector.sandbox.doubles.salesforce.managed import ManagedStream, ManagedSubscriptions
 from connector.sandbox.doubles.salesforce.model import Call, Fault
 from connector.sandbox.doubles.salesforce.state import State
 from connector.sandbox.doubles.salesforce.subscription import RefusedError, Subscription, Topic, invalid
@@ -26,6 +29,8 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
     def __init__(self, state: State) -> None:
         self._state = state
         self._subscriptions: list[Subscription] = []
+        self._managed = ManagedSubscriptions(state)
+        self._active: set[str] = set()  # ids of managed subscriptions with a client
 
     def open(self, topic: str | None) -> list[Subscription]:
         """All open subscriptions, or those of a topic."""
@@ -56,39 +61,66 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
             raise invalid("schema.validation.failed", f"There is no schema {request.schema_id}.")
 
     async def Subscribe(self, requests: AsyncIterator[pb.FetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        first = await self._first(requests)  # before any refusal: grpc.aio may lose its reason if the client is writing
+        first = await self._next(requests)  # before any refusal: grpc.aio may lose its reason if the client is writing
         if first is None:
             return
         async with self._call(context, "Subscribe") as fault:
             subscription = Subscription(self._state, self._topic(first.topic_name), first)
-            if fault is not None:
-                subscription.break_after(fault.after, None if fault.kind == "hang" else _refusal(fault))
-            self._subscriptions.append(subscription)
-            self._state.streams.append(subscription.stream)
-            self._state.log.listeners.add(subscription.wake)
-            reader = asyncio.create_task(subscription.read(requests))
+            await self._serve(subscription, requests, context.write, fault)
+
+    async def _serve(
+        self, subscription: Subscription, requests: AsyncIterator[pb.FetchRequest], write: Any, fault: Fault | None
+    ) -> None:
+        if fault is not None:
+            subscription.break_after(fault.after, None if fault.kind == "hang" else _refusal(fault))
+        self._subscriptions.append(subscription)
+        self._state.streams.append(subscription.stream)
+        self._state.log.listeners.add(subscription.wake)
+        reader = asyncio.create_task(subscription.read(requests))
+        try:
+            await subscription.deliver(write)
+        finally:
+            reader.cancel()
+            subscription.stream.open = False
+            self._subscriptions.remove(subscription)
+            self._state.log.listeners.discard(subscription.wake)
+
+    async def ManagedSubscribe(self, requests: AsyncIterator[pb.ManagedFetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
+        first = await self._next(requests)
+        if first is None:
+            return
+        async with self._call(context, "ManagedSubscribe") as fault:
+            found = self._managed.find(first)
+            if found.id in self._active:
+                raise invalid("managed.subscription.already.active", f"{found.developer_name} has a client already.")
+            topic, start = self._topic(found.topic), self._managed.start(found, first.num_requested)
+            stream = ManagedStream(requests, context.write, lambda asked: self._managed.commit(found, asked))
+            self._active.add(found.id)
             try:
-                await subscription.deliver(context.write)
+                await self._serve(Subscription(self._state, topic, start), stream.fetches(), stream.deliver, fault)
             finally:
-                reader.cancel()
-                subscription.stream.open = False
-                self._subscriptions.remove(subscription)
-                self._state.log.listeners.discard(subscription.wake)
+                self._active.discard(found.id)
 
-    async def Publish(self, _: pb.PublishRequest, context: Any) -> None:  # noqa: N802 - the proto's name
-        await self._unimplemented(context, "Publish")
+    async def Publish(self, request: pb.PublishRequest, context: Any) -> pb.PublishResponse:  # noqa: N802 - the proto's name
+        async with self._call(context, "Publish"):
+            return self._published(publishing.topic_of(request.topic_name), request)
 
-    async def PublishStream(self, _: AsyncIterator[pb.PublishRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        await self._unimplemented(context, "PublishStream")
+    async def PublishStream(self, requests: AsyncIterator[pb.PublishRequest], context: Any) -> None:  # noqa: N802 - the proto's name
+        request, topic = await self._next(requests), ""
+        if request is None:
+            return
+        async with self._call(context, "PublishStream"):
+            while request is not None:
+                topic = publishing.topic_of(request.topic_name, topic)
+                await context.write(self._published(topic, request))
+                request = await self._next(requests)
 
-    async def ManagedSubscribe(self, _: AsyncIterator[pb.ManagedFetchRequest], context: Any) -> None:  # noqa: N802 - the proto's name
-        await self._unimplemented(context, "ManagedSubscribe")
+    def _published(self, topic: str, request: pb.PublishRequest) -> pb.PublishResponse:
+        event = self._topic(topic).entities[0] if topic.startswith("/event/") else ""
+        return publishing.publish(self._state, event, request)
 
-    async def _unimplemented(self, context: Any, name: str) -> None:
-        async with self._call(context, name):
-            raise RefusedError("UNIMPLEMENTED", "", f"The double does not serve {name}.")
-
-    async def _first(self, requests: AsyncIterator[pb.FetchRequest]) -> pb.FetchRequest | None:
+    async def _next(self, requests: AsyncIterator[Any]) -> Any:
+        """The next request, None when the client ends the stream or sends nothing for too long."""
         try:
             async with asyncio.timeout(self._state.settings.idle):
                 return await anext(aiter(requests), None)
@@ -119,7 +151,12 @@ class PubSub(pubsub_api_pb2_grpc.PubSubServicer):
         if missing:
             raise RefusedError("UNAUTHENTICATED", "service.auth.headers.invalid", _UNAUTHENTICATED)
         token = self._state.valid_token(given["accesstoken"])
-        if token is None or (given["instanceurl"], given["tenantid"]) != (token.instance_url, self._state.org_id):
+        instance = urlsplit(given["instanceurl"]).netloc
+        if (
+            token is None
+            or instance != urlsplit(token.instance_url).netloc
+            or ids.normal(given["tenantid"]) != self._state.org_id
+        ):
             raise RefusedError("UNAUTHENTICATED", "service.auth.error", _UNAUTHENTICATED)
 
     async def _suffer(self, fault: Fault | None) -> Fault | None:

@@ -1,25 +1,27 @@
-"""The part of SOQL that lookups need: SELECT fields FROM one object WHERE … AND … ORDER BY … LIMIT.
+"""The part of SOQL that lookups and clients need: SELECT fields or COUNT() FROM one object, and what may follow.
 
-A field may belong to the record or to one that it points to (`Contact.Email`). The double does not support OR, NOT,
-LIKE, functions or subqueries: it answers MALFORMED_QUERY with a message that says so.
+A field may belong to the record or to one that it points to (`Contact.Email`). Conditions take AND, OR, NOT, LIKE, IN
+and some date literals; ORDER BY, LIMIT and OFFSET follow. The double does not support GROUP BY, other functions, or
+queries inside a query: it answers MALFORMED_QUERY with a message that says so.
 """
 
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
 
 from connector.sandbox.doubles.salesforce import ids
 from connector.sandbox.doubles.salesforce.schema import KINDS, Field, SObject
+from connector.sandbox.doubles.salesforce.soql_text import Condition, Logic, parse
 from connector.sandbox.doubles.salesforce.store import Store
 from connector.sandbox.doubles.salesforce.values import Problem, composed
 
-_TOKEN = re.compile(r"\s*('(?:\\.|[^'\\])*'|!=|<=|>=|[=<>(),]|[\w.:+-]+|\S)")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
+    "<>": operator.ne,
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -28,128 +30,52 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _MOST_RELATIONSHIPS = 5  # in one path, from child to parent (the SOQL reference)
 _BOOLEANS = {"true": True, "false": False}
+_DAYS = {"today": (0, 1), "yesterday": (-1, 0), "tomorrow": (1, 2)}  # first day, and the day behind the last
+_N_DAYS = re.compile(r"(last|next)_n_days:(\d+)", re.IGNORECASE)
+
+Holds = Callable[[Store, Mapping[str, Any]], bool]
 
 
-@dataclass
-class Query:
-    object: str = ""
-    fields: list[str] = field(default_factory=list)
-    conditions: list[tuple[str, str, list[str]]] = field(default_factory=list)  # field, operator or "in", literals
-    order: list[tuple[str, bool, bool]] = field(default_factory=list)  # field, descending, nulls last
-    limit: int | None = None
+class Found(NamedTuple):
+    """`counted` is the answer to COUNT(), which has no rows."""
+
+    rows: list[dict[str, Any]]
+    counted: int | None = None
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self._tokens = _TOKEN.findall(text)
-        self._at = 0
-
-    def parse(self) -> Query:
-        query = Query()
-        self._expect("select")
-        query.fields = self._list()
-        self._expect("from")
-        query.object = self._name()
-        if self._skip("where"):
-            query.conditions.append(self._condition())
-            while self._skip("and"):
-                query.conditions.append(self._condition())
-        if self._skip("order"):
-            self._expect("by")
-            query.order.append(self._ordering())
-            while self._skip(","):
-                query.order.append(self._ordering())
-        if self._skip("limit"):
-            query.limit = self._number()
-        if self._at < len(self._tokens):
-            raise self._unexpected()
-        return query
-
-    def _condition(self) -> tuple[str, str, list[str]]:
-        name = self._name()
-        if self._skip("in"):
-            self._expect("(")
-            literals = self._list(self._next)
-            self._expect(")")
-            return name, "in", literals
-        if self._peek() not in _OPERATORS:
-            raise self._unexpected()
-        return name, self._next(), [self._next()]
-
-    def _ordering(self) -> tuple[str, bool, bool]:
-        name = self._name()
-        descending = self._skip("desc")
-        if not descending:
-            self._skip("asc")
-        nulls_last = False
-        if self._skip("nulls"):
-            nulls_last = self._skip("last")
-            if not nulls_last:
-                self._expect("first")
-        return name, descending, nulls_last
-
-    def _list(self, item: Callable[[], str] | None = None) -> list[str]:
-        item = item or self._name
-        items = [item()]
-        while self._skip(","):
-            items.append(item())
-        return items
-
-    def _name(self) -> str:
-        if not re.fullmatch(r"[A-Za-z][\w.]*", self._peek()):
-            raise self._unexpected()
-        return self._next()
-
-    def _number(self) -> int:
-        if not self._peek().isdecimal():
-            raise self._unexpected()
-        return int(self._next())
-
-    def _peek(self) -> str:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ""
-
-    def _next(self) -> str:
-        token = self._peek()
-        if not token:
-            raise self._unexpected()
-        self._at += 1
-        return token
-
-    def _skip(self, word: str) -> bool:
-        found = self._peek().lower() == word
-        self._at += found
-        return found
-
-    def _expect(self, word: str) -> None:
-        if not self._skip(word):
-            raise self._unexpected()
-
-    def _unexpected(self) -> Problem:
-        token = self._peek() or "<EOF>"
-        return Problem("MALFORMED_QUERY", f"unexpected token: '{token}' (the double supports only a part of SOQL)")
-
-
-def rows(store: Store, text: str, version: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+def run(store: Store, text: str, version: str, *, deleted: bool = False) -> Found:
     """The rows of the query, in REST's form. `deleted`: with the records in the recycle bin.
 
     Raises:
         Problem: MALFORMED_QUERY, INVALID_TYPE, INVALID_FIELD or INVALID_QUERY_FILTER_OPERATOR.
     """
-    query = _Parser(text).parse()
-    if query.object not in store.objects:
+    query = parse(text)
+    entity = store.named(query.object)
+    if entity is None or entity.name.endswith("__e"):
         raise Problem("INVALID_TYPE", f"sObject type '{query.object}' is not supported.")
-    entity = store.objects[query.object]
-    seen = [name.lower() for name in query.fields]
-    for name in query.fields:
+    fields = [each for name in query.fields for each in _expanded(entity, name)]
+    seen = [name.lower() for name in fields]
+    for name in fields:
         if seen.count(name.lower()) > 1:
             raise Problem("MALFORMED_QUERY", f"duplicate field selected: {name}")
-    paths = [_path(store, entity, name) for name in query.fields]
-    conditions = [_condition(_path(store, entity, name), op, literals) for name, op, literals in query.conditions]
+    paths = [_path(store, entity, name) for name in fields]
+    holds = _holds(store, entity, query.where)
     found = [record for record in store.records[entity.name].values() if deleted or not record["IsDeleted"]]
-    found = [record for record in found if all(holds(store, record) for holds in conditions)]
+    found = [record for record in found if holds(store, record)]
     for name, descending, nulls_last in reversed(query.order):
         found = _ordered(store, found, _path(store, entity, name), descending, nulls_last)
-    return [_row(store, entity, paths, record, version) for record in found[: query.limit]]
+    found = found[query.offset :][: query.limit]
+    if query.counts:
+        return Found([], len(found))
+    return Found([_row(store, entity, paths, record, version) for record in found])
+
+
+def _expanded(entity: SObject, name: str) -> list[str]:
+    """The fields that FIELDS(…) stands for, or the field itself."""
+    if not name.startswith("*"):
+        return [name]
+    custom = {each for each in entity.rest if each.endswith(("__c", "__s"))}
+    return [each for each in entity.rest if name == "*all" or (each in custom) is (name == "*custom")]
 
 
 def _ordered(
@@ -203,19 +129,72 @@ def _path(store: Store, entity: SObject, name: str) -> _Path:
     return _Path(entity, found)
 
 
-def _condition(path: _Path, op: str, literals: list[str]) -> Callable[[Store, Mapping[str, Any]], bool]:
+def _holds(store: Store, entity: SObject, where: Condition | Logic | None) -> Holds:
+    if where is None:
+        return lambda _, __: True
+    if isinstance(where, Condition):
+        return _condition(_path(store, entity, where.field), where.operator, where.literals, store.clock())
+    parts = [_holds(store, entity, part) for part in where.parts]
+    if where.operator == "not":
+        return lambda store, record: not parts[0](store, record)
+    together = all if where.operator == "and" else any
+    return lambda store, record: together(part(store, record) for part in parts)
+
+
+def _condition(path: _Path, op: str, literals: list[str], now: float) -> Holds:
     if path.field.kind in {"long", "address", "location"}:
         raise Problem("INVALID_FIELD", f"field '{path.field.name}' can not be filtered in a query call")
+    days = _days(path.field, literals[0], now)
+    if days is not None and op in _OPERATORS:
+        return _within(path, op, *days)
     wanted = [_literal(path.field, literal) for literal in literals]
+    if op == "like":
+        return _like(path, wanted[0])
 
     def holds(store: Store, record: Mapping[str, Any]) -> bool:
         value = path.read(store, record)
         value = value if KINDS[path.field.kind].rest in {"id", "reference"} else _plain(value)
-        if op == "in":
-            return value in wanted
-        if op in {"=", "!="}:
+        if op in {"in", "not in"}:
+            return (value in wanted) is (op == "in")
+        if op in {"=", "!=", "<>"}:
             return _OPERATORS[op](value, wanted[0])
         return value is not None and wanted[0] is not None and _OPERATORS[op](value, wanted[0])
+
+    return holds
+
+
+def _like(path: _Path, wanted: Any) -> Holds:
+    if not isinstance(wanted, str) or KINDS[path.field.kind].rest in {"id", "reference", "date", "datetime"}:
+        raise Problem("INVALID_QUERY_FILTER_OPERATOR", f"invalid operator on {KINDS[path.field.kind].rest} field")
+    wildcards = {"%": ".*", "_": "."}
+    pattern = re.compile("".join(wildcards.get(char) or re.escape(char) for char in wanted), re.DOTALL)
+    return lambda store, record: pattern.fullmatch(_plain(path.read(store, record)) or "") is not None
+
+
+def _days(target: Field, literal: str, now: float) -> tuple[date, date] | None:
+    """The first day of a date literal and the day behind its last; None for another literal. Days are in UTC."""
+    if target.kind not in {"date", "datetime"}:
+        return None
+    first, behind = _DAYS.get(literal.lower(), (0, 0))
+    if found := _N_DAYS.fullmatch(literal):
+        days = int(found[2])
+        first, behind = (-days, 1) if found[1].lower() == "last" else (1, days + 1)
+    today = datetime.fromtimestamp(now, UTC).date()
+    return (today + timedelta(first), today + timedelta(behind)) if first != behind else None
+
+
+def _within(path: _Path, op: str, first: date, behind: date) -> Holds:
+    """A comparison with a span of days: after it, before it, in it."""
+
+    def holds(store: Store, record: Mapping[str, Any]) -> bool:
+        value = path.read(store, record)
+        if value is None:
+            return op in {"!=", "<>"}
+        day = datetime.fromisoformat(value).date()
+        inside = first <= day < behind
+        return {"=": inside, "!=": not inside, "<>": not inside, "<": day < first, ">": day >= behind}.get(
+            op, inside or (day < first if op == "<=" else day >= behind)
+        )
 
     return holds
 
@@ -250,6 +229,11 @@ def _bare(target: Field, token: str) -> float | str:
             return datetime.fromisoformat(token).timestamp()
         return float(token)
     except ValueError:
+        if target.kind in {"date", "datetime"} and token[:1].isalpha():
+            known = "TODAY, YESTERDAY, TOMORROW, LAST_N_DAYS:n and NEXT_N_DAYS:n"
+            raise Problem(
+                "MALFORMED_QUERY", f"unexpected date literal '{token}' (the double supports {known})"
+            ) from None
         raise _mistyped(target) from None
 
 

@@ -5,17 +5,19 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 from connector.sandbox.doubles.salesforce import ids
 from connector.sandbox.doubles.salesforce.event_log import EventLog
 from connector.sandbox.doubles.salesforce.faults import Faults
 from connector.sandbox.doubles.salesforce.model import (
+    Approval,
     Call,
     Channel,
     Event,
     Fault,
     GapType,
+    Managed,
     Settings,
     Stream,
     Token,
@@ -53,6 +55,10 @@ class State:
         self.org_id = ids.make("00D", 4711)
         self.settings = settings or Settings()
         self.channels: dict[str, Channel] = {}
+        self.managed: dict[str, Managed] = {}  # by id
+        self.committed: dict[str, bytes] = {}  # by id of a managed subscription: the replay id of its last commit
+        self.approvals: dict[str, Approval] = {}  # by authorization code
+        self.refresh_tokens: set[str] = set()
         self.calls: list[Call] = []
         self.writes: list[Write] = []
         self.tokens: list[Token] = []
@@ -142,6 +148,19 @@ class State:
             self.store.entity(entity)
         self.channels[name] = channel
 
+    def add_managed_subscription(
+        self, developer_name: str, topic: str, default_replay: Literal["LATEST", "EARLIEST"] = "LATEST"
+    ) -> str:
+        """Add a managed subscription. Returns its id."""
+        found = Managed(
+            id=ids.make("18x", len(self.managed) + 1),
+            developer_name=developer_name,
+            topic=topic,
+            default_replay=default_replay,
+        )
+        self.managed[found.id] = found
+        return found.id
+
     def configure(self, **changes: object) -> None:
         """Change single settings, such as `configure(batch=1)`."""
         self.settings = self.store.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
@@ -173,6 +192,15 @@ class State:
         """The token, if it is still valid."""
         token = self._valid.get(access_token)
         return token if token and token.expires_at > self.clock() else None
+
+    def bearer(self, headers: Mapping[str, str]) -> Token | None:
+        """The valid token in the Authorization header."""
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        return self.valid_token(token) if scheme in {"Bearer", "OAuth"} else None
+
+    def revoke_token(self, access_token: str) -> bool:
+        """Make this token invalid. Whether it was one."""
+        return self._valid.pop(access_token, None) is not None
 
     def revoke_tokens(self) -> None:
         """Make all tokens given so far invalid."""

@@ -36,6 +36,10 @@ class Store:
             raise Problem("INVALID_TYPE", f"sObject type '{name}' is not supported.", status=404)
         return entity
 
+    def named(self, name: str) -> SObject | None:
+        """The object, whatever the case of its name; None if there is none."""
+        return next((each for known, each in self.objects.items() if known.lower() == name.lower()), None)
+
     def get(self, name: str, record_id: object) -> Record:
         """The stored record.
 
@@ -123,8 +127,8 @@ class Store:
         finally:
             self.cdc |= {name} if known else set()
 
-    def publish(self, name: str, fields: Mapping[str, Any], user: str) -> str:
-        """Publish a platform event. Returns its EventUuid."""
+    def publish(self, name: str, fields: Mapping[str, Any], user: str, event_id: str = "") -> str:
+        """Publish a platform event. Returns its EventUuid: the publisher's, or a new one."""
         entity = self.entity(name)
         if not name.endswith("__e"):
             raise Problem("INVALID_TYPE", f"{name} is no platform event: create a record of it")
@@ -132,7 +136,7 @@ class Store:
         values |= {"CreatedDate": timestamp(int(self.clock())), "CreatedById": user}
         required(entity, values)
         schema = self.schema(name)
-        return self.log.publish(name, schema, None, schema.values(values)).event_id
+        return self.log.publish(name, schema, None, schema.values(values), event_id).event_id
 
     def gap(self, name: str, record_ids: Sequence[str], change_type: GapType, user: str) -> None:
         """Publish a GAP_… event. It has no fields and only says that something happened (salesforce §B4)."""

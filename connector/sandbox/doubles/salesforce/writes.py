@@ -1,7 +1,9 @@
 """Writes over REST: one record or up to 200, each with its own result; a call is one transaction (salesforce §D2)."""
 
+import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +17,7 @@ from connector.sandbox.doubles.salesforce.values import Problem
 Result = dict[str, Any]
 Operation = Literal["create", "update", "upsert", "delete"]
 _MOST = 200
+_HALTED = "PROCESSING_HALTED"
 _CALL_ERRORS = {"INVALID_FIELD", "JSON_PARSER_ERROR"}
 
 
@@ -34,6 +37,30 @@ class Writes:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._open: Transaction | None = None
+
+    @contextmanager
+    def together(self, caller: Caller) -> Iterator[Callable[[], None]]:
+        """All writes inside the block are one transaction. Yields what undoes them."""
+        remembered = len(self._state.writes)
+        with transaction(self._state.store, self._state.user_id, caller.origin) as changes:
+
+            def undo() -> None:
+                changes.rollback()
+                for number in range(remembered, len(self._state.writes)):
+                    undone = {"success": False, "status_code": self._state.writes[number].status_code or _HALTED}
+                    self._state.writes[number] = self._state.writes[number].model_copy(update=undone)
+
+            self._open = changes
+            try:
+                yield undo
+            finally:
+                self._open = None
+
+    def _transaction(self, caller: Caller) -> AbstractContextManager[Transaction]:
+        if self._open is not None:
+            return nullcontext(self._open)
+        return transaction(self._state.store, self._state.user_id, caller.origin)
 
     def one(self, change: Change, caller: Caller) -> Result:
         """Writes a single record.
@@ -42,7 +69,7 @@ class Writes:
             Problem: Salesforce refuses the write; `fields` and HTTP status are set.
         """
         try:
-            with transaction(self._state.store, self._state.user_id, caller.origin) as changes:
+            with self._transaction(caller) as changes:
                 result = self._carry_out(changes, change, caller)
         except Problem as problem:
             self._remember(change, caller, _failure(problem))
@@ -59,7 +86,7 @@ class Writes:
         if not 0 < len(changes) <= _MOST:
             raise Problem("LIMIT_EXCEEDED", f"record limit reached: {len(changes)} records, at most {_MOST} a call")
         keys = Counter(_identity(change) for change in changes if change.key is not None)
-        with transaction(self._state.store, self._state.user_id, caller.origin) as open_transaction:
+        with self._transaction(caller) as open_transaction:
             results = [
                 self._result(open_transaction, change, caller, keys[_identity(change)] > 1) for change in changes
             ]
@@ -86,13 +113,34 @@ class Writes:
 
     def _carry_out(self, open_transaction: Transaction, change: Change, caller: Caller) -> Result:
         store, settings = self._state.store, self._state.settings
+        if change.operation == "create" and change.object.endswith("__e"):
+            return _enqueued(store.publish(change.object, change.fields, self._state.user_id))
         record_id = change.key if change.external is None else self._find(change, change.external)
         if lock := self._state.faults.take_lock(*{change.key, record_id}):
             raise locked(lock, record_id or change.key)
         if change.operation != "delete":
             check_duplicates(store, settings, change.object, change.fields, record_id, caller)
+            change = replace(change, fields=self._with_parents(change))
             change = replace(change, fields=assigned(settings, change.object, change.fields, caller))
         return _apply(open_transaction, change, record_id)
+
+    def _with_parents(self, change: Change) -> dict[str, Any]:
+        """The fields, with the ids of parents that are named by an external id: `"Case__r": {"Key__c": "K1"}`."""
+        store = self._state.store
+        references = {field.relationship: field for field in store.entity(change.object).rest.values()}
+        fields = dict(change.fields)
+        for name, value in change.fields.items():
+            field = references.get(name)
+            if field is None or not isinstance(value, dict) or len(value) != 1:
+                continue
+            ((external, key),) = value.items()
+            found = store.find(field.argument, external, key)
+            if found is None:
+                message = f"Foreign key external ID: {key} not found for field {external} in entity {field.argument}"
+                raise Problem("INVALID_FIELD", message)
+            del fields[name]
+            fields[field.name] = found
+        return fields
 
     def _find(self, change: Change, external: str) -> str | None:
         field = self._state.store.entity(change.object).rest.get(external)
@@ -118,7 +166,7 @@ class Writes:
                 client=caller.client,
                 success=result["success"],
                 created=bool(result.get("created", change.operation == "create" and result["success"])),
-                status_code=result["errors"][0]["statusCode"] if result["errors"] else None,
+                status_code=None if result["success"] else result["errors"][0]["statusCode"],
             )
         )
 
@@ -134,6 +182,12 @@ def _apply(open_transaction: Transaction, change: Change, record_id: str | None)
     key = {change.external: change.key} if change.external else {}
     created = {"created": True} if change.operation == "upsert" else {}
     return {"id": open_transaction.create(change.object, {**change.fields, **key}), **done, **created}
+
+
+def _enqueued(event_uuid: str) -> Result:
+    """The answer to a published platform event: its id names no record, its EventUuid is a message (the REST guide)."""
+    error = {"statusCode": "OPERATION_ENQUEUED", "message": event_uuid, "fields": []}
+    return {"id": ids.make("e01", secrets.randbelow(62**8)), "success": True, "errors": [error]}
 
 
 def _identity(change: Change) -> tuple[str, str | None]:
