@@ -2,7 +2,7 @@
 # `make PYTHON=python3.12 …` chooses the Python for .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format schemas update clean
+.PHONY: help demo test bench check format schemas update audit clean
 
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -50,6 +50,14 @@ update: $(READY) ## lock the newest versions that pyproject.toml allows, install
 	@$(BIN)/uv $(LOCK) --all-extras --output-file requirements-dev.txt
 	@$(BIN)/uv $(LOCK) --extra sandbox --extra otel --extra console --output-file requirements.txt
 	@$(MAKE) --no-print-directory check test ARGS="tests/integration tests/chaos"
+
+audit: $(READY) ## look for known vulnerabilities in what the image installs, and write its SBOM (CycloneDX) to dist/sbom.json
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv tool run --quiet pip-audit --disable-pip --require-hashes --requirement requirements.txt
+	@mkdir -p dist
+	@$(BIN)/uv tool run --quiet --from cyclonedx-bom cyclonedx-py requirements requirements.txt \
+		--output-reproducible --output-file dist/sbom.json
+	@echo "dist/sbom.json lists what the image installs"
 
 clean: ## remove .venv and the tools' caches and builds
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
