@@ -16,7 +16,6 @@ from helpers.service import WEBHOOK_SECRET, Setup
 
 PATH = "/pisano/main"
 _HERE = Path(__file__).parent
-_BUILT_WITHIN = 600.0  # seconds; the first build fetches some hundred modules
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ def bento(program: Path, servers: str, topic: str) -> Peer:
     return Peer(program, arguments, port, topic, {**os.environ, **environ, "SECRET": WEBHOOK_SECRET})
 
 
-def built_bento(folder: Path) -> Path | None:
-    """Bento as a program in this folder. None, with a printed reason, where it cannot be built."""
+def built_bento(folder: Path, within: float) -> Path | None:
+    """Bento as a program in this folder. None, with a printed reason, where it cannot be built in that many seconds."""
     go = shutil.which("go")
     if go is None:
         _command.say("Bento is left out: there is no Go here to build it with")
@@ -62,12 +61,12 @@ def built_bento(folder: Path) -> Path | None:
         built = subprocess.run(  # noqa: S603 - our own module
             [go, "build", "-o", program, "."],
             cwd=_HERE / "peers" / "bento",
-            timeout=_BUILT_WITHIN,
+            timeout=within,
             capture_output=True,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        _command.say(f"Bento is left out: its build took longer than {_BUILT_WITHIN:g} s")
+        _command.say(f"Bento is left out: its build took longer than {within:g} s")
         return None
     if built.returncode:
         _command.say(f"Bento is left out: {built.stderr.decode().strip().splitlines()[-1]}")

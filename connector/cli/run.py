@@ -66,7 +66,7 @@ def run(
 
 
 def _loop_factory(stages: list[str]) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's for a process that only takes webhooks. gRPC's streams have stood still for 0.3 s under it."""
+    """uvloop's for a process that only takes webhooks. The other stages gain nothing by it."""
     if stages != ["receive"]:
         return None
     import uvloop
