@@ -5,17 +5,24 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 _ENDS_WITHIN = 40.0  # seconds from SIGTERM: the service takes at most 35
 
 
-@asynccontextmanager
-async def python(*arguments: str | Path, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Process]:
+def python(*arguments: str | Path, environ: Mapping[str, str] = os.environ) -> AbstractAsyncContextManager[Process]:
     """Runs Python with these arguments until the end of the `with` body."""
+    return program(sys.executable, *arguments, environ=environ)
+
+
+@asynccontextmanager
+async def program(
+    name: str | Path, *arguments: str | Path, environ: Mapping[str, str] = os.environ
+) -> AsyncIterator[Process]:
+    """Runs a program with these arguments until the end of the `with` body."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env={**os.environ, **environ}
+        name, *arguments, stdin=PIPE, stdout=PIPE, env={**os.environ, **environ}
     )
     try:
         yield process

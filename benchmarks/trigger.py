@@ -19,7 +19,7 @@ from typing import Any
 import _command
 from _builds import THIS_BUILD, connector, earlier_build, in_build
 from _processes import cpu_seconds, python
-from _surveys import SURVEYS
+from _surveys import SURVEYS, for_both_builds
 from _topics import topics_deleted
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -128,6 +128,7 @@ async def compare(quick: bool) -> _command.Result:
 
 async def _set_up(folder: Path, kafka: Kafka, salesforce: str) -> Setup:
     setup = await set_up(folder, kafka.bootstrap_servers, kafka.topic_prefix, surveys=SURVEYS, feedback={})
+    for_both_builds(setup)
     environ = {**setup.environ, "SF_LOGIN_URL": salesforce}
     setup.file.write_text(setup.file.read_text().replace("salesforce:\n", "salesforce:\n  calls_per_second: 1000\n", 1))
     return Setup(setup.file, environ, setup.config)

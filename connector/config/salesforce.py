@@ -2,9 +2,6 @@
 
 from typing import Annotated, Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, field_validator, model_validator
 
 from connector.config.model import Model
@@ -58,6 +55,11 @@ class JwtBearer(Model):
     @field_validator("private_key")
     @classmethod
     def _is_a_key(cls, key: Secret) -> Secret:
+        # Imported here, because they take 10 MB and few files have a key.
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
         try:
             is_rsa = isinstance(load_pem_private_key(key.get_secret_value().encode(), None), RSAPrivateKey)
         except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -31,6 +31,7 @@ from connector.kafka.ordered import OrderedAcks, Read
 
 _LONGEST_HOLD = 86_400.0  # seconds that an agent may block on a full queue; then Kafka would drop the consumer silently
 _SESSION = 10.0  # seconds that a killed worker's partitions lie idle; heartbeats have a thread of their own
+_FETCHER_LOOKS = 1.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 _FAUST_BUFFER = 64  # records that Faust holds per stream, on top of our own limit
 
@@ -89,6 +90,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # capture and send write in transactions
+        consumer._consumer_timeout = _FETCHER_LOOKS  # aiokafka's setting `consumer_timeout_ms`
         return consumer
 
     async def on_thread_stop(self) -> None:

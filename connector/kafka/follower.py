@@ -14,7 +14,8 @@ from connector.retry import until_it_works
 
 log = structlog.get_logger(__name__)
 
-_POLL = 500  # milliseconds; a live record is handed out at once
+_POLL = 500  # milliseconds, until we look again whether everything was taken
+_WAIT = 5_000  # milliseconds that Kafka and we wait for a live record, which is handed out at once
 _AT_ONCE = 500  # records that are taken before other tasks have their turn
 
 Take = Callable[[ConsumerRecord], None]
@@ -57,23 +58,25 @@ class Follower:
                 await self._follow()
 
     async def _follow(self) -> None:
-        consumer = AIOKafkaConsumer(self._topic, **reader_settings(self._kafka))
+        settings = {**reader_settings(self._kafka), "fetch_max_wait_ms": _WAIT, "consumer_timeout_ms": _WAIT}
+        consumer = AIOKafkaConsumer(self._topic, **settings)
         try:
             with translated():
                 await consumer.start()
                 ends = await consumer.end_offsets(list(consumer.assignment()))  # without a group: every partition
             while True:
-                with translated():
-                    batches = await consumer.getmany(timeout_ms=_POLL, max_records=_AT_ONCE)
-                for record in (record for batch in batches.values() for record in batch):
-                    self._hand_out(record)
-                    self._position = max(self._position, record.offset + 1)
-                self._moved.set()
                 if not self._read.is_set():
                     with translated():
                         left = [place for place, end in ends.items() if await consumer.position(place) < end]
                     if not left:
                         self._read.set()
+                with translated():
+                    wait = _WAIT if self._read.is_set() else _POLL
+                    batches = await consumer.getmany(timeout_ms=wait, max_records=_AT_ONCE)
+                for record in (record for batch in batches.values() for record in batch):
+                    self._hand_out(record)
+                    self._position = max(self._position, record.offset + 1)
+                self._moved.set()
         finally:
             await stopped(consumer.stop)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.structs import RecordMetadata
 
 from connector.config import Kafka
 from connector.errors import ConnectorError, Retryable
@@ -26,11 +27,19 @@ class Publisher:
 
     A producer that has failed once may fail for good: it has counted a record that Kafka never got, and Kafka refuses
     all later ones as out of order (aiokafka 0.14). So after any failure we replace it before the next record.
-    `replaced` counts the replacements. `clock` is in seconds.
+    `replaced` counts the replacements. `clock` is in seconds. Kafka has `stored_within` seconds; with None a caller
+    has to limit the time itself.
     """
 
-    def __init__(self, kafka: Kafka, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        stored_within: float | None = _STORED_WITHIN,
+    ) -> None:
         self.replaced = 0
+        self._stored_within = stored_within
         self._kafka = kafka
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
@@ -89,8 +98,7 @@ class Publisher:
             raise Retryable("Kafka is not connected yet")
         try:
             with translated():
-                async with asyncio.timeout(_STORED_WITHIN):  # aiokafka would retry for as long as Kafka is away
-                    stored = await asyncio.gather(*[await on_its_way(producer, record) for record in records])
+                stored = await self._stored(producer, records)
         except BaseException as error:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise  # else aiokafka cancelled the record, because the producer was closed meanwhile
@@ -105,6 +113,12 @@ class Publisher:
             raise Retryable(f"Kafka: the producer failed: {error!r}") from error
         self._failing_since = None
         return [int(each.offset) for each in stored]
+
+    async def _stored(self, producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> list[RecordMetadata]:
+        if self._stored_within is None and len(records) == 1:  # neither a timer nor a `gather` for a single webhook
+            return [await (await on_its_way(producer, records[0]))]
+        async with asyncio.timeout(self._stored_within):  # aiokafka would retry for as long as Kafka is away
+            return await asyncio.gather(*[await on_its_way(producer, record) for record in records])
 
     async def _renew(self) -> None:
         """Callers share one renewal. It goes on when a caller gives up: a Kafka that hangs may take 30 s to end it."""

@@ -9,10 +9,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
-import jwt
 import orjson
 
 from connector.errors import ConnectorError, Fatal
@@ -139,18 +139,20 @@ class JwtBearer(TokenSource):
         wall_clock: Callable[[], float] = time.time,
         **options: Any,
     ) -> None:
+        import jwt  # noqa: PLC0415 - with cryptography it takes 10 MB, and the other flow needs neither
+
         super().__init__(http, login_url, **options)
         self._claims = {"iss": client_id, "sub": username, "aud": audience}
         self._wall_clock = wall_clock
         try:
-            self._key = jwt.get_algorithm_by_name("RS256").prepare_key(private_key)
+            key = jwt.get_algorithm_by_name("RS256").prepare_key(private_key)
         except (ValueError, TypeError, jwt.PyJWTError):
             raise Fatal("salesforce.auth.private_key is not an RSA key in PEM form without a passphrase") from None
+        self._sign = partial(jwt.encode, key=key, algorithm="RS256")
 
     def _form(self) -> dict[str, str]:
         claims = {**self._claims, "exp": int(self._wall_clock()) + _ASSERTION_LIFETIME}
-        assertion = jwt.encode(claims, self._key, algorithm="RS256")
-        return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+        return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": self._sign(claims)}
 
 
 def _read(content: bytes) -> Token:

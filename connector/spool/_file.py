@@ -7,7 +7,9 @@ shared memory, which a network share does not have.
 
 import base64
 import fcntl
+import mmap
 import os
+import secrets
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from connector.kafka.cloud_events import OutRecord
 
 _VERSION = 1  # of the tables; another version belongs to another release, and we do not touch the file
 _BUSY_WITHIN = 1.0  # seconds that SQLite waits for another process's write, which takes milliseconds
+_MARK = 8  # bytes, at random: two marks are never equal
 _OVERHEAD = 100  # bytes that a row takes in addition to its parts
 
 _TABLES = """
@@ -61,6 +64,9 @@ class SpoolFile:
         self._lock: IO[bytes] | None = None
         self._lock_path = folder / "spool.lock"
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # only our own user may read answers
+        with (folder / "spool.mark").open("a+b") as mark:
+            mark.truncate(_MARK)
+            self._mark = mmap.mmap(mark.fileno(), _MARK)
         self._db = sqlite3.connect(self.path, timeout=_BUSY_WITHIN, isolation_level=None, check_same_thread=False)
         try:
             self._set_up()
@@ -84,6 +90,14 @@ class SpoolFile:
         if version not in {0, _VERSION}:
             raise sqlite3.DatabaseError(f"its version is {version}, and this release knows {_VERSION}")
 
+    @property
+    def mark(self) -> bytes:
+        """Changes with each record that any process adds, before its `add` returns. This alone does not block.
+
+        A file that was empty after the mark was read is empty as long as the mark is the same.
+        """
+        return self._mark[:]
+
     def add(self, record: OutRecord) -> None:
         """Returns once the record is on the disk. Raises Full."""
         row = _to_row(record)
@@ -94,6 +108,7 @@ class SpoolFile:
                 if self.total().bytes + size > self._max_bytes:
                     raise Full(f"it holds {self._max_bytes} bytes at most")
                 self._db.execute("INSERT INTO records (record, bytes) VALUES (?, ?)", (row, size))
+            self._mark[:] = secrets.token_bytes(_MARK)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise Full("the disk is full") from error
@@ -132,6 +147,7 @@ class SpoolFile:
 
     def close(self) -> None:
         self._db.close()
+        self._mark.close()
         if self._lock is not None:
             self._lock.close()
 

@@ -59,6 +59,7 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, "spool")
         self._drainer: asyncio.Task[None] | None = None
         self._letter: tuple[int, OutRecord] | None = None
+        self._empty_at: bytes | None = None  # the file's mark before we last saw it empty
         self._late: asyncio.Future[Any] | None = None  # a call to the file that took too long
         self._taken: int | None = None  # the number of a record that Kafka has taken and that is still in the file
 
@@ -94,10 +95,15 @@ class Spool:
 
     async def is_empty(self) -> bool:
         """Whether a new record may go to Kafka directly. True when the spool is off."""
+        if (file := self._file) is None or (mark := file.mark) == self._empty_at:
+            return True
         try:
-            return self._file is None or await self._guarded(self._file.is_empty)
+            is_empty = await self._guarded(file.is_empty)
         except Retryable:
             return True  # the disk is slow or busy: Kafka may still answer
+        if is_empty:
+            self._empty_at = mark
+        return is_empty
 
     async def add(self, record: OutRecord) -> None:
         """Returns when the record is on the disk. Raises Retryable when the spool is off, full or too slow."""

@@ -11,6 +11,7 @@ from connector.retry import patiently
 from connector.salesforce import record_ids
 from connector.salesforce.soql import Source, Value
 
+_FOR_MORE = 0.01  # seconds that a call under load waits for more reads, as each call takes 1 ms of CPU time
 _MOST = 200  # values per call; more would exceed the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
@@ -28,13 +29,15 @@ class _Request:
 
 class Lookup:
     """`read` returns one record's fields. Reads of a source wait for its call under way, then share the next call.
+    After a call that reads shared, reads that wait by then wait 10 ms more, and others join them.
 
     A set of fields that could not be read shares no call until it can be read again, as it would fail other reads.
     `find(source, fields, values)` returns the rows that exist, each with its `Id` and its `source.by`.
     """
 
-    def __init__(self, find: Find) -> None:
+    def __init__(self, find: Find, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._find = find
+        self._sleep = sleep
         self._waiting: dict[_Line, list[_Request]] = {}  # the stage limits them by its records in flight
         self._readers: dict[_Line, asyncio.Task[None]] = {}  # one for each line that a `read` waits in
         self._at_fault: set[_Line] = set()
@@ -61,9 +64,9 @@ class Lookup:
         return await request.row
 
     async def _read_waiting(self, line: _Line) -> None:
-        waiting = self._waiting[line]
+        waiting, requests = self._waiting[line], list[_Request]()
         while waiting:
-            await asyncio.sleep(0)  # other reads that begin now share the call
+            await self._sleep(_FOR_MORE if len(requests) > 1 else 0)  # other reads that begin now share the call
             requests, waiting[:_MOST] = waiting[:_MOST], []
             reading = self._read_together(line[0], requests)
             await asyncio.create_task(reading, context=requests[0].context)  # else in that of this line's first read

@@ -31,10 +31,12 @@ def loads(text: bytes, *, deepest: int = DEEPEST, repeated: Callable[[str], obje
         ValueError: Not JSON, nested deeper than `deepest` levels, or a number of more than 4,300 places. The message
             holds no values.
     """
-    may_change = repeated is not None or (_MAY_CHANGE.search(text) and _MAY_CHANGE.search(_TEXT.sub(b"", text)))
+    may_change = _MAY_CHANGE.search(text) and _MAY_CHANGE.search(_TEXT.sub(b"", text))
     value = _slowly(text, repeated) if may_change else orjson.loads(text)
     if _may_be_deeper(text, deepest):
         _require_shallow(value, deepest)
+    if repeated is not None and not may_change and _may_repeat(text, value):
+        _slowly(text, repeated)
     return value
 
 
@@ -62,6 +64,20 @@ def digits(number: Decimal) -> str:
     """A finite Decimal with the digits that it was read with, such as 9.50 or 1E+400."""
     exponent = number.as_tuple().exponent
     return f"{number:f}" if isinstance(exponent, int) and -_PLAIN <= exponent <= 0 else str(number)
+
+
+def _may_repeat(text: bytes, value: Any) -> bool:
+    """Whether a key may be in the text twice: then it has more quotation marks than the texts in the value need."""
+    return b"\\" in text or text.count(b'"') != 2 * _texts_in(value)
+
+
+def _texts_in(value: Any) -> int:
+    """How many texts there are in a value from JSON, with its keys."""
+    if isinstance(value, str):
+        return 1
+    if isinstance(value, dict):
+        return len(value) + sum(map(_texts_in, value.values()))
+    return sum(map(_texts_in, value)) if isinstance(value, list) else 0
 
 
 def _slowly(text: bytes, repeated: Callable[[str], object] | None) -> Any:

@@ -33,7 +33,7 @@ class Receiving:
         answering = [name for name, account in config.pisano.items() if account.webhook]
         shared.metrics.watch_answers(answering, config.service.answers_missing_after)
         letters = shared.letters("receive")
-        self._publisher = Publisher(config.kafka)
+        self._publisher = Publisher(config.kafka, stored_within=None)  # the stage and the spool have their own limits
         self._spool = Spool(
             Path(config.service.spool.folder),
             config.service.spool.max_bytes,

@@ -243,6 +243,9 @@ class _Request:
         self.content = self
         self._webhook = webhook
 
+    def is_eof(self) -> bool:
+        return self._webhook.kind not in {"endless", "cut off"}
+
     async def iter_any(self) -> AsyncIterator[bytes]:
         yield self._webhook.body
         if self._webhook.kind == "endless":

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -66,6 +66,19 @@ class Running:
             )
         )
 
+    def post_together(self, webhooks: Sequence[tuple[bytes, str]]) -> list[int]:
+        """Posts many webhooks, a body and a secret each, at the same moment. Returns the answers' statuses."""
+        self.stored.clear()
+
+        async def post(body: bytes, secret: str) -> int:
+            headers = {"X-Webhook-Secret": secret, "Content-Type": "application/json"}
+            return (await self.http.post(f"{self.address}/pisano/main", content=body, headers=headers)).status_code
+
+        async def post_all() -> list[int]:
+            return await asyncio.gather(*(post(body, secret) for body, secret in webhooks))
+
+        return self.runner.run(post_all())
+
     @property
     def letters(self) -> list[OutRecord]:
         return [record for record in self.stored if record.topic == "connector.deadletters"]
@@ -124,6 +137,16 @@ bodies = (
     | st.integers(1, 6000).map(lambda digits: b'{"nps_score":%s,"ratio":1e%s}' % (b"9" * digits, b"9" * digits))
     | st.binary(max_size=50).map(gzip.compress)
 )
+
+
+def test_a_bad_webhook_among_good_ones_is_refused_or_buried_alone(stage: Running) -> None:
+    """benchmarks/intake.py sends only good ones; this is their path, with bad ones in the same moment."""
+    good = [(b'{"response_id": "%d", "nps_score": 9}' % number, SECRET) for number in range(20)]
+    bad = [(b"no JSON", SECRET), (b"{" + b" " * MOST + b"}", SECRET), (b'{"response_id": "stranger"}', "wrong")]
+    statuses = stage.post_together([*good[:10], *bad, *good[10:]])
+    assert statuses == [200] * 10 + [200, 413, 401] + [200] * 10
+    assert sorted(int(each.body["response_id"]) for each in stage.feedback) == [*range(20)]
+    assert [letter.value for letter in stage.letters] == [b"no JSON"]
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -122,6 +122,7 @@ async def test_of_two_on_one_folder_one_drains_and_the_other_takes_over(tmp_path
     await until((tmp_path / "spool.lock").exists)
     await other.start()
     other_kafka.error = None
+    assert await one.is_empty()  # and it remembers that until anybody adds a record
     await other.add(record(1))
     assert not await one.is_empty()
     await until(lambda: kafka.tries > 1)

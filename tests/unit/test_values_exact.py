@@ -122,6 +122,34 @@ def test_keys_that_are_there_twice_are_told() -> None:
     assert told == ["c", "a"]
 
 
+_NAMES = st.sampled_from(["a", "b", 'a"', "\u00e4", "1.5"])
+_OBJECTS = st.recursive(
+    st.sampled_from(['"x"', '"\\"a\\""', "1", "1.50", "null", "[]"]),
+    lambda inner: (
+        st.lists(st.tuples(_NAMES, inner), max_size=4).map(
+            lambda pairs: "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in pairs) + "}"
+        )
+        | st.lists(inner, max_size=3).map(lambda values: f"[{','.join(values)}]")
+    ),
+    max_leaves=12,
+)
+
+
+@given(_OBJECTS)
+def test_each_repeated_key_is_told_however_the_text_is_read(text: str) -> None:
+    told: list[str] = []
+    wanted: list[str] = []
+
+    def repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        wanted.extend(name for name in dict.fromkeys(names) if names.count(name) > 1)
+        return dict(pairs)
+
+    value = json.loads(text, object_pairs_hook=repeated, parse_float=Decimal)
+    assert exact.loads(text.encode(), repeated=told.append) == value
+    assert told == wanted
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"NaN", b"[1.50, Infinity]", b'"\\ud800"', b'["\\uD800", 1.50]'])
 def test_what_is_not_json_is_an_error(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w+"):
