@@ -161,9 +161,10 @@ class Index:
         return sorted(found, key=lambda fact: fact.order, reverse=True)
 
     def _read(self, where: str, values: tuple[int, ...]) -> list[Fact]:
-        rows = self._connection.execute(f"SELECT number, at, data FROM fact {where}", values).fetchall()  # noqa: S608 - ours
-        partitions = {place: partition for partition, place in self._places.items()}
-        return [_fact(partitions[number >> _OFFSET_BITS], number, at, data) for number, at, data in rows]
+        # The join, not `_places`: another process may have added the partition since the file was opened.
+        columns = "SELECT topic, partition, number, at, data FROM fact JOIN place"
+        rows = self._connection.execute(f"{columns} ON id = number >> {_OFFSET_BITS} {where}", values).fetchall()
+        return [_fact((topic, partition), number, at, data) for topic, partition, number, at, data in rows]
 
     def _tokens(self, fact: Fact) -> Iterator[tuple[int, int, int]]:
         number, at = self._number(fact), _micros(fact.at)

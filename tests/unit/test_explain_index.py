@@ -177,6 +177,17 @@ def test_an_index_that_is_being_built_is_not_asked(config: Config, file: Path) -
         assert len(index.find(Kind.CHANGE, "record", CASES[0][:15], most=9)) == 1
 
 
+def test_a_reader_finds_what_another_process_adds_later(config: Config, file: Path) -> None:
+    """Also in a partition that the reader did not know when it opened the file."""
+    topics = MadeUpTopics(config)
+    first, second = (topics.change(case, START, transaction=case) for case in CASES[:2])
+    with closing(Index.create(file, config)) as index:
+        put(index, [first])
+        with closing(Index.open(file, config)) as reader:
+            put(index, [replace(second, partition=second.partition + 100)])
+            assert len(reader.find(Kind.CHANGE, "record", CASES[1][:15], most=9)) == 1
+
+
 def test_sorting_can_be_ended_at_any_moment_and_begun_again(config: Config, file: Path) -> None:
     topics = MadeUpTopics(config)
     changes = [topics.change(case_id(number), START) for number in range(10_000)]
