@@ -1,26 +1,12 @@
 """Checks the double's composite, batch and tree, and its records by external id, with only httpx (salesforce §D2)."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from helpers.clock import Clock
-from salesforce_wire import API, START, error, rest
+from salesforce_wire import API, error
 
 from connector.sandbox.doubles.salesforce import SalesforceDouble
-
-
-@pytest.fixture
-async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=Clock(START)) as double:
-        yield double
-
-
-@pytest.fixture
-async def http(sf: SalesforceDouble) -> AsyncIterator[httpx.AsyncClient]:
-    async with rest(sf, client="pisano") as http:
-        yield http
 
 
 def call(name: str, method: str, path: str, body: Any = None) -> dict[str, Any]:

@@ -1,27 +1,12 @@
 """Checks the Salesforce double's change events against contracts/salesforce.md §B, decoded with their own schemas."""
 
 import hashlib
-from collections.abc import AsyncIterator
 
-import pytest
-from helpers.clock import Clock
-from salesforce_wire import CASES, START, PubSub, named, pubsub
+from salesforce_wire import CASES, PubSub, named
 
 from connector.sandbox.doubles.salesforce import Channel, SalesforceDouble
 
 CONTACTS = "/data/ContactChangeEvent"
-
-
-@pytest.fixture
-async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=Clock(START)) as double:
-        yield double
-
-
-@pytest.fixture
-async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
-    async with pubsub(sf) as api:
-        yield api
 
 
 async def test_the_schema_looks_like_a_real_one(sf: SalesforceDouble, api: PubSub) -> None:

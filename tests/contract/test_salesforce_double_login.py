@@ -9,7 +9,7 @@ import httpx
 import pytest
 from helpers.clock import Clock
 from helpers.plain_http import plain_http
-from salesforce_wire import API, START, error, log_in, pubsub
+from salesforce_wire import API, error, log_in, pubsub
 
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.sandbox.doubles.salesforce import SalesforceDouble
@@ -17,17 +17,6 @@ from connector.sandbox.doubles.salesforce import SalesforceDouble
 CALLBACK = "http://localhost:1717/OauthRedirect"
 VERIFIER = "v" * 64
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(START)
-
-
-@pytest.fixture
-async def sf(clock: Clock) -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=clock) as double:
-        yield double
 
 
 @pytest.fixture

@@ -1,31 +1,17 @@
 """Checks Publish, PublishStream and ManagedSubscribe against contracts/salesforce.md §A, with only grpc.aio."""
 
 import io
-from collections.abc import AsyncIterator
 from typing import Any
 
 import fastavro
 import grpc
 import pytest
-from helpers.clock import Clock
-from salesforce_wire import CASES, START, PubSub, pubsub, trailer
+from salesforce_wire import CASES, START, PubSub, trailer
 
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 VISITS = "/event/Store_Visit__e"
-
-
-@pytest.fixture
-async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=Clock(START)) as double:
-        yield double
-
-
-@pytest.fixture
-async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
-    async with pubsub(sf) as api:
-        yield api
 
 
 async def visit(api: PubSub, store: str | None, event_id: str = "e") -> pb.ProducerEvent:

@@ -1,33 +1,15 @@
 """Checks the Salesforce double's Pub/Sub API against contracts/salesforce.md §A, with only grpc.aio."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from helpers.clock import Clock
 from helpers.waiting import until
-from salesforce_wire import CASES, START, PubSub, pubsub, refused, trailer
+from salesforce_wire import CASES, PubSub, pubsub, refused, trailer
 
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(START)
-
-
-@pytest.fixture
-async def sf(clock: Clock) -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=clock) as double:
-        yield double
-
-
-@pytest.fixture
-async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
-    async with pubsub(sf) as api:
-        yield api
 
 
 @pytest.mark.parametrize("missing", ["accesstoken", "instanceurl", "tenantid"])

@@ -1,6 +1,5 @@
 """Checks the Salesforce double's OAuth and REST API against contracts/salesforce.md §D, with only httpx."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -8,27 +7,10 @@ import jwt
 import pytest
 from helpers.clock import Clock
 from helpers.plain_http import plain_http
-from salesforce_wire import API, START, error, log_in, rest
+from salesforce_wire import API, error, log_in, rest
 
 from connector.sandbox.doubles.salesforce import SalesforceDouble, ids
 from connector.sandbox.doubles.salesforce.oauth import make_key
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(START)
-
-
-@pytest.fixture
-async def sf(clock: Clock) -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=clock) as double:
-        yield double
-
-
-@pytest.fixture
-async def http(sf: SalesforceDouble) -> AsyncIterator[httpx.AsyncClient]:
-    async with rest(sf, client="pisano") as http:
-        yield http
 
 
 async def query(http: httpx.AsyncClient, text: str) -> httpx.Response:

@@ -2,13 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from helpers.clock import Clock
 from helpers.waiting import until
-from salesforce_wire import CASES, START, Feed, PubSub, pubsub, refused, request, rest, trailer
+from salesforce_wire import CASES, Feed, PubSub, pubsub, refused, request, rest, trailer
 
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
@@ -41,18 +39,6 @@ CODES = [
     "subscription.topic.cannot.subscribe",
     "subscription.internal.error",
 ]
-
-
-@pytest.fixture
-async def sf() -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=Clock(START)) as double:
-        yield double
-
-
-@pytest.fixture
-async def api(sf: SalesforceDouble) -> AsyncIterator[PubSub]:
-    async with pubsub(sf) as api:
-        yield api
 
 
 async def read(feed: Feed, count: int) -> list[bytes]:

@@ -1,36 +1,17 @@
 """Checks the Salesforce double's writes over REST against contracts/salesforce.md §D2 and §D4, with only httpx."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from helpers.clock import Clock
 from helpers.waiting import until
-from salesforce_wire import API, START, error, pubsub, rest
+from salesforce_wire import API, error, pubsub, rest
 
 from connector.sandbox.doubles.salesforce import Fault, SalesforceDouble
 
 RESPONSES = f"{API}/composite/sobjects/Survey_Response__c/Pisano_Id__c"
 MANY = f"{API}/composite/sobjects"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(START)
-
-
-@pytest.fixture
-async def sf(clock: Clock) -> AsyncIterator[SalesforceDouble]:
-    async with SalesforceDouble(clock=clock) as double:
-        yield double
-
-
-@pytest.fixture
-async def http(sf: SalesforceDouble) -> AsyncIterator[httpx.AsyncClient]:
-    async with rest(sf, client="pisano") as http:
-        yield http
 
 
 def response(key: str, **fields: Any) -> dict[str, Any]:
