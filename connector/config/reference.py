@@ -7,7 +7,6 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -16,9 +15,10 @@ from pydantic.fields import FieldInfo
 from connector.config import Config
 from connector.config.model import Allowed, Model
 from connector.config.scope import FEEDBACK, survey_scope
+from connector.generated_page import DOCS, keep
 from connector.templates import Condition, Template
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = DOCS / "configuration.md"
 
 _INTRODUCTION = """\
 # Configuration
@@ -187,16 +187,5 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def main(arguments: list[str]) -> int:
-    text = page()
-    if "--check" not in arguments:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text
-    if stale:
-        print(f"stale: {PAGE.name}; run: python -m connector.config.reference", file=sys.stderr)  # noqa: T201
-    return 1 if stale else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(keep(PAGE, page(), "python -m connector.config.reference", sys.argv[1:]))

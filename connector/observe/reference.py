@@ -4,12 +4,12 @@ With `--check` nothing is written, and the exit code is 1 when the page is out o
 """
 
 import sys
-from pathlib import Path
 
+from connector.generated_page import DOCS, keep
 from connector.observe._registry import Described
 from connector.observe.metrics import Metrics
 
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+PAGE = DOCS / "metrics.md"
 
 _INTRODUCTION = """\
 # Metrics
@@ -45,16 +45,5 @@ def _row(one: Described) -> str:
     return f"| `{one.name}` | {one.kind} | {labels} | {one.help}{buckets} |"
 
 
-def main(arguments: list[str]) -> int:
-    text = page()
-    if "--check" not in arguments:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text
-    if stale:
-        print(f"stale: {PAGE.name}; run: python -m connector.observe.reference", file=sys.stderr)  # noqa: T201
-    return 1 if stale else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(keep(PAGE, page(), "python -m connector.observe.reference", sys.argv[1:]))
