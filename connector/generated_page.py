@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-
 DOCS = Path(__file__).parents[1] / "docs"
 
 
