@@ -10,6 +10,8 @@ from aiokafka.errors import KafkaError
 VERSION = "4.1.0"
 IMAGE = f"apache/kafka:{VERSION}"
 
+JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # 300 MB and up in 3 s; it never runs for long
+
 BOOT_WITHIN = 90.0  # seconds; a boot takes 3, on a busy machine it has taken 30
 _LOOK = 0.1  # seconds between two checks of a booting broker
 _REQUEST_MS = 3000  # timeout of one check; then we check again

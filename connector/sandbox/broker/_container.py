@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connector.sandbox.broker._common import IMAGE, SETTINGS, NotHere, until_it_answers
+from connector.sandbox.broker._common import IMAGE, JVM, SETTINGS, NotHere, until_it_answers
 
 if TYPE_CHECKING:
     import docker
@@ -105,8 +105,8 @@ def _container(environ: Mapping[str, str], say: Callable[[str], None]) -> "Docke
     )
     for name, value in _SETTINGS.items():
         container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
-    container.with_env("KAFKA_HEAP_OPTS", "-Xmx384m").with_exposed_ports(_PORT)
-    container.with_env("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
+    container.with_env("KAFKA_HEAP_OPTS", " ".join(JVM)).with_exposed_ports(_PORT)
+    container.with_env("KAFKA_JVM_PERFORMANCE_OPTS", " ".join(JVM))  # replaces defaults that contradict
     return container.with_kwargs(stdin_open=True, auto_remove=True)
 
 

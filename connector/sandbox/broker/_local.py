@@ -15,10 +15,9 @@ from contextlib import asynccontextmanager, suppress
 from os import getpid
 from pathlib import Path
 
-from connector.sandbox.broker._common import SETTINGS, VERSION, NotHere, until_it_answers
+from connector.sandbox.broker._common import JVM, SETTINGS, VERSION, NotHere, until_it_answers
 from connector.sandbox.broker._jars import java_and_jars
 
-_JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # 300 MB and up in 3 s; it never runs for long
 _STOP_WITHIN = 20.0  # seconds for a clean stop; it takes 1 to 3
 _LOOK = 0.05  # seconds between two checks of an ending process
 # Below the ports that systems give to outgoing connections. Otherwise a client that reconnects while the broker is down
@@ -57,7 +56,7 @@ class LocalBroker:
 
     def __init__(self, java: Path, jars: Path, folder: Path) -> None:
         self._log4j = folder / "log4j2.properties"
-        self._java = (str(java), *_JVM, f"-Dlog4j2.configurationFile={self._log4j}", "-cp", f"{jars}/*")
+        self._java = (str(java), *JVM, f"-Dlog4j2.configurationFile={self._log4j}", "-cp", f"{jars}/*")
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self.log_file = folder / "broker.log"
