@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.guarded_broker import PASSWORD, USER, GuardedBroker, guarded_broker
+from helpers.guarded_broker import PASSWORD, USER, GuardedBroker
 from helpers.invitations import as_records, invitation
 from helpers.plain_http import plain_http
 from helpers.service import WEBHOOK_SECRET, held, set_up
@@ -46,18 +46,16 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[GuardedBroker]:
-    """A user with the least rights that the service needs (docs/kafka.md)."""
-    with asyncio.Runner() as runner:
-        context = guarded_broker()
-        broker = runner.run(context.__aenter__())
-        try:
-            runner.run(broker.allow(f"Topic:{PREFIX}*", "READ", "WRITE", "DESCRIBE_CONFIGS"))
-            runner.run(broker.allow(f"Group:{PREFIX}*", "READ"))
-            runner.run(broker.allow(f"TransactionalId:{PREFIX}*", "WRITE"))
-            yield broker
-        finally:
-            runner.run(context.__aexit__(None, None, None))
+def service(guarded: GuardedBroker) -> GuardedBroker:
+    """The broker, with a user who has the prefixed rights of docs/kafka.md."""
+
+    async def allow() -> None:
+        await guarded.allow(f"Topic:{PREFIX}*", "READ", "WRITE", "DESCRIBE_CONFIGS")
+        await guarded.allow(f"Group:{PREFIX}*", "READ")
+        await guarded.allow(f"TransactionalId:{PREFIX}*", "WRITE")
+
+    asyncio.run(allow())
+    return guarded
 
 
 def as_user(kafka: Kafka, broker: GuardedBroker) -> Kafka:
@@ -67,11 +65,11 @@ def as_user(kafka: Kafka, broker: GuardedBroker) -> Kafka:
 
 
 @pytest.fixture
-async def config(guarded: GuardedBroker, tmp_path: Path, sf: SalesforceDouble) -> AsyncIterator[Config]:
+async def config(service: GuardedBroker, tmp_path: Path, sf: SalesforceDouble) -> AsyncIterator[Config]:
     """The example, as the user runs it. Somebody else has created its topics."""
     async with PisanoDouble() as pisano:
-        made = await set_up(tmp_path, guarded.bootstrap_servers, PREFIX, pisano=pisano, salesforce=sf)
-        yield made.config.model_copy(update={"kafka": as_user(made.kafka, guarded)})
+        made = await set_up(tmp_path, service.bootstrap_servers, PREFIX, pisano=pisano, salesforce=sf)
+        yield made.config.model_copy(update={"kafka": as_user(made.kafka, service)})
 
 
 @pytest.fixture
