@@ -62,8 +62,8 @@ def _tokens(oauth: OAuth) -> "Tokens":
 async def refusal(connection: AIOKafkaConnection) -> str:
     """Why the broker refuses the token with which a connection was made; empty if it does not.
 
-    The broker says so only when it is asked (RFC 7628, section 3.2.3), and aiokafka 0.14 does not ask: such a connection
-    gets one empty answer, and then it is closed.
+    The broker says so only when it is asked (RFC 7628, section 3.2.3), and aiokafka 0.14 does not ask: such a
+    connection gets one empty answer, and then it is closed.
     """
     try:
         answer = await connection.send(SaslAuthenticateRequest(b"\x01"))
