@@ -179,8 +179,9 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
     Raises:
         Fenced: Another producer with the same name has started since.
         Retryable: Kafka is away, or took longer than 40 s.
+        Fatal: The user may not write to a topic; the message says which.
     """
-    with translated():
+    with translated(writes={record.topic for record in records}):
         async with asyncio.timeout(_TRANSACTION_WITHIN):
             await producer.begin_transaction()
             try:

@@ -59,6 +59,7 @@ class App:
 
     def _supervisor(self, stage: str) -> Supervisor:
         async def check() -> None:
+            await preflight.require_rights(self._config.kafka, acls.rights(self._config, stage))
             if stage in _TRANSACTIONAL:
                 await preflight.require_transactions(self._config.kafka, stage)
 

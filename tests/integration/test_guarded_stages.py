@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import change_events, invitations, topics
+from helpers import bulkheads, change_events, invitations, topics
 from helpers.guarded_broker import LOGINS, GuardedBroker
 from helpers.service import EXAMPLE, running_app
 from helpers.waiting import until
@@ -111,6 +112,22 @@ async def test_each_stage_works_with_just_its_rights(installation: Installation,
     assert {(operation, name.partition(".")[2]) for _, operation, _, name in unused} <= ONLY_IN_TROUBLE
 
 
+async def test_stages_go_on_when_their_tokens_end(installation: Installation) -> None:
+    """The broker closes a connection when its token ends; the next one is made with a new token."""
+    issuer = installation.broker.issuer
+    issuer.lives, busy = 6, {*STAGES} - {"receive"}  # that one is connected again when the next answer comes
+    try:
+        await installation.allow(*STAGES)
+        async with installation.running("OAUTHBEARER"):
+            for number in range(2):
+                before = Counter(issuer.given)
+                await installation.round_trip(f"customer-{number}")
+                await until(lambda before=before: busy <= (Counter(issuer.given) - before).keys())
+            await installation.round_trip("last")
+    finally:
+        issuer.lives = 3600
+
+
 async def test_the_index_works_with_just_its_rights(installation: Installation) -> None:
     await installation.allow("index")
     async with running_app(installation.as_("index", "SCRAM-SHA-256"), ["index"]):
@@ -140,6 +157,7 @@ async def test_every_command_works_with_just_the_operators_rights(
             DeadLetters(config.kafka, "trigger", lambda *_: None).of_record(source, "made_up", ValueError("no"), "x"),
             *change_events.as_records(config.kafka, [change_events.change("5005g0000000001AAA", {"Status": "Closed"})]),
             *invitations.as_records(config.kafka, [invitations.invitation(1)]),
+            bulkheads.answer(config.kafka, 1),
         ],
     )
     for name, value in installation.environ.items():
