@@ -100,8 +100,7 @@ _NEEDS: dict[str, tuple[Right, ...]] = {
         Right("Cluster", "kafka-cluster", ("IDEMPOTENT_WRITE",)),
     ),
     "operator": (
-        _topic(_EVERY, "READ"),
-        _topic(_COMPACTED, "DESCRIBE_CONFIGS"),
+        _topic(_EVERY, "READ", "DESCRIBE_CONFIGS"),
         _topic(_CHANGES, "WRITE"),
         *(
             _topic(name, "WRITE")
@@ -112,6 +111,7 @@ _NEEDS: dict[str, tuple[Right, ...]] = {
                 "pisano.invitations",
                 "pisano.suppressions",
                 "salesforce.positions",
+                "salesforce.writes",
             )
         ),
         _group("capture", "DESCRIBE"),

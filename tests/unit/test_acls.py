@@ -46,7 +46,7 @@ def test_every_stage_has_its_rights() -> None:
 
 def test_whoever_reads_a_topic_back_may_compare_its_retention(tmp_path: Path) -> None:
     config = example(tmp_path)
-    for who in acls.WHO[:-1]:
+    for who in ALL_STAGES:
         for topic in catalogue.topics_for(config):
             found = operations(config, who, topic.name)
             assert ("DESCRIBE_CONFIGS" in found) == (topic.is_read_back and "READ" in found), (who, topic.name)
