@@ -1,4 +1,4 @@
-"""The generated part of `topics/` (JSON Schemas, the AsyncAPI document, two pages), and the table of rights in `docs/`."""
+"""Generates `topics/` (JSON Schemas, the AsyncAPI document, two pages), and the table of rights in `docs/`."""
 
 import json
 from pathlib import Path
