@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
 from connector.config import Kafka
 from connector.kafka.acls import Right
@@ -17,6 +17,7 @@ from connector.kafka.connection import admin_client
 from connector.sandbox.broker import LocalBroker, _local, kafka_broker
 from helpers.certificates import Authority
 from helpers.oidc import AUDIENCE, ISSUER, SECRET, Issuer
+from helpers.waiting import until
 
 USER, PASSWORD = "service", "made-up-password"
 WHO = ("capture", "trigger", "send", "receive", "write", "index", "operator", "topics")  # users beside `service`
@@ -157,6 +158,13 @@ class GuardedBroker(LocalBroker):
                 answer = (await admin._send_request(request(*what))).to_object()
                 (rows,) = [rows for rows in answer.values() if isinstance(rows, list)]
                 assert not any(row["error_code"] for row in rows), answer
+
+            async def known() -> bool:
+                """The controller has changed the rule; the broker learns of it a moment later."""
+                answer = (await admin._send_request(DescribeAclsRequest(*what))).to_object()
+                return bool(answer["resources"]) == (request is CreateAclsRequest)
+
+            await until(known)
 
 
 @asynccontextmanager
