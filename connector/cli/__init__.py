@@ -9,6 +9,7 @@ import sys
 import typer
 
 from connector.cli import (
+    acls,
     check,
     console,
     deadletters,
@@ -47,6 +48,7 @@ def connector() -> None:
     logs.set_up("error")  # a command prints its own messages; `run` sets its own level
 
 
+app.command("acls")(acls.acls)
 app.command("check")(check.check)
 app.command("preview")(preview.preview)
 app.command("explain")(explain.explain)

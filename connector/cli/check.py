@@ -56,7 +56,7 @@ async def _found(config: "Config", address: str | None, *, try_logins: bool) -> 
 
     async with Shared(config) as shared:
         settings = config.salesforce.pubsub
-        pubsub = PubSubClient(settings.endpoint, settings.tls, shared.tokens)
+        pubsub = PubSubClient(settings.endpoint, settings.tls, shared.tokens, ca_file=settings.ca_file)
         try:
             found = [one async for one in live_systems.kafka(config)]
             found += [one async for one in live_systems.salesforce(config, shared.rest.limits, pubsub.may_follow)]

@@ -6,7 +6,7 @@ There is one module for each part of the file.
 from connector.config.console import Console, Proxy, Role, User
 from connector.config.feedback import FeedbackRule, FieldValue
 from connector.config.hours import SendHours
-from connector.config.kafka import Kafka, TopicSettings
+from connector.config.kafka import Kafka, OAuth, TopicSettings
 from connector.config.lookups import Lookup
 from connector.config.pisano import Account, AuthorizedApp, Phones, StaticToken, Webhook
 from connector.config.protect import Protect, ProtectAll
@@ -25,6 +25,7 @@ __all__ = [
     "JwtBearer",
     "Kafka",
     "Lookup",
+    "OAuth",
     "Phones",
     "Protect",
     "ProtectAll",

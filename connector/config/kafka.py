@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from connector.config.model import Allowed, Model
-from connector.config.types import Brokers, Retention, Secret, Text, TopicPrefix, Whole
+from connector.config.types import Brokers, Retention, Secret, Text, TopicPrefix, Url, Whole
 
 _InCatalogue = Annotated[str, Allowed("a name from [topics/](../topics/README.md), without `.{entity}`")]
 
@@ -29,6 +29,31 @@ class TopicSettings(Model):
     you add partitions later, keys move to other partitions, away from what is remembered about them."""
 
 
+class OAuth(Model):
+    """Where tokens come from: the client credentials flow of an OIDC server. The connector gets a new token before the
+    old one expires. To trust your own authority for this server, name its PEM file in the environment as
+    `SSL_CERT_FILE`."""
+
+    token_url: Url
+    """The server's token endpoint."""
+
+    client_id: Text
+    """Our id there."""
+
+    client_secret: Secret
+    """The secret of that id."""
+
+    scope: Text | None = None
+    """What the token is for, if the server asks; several scopes have spaces between them."""
+
+    extensions: dict[Text, Text] = {}
+    """What the cluster wants beside the token, such as `{logicalCluster: lkc-1, identityPoolId: pool-1}` for Confluent
+    Cloud."""
+
+    def __hash__(self) -> int:  # pydantic's own takes no mapping
+        return hash((self.token_url, self.client_id))
+
+
 class Kafka(Model):
     """The Kafka cluster that holds the topics. File paths start at the folder in which the connector is started."""
 
@@ -38,8 +63,9 @@ class Kafka(Model):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """The protocol of the brokers' listener."""
 
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """How to log in. `SASL_PLAINTEXT` and `SASL_SSL` need this setting and the two below."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    """How to log in; `SASL_PLAINTEXT` and `SASL_SSL` need it. `OAUTHBEARER` needs `sasl_oauth`, and the others need
+    `sasl_username` and `sasl_password`."""
 
     sasl_username: Text | None = None
     """The user who logs in."""
@@ -47,8 +73,12 @@ class Kafka(Model):
     sasl_password: Secret | None = None
     """That user's password."""
 
+    sasl_oauth: OAuth | None = None
+    """Where `OAUTHBEARER` gets its tokens."""
+
     ssl_ca_file: Text | None = None
-    """PEM file of the authorities that certify the brokers; without it, those that the machine trusts."""
+    """PEM file of the authorities that certify the brokers; without it, those that the machine trusts. If one of
+    these three files changes, new connections use it without a restart."""
 
     ssl_cert_file: Text | None = None
     """PEM file of our own certificate, if the brokers ask for one."""
@@ -72,9 +102,15 @@ class Kafka(Model):
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> "Kafka":
-        wants = self.security_protocol.startswith("SASL")
-        if wants and not (self.sasl_mechanism and self.sasl_username and self.sasl_password):
+        if not self.security_protocol.startswith("SASL"):
+            return self
+        if self.sasl_mechanism == "OAUTHBEARER":
+            if self.sasl_oauth is None or self.sasl_username or self.sasl_password:
+                raise ValueError("OAUTHBEARER needs sasl_oauth, and neither sasl_username nor sasl_password")
+        elif not (self.sasl_mechanism and self.sasl_username and self.sasl_password):
             raise ValueError(f"{self.security_protocol} needs sasl_mechanism, sasl_username and sasl_password")
+        elif self.sasl_oauth:
+            raise ValueError(f"sasl_oauth is for OAUTHBEARER, and sasl_mechanism is {self.sasl_mechanism}")
         return self
 
     @model_validator(mode="after")

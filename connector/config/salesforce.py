@@ -78,6 +78,10 @@ class PubSub(Model):
     tls: bool = True
     """`false` means plain text, which is allowed for loopback addresses only."""
 
+    ca_file: Text | None = None
+    """PEM file of the authorities that certify the endpoint, where a proxy opens TLS; without it, the usual ones. If
+    the file changes, the next stream uses it without a restart."""
+
     start: Literal["latest", "earliest"] = "latest"
     """Where a channel without a position begins: `latest` with changes from now on, `earliest` with what Salesforce
     still has of the last 72 h."""
@@ -94,6 +98,8 @@ class PubSub(Model):
     def _plain_text_is_local(self) -> "PubSub":
         if not self.tls and not is_loopback(self.endpoint.rpartition(":")[0]):
             raise ValueError("tls: false is allowed for loopback addresses only")
+        if self.ca_file and not self.tls:
+            raise ValueError("tls: false does not use ca_file")
         return self
 
 

@@ -46,6 +46,16 @@ class Spool(Model):
     holds some 100,000 answers."""
 
 
+class Tls(Model):
+    """The certificate of the port, in PEM files. If a file changes, new connections use it without a restart."""
+
+    cert_file: Text
+    """Our certificate, and those between it and its authority."""
+
+    key_file: Text | None = None
+    """The certificate's key, without a passphrase. Leave it out if the certificate's file has the key."""
+
+
 class Service(Model):
     """The port for webhooks, `/healthz`, `/readyz`, `/status` and `/metrics`, and how the service ends."""
 
@@ -54,6 +64,10 @@ class Service(Model):
 
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8080
     """The port to listen on; 0 picks a free one and prints it."""
+
+    tls: Tls | None = None
+    """Makes the port speak https. Without it the port speaks http, and something in front of it must speak https with
+    Pisano."""
 
     spool: Spool = Spool()
     """Where webhooks wait while Kafka is away."""

@@ -1,7 +1,6 @@
 """aiokafka clients as this project uses them: idempotent producers, transactions, and the settings that all share."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -19,6 +18,7 @@ from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import REFUSED, missing_right, translated
+from connector.kafka.login import refusal, ssl_context, token_provider
 
 log = structlog.get_logger(__name__)
 
@@ -35,28 +35,12 @@ _CLOSE_WITHIN = 5.0  # seconds; a broken connection answers nothing, so a longer
 _TRANSACTION_TIMEOUT = 60_000  # milliseconds until Kafka aborts a killed worker's open transaction; then others read on
 
 
-def ssl_context(kafka: Kafka) -> ssl.SSLContext | None:
-    """None for a protocol without TLS.
+def client_settings(kafka: Kafka) -> dict[str, Any]:
+    """The settings of every aiokafka client.
 
     Raises:
-        Fatal: A certificate or key file cannot be read, or the key wants a passphrase.
+        Fatal: A certificate or key file cannot be used.
     """
-    if "SSL" not in kafka.security_protocol:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
-        if kafka.ssl_cert_file:
-            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password="")  # else OpenSSL asks for one
-    except OSError as error:
-        files = ", ".join(filter(None, (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file)))
-        raise Fatal(
-            f"kafka: a certificate or key file cannot be used ({files}): {error}. Use PEM files without a passphrase."
-        ) from error
-    return context
-
-
-def client_settings(kafka: Kafka) -> dict[str, Any]:
-    """The settings of every aiokafka client."""
     return {
         "bootstrap_servers": kafka.bootstrap_servers,
         "request_timeout_ms": _REQUEST_TIMEOUT,
@@ -65,6 +49,7 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
         "sasl_mechanism": kafka.sasl_mechanism or "PLAIN",
         "sasl_plain_username": kafka.sasl_username,
         "sasl_plain_password": kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        "sasl_oauth_token_provider": token_provider(kafka),
     }
 
 
@@ -134,8 +119,10 @@ async def _why(kafka: Kafka) -> str:
         connection = await create_conn(host.strip("[]"), int(port), **settings)
     except (OSError, KafkaError) as error:
         return str(error) or type(error).__name__
-    connection.close()
-    return ""
+    try:
+        return await refusal(connection) if kafka.sasl_oauth else ""
+    finally:
+        connection.close()
 
 
 async def transactional_producer(kafka: Kafka, name: str) -> AIOKafkaProducer:
@@ -192,8 +179,9 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
     Raises:
         Fenced: Another producer with the same name has started since.
         Retryable: Kafka is away, or took longer than 40 s.
+        Fatal: The user may not write to a topic; the message says which.
     """
-    with translated():
+    with translated(writes={record.topic for record in records}):
         async with asyncio.timeout(_TRANSACTION_WITHIN):
             await producer.begin_transaction()
             try:

@@ -28,8 +28,8 @@ _MISCONFIGURED = (
 
 
 @contextmanager
-def translated(*, reads: Collection[str] = ()) -> Iterator[None]:
-    """Turns the errors that aiokafka raises in the `with` body into ours. `reads`: the topics that it reads.
+def translated(*, reads: Collection[str] = (), writes: Collection[str] = ()) -> Iterator[None]:
+    """Turns the errors that aiokafka raises in the `with` body into ours, which reads or writes these topics.
 
     Raises:
         Fenced: Another producer has the transactional id now.
@@ -44,13 +44,20 @@ def translated(*, reads: Collection[str] = ()) -> Iterator[None]:
     except REFUSED as error:
         raise Rejected(f"Kafka refused the record: {type(error).__name__}", code="too_large") from error
     except _MISCONFIGURED as error:
-        if reads and isinstance(error, kafka.TopicAuthorizationFailedError):
-            raise missing_right("READ", f"Topic {', '.join(reads)}", error) from error
+        for operation, topics in (("READ", reads), ("WRITE", writes)):
+            if topics and isinstance(error, kafka.TopicAuthorizationFailedError):
+                raise missing_right(operation, f"Topic {_refused(error, topics)}", error) from error
         raise Fatal(
             f"Kafka refused us: {error!r}. Check kafka.security_protocol, the SASL settings and the rights."
         ) from error
     except (kafka.KafkaError, TimeoutError, OSError) as error:
         raise Retryable(f"Kafka: {error!r}") from error
+
+
+def _refused(error: kafka.TopicAuthorizationFailedError, topics: Collection[str]) -> str:
+    """The topic that the error names; without one, all of them."""
+    named = {each for argument in error.args for each in ([argument] if isinstance(argument, str) else argument)}
+    return ", ".join(sorted(named & {*topics} or topics))
 
 
 def may_not_write(error: Retryable) -> bool:
@@ -63,4 +70,8 @@ def may_not_write(error: Retryable) -> bool:
 
 def missing_right(operation: str, resource: str, error: BaseException | None) -> Fatal:
     """The error for an operation that Kafka's ACLs do not allow us, such as READ on `Topic a`."""
-    return Fatal(f"Kafka: the user needs the right {operation} on {resource} ({error!r}). Add it with kafka-acls.")
+    said = f" ({error!r})" if error else ""
+    return Fatal(
+        f"Kafka: the user needs the right {operation} on {resource}{said}. Add it with kafka-acls; `connector acls`"
+        " prints all that are needed."
+    )

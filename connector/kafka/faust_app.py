@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 import aiokafka
 import faust
 from aiokafka.errors import IllegalStateError
+from faust.auth import OAuthCredentials
 from faust.exceptions import ConsumerNotStarted
 from faust.sensors import Monitor
 from faust.tables import TableManager
@@ -26,7 +27,7 @@ from mode.services import Service
 from mode.threads import ServiceThread, WorkerThread
 
 from connector.config import Kafka
-from connector.kafka.connection import ssl_context
+from connector.kafka.login import ssl_context, token_provider
 from connector.kafka.ordered import OrderedAcks, Read
 
 _LONGEST_HOLD = 86_400.0  # seconds that an agent may block on a full queue; then Kafka would drop the consumer silently
@@ -230,11 +231,16 @@ async def fetch_positions(app: faust.App) -> dict[TP, int] | None:
 
 
 def _credentials(kafka: Kafka) -> Any:
-    if kafka.security_protocol in {"SASL_PLAINTEXT", "SASL_SSL"}:
-        return faust.SASLCredentials(
-            username=kafka.sasl_username,
-            password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
-            mechanism=kafka.sasl_mechanism,
-            ssl_context=ssl_context(kafka),
-        )
-    return faust.SSLCredentials(context=ssl_context(kafka)) if kafka.security_protocol == "SSL" else None
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    context = ssl_context(kafka)
+    if kafka.security_protocol == "SSL":
+        return faust.SSLCredentials(context=context)
+    if tokens := token_provider(kafka):
+        return OAuthCredentials(oauth_cb=tokens, ssl_context=context)
+    return faust.SASLCredentials(
+        username=kafka.sasl_username,
+        password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        mechanism=kafka.sasl_mechanism,
+        ssl_context=context,
+    )

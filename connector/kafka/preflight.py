@@ -5,6 +5,7 @@ tracebacks (tried on Kafka 4.1). So this module checks first, in limited time, a
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,11 +14,34 @@ from aiokafka.protocol.group import HeartbeatRequest
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
-from connector.kafka.connection import client_settings, close, stopped, transactional_producer
+from connector.kafka.acls import Right
+from connector.kafka.connection import admin_client, client_settings, close, stopped, transactional_producer
 from connector.kafka.errors import Fenced, missing_right, translated
+from connector.kafka.own_rights import allowed
 
 _WITHIN = 15.0  # seconds; the election of a coordinator takes a few
 _FETCH = 300  # milliseconds that a broker has to refuse a fetch; 100 were too few, as the position comes first
+
+
+async def require_rights(kafka: Kafka, rights: Collection[Right]) -> None:
+    """Returns when Kafka says that we have these rights on topics; it does not tell about other resources.
+
+    Raises:
+        Fatal: Rights are missing, and the message names all of them; or no broker answers.
+        Retryable: Kafka is away.
+    """
+    wanted = {right.name: right.operations for right in rights if right.kind == "Topic"}
+    async with admin_client(kafka) as admin:
+        found = await allowed(admin, wanted)
+    missing = defaultdict[str, list[str]](list)
+    for topic, operations in wanted.items():
+        for operation in operations if topic in found else ():
+            if operation not in found[topic]:
+                missing[operation].append(topic)
+    if missing:
+        (operation, topics), *others = missing.items()
+        more = "".join(f", and {other} on Topic {', '.join(names)}" for other, names in others)
+        raise missing_right(operation, f"Topic {', '.join(topics)}{more}", None)
 
 
 async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.structs import RecordMetadata
 
 from connector.config import Kafka
 from connector.errors import ConnectorError, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import LARGEST_REQUEST, client_settings, close, on_its_way, started
-from connector.kafka.errors import Fenced, missing_right, translated
+from connector.kafka.errors import Fenced, translated
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +96,7 @@ class Publisher:
         if producer is None:
             raise Retryable("Kafka is not connected yet")
         try:
-            with translated():
+            with translated(writes={record.topic for record in records}):
                 stored = await self._stored(producer, records)
         except BaseException as error:
             if (task := asyncio.current_task()) and task.cancelling():
@@ -105,9 +104,6 @@ class Publisher:
             self._failed = producer
             self._failed_at = self._clock()
             self._failing_since = self._failed_at if self._failing_since is None else self._failing_since
-            if isinstance(error.__cause__, TopicAuthorizationFailedError):
-                names = {record.topic for record in records}
-                raise missing_right("WRITE", f"Topic {', '.join(sorted(names))}", error.__cause__) from error
             if isinstance(error, ConnectorError) and not isinstance(error, Fenced):
                 raise
             raise Retryable(f"Kafka: the producer failed: {error!r}") from error

@@ -1,12 +1,16 @@
-"""The generated part of `topics/`: a JSON Schema for each record, the AsyncAPI document, and two pages."""
+"""Generates `topics/` (JSON Schemas, the AsyncAPI document, two pages), and the table of rights in `docs/`."""
 
 import json
 from pathlib import Path
 
 from connector.config.catalogue import Topic, catalogue
-from connector.kafka import asyncapi
+from connector.kafka import acls, asyncapi
 from connector.kafka.cloud_events import schema_id
 from connector.paths import folder
+
+RIGHTS_PAGE = Path(__file__).parents[2] / "docs" / "kafka.md"
+_TABLE_BEGINS = "<!-- `connector topics docs` writes this table -->"
+_TABLE_ENDS = "<!-- the table ends -->"
 
 _INTRODUCTION = """\
 # Topics
@@ -65,6 +69,11 @@ def stale() -> list[tuple[Path, str]]:
         }
         path = topics / "schemas" / f"{model.__name__}.json"
         wanted[path] = _json(schema)
+    if RIGHTS_PAGE.exists():  # a wheel has no docs
+        before, _, after = RIGHTS_PAGE.read_text(encoding="utf-8").partition(_TABLE_BEGINS)
+        wanted[RIGHTS_PAGE] = (
+            f"{before}{_TABLE_BEGINS}\n\n{acls.table()}\n\n{_TABLE_ENDS}{after.partition(_TABLE_ENDS)[2]}"
+        )
     return [
         (path, text) for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
     ]

@@ -94,8 +94,8 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
 def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping[str, int]) -> None:
     """The connector remembers what it did for a record under that record's partition number, so numbers must match."""
     for one, other in MEMORIES:
-        counts = [existing[kafka.topic_prefix + name] for name in (one, other)]
-        if counts[0] != counts[1]:
+        counts = [existing.get(kafka.topic_prefix + name) for name in (one, other)]
+        if None not in counts and counts[0] != counts[1]:  # a stage may use only one of the two
             raise Fatal(f"{one} has {counts[0]} partitions and {other} {counts[1]}; they must have the same number.")
     paired = {kafka.topic_prefix + name for pair in MEMORIES for name in pair}
     for topic in topics:

@@ -1,6 +1,7 @@
 """Serves the HTTP port: webhooks, and /healthz, /readyz, /status and /metrics for operators."""
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 
+from connector.certificates import server_context
 from connector.config import Service
 from connector.errors import Fatal
 from connector.observe.metrics import Metrics
@@ -70,9 +72,10 @@ class Server:
         self.address = ""
 
     async def start(self) -> None:
-        """Raises Fatal when the port is taken."""
+        """Raises Fatal when the port is taken, or a certificate or key file cannot be used."""
+        context = _ssl_context(self._service)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._service.host, self._service.port)
+        site = web.TCPSite(self._runner, self._service.host, self._service.port, ssl_context=context)
         try:
             await site.start()
         except OSError as error:
@@ -82,7 +85,7 @@ class Server:
                 "Set service.port to a free one, or to 0 to have one picked."
             ) from error
         host, port = self._runner.addresses[0][:2]
-        self.address = f"http://{host}:{port}"
+        self.address = f"{'https' if context else 'http'}://{host}:{port}"
 
     async def stop(self) -> None:
         """Accepts no more requests, answers the open ones, then closes."""
@@ -114,6 +117,17 @@ class Server:
             self._metrics.ready.labels(stage).set(is_ready)
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(self._metrics.registry), headers={"Content-Type": content_type})
+
+
+def _ssl_context(service: Service) -> ssl.SSLContext | None:
+    if service.tls is None:
+        return None
+    try:
+        return server_context(service.tls.cert_file, service.tls.key_file)
+    except OSError as error:
+        raise Fatal(
+            f"service.tls: the certificate or key file cannot be used: {error}. Use PEM files without a passphrase."
+        ) from error
 
 
 @web.middleware

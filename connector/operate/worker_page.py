@@ -72,7 +72,8 @@ class Page(BaseModel):
 def address(service: Service) -> str | None:
     """Where this configuration's service answers on this machine; None if its port is not known."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(service.host, service.host)  # noqa: S104 - we connect, not listen
-    return f"http://{f'[{host}]' if ':' in host else host}:{service.port}" if service.port else None
+    scheme = "https" if service.tls else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{service.port}" if service.port else None
 
 
 async def page(http: httpx.AsyncClient, url: str) -> dict[str, Any] | None:

@@ -9,20 +9,15 @@ import grpc
 
 from connector.errors import ConnectorError, Rejected, Retryable
 from connector.salesforce import errors
+from connector.salesforce._connection import Connection
 from connector.salesforce.auth import Token, TokenSource
 from connector.salesforce.proto.pubsub_api_pb2 import FetchRequest, FetchResponse, SchemaRequest, TopicRequest
-from connector.salesforce.proto.pubsub_api_pb2_grpc import PubSubStub
 from connector.salesforce.schemas import EventSchema, parse_schema
 
 _WINDOW = 100  # events owed to us (requested, not yet received); Salesforce allows no more (salesforce §A2)
 _REFILL = 50  # smallest request: a server with a backlog sends single events if we ask for them one by one
 _CALL_TIMEOUT = 30.0  # seconds; GetSchema takes about one
 _SCHEMAS_KEPT = 1000  # a schema never changes, but an org's objects do; a few kB each
-_CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),  # an answer has up to 3 MB; a schema has no known limit
-    ("grpc.keepalive_time_ms", 120_000),  # finds a dead connection before the idle watchdog does
-    ("grpc.keepalive_timeout_ms", 20_000),
-]
 
 
 @dataclass(frozen=True)
@@ -51,20 +46,23 @@ class PubSubClient:
     that died without an error sends nothing, for ever.
     """
 
-    def __init__(self, endpoint: str, tls: bool, tokens: TokenSource, *, idle_timeout: float = 300.0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        tls: bool,
+        tokens: TokenSource,
+        *,
+        ca_file: str | None = None,
+        idle_timeout: float = 300.0,
+    ) -> None:
         self._tokens = tokens
         self._idle_timeout = idle_timeout
-        self._channel = (
-            grpc.aio.secure_channel(endpoint, grpc.ssl_channel_credentials(), _CHANNEL_OPTIONS)
-            if tls
-            else grpc.aio.insecure_channel(endpoint, _CHANNEL_OPTIONS)
-        )
-        self._stub: Any = PubSubStub(self._channel)  # type: ignore[no-untyped-call]
+        self._connection = Connection(endpoint, tls, ca_file)
         self._schemas: dict[str, EventSchema] = {}
 
     async def aclose(self) -> None:
         """Closes the connection. End the streams first, with `aclose` of what `subscribe` returned."""
-        await self._channel.close()
+        await self._connection.close()
 
     async def schema(self, schema_id: str) -> EventSchema:
         """The schema with this id. We ask Salesforce once, then keep it.
@@ -93,7 +91,7 @@ class PubSubClient:
         """
         token = await self._tokens.token()
         try:
-            answer = await self._stub.GetTopic(
+            answer = await self._connection.stub().GetTopic(
                 TopicRequest(topic_name=topic), metadata=_metadata(token), timeout=_CALL_TIMEOUT
             )
         except grpc.aio.AioRpcError as error:
@@ -120,7 +118,7 @@ class PubSubClient:
         """
         what = f"subscribe {topic}"
         token = await self._tokens.token()
-        stream = self._stub.Subscribe(metadata=_metadata(token))
+        stream = self._connection.stub().Subscribe(metadata=_metadata(token))
         start = "CUSTOM" if replay_id else preset.upper()
         ask = FetchRequest(topic_name=topic, replay_preset=start, replay_id=replay_id or b"", num_requested=_WINDOW)
         owed = _WINDOW  # we count ourselves: the answer's count does not include requests on their way
@@ -159,7 +157,7 @@ class PubSubClient:
         token = await self._tokens.token()
         request = SchemaRequest(schema_id=schema_id)
         try:
-            answer = await self._stub.GetSchema(request, metadata=_metadata(token), timeout=_CALL_TIMEOUT)
+            answer = await self._connection.stub().GetSchema(request, metadata=_metadata(token), timeout=_CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, token, f"schema {schema_id}") from error
         return str(answer.schema_json)

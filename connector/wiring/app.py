@@ -10,7 +10,7 @@ import structlog
 
 from connector.config import Config, catalogue
 from connector.errors import ConnectorError, Fatal, Retryable
-from connector.kafka import preflight, topics
+from connector.kafka import acls, preflight, topics
 from connector.kafka.connection import client_settings
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
@@ -59,6 +59,7 @@ class App:
 
     def _supervisor(self, stage: str) -> Supervisor:
         async def check() -> None:
+            await preflight.require_rights(self._config.kafka, acls.rights(self._config, stage))
             if stage in _TRANSACTIONAL:
                 await preflight.require_transactions(self._config.kafka, stage)
 
@@ -133,8 +134,10 @@ class App:
             raise errors.exceptions[0] from None
 
     async def _until_kafka_is_ready(self) -> None:
-        """Returns when the topics are as the configuration wants them, and Kafka takes records from us."""
-        await self._until(lambda: topics.require(self._config.kafka, catalogue.topics_for(self._config)))
+        """Returns when our topics are as the configuration wants them, and Kafka takes records from us."""
+        used = acls.topic_names(self._config, self._stages)  # this user may not even see the others
+        wanted = [topic for topic in catalogue.topics_for(self._config) if topic.name in used]
+        await self._until(lambda: topics.require(self._config.kafka, wanted))
         for publisher in (self._shared.publisher, self._shared.parking):
             await self._until(partial(patiently, publisher.start, 0.0))
 

@@ -11,7 +11,13 @@ from connector.wiring.shared import Shared
 def build(shared: Shared) -> SharedWork:
     """One stream for each channel in this worker's share of the partitions of salesforce.positions."""
     config, settings = shared.config, shared.config.salesforce.pubsub
-    pubsub = PubSubClient(settings.endpoint, settings.tls, shared.tokens, idle_timeout=settings.idle_timeout)
+    pubsub = PubSubClient(
+        settings.endpoint,
+        settings.tls,
+        shared.tokens,
+        ca_file=settings.ca_file,
+        idle_timeout=settings.idle_timeout,
+    )
     capture = Capture(
         pubsub,
         settings,

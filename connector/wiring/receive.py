@@ -1,12 +1,14 @@
 """Builds receive from the configuration."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from connector.errors import ConnectorError
+from connector.kafka import acls, preflight
 from connector.kafka.follower import Follower
 from connector.kafka.inbound import consumed
 from connector.kafka.publisher import Publisher
@@ -54,6 +56,8 @@ class Receiving:
             invited=invited.headers,
         )
         self._beside: list[asyncio.Task[None]] = []
+        self._config = config
+        self._may_write = False
 
     def routes(self) -> list[web.RouteDef]:
         """One for each webhook."""
@@ -61,7 +65,7 @@ class Receiving:
 
     async def ready(self) -> bool:
         """Whether a webhook would be taken: by Kafka, or by the spool."""
-        return self._spool.is_on or await self._publisher.answers()
+        return self._spool.is_on or (self._may_write and await self._publisher.answers())
 
     async def start(self) -> None:
         """Opens the spool, and begins to connect to Kafka."""
@@ -84,10 +88,18 @@ class Receiving:
             log.warning("answers_not_linked", reason=f"their traces have no link to the invitation's: {error}")
 
     async def _connect(self) -> None:
-        """Tries until it works, also while only a person can fix what is wrong."""
-        while True:
-            try:
-                return await until_done(self._publisher.start)
-            except ConnectorError as error:
-                log.warning("kafka_refuses_us", stage="receive", error=str(error), next_try_in=_TRY_AGAIN)
-            await asyncio.sleep(_TRY_AGAIN)
+        """Connects, then finds out whether we may write. Without a right, what may be written still is."""
+        await _until_possible(self._publisher.start)
+        rights = acls.rights(self._config, "receive")
+        await _until_possible(lambda: preflight.require_rights(self._config.kafka, rights))
+        self._may_write = True
+
+
+async def _until_possible(step: Callable[[], Awaitable[None]]) -> None:
+    """Tries until it works, also while only a person can fix what is wrong."""
+    while True:
+        try:
+            return await until_done(step)
+        except ConnectorError as error:
+            log.warning("kafka_refuses_us", stage="receive", error=str(error), next_try_in=_TRY_AGAIN)
+        await asyncio.sleep(_TRY_AGAIN)

@@ -22,7 +22,7 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.dead_letters import DEAD_LETTERS, DeadLetters
 from connector.kafka.shared_work import SharedWork
 from connector.observe.metrics import Metrics
-from connector.salesforce import ClientCredentials, PubSubClient, pubsub
+from connector.salesforce import ClientCredentials, PubSubClient, _connection
 from connector.stages.capture import Capture
 from helpers.simulated_group import Group
 from helpers.simulated_kafka import SimulatedKafka
@@ -95,8 +95,8 @@ class World(Workers):
         patch_consumer(patch, self.group, self.kafka)
         patch.setattr(connection, "AIOKafkaProducer", self.kafka.producer)
         patch.setattr(channel_log, "read_back", self.kafka.read_back)
-        patch.setattr(pubsub.grpc.aio, "insecure_channel", lambda *_: SimpleNamespace(close=close))
-        patch.setattr(pubsub, "PubSubStub", self.salesforce.stub)
+        patch.setattr(_connection.grpc.aio, "insecure_channel", lambda *_: SimpleNamespace(close=close))
+        patch.setattr(_connection, "PubSubStub", self.salesforce.stub)
 
     async def main(self, stopping: asyncio.Event) -> None:
         transport = httpx.MockTransport(self.salesforce.log_in)

@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.guarded_broker import GuardedBroker, guarded_broker
 from helpers.service import Setup, set_up
 
 from connector.sandbox.doubles.salesforce import SalesforceDouble
@@ -19,6 +20,18 @@ async def collected() -> AsyncIterator[None]:
     """Collects what the test leaves, so that warnings about it come in this test and not in the next."""
     yield
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Iterator[GuardedBroker]:
+    """One broker with ACLs for all tests."""
+    with asyncio.Runner() as runner:
+        context = guarded_broker()
+        broker = runner.run(context.__aenter__())
+        try:
+            yield broker
+        finally:
+            runner.run(context.__aexit__(None, None, None))
 
 
 @pytest.fixture

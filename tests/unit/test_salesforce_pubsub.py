@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from helpers.certificates import Authority
 from helpers.waiting import PATIENCE
 
-from connector.errors import Rejected, Retryable
+from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import PubSubClient, Token
 from connector.salesforce.proto import pubsub_api_pb2 as pb
 from connector.salesforce.proto import pubsub_api_pb2_grpc as pb_grpc
@@ -256,3 +258,31 @@ async def test_schema_is_asked_for_once_and_again_only_with_a_new_token() -> Non
         assert server.schema_calls == 2
         with pytest.raises(Rejected):
             await client.schema("")
+
+
+async def test_calls_trust_an_authority_that_was_put_into_the_file(tmp_path: Path) -> None:
+    old, new = Authority(tmp_path, "old-authority"), Authority(tmp_path, "new-authority")
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(old.file.read_bytes())
+    server, handler = grpc.aio.server(), Server(for_ever)
+    pb_grpc.add_PubSubServicer_to_server(handler, server)
+    pem = new.certify("server").read_bytes()
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pem, pem)]))
+    await server.start()
+    client = PubSubClient(f"127.0.0.1:{port}", True, Tokens(), ca_file=str(roots))  # type: ignore[arg-type]
+    try:
+        with pytest.raises(Retryable):
+            await client.schema("s")
+        roots.write_bytes(new.file.read_bytes())
+        assert await client.schema("s")
+        roots.unlink()
+        assert await client.schema("another")
+    finally:
+        await client.aclose()
+        await server.stop(None)
+
+
+async def test_a_missing_file_of_authorities_is_one_sentence() -> None:
+    client = PubSubClient("127.0.0.1:1", True, Tokens(), ca_file="none.pem")  # type: ignore[arg-type]
+    with pytest.raises(Fatal, match=r"salesforce\.pubsub\.ca_file: none\.pem cannot be read"):
+        await client.schema("s")
