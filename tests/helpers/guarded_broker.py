@@ -47,7 +47,7 @@ _SETTINGS = {
         "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler"
     ),
     "listener.name.secure.oauthbearer.connections.max.reauth.ms": "3600000",  # a token's end is its connection's end
-    # Without this, Kafka 4.1.0 takes a token of anybody: it checks no signature.
+    # Named, so that the test does not depend on a version's default.
     "sasl.oauthbearer.jwt.validator.class": "org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator",
     "sasl.oauthbearer.expected.audience": AUDIENCE,
     "sasl.oauthbearer.expected.issuer": ISSUER,
