@@ -7,7 +7,7 @@ from contextlib import suppress
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-VERSION = "4.1.0"
+VERSION = "4.4.0"
 IMAGE = f"apache/kafka:{VERSION}"
 
 JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # 300 MB and up in 3 s; it never runs for long
