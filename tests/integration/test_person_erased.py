@@ -12,7 +12,8 @@ import pytest
 from helpers import topics
 from helpers.change_events import as_records, change
 from helpers.commands import command
-from helpers.invitations import CAMPAIGN, KEYS
+from helpers.invitations import CAMPAIGN, KEYS, invitation
+from helpers.invitations import as_records as as_invitations
 from helpers.service import Setup, running_app, set_up
 from helpers.waiting import until
 
@@ -21,11 +22,11 @@ from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import consumed
 from connector.kafka.ledger import read_entry
-from connector.operate import suppressions
+from connector.operate import actions, erasure, suppressions
 from connector.operate.explain import Explained, explain
 from connector.protection import Hashes
 from connector.reasons import Reason
-from connector.records import Feedback, Invitation, Record, Settlement, Write, read
+from connector.records import Feedback, Invitation, Protection, Record, Settlement, Write, read
 from connector.sandbox.doubles.pisano import PisanoDouble
 
 ADA, OTHER = "ada@example.com", "xada@example.com"
@@ -111,6 +112,7 @@ async def add_the_rest(setup: Setup) -> None:
         key_field="Pisano_Id__c",
         key=answer.id,
         fields={"Comment__c": "so so"},
+        error="too long: so so",
         success=True,
         at=now,
     )
@@ -181,7 +183,37 @@ async def test_a_person_is_exported_and_erased_and_nobody_else(setup: Setup, pis
     (left,) = [key for key in await latest(setup, "pisano.suppressions") if (key or b"").startswith(b"person/")]
     assert left == f"person/{Hashes('a made-up key of this test').persons(CONTACT, None)[0]}".encode()
     (write,) = [read(Write, value) for value in (await latest(setup, "salesforce.writes")).values()]
-    assert (write.success, write.fields) == (True, {})
+    assert (write.success, write.fields, write.error) == (True, {}, "erased")
+
+
+async def test_whoever_shares_an_address_is_another_person_only_if_the_operator_says_so(setup: Setup) -> None:
+    family, own, child = "family@example.com", "ada@example.com", "0035g00000Child"
+    each = [(family, CONTACT[:15]), (own, CONTACT[:15]), (family, child)]
+    invitations = [
+        invitation(number, email=email, cause="one change", protection=Protection(contact=contact))
+        for number, (email, contact) in enumerate(each)
+    ]
+    settled = actions.action_of("settle", f"main/{invitations[2].id}", "drop", by="op", reason=f"not {own}")
+    settled.params["invitation"] = invitations[2].model_dump(mode="json")
+    await topics.publish(setup.kafka, as_invitations(setup.kafka, invitations))
+    await topics.publish(setup.kafka, [actions.record_of(setup.kafka, settled)])
+
+    async def exported(whom: str, sharing: str) -> set[int]:
+        ended = await command(setup, "person", "export", whom, "--sharing", sharing)
+        lines = [json.loads(line) for line in ended.stdout.splitlines()]
+        return {line["offset"] for line in lines if line["topic"].endswith("pisano.invitations")}
+
+    refused = await command(setup, "person", "export", CONTACT)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert f"the contacts {child}, {CONTACT[:15]} share an address. Add --sharing" in refused.stderr.decode()
+    assert await exported(CONTACT, "other") == {0, 1}
+    assert await exported(family, "other") == {0, 2}
+    assert await exported(CONTACT, "same") == {0, 1, 2}
+    planned = await erasure.plan(setup.config, CONTACT, by="dpo", why="asked", sharing="other")
+    hashes = Hashes("a made-up key of this test")
+    persons = {*hashes.persons(CONTACT, own)}
+    assert {(record.key or b"").decode().partition("/")[2] for record in planned.entries} == persons
+    assert planned.waiting == []  # the decision about the child's invitation stays
 
 
 @pytest.mark.parametrize(
