@@ -6,7 +6,7 @@ of the person's invitations or answers, as in `connector explain`, and it names 
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -76,7 +76,7 @@ async def leads(
     search = Search(config, found)
     async with aclosing(kept(config.kafka, [config.kafka.topic_prefix + _FEEDBACK], progress=progress)) as records:
         async for record in records:
-            if (fact := search.facts.of(record)) and search.is_about(record, fact):
+            if (fact := search.facts.of(record)) and search.is_about(_without_raw(record), fact):
                 found.feedback.update(fact.ids.get("feedback", ()))
     return found
 
@@ -160,6 +160,17 @@ async def _invitations(config: Config, person: Person, progress: Progress) -> As
                 continue
             if person.is_of(invitation.address, invitation.protection.contact):
                 yield invitation
+
+
+def _without_raw(record: InRecord) -> InRecord:
+    """An answer without the body that it came in, which may hold other people's answers."""
+    try:
+        value = exact.loads(record.value or b"")
+    except ValueError:
+        return record
+    if not isinstance(value, dict):
+        return record
+    return replace(record, value=exact.dumps({name: each for name, each in value.items() if name != "raw"}))
 
 
 def plain(record: InRecord) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ from connector.operate import actions, erasure, suppressions
 from connector.operate.explain import Explained, explain
 from connector.protection import Hashes
 from connector.reasons import Reason
-from connector.records import Feedback, Invitation, Protection, Record, Settlement, Write, read
+from connector.records import Feedback, Invitation, Protection, Raw, Record, Settlement, Write, read
 from connector.sandbox.doubles.pisano import PisanoDouble
 
 ADA, OTHER = "ada@example.com", "xada@example.com"
@@ -99,26 +99,34 @@ async def settled(setup: Setup, survey: str, case: str) -> Settlement | None:
     return found[0] if found else None
 
 
-async def add_the_rest(setup: Setup) -> None:
-    """An answer that names only the case, what was written of it, a dead letter, and an entry of the list."""
-    now = datetime.now(UTC)
-    answer = Feedback(id="f" * 32, account="main", received_at=now, body={"sf_ref_id": CASE, "text": "so so"})
-    write = Write(
-        id="e" * 32,
-        feedback=answer.id,
+def answer(id_: str, email: str, **changes: Any) -> Feedback:
+    return Feedback(id=id_, account="main", received_at=datetime.now(UTC), body={"email": email}, **changes)
+
+
+def stored(feedback: Feedback) -> Write:
+    """What was written of an answer."""
+    return Write(
+        id=feedback.id,
+        feedback=feedback.id,
         rule="response",
         operation="upsert",
         object="Survey_Response__c",
         key_field="Pisano_Id__c",
-        key=answer.id,
+        key=feedback.id,
         fields={"Comment__c": "so so"},
         error="too long: so so",
         success=True,
-        at=now,
+        at=feedback.received_at,
     )
+
+
+async def add_the_rest(setup: Setup) -> None:
+    """An answer that names only the case, what was written of it, a dead letter, and an entry of the list."""
+    given = Feedback(id="f" * 32, account="main", received_at=datetime.now(UTC), body={"sf_ref_id": CASE})
+    write = stored(given)
     one, *_ = [each for each in await topics.read(setup.kafka, "pisano.invitations") if ADA.encode() in each.value]
     letter = DeadLetters(setup.kafka, "send", lambda *_: None).of_record(consumed(one), "no", ValueError(), "send/x")
-    records = [ours(setup, "pisano.feedback", CASE, answer), ours(setup, "salesforce.writes", write.id, write), letter]
+    records = [ours(setup, "pisano.feedback", CASE, given), ours(setup, "salesforce.writes", write.id, write), letter]
     await topics.publish(setup.kafka, records)
     entries = [suppressions.entry(whom, survey="gone", by="legal") for whom in (ADA, CONTACT, OTHER)]
     await suppressions.write(setup.kafka, entries)
@@ -196,7 +204,16 @@ async def test_whoever_shares_an_address_is_another_person_only_if_the_operator_
     settled = actions.action_of("settle", f"main/{invitations[2].id}", "drop", by="op", reason=f"not {own}")
     settled.params["invitation"] = invitations[2].model_dump(mode="json")
     await topics.publish(setup.kafka, as_invitations(setup.kafka, invitations))
-    await topics.publish(setup.kafka, [actions.record_of(setup.kafka, settled)])
+    body = Raw(content=f'[{{"email": "{own}"}}, {{"email": "{OTHER}"}}]', encoding="utf-8", bytes=1, content_type="")
+    answers = [answer("1" * 32, own, raw=body), answer("2" * 32, OTHER, raw=body)]
+    await topics.publish(
+        setup.kafka,
+        [
+            actions.record_of(setup.kafka, settled),
+            *(ours(setup, "pisano.feedback", one.id, one) for one in answers),
+            *(ours(setup, "salesforce.writes", one.id, stored(one)) for one in answers),
+        ],
+    )
 
     async def exported(whom: str, sharing: str) -> set[int]:
         ended = await command(setup, "person", "export", whom, "--sharing", sharing)
@@ -213,6 +230,7 @@ async def test_whoever_shares_an_address_is_another_person_only_if_the_operator_
     hashes = Hashes("a made-up key of this test")
     persons = {*hashes.persons(CONTACT, own)}
     assert {(record.key or b"").decode().partition("/")[2] for record in planned.entries} == persons
+    assert [json.loads(record.value or b"")["id"] for record in planned.writes] == ["1" * 32]
     assert planned.waiting == []  # the decision about the child's invitation stays
 
 
