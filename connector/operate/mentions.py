@@ -49,11 +49,12 @@ class Mentions:
     def __init__(self, person: Person, hashes: Hashes) -> None:
         contacts = [one for one in person.contacts if is_id(one)]
         words = {*person.addresses, *person.contacts, *person.hashes(hashes)}
-        plain_words = b"|".join(re.escape((word if word.isascii() else "@").encode()) for word in sorted(words))
+        parts = {word.lstrip("+") if word.isascii() else "@" for word in words}
+        plain_words = b"|".join(re.escape(part.encode()) for part in sorted(parts))
         self._quick = re.compile(plain_words + b"|" + _ESCAPED, re.IGNORECASE)
         exactly = [
             *(rf"(?i:{_BEFORE}{re.escape(address)}{_AFTER})" for address in person.addresses if "@" in address),
-            *(rf"(?<!\d){re.escape(address)}(?!\d)" for address in person.addresses if "@" not in address),
+            *(rf"(?<!\d)(?:00)?{address.lstrip('+')}(?!\d)" for address in person.addresses if "@" not in address),
             *(rf"(?<![A-Za-z0-9]){one}(?:[A-Za-z0-9]{{3}})?(?![A-Za-z0-9])" for one in contacts),
             *person.hashes(hashes),
         ]

@@ -52,7 +52,10 @@ def test_an_address_is_found_as_a_whole_wherever_it_is(text: str, is_named: bool
         (CONTACT, '{"ContactId": "0035g00000xyz12AAA"}', False),  # capitals count in an id of 15
         (CONTACT, '{"ContactId": "0035g00000XyZ123"}', False),
         ("+905330000000", '{"phone": "+905330000000"}', True),
+        ("+905330000000", '{"phone": 905330000000}', True),
+        ("+905330000000", '{"phone": "00905330000000"}', True),
         ("+905330000000", '{"phone": "+9053300000001"}', False),
+        ("+905330000000", '{"phone": "1905330000000"}', False),
     ],
 )
 def test_contacts_and_phone_numbers_are_found_as_a_whole(whom: str, text: str, is_named: bool) -> None:
