@@ -64,8 +64,12 @@ def export(
 
     try:
         count = asyncio.run(find())
-    except OSError as error:
-        raise Fatal(f"the records cannot be written: {error}") from error
+    except BaseException as error:
+        if output:  # a part would be taken for the whole, and the next try would not replace it
+            output.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise Fatal(f"the records cannot be written: {error}") from error
+        raise
     print(f"{count} records", file=sys.stderr)
     if not count:
         raise typer.Exit(1)

@@ -220,8 +220,9 @@ async def test_whoever_shares_an_address_is_another_person_only_if_the_operator_
         lines = [json.loads(line) for line in ended.stdout.splitlines()]
         return {line["offset"] for line in lines if line["topic"].endswith("pisano.invitations")}
 
-    refused = await command(setup, "person", "export", CONTACT)
-    assert (refused.returncode, refused.stdout) == (2, b"")
+    file = setup.file.with_name("ada.jsonl")
+    refused = await command(setup, "person", "export", CONTACT, "--output", str(file))
+    assert (refused.returncode, refused.stdout, file.exists()) == (2, b"", False)
     assert f"the contacts {child}, {CONTACT[:15]} share an address. Add --sharing" in refused.stderr.decode()
     assert await exported(CONTACT, "other") == {0, 1}
     assert await exported(family, "other") == {0, 2}
