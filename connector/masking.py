@@ -7,7 +7,7 @@ _SHORT = 8  # characters: a word such as "yes", or a score
 # The look-behind starts each match at the start of a word. Without it, a long text without addresses takes hours.
 _ADDRESS = re.compile(rf"(?<!{_PART})({_PART}+)(@|%40|\\u0040)((?:(?!&){_PART})+)")
 # As Pisano and Salesforce have them from us: +905330000000. A time zone such as +0300 is shorter.
-_PHONE = re.compile(r"(?<![\w+])(\+|%2B)\d{7,15}(?!\d)", re.ASCII)
+_PHONE = re.compile(r"(?<![\w+])((?:\+|%2B)\d\d)\d{5,13}(?!\d)", re.ASCII)
 
 
 def mask_email(address: str) -> str:
@@ -17,7 +17,10 @@ def mask_email(address: str) -> str:
 
 
 def mask_emails(text: str) -> str:
-    """Masks every address and phone number in the text. The @ may be plain, URL-encoded or escaped as in JSON."""
+    """Masks every address in the text, and every phone number but for its country.
+
+    The @ may be plain, URL-encoded or escaped as in JSON.
+    """
     masked = _ADDRESS.sub(lambda found: f"{found[1][:1]}***{found[2]}{found[3]}", text)
     return _PHONE.sub(r"\1***", masked)
 
