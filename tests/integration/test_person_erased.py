@@ -141,6 +141,7 @@ async def test_a_person_is_exported_and_erased_and_nobody_else(setup: Setup, pis
             return len(pisano.emails()) == 2 and len(await latest(setup, "pisano.waiting")) == 2
 
         await until(one_sent_and_one_waits_for_each)
+        await until(lambda: settled(setup, "now", CASE))  # the e-mail is there before its outcome
         await add_the_rest(setup)
         assert len((await tell(setup, ADA)).story.of(Kind.INVITATION)) == 2
 
