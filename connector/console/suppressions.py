@@ -78,7 +78,8 @@ class _Suppressions:
             if name not in known:
                 return ["already removed: nobody is on the list with this entry any more"], False
             entry = known[name]
-            await self._desk.ask(lambda: suppressions.remove(self._desk.config, entry.whom, entry.survey), _INSTEAD)
+            # this row alone: what an erasure left of the same person has its own
+            await self._desk.ask(lambda: suppressions.end(self._desk.config.kafka, [entry]), _INSTEAD)
             log.warning("suppression_removed", by=who.name, whom=_whom(entry, reveal=False), survey=entry.survey)
             return ["removed"], True
 
