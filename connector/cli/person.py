@@ -1,7 +1,7 @@
 """`connector person`: what the topics hold about a person, and its erasure."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,10 +17,16 @@ Whom = Annotated[
     typer.Argument(help="An e-mail address, a phone number such as +905330000000, or a contact's id in Salesforce."),
 ]
 
+Sharing = Annotated[
+    Literal["same", "other"] | None,
+    typer.Option(help="Whether contacts that share an address are the same person, or other people."),
+]
+
 
 @app.command("export")
 def export(
     whom: Whom,
+    sharing: Sharing = None,
     output: Annotated[Path | None, typer.Option(help="Write to this new file, which only you may read.")] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
@@ -49,7 +55,7 @@ def export(
         count = 0
         await require_kafka(loaded.kafka)
         with progress_bar("reading the topics") as progress, file or nullcontext(sys.stdout.buffer) as lines:
-            found = await person.leads(loaded, whom, progress)
+            found = await person.leads(loaded, whom, progress, sharing=sharing)
             async for record in person.records(loaded, found, progress):
                 lines.write(exact.dumps(person.plain(record)) + b"\n")
                 count += 1
@@ -58,8 +64,12 @@ def export(
 
     try:
         count = asyncio.run(find())
-    except OSError as error:
-        raise Fatal(f"the records cannot be written: {error}") from error
+    except BaseException as error:
+        if output:  # a part would be taken for the whole, and the next try would not replace it
+            output.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise Fatal(f"the records cannot be written: {error}") from error
+        raise
     print(f"{count} records", file=sys.stderr)
     if not count:
         raise typer.Exit(1)
@@ -68,6 +78,7 @@ def export(
 @app.command("erase")
 def erase(
     whom: Whom,
+    sharing: Sharing = None,
     why: Annotated[str, typer.Option(help="Why, without the person's name. It is kept.")] = "erased on request",
     yes: Annotated[
         bool, typer.Option("--yes", help="Do it. Without this, the command only says what it would do.")
@@ -88,7 +99,7 @@ def erase(
     async def do() -> "Erasure":
         await require_kafka(loaded.kafka)
         with progress_bar("reading the topics") as progress:
-            planned = await erasure.plan(loaded, whom, by=by or user(), why=why, progress=progress)
+            planned = await erasure.plan(loaded, whom, by=by or user(), why=why, sharing=sharing, progress=progress)
         if yes:
             await erasure.carry_out(loaded, planned)
         return planned
@@ -105,10 +116,10 @@ def erase(
 
 
 def _lines(erasure: "Erasure") -> list[str]:
-    from connector.masking import mask_email
+    from connector.masking import mask_email, mask_emails
 
     who = erasure.found.person
-    names = [*map(mask_email, sorted(who.addresses)), *sorted(who.contacts)]
+    names = [*map(mask_email, sorted(who.addresses)), *map(mask_emails, sorted(who.contacts))]
     return [
         f"the person is {', '.join(names)}; {erasure.total} records are about the person",
         f"never invited again, by hash: {len(erasure.entries)} entries of the suppression list",

@@ -40,7 +40,8 @@ class Proxy(Model):
     """The addresses that the proxy's requests come from. The header is ignored in all others."""
 
     header: HeaderName = "X-Forwarded-User"
-    """The header that holds the person's name. The proxy must replace it in what comes from outside."""
+    """The header that holds the person's name. The proxy must replace it in what comes from outside: a request that has
+    it twice lets nobody in."""
 
     operators: tuple[Text, ...] = ()
     """The names of the operators; all others are viewers."""

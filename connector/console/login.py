@@ -102,7 +102,8 @@ class Door:
         proxy = self._settings.proxy
         if proxy is None or not any(_address(request) in network for network in proxy.trusted):
             return None
-        name = request.headers.get(proxy.header, "").strip()
+        names = request.headers.getall(proxy.header, [])
+        name = names[0].strip() if len(names) == 1 else ""  # with two, one may have come from outside
         if not name or not name.isprintable() or len(name) > _LONGEST_NAME:
             return None
         return Who(name, "operator" if name in proxy.operators else "viewer")

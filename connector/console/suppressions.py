@@ -17,6 +17,7 @@ from connector.operate import suppressions
 log = structlog.get_logger(__name__)
 
 _MOST = 500  # entries on a page
+_HEAD = 6  # digits of an erased person's hash: whoever knows an address could look whether a whole hash is of it
 _INSTEAD = "Use `connector suppress`."
 
 
@@ -77,7 +78,8 @@ class _Suppressions:
             if name not in known:
                 return ["already removed: nobody is on the list with this entry any more"], False
             entry = known[name]
-            await self._desk.ask(lambda: suppressions.remove(self._desk.config, entry.whom, entry.survey), _INSTEAD)
+            # this row alone: what an erasure left of the same person has its own
+            await self._desk.ask(lambda: suppressions.end(self._desk.config.kafka, [entry]), _INSTEAD)
             log.warning("suppression_removed", by=who.name, whom=_whom(entry, reveal=False), survey=entry.survey)
             return ["removed"], True
 
@@ -94,5 +96,9 @@ class _Suppressions:
 
 
 def _whom(one: Suppression, *, reveal: bool) -> str:
+    if reveal:
+        return one.whom
+    if one.person:
+        return f"person/{one.person[:_HEAD]}…"
     address = one.email or one.phone
-    return mask_email(address) if address and not reveal else one.whom
+    return mask_email(address) if address else one.whom

@@ -127,7 +127,7 @@ class Lots:
             async for offset, record in lot.records():
                 await room.acquire()
                 acks.add(offset)
-                given_up = self._skipped.at(lot.partition, offset) if self._skipped else _never
+                given_up = self._skipped.at(lot.partition, offset, record) if self._skipped else _never
                 task = tasks.create_task(_one(lot, offset, record, work, acks, room, given_up))
                 if work.cell(lot.place.cell).holder:
                     await asyncio.wait({task})  # one record probes the cell; the others stay on the topic

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from pydantic import ValidationError
+
 from connector.config import Config, catalogue
-from connector.decisions import Suppression
+from connector.decisions import Action, Suppression
 from connector.errors import Rejected
 from connector.kafka import topics
 from connector.kafka.cloud_events import OutRecord
@@ -21,11 +23,12 @@ from connector.kafka.ledger import ATTEMPTS
 from connector.kafka.waiting import WAITING
 from connector.operate._writing import written
 from connector.operate.actions import ACTIONS, action_of, record_of
-from connector.operate.person import Leads, Mentions, leads, records
+from connector.operate.mentions import Mentions
+from connector.operate.person import Leads, Sharing, leads, records
 from connector.operate.suppressions import SUPPRESSIONS
 from connector.operate.suppressions import record_of as entry_of
 from connector.protection import CLAIMS, Hashes, read_suppression_key
-from connector.records import Write, read
+from connector.records import Invitation, Write, read
 
 WRITES = "salesforce.writes"
 HASHES_ONLY = (ATTEMPTS, CLAIMS)
@@ -61,14 +64,22 @@ class Erasure:
         return [*self.entries, *self.ends, *self.waiting, *self.writes]
 
 
-async def plan(config: Config, whom: str, *, by: str, why: str, progress: Progress = lambda *_: None) -> Erasure:
+async def plan(
+    config: Config,
+    whom: str,
+    *,
+    by: str,
+    why: str,
+    sharing: Sharing | None = None,
+    progress: Progress = lambda *_: None,
+) -> Erasure:
     """What an erasure would do; it writes nothing.
 
     Raises:
-        Fatal: `whom` names nobody, a topic is missing, or a right.
+        Fatal: As `leads` says, or a right is missing.
         Retryable: Kafka is away.
     """
-    found = await leads(config, whom, progress)
+    found = await leads(config, whom, progress, sharing=sharing)
     gathered = _Gathered(config, found)
     async for record in records(config, found, progress):
         gathered.take(record)
@@ -132,9 +143,19 @@ class _Gathered:
         """
         known = {f"{one.account}/{id_}" for id_, one in self._found.invitations.items()}
         waits = known.intersection((one.key or b"").decode(errors="replace") for one in self._alive(WAITING))
-        held = [one for one in self._alive(ACTIONS) if self._mentions.in_record(one)]
-        settled = {(one.key or b"").decode(errors="replace") for one in held if b'"settle"' in (one.value or b"")}
-        return sorted(waits | settled)
+        held = {
+            (one.key or b"").decode(errors="replace") for one in self._alive(ACTIONS) if self._holds_invitation(one)
+        }
+        return sorted(waits | held)
+
+    def _holds_invitation(self, record: InRecord) -> bool:
+        """Whether an action holds an invitation of the person. Its reason may name the person, and be about another."""
+        try:
+            held = read(Action, record.value).params.get("invitation")
+            invitation = Invitation.model_validate(held)
+        except (Rejected, ValidationError):
+            return False
+        return self._found.person.is_of(invitation.address, invitation.protection.contact)
 
     def emptied(self) -> list[OutRecord]:
         """The writes that hold values, without them. Write still knows that they are done."""
@@ -144,10 +165,11 @@ class _Gathered:
                 write = read(Write, record.value)
             except Rejected:
                 continue
-            if not (write.fields or write.cut or write.left_out or self._mentions.in_text(write.key.encode())):
-                continue
             key = "erased" if self._mentions.in_text(write.key.encode()) else write.key
-            empty = write.model_copy(update={"fields": {}, "cut": {}, "left_out": {}, "key": key})
+            error = write.error and "erased"  # Salesforce quotes values in its messages
+            empty = write.model_copy(update={"fields": {}, "cut": {}, "left_out": {}, "key": key, "error": error})
+            if empty == write:
+                continue
             value = empty.model_dump_json().encode()
             found.append(OutRecord(record.topic, record.key, value, list(record.headers), record.partition))
         return found

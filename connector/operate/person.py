@@ -1,15 +1,14 @@
 """Finds everything that the topics hold about a person, byte for byte.
 
 A record is about a person if it names one of the person's addresses, contact ids or hashes, or if its ids lead to one
-of the person's invitations or answers, as in `connector explain`.
+of the person's invitations or answers, as in `connector explain`, and it names nobody else.
 """
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -18,37 +17,17 @@ from connector.errors import Fatal
 from connector.explain import Fact, Facts, Kind, wanted
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress, kept
-from connector.protection import Hashes, address_key, normal_contact
+from connector.masking import mask_emails
+from connector.operate.mentions import Mentions, Person, small
+from connector.protection import Hashes
 from connector.records import Invitation
 from connector.values import exact
 
 INVITATIONS = ("pisano.invitations", "pisano.waiting", "connector.parked", "connector.deadletters")
 _FEEDBACK = "pisano.feedback"
-# What may not stand beside an address, because then it is another one: xada@acme.com, ada@acme.com.tr
-_BEFORE, _AFTER = r"(?<![A-Za-z0-9._%+-])", r"(?![A-Za-z0-9-]|\.[A-Za-z0-9])"
+_HOPS = 3  # from an address to its contact, to the contact's other addresses, to whoever else has those
 
-
-@dataclass(frozen=True)
-class Person:
-    """Who it is: addresses as invitations have them, in small letters, and contact ids of 15 characters."""
-
-    addresses: frozenset[str]
-    contacts: frozenset[str]
-
-    def hashes(self, hashes: Hashes) -> tuple[str, ...]:
-        """The person's hashes on the topics."""
-        of_addresses = (one for address in sorted(self.addresses) for one in hashes.persons(None, address))
-        return (*of_addresses, *(one for contact in sorted(self.contacts) for one in hashes.persons(contact, None)))
-
-    def is_of(self, address: str | None, contact: str | None) -> bool:
-        """Whether an address or a contact's id is the person's."""
-        return (_small(address) in self.addresses) or (normal_contact(contact or "") in self.contacts)
-
-    def with_(self, invitations: Sequence[Invitation]) -> "Person":
-        """The same person with the other addresses and contacts of these invitations."""
-        addresses = {_small(one.address) for one in invitations if one.address}
-        contacts = {normal_contact(one.protection.contact) for one in invitations if one.protection.contact}
-        return Person(self.addresses | addresses, self.contacts | contacts)
+Sharing = Literal["same", "other"]
 
 
 @dataclass
@@ -65,29 +44,58 @@ def person_of(whom: str) -> Person:
     asked = wanted(whom)
     if not asked.addresses and asked.contact is None:
         raise Fatal("name a person by an e-mail address, a phone number such as +905330000000, or a contact's id")
-    return Person(frozenset(map(_small, asked.addresses)), frozenset([asked.contact] if asked.contact else []))
+    return Person(frozenset(map(small, asked.addresses)), frozenset([asked.contact] if asked.contact else []))
 
 
-async def leads(config: Config, whom: str, progress: Progress = lambda *_: None) -> Leads:
+async def leads(
+    config: Config, whom: str, progress: Progress = lambda *_: None, *, sharing: Sharing | None = None
+) -> Leads:
     """The person with all addresses and contacts of the person's invitations, and the ids that lead to the records.
 
+    `sharing` says whether contacts that share an address are the `same` person, or `other` people.
+
     Raises:
-        Fatal: `whom` names nobody, or a topic is missing.
+        Fatal: `whom` names nobody, or several contacts share an address and `sharing` is None. Or a topic is missing.
         Retryable: Kafka is away.
     """
-    found = Leads(person_of(whom))
-    for _ in range(2):  # again with the other names that the invitations give; those of these are somebody else's
+    named = person_of(whom)
+    found = Leads(named)
+    for _ in range(_HOPS):
         found.invitations = {one.id: one async for one in _invitations(config, found.person, progress)}
         wider = found.person.with_([*found.invitations.values()])
         if wider == found.person:
             break
         found.person = wider
+    if sharing is None and len(found.person.contacts) > 1:
+        raise Fatal(
+            f"the contacts {mask_emails(', '.join(sorted(found.person.contacts)))} share an address. Add --sharing same"
+            " if they are one person, or --sharing other if they are not"
+        )
+    if sharing == "other":
+        found = apart(named, found.invitations)
     search = Search(config, found)
     async with aclosing(kept(config.kafka, [config.kafka.topic_prefix + _FEEDBACK], progress=progress)) as records:
         async for record in records:
-            if (fact := search.facts.of(record)) and search.is_about(record, fact):
+            if (fact := search.facts.of(record)) and search.is_about(_without_raw(record), fact):
                 found.feedback.update(fact.ids.get("feedback", ()))
     return found
+
+
+def apart(named: Person, invitations: Mapping[str, Invitation]) -> Leads:
+    """What is the named person's alone: of an address what goes to it, of a contact what no other contact shares."""
+    if named.addresses:
+        return Leads(named, {id_: one for id_, one in invitations.items() if named.is_of(one.address, None)})
+    own, others = set[str](), set[str]()
+    for one in invitations.values():
+        if one.protection.contact:
+            (own if named.is_of(None, one.protection.contact) else others).add(small(one.address))
+    person = Person(frozenset(own - others - {""}), named.contacts)
+    its = {
+        id_: one
+        for id_, one in invitations.items()
+        if person.is_of(None if one.protection.contact else one.address, one.protection.contact)
+    }
+    return Leads(person, its)
 
 
 async def records(config: Config, found: Leads, progress: Progress = lambda *_: None) -> AsyncGenerator[InRecord, None]:
@@ -117,6 +125,9 @@ class Search:
         names = [(None, address) for address in found.person.addresses]
         both = [*names, *((contact, None) for contact in found.person.contacts)]
         self._persons = {id_ for contact, address in both for id_ in self.facts.persons(contact, address)}
+        mine = [(one.protection.contact, one.address) for one in found.invitations.values()]
+        # also an address that is shared
+        self._near = self._persons.union(*(self.facts.persons(*each) for each in mine))
 
     def is_about(self, record: InRecord, fact: Fact | None) -> bool:
         """Whether the record names the person, or its fact has an id that leads to the person."""
@@ -128,38 +139,11 @@ class Search:
 
         if has("person", self._persons) or has("invitation", self._found.invitations):
             return True
+        if not self._near.issuperset(fact.ids.get("person", ())):
+            return False  # another customer of the same record
         if has("event", self._events) or has("feedback", self._found.feedback):
             return True
-        names_nobody = not fact.ids.get("person")
-        return names_nobody and fact.kind in {Kind.CHANGE, Kind.FEEDBACK} and has("record", self._records)
-
-
-class Mentions:
-    """Finds a person's addresses, contact ids and hashes in keys, headers and values."""
-
-    def __init__(self, person: Person, hashes: Hashes) -> None:
-        words = {*person.addresses, *person.contacts, *person.hashes(hashes)}
-        self._quick = re.compile(b"|".join(re.escape(word.encode()) for word in sorted(words)), re.IGNORECASE)
-        exactly = [
-            *(rf"(?i:{_BEFORE}{re.escape(address)}{_AFTER})" for address in person.addresses if "@" in address),
-            *(rf"(?<!\d){re.escape(address)}(?!\d)" for address in person.addresses if "@" not in address),
-            *(rf"(?<![A-Za-z0-9]){one}(?:[A-Za-z0-9]{{3}})?(?![A-Za-z0-9])" for one in person.contacts),
-            *person.hashes(hashes),
-        ]
-        self._exact = re.compile("|".join(exactly))
-
-    def in_record(self, record: InRecord) -> bool:
-        """Whether it names the person anywhere."""
-        raw = [record.key, record.value, *(value for _, value in record.headers)]
-        return any(self._quick.search(each) and self.in_text(each) for each in raw if each)
-
-    def in_text(self, raw: bytes) -> bool:
-        """Whether a JSON text, or any other, names the person in one of its values or keys."""
-        try:
-            found = exact.loads(raw)
-        except ValueError:
-            found = raw.decode(errors="replace")
-        return any(self._exact.search(text) for text in _texts(found))
+        return fact.kind in {Kind.CHANGE, Kind.FEEDBACK} and has("record", self._records)
 
 
 async def _invitations(config: Config, person: Person, progress: Progress) -> AsyncIterator[Invitation]:
@@ -168,7 +152,7 @@ async def _invitations(config: Config, person: Person, progress: Progress) -> As
     topics = [config.kafka.topic_prefix + name for name in INVITATIONS]
     async with aclosing(kept(config.kafka, topics, progress=progress)) as records:
         async for record in records:
-            if not mentions.in_record(record):
+            if not mentions.may_be_in(record.value or b""):
                 continue
             try:
                 invitation = Invitation.model_validate_json(record.value or b"")
@@ -176,6 +160,17 @@ async def _invitations(config: Config, person: Person, progress: Progress) -> As
                 continue
             if person.is_of(invitation.address, invitation.protection.contact):
                 yield invitation
+
+
+def _without_raw(record: InRecord) -> InRecord:
+    """An answer without the body that it came in, which may hold other people's answers."""
+    try:
+        value = exact.loads(record.value or b"")
+    except ValueError:
+        return record
+    if not isinstance(value, dict):
+        return record
+    return replace(record, value=exact.dumps({name: each for name, each in value.items() if name != "raw"}))
 
 
 def plain(record: InRecord) -> Mapping[str, Any]:
@@ -198,24 +193,3 @@ def plain(record: InRecord) -> Mapping[str, Any]:
         return content | {"text": record.value.decode()}
     except UnicodeDecodeError:
         return content | {"base64": record.value}
-
-
-def _texts(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for name, inner in value.items():
-                yield name
-                yield from _texts(inner)
-        case list():
-            for inner in value:
-                yield from _texts(inner)
-        case bool() | None:
-            return
-        case _:
-            yield str(value)
-
-
-def _small(address: str | None) -> str:
-    return address_key(address).partition("/")[2] if address else ""

@@ -17,7 +17,7 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress, kept
 from connector.kafka.parking import PARKED
-from connector.kafka.skipped import target_of
+from connector.kafka.skipped import source_of, target_of
 from connector.operate.actions import action_of, record_of
 from connector.operate.held import require_cell
 from connector.operate.letters import Decisions, decisions
@@ -122,8 +122,10 @@ def _given_up(config: Config, record: InRecord, by: str, reason: str) -> list[Ou
     stage, _, cell = _cell(dict(record.headers)).partition("/")
     error = Rejected(f"an operator has given it up: {by}: {reason}")
     make = DeadLetters(config.kafka, stage, lambda *_: None).of_record
-    letter = make(as_it_was(record), REASON, error, f"{stage}/{cell}")
-    target, params = target_of(record.partition, record.offset), {"cell": f"{stage}/{cell}"}
+    parked = as_it_was(record)
+    letter = make(parked, REASON, error, f"{stage}/{cell}")
+    target = target_of(record.partition, record.offset)
+    params = {"cell": f"{stage}/{cell}", "source": source_of(parked)}
     action = action_of("skip", target, "dead_letter", by=by, reason=reason, params=params)
     return [letter, record_of(config.kafka, action)]
 

@@ -93,8 +93,13 @@ async def remove(config: Config, whom: str, survey: str | None) -> None:
     one = entry(whom, survey=survey, by="")
     persons = Hashes.of_config(config.protect).persons(one.contact, one.email or one.phone)
     erased = [Suppression(person=person, survey=survey, by="", at=one.at) for person in persons]
-    ends = [record_of(config.kafka, each) for each in (one, *erased)]
-    await written(config.kafka, [OutRecord(record.topic, record.key, None, []) for record in ends])
+    await end(config.kafka, [one, *erased])
+
+
+async def end(kafka: Kafka, entries: list[Suppression]) -> None:
+    """Removes these entries and no others."""
+    records = [record_of(kafka, one) for one in entries]
+    await written(kafka, [OutRecord(record.topic, record.key, None, []) for record in records])
 
 
 async def entries(kafka: Kafka) -> list[Suppression]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from helpers.config_files import MINIMAL, mistakes, read
 from helpers.console import LOGIN, console, log_in, seal
+from multidict import CIMultiDict
 
 from connector.cli.console import console as command
 from connector.console.server import serving
@@ -96,6 +97,12 @@ async def test_a_proxys_header_counts_only_from_its_address(
         else:
             login = await (await client.get("/login")).text()
             assert "through the proxy that logs you in" in login
+
+
+async def test_a_proxy_that_adds_its_header_to_one_from_outside_lets_nobody_in(tmp_path: Path) -> None:
+    async with console(tmp_path, PROXY.replace("NETWORK", "127.0.0.1")) as (client, *_):
+        both = CIMultiDict([("X-Who", "ada"), ("X-Who", "bob")])
+        assert (await client.get("/surveys", headers=both, allow_redirects=False)).status == 303
 
 
 async def test_a_form_counts_only_from_the_persons_own_pages(tmp_path: Path) -> None:

@@ -14,8 +14,11 @@ from connector.console import desk, letters
 from connector.console.aside import Aside
 from connector.console.collector import Collector
 from connector.console.picture import chart, view
+from connector.decisions import Suppression
 from connector.errors import Fatal, Retryable
+from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
+from connector.operate import suppressions
 from connector.operate.counts import Counts
 from connector.operate.letters import Letter
 from connector.operate.work_off import Tally
@@ -112,6 +115,51 @@ async def test_what_was_done_before_an_error_is_told(tmp_path: Path, monkeypatch
         assert done.headers["Location"].startswith("/deadletters?said=")
         note = (await (await client.get(done.headers["Location"])).text()).partition('role="status">')[2]
         assert "retried: 1 of write (record_gone), 0/7</p><p>another operator has begun" in note
+
+
+async def test_the_suppression_list_shows_nobody_until_an_operator_reveals_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the hash of somebody who was erased: without `protect.hash_key`, one can look whose it is."""
+    erased, mail, phone = f"person/{'ab' * 16}", "ada@example.com", "+905330000000"
+    entries = [suppressions.entry(whom, by="dpo", why=f"asked from {mail}, {phone}") for whom in (erased, mail, phone)]
+
+    async def here(*_: object) -> list[Suppression]:
+        return entries
+
+    monkeypatch.setattr(desk, "require_kafka", here)
+    monkeypatch.setattr(suppressions, "entries", here)
+    async with console(tmp_path, LOGIN) as (client, *_):
+        for name in ("bob", "ada"):
+            client.session.cookie_jar.clear()
+            await log_in(client, name)
+            page = await (await client.get("/suppressions")).text()
+            assert "person/ababab…" in page
+            assert not any(each in page for each in ("ab" * 16, mail, phone))
+        revealed = await (await client.post("/suppressions", data={"seal": await seal(client)})).text()
+        assert all(each in revealed for each in (erased, mail, phone))
+
+
+async def test_a_click_removes_one_entry_of_the_list_and_not_what_an_erasure_left_of_the_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody tidies up an address that an import brought back; the erased person is still never invited."""
+    entry, written = suppressions.entry("ada@example.com", by="import"), []
+
+    async def entries(*_: object) -> list[Suppression]:
+        return [entry]
+
+    async def write(_: object, records: list[OutRecord]) -> None:
+        written.extend((record.key, record.value) for record in records)
+
+    monkeypatch.setattr(desk, "require_kafka", entries)
+    monkeypatch.setattr(suppressions, "entries", entries)
+    monkeypatch.setattr(suppressions, "written", write)
+    async with console(tmp_path) as (client, *_):
+        page = await (await client.get("/suppressions")).text()
+        (name,) = re.findall(r'name="entry" value="(\w+)"', page)
+        await client.post("/suppressions/remove", data={"seal": await seal(client), "entry": name})
+    assert written == [(b"email/ada@example.com", None)]
 
 
 async def test_a_preview_is_masked_until_an_operator_reveals_it(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from helpers import topics
 from helpers.change_events import as_records, change
 from helpers.commands import command
-from helpers.invitations import CAMPAIGN, KEYS
+from helpers.invitations import CAMPAIGN, KEYS, invitation
+from helpers.invitations import as_records as as_invitations
 from helpers.service import Setup, running_app, set_up
 from helpers.waiting import until
 
@@ -21,11 +22,11 @@ from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import consumed
 from connector.kafka.ledger import read_entry
-from connector.operate import suppressions
+from connector.operate import actions, erasure, suppressions
 from connector.operate.explain import Explained, explain
 from connector.protection import Hashes
 from connector.reasons import Reason
-from connector.records import Feedback, Invitation, Record, Settlement, Write, read
+from connector.records import Feedback, Invitation, Protection, Raw, Record, Settlement, Write, read
 from connector.sandbox.doubles.pisano import PisanoDouble
 
 ADA, OTHER = "ada@example.com", "xada@example.com"
@@ -98,25 +99,34 @@ async def settled(setup: Setup, survey: str, case: str) -> Settlement | None:
     return found[0] if found else None
 
 
-async def add_the_rest(setup: Setup) -> None:
-    """An answer that names only the case, what was written of it, a dead letter, and an entry of the list."""
-    now = datetime.now(UTC)
-    answer = Feedback(id="f" * 32, account="main", received_at=now, body={"sf_ref_id": CASE, "text": "so so"})
-    write = Write(
-        id="e" * 32,
-        feedback=answer.id,
+def answer(id_: str, email: str, **changes: Any) -> Feedback:
+    return Feedback(id=id_, account="main", received_at=datetime.now(UTC), body={"email": email}, **changes)
+
+
+def stored(feedback: Feedback) -> Write:
+    """What was written of an answer."""
+    return Write(
+        id=feedback.id,
+        feedback=feedback.id,
         rule="response",
         operation="upsert",
         object="Survey_Response__c",
         key_field="Pisano_Id__c",
-        key=answer.id,
+        key=feedback.id,
         fields={"Comment__c": "so so"},
+        error="too long: so so",
         success=True,
-        at=now,
+        at=feedback.received_at,
     )
+
+
+async def add_the_rest(setup: Setup) -> None:
+    """An answer that names only the case, what was written of it, a dead letter, and an entry of the list."""
+    given = Feedback(id="f" * 32, account="main", received_at=datetime.now(UTC), body={"sf_ref_id": CASE})
+    write = stored(given)
     one, *_ = [each for each in await topics.read(setup.kafka, "pisano.invitations") if ADA.encode() in each.value]
     letter = DeadLetters(setup.kafka, "send", lambda *_: None).of_record(consumed(one), "no", ValueError(), "send/x")
-    records = [ours(setup, "pisano.feedback", CASE, answer), ours(setup, "salesforce.writes", write.id, write), letter]
+    records = [ours(setup, "pisano.feedback", CASE, given), ours(setup, "salesforce.writes", write.id, write), letter]
     await topics.publish(setup.kafka, records)
     entries = [suppressions.entry(whom, survey="gone", by="legal") for whom in (ADA, CONTACT, OTHER)]
     await suppressions.write(setup.kafka, entries)
@@ -131,6 +141,7 @@ async def test_a_person_is_exported_and_erased_and_nobody_else(setup: Setup, pis
             return len(pisano.emails()) == 2 and len(await latest(setup, "pisano.waiting")) == 2
 
         await until(one_sent_and_one_waits_for_each)
+        await until(lambda: settled(setup, "now", CASE))  # the e-mail is there before its outcome
         await add_the_rest(setup)
         assert len((await tell(setup, ADA)).story.of(Kind.INVITATION)) == 2
 
@@ -181,7 +192,48 @@ async def test_a_person_is_exported_and_erased_and_nobody_else(setup: Setup, pis
     (left,) = [key for key in await latest(setup, "pisano.suppressions") if (key or b"").startswith(b"person/")]
     assert left == f"person/{Hashes('a made-up key of this test').persons(CONTACT, None)[0]}".encode()
     (write,) = [read(Write, value) for value in (await latest(setup, "salesforce.writes")).values()]
-    assert (write.success, write.fields) == (True, {})
+    assert (write.success, write.fields, write.error) == (True, {}, "erased")
+
+
+async def test_whoever_shares_an_address_is_another_person_only_if_the_operator_says_so(setup: Setup) -> None:
+    family, own, child = "family@example.com", "ada@example.com", "0035g00000Child"
+    each = [(family, CONTACT[:15]), (own, CONTACT[:15]), (family, child)]
+    invitations = [
+        invitation(number, email=email, cause="one change", protection=Protection(contact=contact))
+        for number, (email, contact) in enumerate(each)
+    ]
+    settled = actions.action_of("settle", f"main/{invitations[2].id}", "drop", by="op", reason=f"not {own}")
+    settled.params["invitation"] = invitations[2].model_dump(mode="json")
+    await topics.publish(setup.kafka, as_invitations(setup.kafka, invitations))
+    body = Raw(content=f'[{{"email": "{own}"}}, {{"email": "{OTHER}"}}]', encoding="utf-8", bytes=1, content_type="")
+    answers = [answer("1" * 32, own, raw=body), answer("2" * 32, OTHER, raw=body)]
+    await topics.publish(
+        setup.kafka,
+        [
+            actions.record_of(setup.kafka, settled),
+            *(ours(setup, "pisano.feedback", one.id, one) for one in answers),
+            *(ours(setup, "salesforce.writes", one.id, stored(one)) for one in answers),
+        ],
+    )
+
+    async def exported(whom: str, sharing: str) -> set[int]:
+        ended = await command(setup, "person", "export", whom, "--sharing", sharing)
+        lines = [json.loads(line) for line in ended.stdout.splitlines()]
+        return {line["offset"] for line in lines if line["topic"].endswith("pisano.invitations")}
+
+    file = setup.file.with_name("ada.jsonl")
+    refused = await command(setup, "person", "export", CONTACT, "--output", str(file))
+    assert (refused.returncode, refused.stdout, file.exists()) == (2, b"", False)
+    assert f"the contacts {child}, {CONTACT[:15]} share an address. Add --sharing" in refused.stderr.decode()
+    assert await exported(CONTACT, "other") == {0, 1}
+    assert await exported(family, "other") == {0, 2}
+    assert await exported(CONTACT, "same") == {0, 1, 2}
+    planned = await erasure.plan(setup.config, CONTACT, by="dpo", why="asked", sharing="other")
+    hashes = Hashes("a made-up key of this test")
+    persons = {*hashes.persons(CONTACT, own)}
+    assert {(record.key or b"").decode().partition("/")[2] for record in planned.entries} == persons
+    assert [json.loads(record.value or b"")["id"] for record in planned.writes] == ["1" * 32]
+    assert planned.waiting == []  # the decision about the child's invitation stays
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ def test_one_address(address: str, shown: str) -> None:
         ("?email=jane%40example.com&id=1", "?email=j***%40example.com&id=1"),
         ("jane%40example.com%2Cbob%40example.org", "j***%40example.com%2***%40example.org"),
         (r'{"email":"jane\u0040example.com"}', r'{"email":"j***\u0040example.com"}'),
+        ("+905330000000 is no mobile, (+15550000000) too", "+90*** is no mobile, (+15***) too"),
+        ("?phone=%2B905330000000", "?phone=%2B90***"),
+        ("at 09:00+0300, 1+1234567, case 5005g0000000001", "at 09:00+0300, 1+1234567, case 5005g0000000001"),
         ("nobody is named here", "nobody is named here"),
     ],
 )

@@ -7,7 +7,8 @@ from helpers.protection import protection, survey
 from connector.decisions import Suppression
 from connector.kafka.inbound import InRecord
 from connector.operate import suppressions
-from connector.operate.person import Mentions, person_of
+from connector.operate.mentions import Mentions
+from connector.operate.person import person_of
 from connector.protection import Go, Hashes, Stop, suppression_key
 from connector.reasons import Reason
 from connector.records import Protection
@@ -28,7 +29,11 @@ def names(whom: str, text: str) -> bool:
         ('{"text": "write to\\nada@example.com."}', True),
         ('{"by": {"ada@example.com": 1}}', True),
         ("from <ada@example.com>, no JSON", True),
+        ('{"email": "ada\\u0040example.com"}', True),
+        ("email=ada%40example.com&score=3", True),
+        ("'ada@example.com'", True),
         ('{"email": "xada@example.com"}', False),
+        ('{"email": "o\'ada@example.com"}', False),
         ('{"email": "x+ada@example.com"}', False),
         ('{"email": "ada@example.com.tr"}', False),
         ('{"email": "ada@example.community"}', False),
@@ -47,7 +52,10 @@ def test_an_address_is_found_as_a_whole_wherever_it_is(text: str, is_named: bool
         (CONTACT, '{"ContactId": "0035g00000xyz12AAA"}', False),  # capitals count in an id of 15
         (CONTACT, '{"ContactId": "0035g00000XyZ123"}', False),
         ("+905330000000", '{"phone": "+905330000000"}', True),
+        ("+905330000000", '{"phone": 905330000000}', True),
+        ("+905330000000", '{"phone": "00905330000000"}', True),
         ("+905330000000", '{"phone": "+9053300000001"}', False),
+        ("+905330000000", '{"phone": "1905330000000"}', False),
     ],
 )
 def test_contacts_and_phone_numbers_are_found_as_a_whole(whom: str, text: str, is_named: bool) -> None:
@@ -59,6 +67,18 @@ def test_a_hash_in_a_key_or_a_header_names_the_person() -> None:
     mentions = Mentions(person_of("ADA@example.com"), HASHES)
     assert mentions.in_record(InRecord("topic", 0, 0, f"{person}/main".encode(), b"{}", (), 0.0))
     assert mentions.in_record(InRecord("topic", 0, 0, None, b"{}", (("name", b"ada@example.com"),), 0.0))
+
+
+def test_a_contact_that_is_no_id_of_salesforce_is_not_looked_for_in_texts() -> None:
+    invitations = [invitation(1, protection=Protection(contact=contact)) for contact in ("9", "C-17(4")]
+    person = person_of("ada@example.com").with_(invitations)
+    mentions = Mentions(person, HASHES)
+    assert not mentions.in_text(b'{"nps_score": 9, "contact": "C-17(4"}')
+    assert mentions.in_text(f'{{"person": "{HASHES.persons("9", None)[0]}"}}'.encode())
+
+
+def test_an_address_in_other_alphabets_is_found_in_any_capitals() -> None:
+    assert names("\u00e4da@example.com", '{"email": "\u00c4DA@example.com"}')
 
 
 def test_an_entry_of_an_erased_person_is_named_as_the_list_shows_it() -> None:

@@ -41,8 +41,15 @@ def fetch(pom: Path, folder: Path) -> None:
     context = MavenContext(repo_cache=folder.parent / "repository", timeout=_ANSWERS_WITHIN)
     for node in context.pom_dependency_list(POM(pom))[1]:
         jar = node.dep.artifact.resolve()
-        with zipfile.ZipFile(jar):
-            jar.rename(folder / jar.name)
+        require_whole(jar)
+        jar.rename(folder / jar.name)
+
+
+def require_whole(jar: Path) -> None:
+    """Raises zipfile.BadZipFile when this is no jar, or a file in it is not what its checksum says."""
+    with zipfile.ZipFile(jar) as archive:
+        if broken := archive.testzip():
+            raise zipfile.BadZipFile(f"{broken} in {jar.name} is damaged")
 
 
 def main() -> None:
