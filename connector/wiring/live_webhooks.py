@@ -5,8 +5,10 @@ import secrets
 from collections.abc import AsyncIterator
 
 import httpx
+from pydantic import TypeAdapter, ValidationError
 
 from connector.config import Config, Webhook
+from connector.config.types import Url
 from connector.errors import Fatal
 from connector.pisano.webhooks import trial_answer, trial_body
 from connector.wiring.found import Found
@@ -19,15 +21,18 @@ async def sent(config: Config, http: httpx.AsyncClient, address: str) -> AsyncIt
     """One line for each account's webhook at the public `address`, such as https://surveys.acme.com.
 
     Raises:
-        Fatal: That is no address.
+        Fatal: That is no address, or the secret would go there in plain text.
     """
-    if not address.startswith(("https://", "http://")):
-        raise Fatal(f"{address} is no public address; write it as https://surveys.acme.com")
+    try:
+        address = TypeAdapter[str](Url).validate_python(address)
+    except ValidationError as error:
+        reason = str(error.errors()[0]["ctx"]["error"])
+        raise Fatal(f"{address} is no public address: {reason}, as in https://surveys.acme.com") from None
     webhooks = {name: account.webhook for name, account in config.pisano.items() if account.webhook}
     if not webhooks:
         yield Found("note", "no account has a webhook, so no test was sent")
     for name, webhook in webhooks.items():
-        yield await _sent(name, webhook, http, address.rstrip("/").removesuffix(webhook.path))
+        yield await _sent(name, webhook, http, address.removesuffix(webhook.path))
 
 
 async def _sent(account: str, webhook: Webhook, http: httpx.AsyncClient, base: str) -> Found:

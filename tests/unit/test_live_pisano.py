@@ -1,6 +1,7 @@
 """`connector check --live`: a test webhook, and the forms of the login, against doubles that differ."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,16 @@ async def test_a_test_webhook_is_sent_as_pisano_sends_one(tmp_path: Path, addres
     assert isinstance(json.loads(request.content), str)  # no version takes a text for an answer
 
 
-async def test_what_is_no_address_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(Fatal, match=r"acme\.com is no public address"):
-        await webhook(tmp_path, lambda _: httpx.Response(200), "acme.com")
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("surveys.acme.com", "an address starts with https://"),
+        ("http://surveys.acme.com", "http:// is allowed for loopback addresses only"),  # the secret goes with it
+    ],
+)
+async def test_what_is_no_address_is_one_sentence(tmp_path: Path, address: str, reason: str) -> None:
+    with pytest.raises(Fatal, match=f"^{re.escape(address)} is no public address: {reason}"):
+        await webhook(tmp_path, lambda _: httpx.Response(200), address)
 
 
 @pytest.mark.parametrize(
