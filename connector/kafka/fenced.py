@@ -1,4 +1,4 @@
-"""What aiokafka leaves of a producer that was fenced."""
+"""What aiokafka leaves of a producer that failed."""
 
 from itertools import chain
 
@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaProducer
 
 
 def overhear_waiters(producer: AIOKafkaProducer) -> None:
-    """For a command that ends after its transactional producer was fenced: asyncio would print tracebacks at the end.
+    """For a transactional producer that was fenced, or that Kafka has forgotten: asyncio would print tracebacks later.
 
     aiokafka 0.14 never reads the waiters of the transaction and of the batches that failed with the producer.
     """
