@@ -69,7 +69,8 @@ class App:
 
     def _supervisor(self, stage: str) -> Supervisor:
         async def topics_are_right() -> None:
-            wanted = self._topics_of(stage)
+            if not (wanted := self._topics_of(stage)):
+                return
             await self._ids.require_the_same([topic.name for topic in wanted])
             await topics.require(self._config.kafka, wanted)
 

@@ -100,8 +100,8 @@ class Supervisor:
         self._runner = self._build()
         try:
             async with asyncio.timeout(_STARTED_WITHIN):
-                await self._topics()
                 await self._check()
+                await self._topics()
                 await self._runner.start()
         except TimeoutError:
             raise Retryable(f"{self.name} did not start within {_STARTED_WITHIN:g} s") from None
