@@ -18,7 +18,6 @@ from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import REFUSED, missing_right, translated
-from connector.kafka.fenced import overhear_waiters
 from connector.kafka.login import refusal, ssl_context, token_provider
 
 log = structlog.get_logger(__name__)
@@ -189,9 +188,6 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
                 offsets = await _in_batches(producer, records)
             except REFUSED:
                 await producer.abort_transaction()  # else readers of these partitions wait a minute for its end
-                raise
-            except KafkaError:
-                overhear_waiters(producer)
                 raise
             await producer.commit_transaction()
     return offsets

@@ -1,4 +1,4 @@
-"""What aiokafka leaves of a producer that failed."""
+"""What aiokafka leaves of a producer that was fenced."""
 
 from itertools import chain
 
@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaProducer
 
 
 def overhear_waiters(producer: AIOKafkaProducer) -> None:
-    """For a transactional producer that was fenced, or that Kafka has forgotten: asyncio would print tracebacks later.
+    """For a command that ends after its transactional producer was fenced: asyncio would print tracebacks at the end.
 
     aiokafka 0.14 never reads the waiters of the transaction and of the batches that failed with the producer.
     """

@@ -36,7 +36,7 @@ HEALTHY = "/data/ContactChangeEvent"  # this channel never has a fault
 AT_FAULT = ("/data/CaseChangeEvent", "/data/Visits__chn")  # positions of the second are on the healthy one's partition
 CHANNELS = {HEALTHY: "Contact", AT_FAULT[0]: "Case", AT_FAULT[1]: "Visit__c"}
 TOPICS = {entity: f"salesforce.cdc.{entity}" for entity in CHANNELS.values()}
-PARTITIONS = 12  # as in the catalogue: capture takes no other number
+PARTITIONS = 6
 ENDS_WITHIN = 700.0  # seconds after the last fault: a probe every 300 s, and Salesforce asks for pauses of 300 s
 
 CALM = (

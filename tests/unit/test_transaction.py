@@ -18,8 +18,6 @@ class _Failing:
 
     def __init__(self) -> None:
         self._sent = 0
-        self._message_accumulator = SimpleNamespace(_batches={}, _pending_batches=())
-        self._txn_manager = SimpleNamespace(_transaction_waiter=None)
 
     async def begin_transaction(self) -> None: ...
 
