@@ -33,6 +33,7 @@ from connector.kafka.ordered import OrderedAcks, Read
 _LONGEST_HOLD = 86_400.0  # seconds that an agent may block on a full queue; then Kafka would drop the consumer silently
 _SESSION = 10.0  # seconds that a killed worker's partitions lie idle; heartbeats have a thread of their own
 _FETCHER_LOOKS = 1.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
+_METADATA = 30_000  # milliseconds until a new partition is noticed; nobody reads its records until then
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 _FAUST_BUFFER = 64  # records that Faust holds per stream, on top of our own limit
 
@@ -203,6 +204,7 @@ def faust_app(kafka: Kafka, name: str, offsets: Offsets) -> faust.App:
         broker_rebalance_timeout=60.0,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=_METADATA,
         stream_buffer_maxsize=_FAUST_BUFFER,
         stream_wait_empty=False,
         topic_allow_declare=False,

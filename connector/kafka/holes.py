@@ -1,7 +1,7 @@
 """Finds records that Kafka deleted before a group had read them. The group itself would skip them silently."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -11,6 +11,8 @@ from connector.config import Kafka
 from connector.errors import Retryable
 from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import translated
+from connector.kafka.parking import partition_count
+from connector.kafka.topics import require_count
 
 log = structlog.get_logger(__name__)
 
@@ -69,11 +71,21 @@ async def holes(kafka: Kafka, group: str, partitions: Iterable[tuple[str, int]])
 async def look_for_holes(
     kafka: Kafka,
     group: str,
-    partitions: Iterable[tuple[str, int]],
+    partitions: Collection[tuple[str, int]],
     on_hole: Callable[[Hole], None],
     fail: Callable[[BaseException], None],
 ) -> None:
-    """Calls `on_hole` for each hole. Raises nothing: an error would end Faust's rebalance, so `fail` gets it."""
+    """Calls `on_hole` for each hole. Raises nothing: an error would end Faust's rebalance, so `fail` gets it.
+
+    Fails, too, when a topic's number of partitions is no longer the one by which we remember what was done: a record of
+    a new partition must not be worked off without that memory.
+    """
+    try:
+        for topic in {topic for topic, _ in partitions}:
+            require_count(kafka, topic, await partition_count(kafka, topic))
+    except Exception as error:  # noqa: BLE001 - as said above
+        fail(error)
+        return
     try:
         for hole in await holes(kafka, group, partitions):
             on_hole(hole)

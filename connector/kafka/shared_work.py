@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.partitioner import murmur2
 
 from connector.config import Kafka
-from connector.errors import Retryable
+from connector.errors import Fatal, Retryable
 from connector.kafka import preflight
 from connector.kafka.connection import client_settings, stopped
 from connector.kafka.errors import Fenced, translated
+from connector.kafka.topics import require_count
 from connector.kafka.watch import Consumption, Watch
 from connector.retry import until_done
 
@@ -98,6 +99,11 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         partitions = len(self._consumer.partitions_for_topic(self._topic) or ())
         if not partitions:
             self._doubt = Retryable(f"Kafka did not tell how many partitions {self._topic} has")
+            return
+        try:
+            require_count(self._kafka, self._topic, partitions)
+        except Fatal as error:
+            self._fail(error)
             return
         ours = {partition.partition for partition in assigned}
         for name in self._names:

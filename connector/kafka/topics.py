@@ -10,13 +10,15 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, TopicAuthorization
 from pydantic import BaseModel
 
 from connector.config import Kafka
-from connector.config.catalogue import MEMORIES, Topic
+from connector.config.catalogue import MEMORIES, Topic, configured
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
 
 _TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
 _FENCED = "fenced"  # said of a broker that has just started or that the controller has not heard for a while: it passes
+# What we remember for a key lies in the partition that the key has by this number of partitions.
+_KEYED = {"salesforce.positions", *(name for pair in MEMORIES for name in pair)}
 _LOOK = 0.05  # seconds between two checks whether a topic is known, or a broker is back
 
 
@@ -93,19 +95,32 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
 
 def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping[str, int]) -> None:
     """The connector remembers what it did for a record under that record's partition number, so numbers must match."""
+    for topic in topics:
+        if topic.name in existing:
+            require_count(kafka, topic.name, existing[topic.name])
     for one, other in MEMORIES:
         counts = [existing.get(kafka.topic_prefix + name) for name in (one, other)]
         if None not in counts and counts[0] != counts[1]:  # a stage may use only one of the two
             raise Fatal(f"{one} has {counts[0]} partitions and {other} {counts[1]}; they must have the same number.")
-    paired = {kafka.topic_prefix + name for pair in MEMORIES for name in pair}
-    for topic in topics:
-        if topic.name in paired and existing[topic.name] != topic.partitions:
-            raise Fatal(
-                f"{topic.name} has {existing[topic.name]} partitions, and the configuration says {topic.partitions}."
-                " If the topic was created with that number, set it under kafka.topics. Partitions that were added"
-                " later move keys away from what we remember of them: customers may get a second e-mail, and records"
-                " may be written again."
-            )
+
+
+def require_count(kafka: Kafka, name: str, count: int) -> None:
+    """Checks the number of partitions of a topic, by its full name, if what we remember depends on that number.
+
+    Raises:
+        Fatal: It is not the configured one.
+    """
+    base = name.removeprefix(kafka.topic_prefix)
+    if base not in _KEYED:
+        return
+    (wanted,) = (topic.partitions for topic in configured(kafka) if topic.name == base)
+    if count != wanted:
+        raise Fatal(
+            f"{name} has {count} partitions, and the configuration says {wanted}. If the topic was created with that"
+            " number, set it under kafka.topics. Partitions that were added or removed later move keys away from what"
+            " we remember of them: customers may get a second e-mail, and records may be written again. See"
+            " docs/cluster.md."
+        )
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], kafka: Kafka) -> list[str]:

@@ -12,6 +12,7 @@ from connector.config import Config, catalogue
 from connector.errors import ConnectorError, Fatal, Retryable
 from connector.kafka import acls, preflight, topics
 from connector.kafka.connection import client_settings
+from connector.kafka.topic_ids import TopicIds
 from connector.observe.health import Server
 from connector.retry import Lasts, patiently
 from connector.wiring import capture, index, releases, send, trigger, write
@@ -33,6 +34,14 @@ _BUILD: dict[str, Callable[[Shared], Runner]] = {
     "write": write.build,
     "index": index.build,
 }
+_CHANGES = ("salesforce.cdc.", "salesforce.events.")
+_TOPICS: dict[str, tuple[str, ...]] = {
+    "capture": ("salesforce.positions",),
+    "trigger": (*_CHANGES, "connector.parked", "pisano.invitations"),
+    "send": ("pisano.invitations", "pisano.attempts", "pisano.waiting", "connector.parked"),
+    "write": ("pisano.feedback", "salesforce.writes", "connector.parked"),
+    "index": (),
+}
 _TRANSACTIONAL = {"capture", "send"}  # the stages that write in transactions
 _LEAVE = 10.0  # seconds for stages to end their start, and to leave their groups after draining
 
@@ -50,6 +59,7 @@ class App:
         self._shared = Shared(config)
         self._config = config
         self._stages = stages
+        self._ids = TopicIds(config.kafka)
         self._supervisors = [self._supervisor(name) for name in stages if name in _BUILD]
         self._receiving = Receiving(self._shared) if "receive" in stages else None
         self._server: Server | None = None
@@ -58,13 +68,24 @@ class App:
         self._looking: asyncio.Task[None] | None = None
 
     def _supervisor(self, stage: str) -> Supervisor:
+        async def topics_are_right() -> None:
+            if not (wanted := self._topics_of(stage)):
+                return
+            await self._ids.require_the_same([topic.name for topic in wanted])
+            await topics.require(self._config.kafka, wanted)
+
         async def check() -> None:
             await preflight.require_rights(self._config.kafka, acls.rights(self._config, stage))
             if stage in _TRANSACTIONAL:
                 await preflight.require_transactions(self._config.kafka, stage)
 
         cell = self._shared.cells.at(f"kafka/{stage}")
-        return Supervisor(stage, check, lambda: _BUILD[stage](self._shared), cell)
+        return Supervisor(stage, topics_are_right, check, lambda: _BUILD[stage](self._shared), cell)
+
+    def _topics_of(self, stage: str) -> list[catalogue.Topic]:
+        """The topics that the stage reads, and those where it matters in which partition a key lies."""
+        names = tuple(self._config.kafka.topic_prefix + name for name in _TOPICS[stage])
+        return [topic for topic in catalogue.topics_for(self._config) if topic.name.startswith(names)]
 
     async def __aenter__(self) -> Self:
         client_settings(self._config.kafka)  # raises for a bad certificate or key file before anything starts

@@ -15,6 +15,12 @@ log = structlog.get_logger(__name__)
 _STARTED_WITHIN = 60.0  # seconds; a stage takes 3, and longer when Kafka's group is busy with a rebalance
 _ENDED_WITHIN = 10.0  # seconds for a stage that failed to leave its group; past it Kafka finds out by itself
 _LOOK = 1.0  # seconds between looks at whether the stage still lives
+_TOPICS = 10.0  # seconds between looks at its topics: what changed there can cost records, so a person must know soon
+_SURE_AFTER = 3.0  # seconds until a second look: a broker that has just started may not know every topic yet
+
+
+Check = Callable[[], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]
 
 
 class Runner(Protocol):
@@ -39,14 +45,24 @@ class CannotRestart(Retryable):
 class Supervisor:
     """Call `run`, and cancel it to end. `build()` makes a runner; `cell` is held while the stage cannot run.
 
-    `check()` is called before each start, and raises while Kafka lacks what the stage needs.
+    `check()` is called before each start, and raises while Kafka lacks what the stage needs. `topics()` is called then,
+    too, and again and again while the stage runs; it raises Fatal when they are not what the stage can work with.
     """
 
     def __init__(
-        self, name: str, check: Callable[[], Awaitable[None]], build: Callable[[], Runner], cell: Cell
+        self,
+        name: str,
+        topics: Check,
+        check: Check,
+        build: Callable[[], Runner],
+        cell: Cell,
+        *,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.name = name
+        self._topics = topics
         self._check = check
+        self._sleep = sleep
         self._build = build
         self._cell = cell
         self._runner: Runner | None = None
@@ -85,20 +101,42 @@ class Supervisor:
         try:
             async with asyncio.timeout(_STARTED_WITHIN):
                 await self._check()
+                await self._topics()
                 await self._runner.start()
         except TimeoutError:
             raise Retryable(f"{self.name} did not start within {_STARTED_WITHIN:g} s") from None
 
     async def _until_it_fails(self) -> Exception:
         assert self._runner is not None  # noqa: S101 - it was started
-        while True:
-            await asyncio.wait({self._runner.failure}, timeout=_LOOK)
-            try:
+        looking = asyncio.create_task(self._until_its_topics_are_wrong())
+        try:
+            while True:
+                ends = {self._runner.failure, looking}
+                await asyncio.wait(ends, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
                 self._runner.check()
-                if self._runner.failure.done():
-                    self._runner.failure.result()
-            except Exception as error:  # noqa: BLE001 - after any error the other stages go on
-                return error
+                for end in ends:
+                    if end.done():
+                        end.result()
+        except Exception as error:  # noqa: BLE001 - after any error the other stages go on
+            return error
+        finally:
+            looking.cancel()
+
+    async def _until_its_topics_are_wrong(self) -> None:
+        """Raises Fatal once somebody has deleted or changed a topic. The stage itself would wait without a word."""
+        while True:
+            await self._sleep(_TOPICS)
+            if await self._wrong_topics():
+                await self._sleep(_SURE_AFTER)
+                if error := await self._wrong_topics():
+                    raise error
+
+    async def _wrong_topics(self) -> Fatal | None:
+        try:
+            await self._topics()
+        except Fatal as error:
+            return None if isinstance(error.__cause__, Retryable) else error  # no broker answers: the stage notices
+        return None
 
     def _hold(self, error: Exception) -> None:
         if not isinstance(error, ConnectorError):

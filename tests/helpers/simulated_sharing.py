@@ -19,6 +19,7 @@ def patch_consumer(patch: pytest.MonkeyPatch, group: Group, kafka: SimulatedKafk
     async def nothing(*_: object) -> None: ...
 
     patch.setattr(shared_work, "AIOKafkaConsumer", lambda **_: _Consumer(group, kafka))
+    patch.setattr(shared_work, "require_count", lambda *_: None)
     patch.setattr(shared_work, "preflight", SimpleNamespace(require=nothing))
     patch.setattr(shared_work, "Watch", lambda *_: SimpleNamespace(run=lambda _: asyncio.Event().wait()))
 

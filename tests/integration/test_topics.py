@@ -96,7 +96,7 @@ async def test_what_differs_is_said_and_not_changed(config: Config) -> None:
     ]
     assert name not in report.created + report.unchanged
     assert await as_they_stand(config.kafka, [name]) == before
-    with pytest.raises(Fatal, match=r"pisano.invitations has 9 partitions and pisano.attempts 6"):
+    with pytest.raises(Fatal, match=r"pisano.invitations has 9 partitions, and the configuration says 6"):
         await require(config.kafka, topics_for(config))
 
 

@@ -59,6 +59,9 @@ class LocalBroker:
         self._java = (str(java), *JVM, f"-Dlog4j2.configurationFile={self._log4j}", "-cp", f"{jars}/*")
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._cluster = (
+            base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+        )  # must not begin with -
         self.log_file = folder / "broker.log"
         self.bootstrap_servers = ""
 
@@ -129,8 +132,7 @@ class LocalBroker:
 
     async def _format(self) -> None:
         shutil.rmtree(self._folder / "data", ignore_errors=True)
-        cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # must not begin with -
-        process = self._run("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties))
+        process = self._run("kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._properties))
         try:
             await _ended(process, _STOP_WITHIN)
         except TimeoutError:
