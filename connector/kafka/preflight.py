@@ -17,7 +17,7 @@ from connector.errors import Fatal, Retryable
 from connector.kafka.acls import Right
 from connector.kafka.connection import admin_client, client_settings, close, stopped, transactional_producer
 from connector.kafka.errors import Fenced, missing_right, translated
-from connector.kafka.own_rights import allowed
+from connector.kafka.told import told
 
 _WITHIN = 15.0  # seconds; the election of a coordinator takes a few
 _FETCH = 300  # milliseconds that a broker has to refuse a fetch; 100 were too few, as the position comes first
@@ -32,11 +32,11 @@ async def require_rights(kafka: Kafka, rights: Collection[Right]) -> None:
     """
     wanted = {right.name: right.operations for right in rights if right.kind == "Topic"}
     async with admin_client(kafka) as admin:
-        found = await allowed(admin, wanted)
+        found = await told(admin, wanted)
     missing = defaultdict[str, list[str]](list)
-    for topic, operations in wanted.items():
-        for operation in operations if topic in found else ():
-            if operation not in found[topic]:
+    for topic, (_, ours) in found.items():
+        for operation in wanted[topic]:
+            if ours is not None and operation not in ours:
                 missing[operation].append(topic)
     if missing:
         (operation, topics), *others = missing.items()
