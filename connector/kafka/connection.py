@@ -84,12 +84,12 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_settings(kafka))
     try:
         with translated():
-            await admin.start()
+            await _started(admin)
             async with asyncio.timeout(_COUNTED_IN_WITHIN):
                 while not await _knows_a_broker(admin):
                     await stopped(admin.close)
                     admin = AIOKafkaAdminClient(**client_settings(kafka))
-                    await admin.start()
+                    await _started(admin)
         yield admin
     except Retryable as error:
         raise Fatal(
@@ -99,6 +99,18 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         ) from error
     finally:
         await stopped(admin.close)
+
+
+async def _started(admin: AIOKafkaAdminClient) -> None:
+    """Starts it. A cancellation waits for the start: aiokafka 0.14 would leave its first connection open."""
+    starting = asyncio.ensure_future(admin.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_WITHIN):
+                await asyncio.gather(starting, return_exceptions=True)
+        raise
 
 
 async def _knows_a_broker(admin: AIOKafkaAdminClient) -> bool:

@@ -1,7 +1,9 @@
 """Each client that can end for good is put into that state, and comes back. The producer: test_publisher_heals.py."""
 
 import asyncio
+import gc
 import random
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -204,6 +206,14 @@ async def test_who_uses_a_kafka_client_ends_when_cancelled(
 ) -> None:
     """aiokafka swallows a cancellation that comes while it closes a client, so SIGTERM was not heeded then."""
     await cancelled_at_any_moment(partial(use, kafka), 200, 0.3)
+
+
+async def test_a_cancelled_start_leaves_no_connection_open(kafka: Kafka) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        await cancelled_at_any_moment(partial(_administer, kafka), 400, 0.1)
+        gc.collect()
+    assert [str(one.message) for one in said] == []
 
 
 async def test_aiokafka_still_swallows_a_cancellation(kafka: Kafka) -> None:
