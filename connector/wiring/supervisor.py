@@ -121,6 +121,7 @@ class Supervisor:
             return error
         finally:
             looking.cancel()
+            await asyncio.wait({looking})  # a look that has begun closes its connection first
 
     async def _until_its_topics_are_wrong(self) -> None:
         """Raises Fatal once somebody has deleted or changed a topic. The stage itself would wait without a word."""
