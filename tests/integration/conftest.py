@@ -2,14 +2,17 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.guarded_broker import GuardedBroker, guarded_broker
+from helpers.invitations import CAMPAIGN, KEYS
 from helpers.service import Setup, set_up
 
+from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 Prepare = Callable[..., Awaitable[Setup]]
@@ -60,3 +63,12 @@ def capture_setup(sf: SalesforceDouble, tmp_path: Path, bootstrap_servers: str, 
         return await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, **options)
 
     return prepared
+
+
+@pytest.fixture
+async def pisano() -> AsyncIterator[PisanoDouble]:
+    """With limits that no test reaches, and a campaign. It puts the record's id into its webhooks as `sf_ref_id`."""
+    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
+        double.add_campaign(CAMPAIGN, KEYS)
+        double.configure(invitation_key="sf_ref_id")
+        yield double

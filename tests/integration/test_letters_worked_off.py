@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from helpers import topics
 from helpers.change_events import as_records as change_records
 from helpers.change_events import change
 from helpers.commands import command
-from helpers.invitations import CAMPAIGN, KEYS, invitation
+from helpers.invitations import CAMPAIGN, invitation
 from helpers.invitations import as_records as invitation_records
 from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
 from helpers.waiting import until
@@ -36,14 +35,6 @@ PLAIN: dict[str, Any] = {"on": "Case", "account": "main", "campaign": CAMPAIGN, 
 @pytest.fixture
 async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble) -> Setup:
     return await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf)
-
-
-@pytest.fixture
-async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
-        double.add_campaign(CAMPAIGN, KEYS)
-        double.configure(invitation_key="sf_ref_id")
-        yield double
 
 
 def answer(case: str, **body: object) -> Feedback:

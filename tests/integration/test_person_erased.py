@@ -1,9 +1,7 @@
 """`connector person`: everything about a person is exported, the person is erased, and nobody else is touched."""
 
 import json
-import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import pytest
 from helpers import topics
 from helpers.change_events import as_records, change
 from helpers.commands import command
-from helpers.invitations import CAMPAIGN, KEYS, invitation
+from helpers.invitations import CAMPAIGN, invitation
 from helpers.invitations import as_records as as_invitations
 from helpers.service import Setup, running_app, set_up
 from helpers.waiting import until
@@ -41,14 +39,6 @@ SURVEY: dict[str, Any] = {
     "built_in_responses": {"sf_ref_id": "{{ record.Id }}"},
     "protect": {"contact": "{{ record.ContactId }}", "recheck_after": "never"},
 }
-
-
-@pytest.fixture
-async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
-        double.add_campaign(CAMPAIGN, KEYS)
-        double.configure(invitation_key="sf_ref_id")
-        yield double
 
 
 @pytest.fixture

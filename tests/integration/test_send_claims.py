@@ -1,7 +1,5 @@
 """Two accounts that want the same person: one of them invites, on real Kafka and in two processes."""
 
-import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers import topics
-from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation
+from helpers.invitations import CAMPAIGN, as_records, invitation
 from helpers.service import EXAMPLE, Setup, Workers, set_up
 from helpers.waiting import until
 
@@ -20,14 +18,6 @@ from connector.sandbox.doubles.pisano import PisanoDouble
 
 ACCOUNTS = ("retail", "support")  # in two partitions, so that each worker has one
 PERSONS = 30
-
-
-@pytest.fixture
-async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
-        double.add_campaign(CAMPAIGN, KEYS)
-        double.configure(invitation_key="sf_ref_id")
-        yield double
 
 
 @pytest.fixture

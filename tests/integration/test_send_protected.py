@@ -1,7 +1,5 @@
 """send with what people decide: the suppression list, the brake, answers, and outcomes that are settled by hand."""
 
-import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers import topics
-from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation
+from helpers.invitations import CAMPAIGN, as_records, invitation
 from helpers.service import Setup, held, running_app, set_up
 from helpers.waiting import until
 
@@ -22,14 +20,6 @@ from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 
 SURVEY = {"on": "Case", "account": "main", "campaign": CAMPAIGN, "email": "{{ record.SuppliedEmail }}"}
 MONTH = 30 * 86400.0
-
-
-@pytest.fixture
-async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
-        double.add_campaign(CAMPAIGN, KEYS)
-        double.configure(invitation_key="sf_ref_id")
-        yield double
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """send asks Salesforce again before it sends an old invitation."""
 
-import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import topics
-from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation
+from helpers.invitations import CAMPAIGN, as_records, invitation
 from helpers.service import Setup, running_app, set_up
 from helpers.waiting import until
 
@@ -25,14 +23,6 @@ SURVEY: dict[str, Any] = {
     "campaign": CAMPAIGN,
     "email": "{{ record.SuppliedEmail }}",
 }
-
-
-@pytest.fixture
-async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
-        double.add_campaign(CAMPAIGN, KEYS)
-        double.configure(invitation_key="sf_ref_id")
-        yield double
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """Invitations that wait on pisano.waiting, on real Kafka."""
 
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import topics
-from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
+from helpers.invitations import as_records, invitation, outcomes
 from helpers.service import Setup, running_app, set_up
 from helpers.waiting import until
 
@@ -21,14 +20,6 @@ from connector.records import Invitation, Protection
 from connector.sandbox.doubles.pisano import PisanoDouble
 
 MANY = 300  # more than a survey has in memory
-
-
-@pytest.fixture
-async def pisano() -> AsyncIterator[PisanoDouble]:
-    async with PisanoDouble(windows=((10_000, 5.0),), clock=time.monotonic) as double:
-        double.add_campaign(CAMPAIGN, KEYS)
-        double.configure(invitation_key="sf_ref_id")
-        yield double
 
 
 @pytest.fixture
