@@ -5,27 +5,26 @@ Kafka's clients go by the name. They would read on in the middle of the new topi
 
 from collections.abc import Collection
 
-from connector.config import Kafka
+from aiokafka.admin import AIOKafkaAdminClient
+
 from connector.errors import Fatal
-from connector.kafka.connection import admin_client
 from connector.kafka.told import told
 
 
 class TopicIds:
     """Remembers the id of each topic from the first look on."""
 
-    def __init__(self, kafka: Kafka) -> None:
-        self._kafka = kafka
+    def __init__(self) -> None:
         self._first: dict[str, tuple[int, int]] = {}
 
-    async def require_the_same(self, topics: Collection[str]) -> None:
+    async def require_the_same(self, admin: AIOKafkaAdminClient, topics: Collection[str]) -> None:
         """Checks that topics are still those of the first look. `topics` are full names.
 
         Raises:
-            Fatal: One was created anew, or no broker answers.
+            Fatal: One was created anew.
+            Retryable: Kafka is away.
         """
-        async with admin_client(self._kafka) as admin:
-            found = await told(admin, topics)
+        found = await told(admin, topics)
         anew = [topic for topic, now in found.items() if now.id and self._first.setdefault(topic, now.id) != now.id]
         if anew:
             raise Fatal(

@@ -14,6 +14,7 @@ from connector.config.catalogue import MEMORIES, Topic, configured
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
+from connector.kafka.topic_ids import TopicIds
 
 _TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
 _FENCED = "fenced"  # said of a broker that has just started or that the controller has not heard for a while: it passes
@@ -65,8 +66,8 @@ async def settings(kafka: Kafka, names: Sequence[str]) -> dict[str, dict[str, st
         return await _settings(admin, names)
 
 
-async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
-    """Checks that the stages can work with the topics as they are.
+async def require(kafka: Kafka, topics: Sequence[Topic], ids: TopicIds | None = None) -> None:
+    """Checks that the stages can work with the topics as they are, and with `ids`, that none was created anew.
 
     Raises:
         Fatal: A topic is missing. Or its number of partitions is wrong, so that a stage would not find what was done.
@@ -74,6 +75,8 @@ async def require(kafka: Kafka, topics: Sequence[Topic]) -> None:
             twice.
     """
     async with admin_client(kafka) as admin:
+        if ids:
+            await ids.require_the_same(admin, [topic.name for topic in topics])
         existing = await _existing(admin, topics)
         settings = await _settings(admin, [t.name for t in topics if t.is_read_back and t.name in existing])
     missing = [topic.name for topic in topics if topic.name not in existing]

@@ -59,7 +59,7 @@ class App:
         self._shared = Shared(config)
         self._config = config
         self._stages = stages
-        self._ids = TopicIds(config.kafka)
+        self._ids = TopicIds()
         self._supervisors = [self._supervisor(name) for name in stages if name in _BUILD]
         self._receiving = Receiving(self._shared) if "receive" in stages else None
         self._server: Server | None = None
@@ -69,10 +69,8 @@ class App:
 
     def _supervisor(self, stage: str) -> Supervisor:
         async def topics_are_right() -> None:
-            if not (wanted := self._topics_of(stage)):
-                return
-            await self._ids.require_the_same([topic.name for topic in wanted])
-            await topics.require(self._config.kafka, wanted)
+            if wanted := self._topics_of(stage):
+                await topics.require(self._config.kafka, wanted, self._ids)
 
         async def check() -> None:
             await preflight.require_rights(self._config.kafka, acls.rights(self._config, stage))
