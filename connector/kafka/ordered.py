@@ -12,12 +12,14 @@ from dataclasses import dataclass
 class Read:
     """How far a consumer has read a partition since it was assigned.
 
-    `position` is the offset of its next fetch, `behind` the offset after the last record that it got, None before the
-    first. Between the two stand no records, only transaction markers and aborted records.
+    `position` is the offset of its next fetch. `first` is the offset of the first record that it got, `behind` the one
+    after the last, None before it got any. Between `behind` and `position` stand no records, only transaction markers
+    and aborted records.
     """
 
     position: int
     behind: int | None = None
+    first: int | None = None
 
 
 class OrderedAcks:
@@ -26,6 +28,8 @@ class OrderedAcks:
     def __init__(self) -> None:
         self._waiting: deque[int] = deque()
         self._done: set[int] = set()
+        self._first: int | None = None  # the first record delivered
+        self._skips = False  # records before it were fetched and never delivered
         self._position: int | None = None
         self._past_markers = 0  # everything before it is finished, and nothing but markers stands in front of it
 
@@ -37,8 +41,13 @@ class OrderedAcks:
     def committable(self, read: Read | None) -> int | None:
         """The offset to commit: `position`, or the consumer's own when nothing but markers lies between the two.
 
-        So an idle group has no lag, even where each transaction ends with a marker.
+        So an idle group has no lag, even where each transaction ends with a marker. None when a record that was
+        fetched was never delivered, though later ones were: whoever reads next must find it.
         """
+        if read is not None and read.first is not None and self._first is not None:
+            self._skips = self._skips or read.first < self._first
+        if self._skips:
+            return None
         if read is None:
             return self._position
         if not self._waiting and read.behind == self.delivered:
@@ -64,6 +73,7 @@ class OrderedAcks:
         if offset < (self.delivered or 0):
             raise ValueError(f"offset {offset} was delivered after {(self.delivered or 0) - 1}")
         self._waiting.append(offset)
+        self._first = offset if self._first is None else self._first
 
     def done(self, offset: int) -> None:
         """Takes note that a record is finished, in any order."""

@@ -18,7 +18,8 @@ from faust.types import TP
 from connector.config import Kafka
 from connector.kafka import preflight
 from connector.kafka.cell_work import CellWork, Work
-from connector.kafka.faust_app import faust_app, fetch_positions
+from connector.kafka.faust_app import faust_app
+from connector.kafka.faust_consumer import fetch_positions, last_fetched
 from connector.kafka.holes import Hole, look_for_holes
 from connector.kafka.inbound import InRecord, in_record
 from connector.kafka.lots import Lots
@@ -45,11 +46,11 @@ async def nothing(_: set[tuple[str, int]]) -> None:
 class StageWorker:
     """Carries out the work of each record of `topics`, at most `in_flight` pieces at once in each cell.
 
-    The work of a cell begins in the order of delivery per partition. `lots` keeps what waits for a cell; without it
-    everything waits in memory. The worker calls `settle(partitions)` before it gives
-    partitions away. A stage that `drains` gets time at its stop to finish all that is in flight; another stage only
-    settles. `on_hole` is called for records that Kafka deleted unread; its error ends the worker. `beside(partition,
-    again)` runs while the worker has the partition; `again` does a record's work.
+    The work of a cell begins in the order of delivery per partition. `lots` keeps what waits for a cell; without it all
+    waits in memory. The worker calls `settle(partitions)` before it gives them away. A stage that `drains` gets time at
+    its stop to finish what is in flight; another stage only settles. `on_hole` is called for records that Kafka deleted
+    unread; its error ends the worker. `beside(partition, again)` runs while it has the partition; `again` does a
+    record's work.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class StageWorker:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Joins the consumer group and begins to work.
+        """Joins the group and begins to work.
 
         Raises:
             Fatal, Retryable: As `preflight.require` says.
@@ -122,7 +123,7 @@ class StageWorker:
 
     @property
     def lag(self) -> float:
-        """How many records of its topics are not finished; NaN while that is not known."""
+        """How many records of its topics are not finished; NaN while not known."""
         return math.nan if self.watch.lag is None else self.watch.lag
 
     def check(self) -> None:
@@ -140,6 +141,7 @@ class StageWorker:
             held_back=self._held_back,
             in_flight=self.in_flight,
             fetched=fetched,
+            got=last_fetched(self._app),
             handed_out={tp: acks.delivered for tp, acks in self._acks.items() if acks.delivered is not None},
             finished={tp: acks.position for tp, acks in self._acks.items() if acks.position is not None},
         )

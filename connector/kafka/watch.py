@@ -34,14 +34,16 @@ _STANDS_STILL = 120.0  # seconds without a step: twice the 60 s that a rebalance
 class Consumption:
     """How far a consumer says that it is. `held_back`: it takes no more records for now, on purpose.
 
-    By partition: `fetched` is the next offset that it will ask Kafka for, `handed_out` the offset after the last record
-    that it took into work, `finished` the offset that it wants committed.
+    By partition: `fetched` is the next offset that it will ask Kafka for, `got` the offset after the last record that
+    it has fetched, `handed_out` the one after the last record that it took into work, `finished` the offset that it
+    wants committed.
     """
 
     is_member: bool
     held_back: bool = False
     in_flight: int = 0
     fetched: Offsets = field(default_factory=dict)
+    got: Offsets = field(default_factory=dict)
     handed_out: Offsets = field(default_factory=dict)
     finished: Offsets = field(default_factory=dict)
 
@@ -93,6 +95,9 @@ def why_it_stands_still(before: Look, now: Look) -> str | None:
         took_none = was.handed_out.get(partition) == own.handed_out.get(partition) and was.fetched[partition] == offset
         if may_take and took_none and offset < before.ends[partition]:
             return f"it takes no record of {place}, where there are some from offset {offset} on"
+        got = own.got.get(partition, 0)
+        if may_take and took_none and was.got.get(partition) == got > own.handed_out.get(partition, 0):
+            return f"it has fetched {place} up to offset {got - 1} and does not take these records into work"
         if was.finished.get(partition, 0) > now.committed.get(partition, 0):
             return f"it does not commit offset {was.finished[partition]} of {place}"
     return None

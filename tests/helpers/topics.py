@@ -1,6 +1,8 @@
 """Kafka through plain aiokafka, like any other client, so that a mistake in `connector.kafka` cannot hide itself."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -17,25 +19,19 @@ async def create(kafka: Kafka, topic: str, partitions: int = 1, **settings: str)
     """Creates a topic under the prefix, with Kafka `settings` (underscores for dots). Returns its full name."""
     name = kafka.topic_prefix + topic
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    try:
+    async with _started(admin, admin.close):
         configs = {setting.replace("_", "."): value for setting, value in settings.items()}
         await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
-    finally:
-        await admin.close()
     await _partitions(kafka, name)
     return name
 
 
 async def produce(kafka: Kafka, topic: str, values: Iterable[bytes], partition: int = 0) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all")
-    await producer.start()
-    try:
+    async with _started(producer, producer.stop):
         for value in values:
             await producer.send(topic, value, partition=partition)
         await producer.flush()
-    finally:
-        await producer.stop()
 
 
 async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:
@@ -52,8 +48,7 @@ async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:
 async def write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
     """Writes `0` to `count` - 1 to partition 0, each in its own transaction; an aborted one follows some of them."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=topic)
-    await producer.start()
-    try:
+    async with _started(producer, producer.stop):
         for number in range(count):
             async with producer.transaction():
                 await producer.send(topic, b"%d" % number, partition=0)
@@ -61,8 +56,6 @@ async def write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
                 await producer.begin_transaction()
                 await producer.send_and_wait(topic, b"aborted", partition=0)
                 await producer.abort_transaction()
-    finally:
-        await producer.stop()
 
 
 async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
@@ -78,8 +71,7 @@ async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
         isolation_level="read_committed",
         fetch_max_wait_ms=50,
     )
-    await consumer.start()
-    try:
+    async with _started(consumer, consumer.stop):
         places = [TopicPartition(name, number) for number in await _partitions(kafka, name)]
         consumer.assign(places)
         found: list[ConsumerRecord] = []
@@ -91,18 +83,13 @@ async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
                 if (end := consumer.highwater(place)) is not None:
                     ends.setdefault(place, end)
         return sorted(found, key=lambda record: (record.partition, record.offset))
-    finally:
-        await consumer.stop()
 
 
 async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
     """The committed offsets of a consumer group, by full topic name and partition."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    try:
+    async with _started(admin, admin.close):
         offsets = await admin.list_consumer_group_offsets(kafka.topic_prefix + group)
-    finally:
-        await admin.close()
     return {(place.topic, place.partition): entry.offset for place, entry in offsets.items() if entry.offset >= 0}
 
 
@@ -110,11 +97,8 @@ async def lag(kafka: Kafka, group: str, topic: str) -> dict[int, int]:
     """The lag of a group as Kafka's own tools show it: the log's end, behind all markers, minus what is committed."""
     name = kafka.topic_prefix + topic
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers)  # read_uncommitted
-    await consumer.start()
-    try:
+    async with _started(consumer, consumer.stop):
         ends = await consumer.end_offsets([TopicPartition(name, number) for number in await _partitions(kafka, name)])
-    finally:
-        await consumer.stop()
     done = await committed(kafka, group)
     return {place.partition: end - done.get((name, place.partition), 0) for place, end in ends.items()}
 
@@ -122,7 +106,6 @@ async def lag(kafka: Kafka, group: str, topic: str) -> dict[int, int]:
 async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
     """Waits until the broker knows the topic: a moment after its creation, or after the broker was frozen."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
 
     async def described() -> dict[str, Any] | None:
         try:
@@ -131,9 +114,19 @@ async def _partitions(kafka: Kafka, name: str) -> Sequence[int]:
             return None
         return None if topic["error_code"] else topic
 
-    try:
+    async with _started(admin, admin.close):
         topic = await until(described)
-    finally:
-        await admin.close()
     assert topic is not None
     return [partition["partition"] for partition in topic["partitions"]]
+
+
+@asynccontextmanager
+async def _started(client: Any, stop: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Starts a client of aiokafka and stops it. A cancellation waits for the start: else something stays open."""
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+        yield
+    finally:
+        await asyncio.wait([starting])
+        await stop()

@@ -64,7 +64,7 @@ async def test_one_account_invites_a_person_and_the_other_says_why_not(
             found = [entry for entry in entries if isinstance(entry, Settlement)]
             return found if len(found) == len(wanted) else None
 
-        found = await until(all_settled, 150)  # a claim is a minute old before the other account gives up
+        found = await until(all_settled, 300)  # a claim is a minute old before the other account gives up
     assert found is not None
     assert sorted(email.address.lower() for email in pisano.emails()) == sorted(
         f"person-{person}@example.com" for person in range(PERSONS)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import faust
 import faust.transport.consumer
@@ -122,6 +123,38 @@ async def test_kafkas_own_tools_show_no_lag_of_an_idle_group(kafka: Kafka) -> No
             await topics.produce(kafka, topic, [b"later"], partition)
         await until(lambda: len(handled) == 7)
         await until(has_no_lag)
+
+
+async def test_what_faust_fetches_during_a_rebalance_is_fetched_again(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is committed yet: the first record of each partition takes longer than the rebalance.
+
+    The fetch that is under way when the rebalance begins returns records of the new assignment. Faust drops those.
+    """
+    topic = await topics.create(kafka, "in", partitions=2)
+    for partition in (0, 1):
+        await topics.produce(kafka, topic, [b"%d" % number for number in range(20)], partition)
+    may_end = asyncio.Event()
+    handled: set[tuple[int, int]] = set()
+
+    async def handle(record: InRecord) -> None:
+        await may_end.wait()
+        handled.add((record.partition, record.offset))
+
+    looks = stage_worker.look_for_holes
+
+    async def slowly(*arguments: Any) -> None:
+        await asyncio.sleep(1.5)  # longer than a fetch of Faust
+        await looks(*arguments)
+
+    async with working(kafka, handle) as first:
+        await until(lambda: first.in_flight == 40)
+        monkeypatch.setattr(stage_worker, "look_for_holes", slowly)
+        async with working(kafka, handle) as second:
+            await until(lambda: first.ready and second.ready and second.in_flight > 0)
+            may_end.set()
+            await until(lambda: len(handled) == 40, 20)
 
 
 async def test_a_worker_that_failed_commits_what_is_finished_and_no_more(kafka: Kafka) -> None:
@@ -331,7 +364,7 @@ async def test_a_consumer_with_nothing_to_do_is_no_error_in_the_log(
         monkeypatch.setattr(faust.transport.consumer, "monotonic", lambda: time.monotonic() + 3600)
         assert worker._app
         await worker._app.consumer.verify_all_partitions_active()
-    assert [record.message for record in caplog.records if record.name == "connector.kafka.faust_app"] == []
+    assert [record.message for record in caplog.records if record.name == "connector.kafka.faust_consumer"] == []
 
 
 async def test_faust_is_never_cancelled_while_it_starts(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,8 @@ class Partition:
             if self.log[offset]:
                 self.fetched.append(offset)
                 behind = offset + 1
-        self.read = Read(position, behind)
+        first = self.read.first if self.read.first is not None else next(iter(self.fetched), None)
+        self.read = Read(position, behind, first)
 
     def deliver(self) -> None:
         if self.fetched:
@@ -124,3 +125,12 @@ def test_without_the_consumers_position_only_finished_records_are_committed() ->
     partition.finish(0)
     partition.commit(read=False)
     assert partition.committed == 1
+
+
+def test_nothing_is_committed_once_a_fetched_record_was_never_delivered() -> None:
+    """Faust dropped what it had fetched first. A commit behind the later records would skip it for good."""
+    acks = OrderedAcks()
+    acks.add(30)
+    acks.done(30)
+    assert acks.committable(Read(position=31, behind=31, first=0)) is None
+    assert acks.committable(None) is None

@@ -30,6 +30,14 @@ def test_a_consumer_that_does_not_commit_what_is_finished_stands_still() -> None
     assert why_it_stands_still(look, look) == "it does not commit offset 9 of in/0"
 
 
+def test_a_consumer_that_drops_what_it_has_fetched_stands_still() -> None:
+    look = a_look(fetched=10, finished=None, got={PLACE: 9}, handed_out={PLACE: 7})
+    assert why_it_stands_still(look, look) == (
+        "it has fetched in/0 up to offset 8 and does not take these records into work"
+    )
+    assert why_it_stands_still(look, a_look(fetched=10, finished=None, got={PLACE: 9}, handed_out={PLACE: 8})) is None
+
+
 def test_a_consumer_outside_its_group_stands_still() -> None:
     lost = Look(Consumption(is_member=False), {PLACE: 10}, {})
     assert why_it_stands_still(lost, lost) == "it is no member of its group, or does not answer"
