@@ -17,6 +17,8 @@ import stamina
 import structlog
 from hypothesis import HealthCheck, settings
 
+from connector.config import Kafka
+from connector.kafka.connection import admin_client
 from connector.sandbox.broker import Broker, Way, _container, kafka_broker
 from connector.sandbox.broker._common import NotHere
 
@@ -84,8 +86,17 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def bootstrap_servers(broker: Broker) -> str:
-    return broker.bootstrap_servers
+def bootstrap_servers(broker: Broker, unique: str) -> Iterator[str]:
+    """The broker's address. Deletes the test's topics at its end: a client's start takes longer the more there are."""
+    yield broker.bootstrap_servers
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(_delete_topics(broker.bootstrap_servers, unique))
+
+
+async def _delete_topics(bootstrap_servers: str, prefix: str) -> None:
+    async with admin_client(Kafka(bootstrap_servers=bootstrap_servers)) as admin:
+        if names := [name for name in await admin.list_topics() if name.startswith(prefix)]:
+            await admin.delete_topics(names)
 
 
 @pytest.fixture(scope="session")

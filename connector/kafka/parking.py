@@ -196,6 +196,7 @@ class Parking:
         self._publish = publish
         self._topic = kafka.topic_prefix + PARKED
         self._partitions: int | None = None
+        self._counting = asyncio.Lock()  # partitions are opened at the same time, and one of them asks Kafka
 
     async def lots(self, sources: Iterable[TP]) -> dict[TP, dict[str, Lot]]:
         """Reads from the topic what is parked of these partitions, by cell. Waits out an outage of Kafka.
@@ -204,8 +205,9 @@ class Parking:
             Fatal: Kafka refuses us.
         """
         by_parked: dict[int, set[TP]] = {}
-        if self._partitions is None:
-            self._partitions = await until_done(partial(partition_count, self._kafka, self._topic))
+        async with self._counting:
+            if self._partitions is None:
+                self._partitions = await until_done(partial(partition_count, self._kafka, self._topic))
         for source in sources:
             by_parked.setdefault(source.partition % (self._partitions or 1), set()).add(source)
         found: dict[TP, dict[str, Lot]] = {source: {} for each in by_parked.values() for source in each}

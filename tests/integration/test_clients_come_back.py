@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from helpers import topics
 from helpers.captured import captured, events, subjects
 from helpers.service import running_app
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 from connector.cells import Cell, Cells
 from connector.config import Kafka
@@ -148,7 +148,7 @@ async def cancelled_at_any_moment(call: Callable[[], Awaitable[object]], times: 
         calling = asyncio.ensure_future(call())
         await asyncio.sleep(moment)
         was_under_way = calling.cancel()
-        await asyncio.wait({calling}, timeout=10)
+        await asyncio.wait({calling}, timeout=PATIENCE)
         assert calling.done()
         assert calling.cancelled() or not was_under_way, f"cancelled after {moment} s, it went on"
 
@@ -178,7 +178,7 @@ async def test_a_token_source_whose_callers_are_cancelled_gives_the_next_one_a_t
             await tokens.token()
 
         await cancelled_at_any_moment(call, 200, 0.05)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert (await tokens.token()).access_token
 
 

@@ -10,7 +10,11 @@ from aiokafka.errors import KafkaError
 VERSION = "4.4.0"
 IMAGE = f"apache/kafka:{VERSION}"
 
-JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # 300 MB and up in 3 s; it never runs for long
+# 300 MB and up in 3 s; it never runs for long. The last two save a seventh of a boot: Kafka's classes are trusted.
+JVM = (
+    *("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+    *("-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote"),
+)
 
 BOOT_WITHIN = 90.0  # seconds; a boot takes 3, on a busy machine it has taken 30
 _LOOK = 0.1  # seconds between two checks of a booting broker
