@@ -1,6 +1,8 @@
 """Serves the HTTP port: webhooks, and /healthz, /readyz, /status and /metrics for operators."""
 
+import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -32,7 +34,8 @@ class Server:
     """Serves from `start` to `stop`. `address` is known after `start`.
 
     `ready()` returns each stage's readiness, `held()` the held cells with their reasons. `status(ready)` is the page
-    for `connector status`.
+    for `connector status`. With an `own_port`, other processes share the service's port, so /status and /metrics, which
+    are about this process, are at `own_port` instead. Readiness is at both.
     """
 
     def __init__(
@@ -44,52 +47,44 @@ class Server:
         metrics: Metrics,
         held: Held = dict,
         status: Status = dict,
+        own_port: int | None = None,
     ) -> None:
         self._service = service
         self._ready = ready
         self._held = held
         self._status = status
         self._metrics = metrics
-        app = web.Application(middlewares=[_log_failures])
-        app.add_routes(routes)
-        app.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/readyz/{stage}", self._readyz_of),
-                web.get("/status", self._status_page),
-                web.get("/metrics", self._metrics_page),
+        health = [
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+            web.get("/readyz/{stage}", self._readyz_of),
+        ]
+        figures = [web.get("/status", self._status_page), web.get("/metrics", self._metrics_page)]
+        if own_port is None:
+            self._sites = [(service.port, False, _runner([*routes, *health, *figures]))]
+        else:
+            self._sites = [
+                (service.port, True, _runner([*routes, *health])),
+                (own_port, False, _runner([*health, *figures])),
             ]
-        )
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_unheard,
-            keepalive_timeout=_HEADERS_WITHIN,
-            shutdown_timeout=_ANSWERED_WITHIN,
-            auto_decompress=False,  # aiohttp would refuse what it cannot unpack, but the answer in it must be kept
-        )
-        self.address = ""
+        self.addresses: list[str] = []
 
     async def start(self) -> None:
-        """Raises Fatal when the port is taken, or a certificate or key file cannot be used."""
+        """Raises Fatal when a port is taken, or a certificate or key file cannot be used."""
         context = _ssl_context(self._service)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._service.host, self._service.port, ssl_context=context)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise Fatal(
-                f"cannot listen on {self._service.host}:{self._service.port}: {error.strerror or error}. "
-                "Set service.port to a free one, or to 0 to have one picked."
-            ) from error
-        host, port = self._runner.addresses[0][:2]
-        self.address = f"{'https' if context else 'http'}://{host}:{port}"
+        for port, is_shared, runner in self._sites:
+            await runner.setup()
+            site = web.TCPSite(runner, self._service.host, port, ssl_context=context, reuse_port=is_shared)
+            try:
+                await site.start()
+            except OSError as error:
+                await self.stop()
+                raise _taken(self._service.host, port, error) from error
+            self.addresses.append("{}://{}:{}".format("https" if context else "http", *runner.addresses[0][:2]))
 
     async def stop(self) -> None:
         """Accepts no more requests, answers the open ones, then closes."""
-        await self._runner.cleanup()
+        await asyncio.gather(*(runner.cleanup() for _, _, runner in self._sites))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.json_response({"alive": True})
@@ -117,6 +112,47 @@ class Server:
             self._metrics.ready.labels(stage).set(is_ready)
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(self._metrics.registry), headers={"Content-Type": content_type})
+
+
+def reserved(service: Service) -> socket.socket:
+    """Holds the service's port for processes that share it, and for no other program. It takes no connections itself.
+
+    Raises:
+        Fatal: The port is taken.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)[0]
+        held = socket.socket(family, kind)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(address)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # after the bind, which fails for a shared port
+        except BaseException:
+            held.close()
+            raise
+    except OSError as error:
+        raise _taken(service.host, service.port, error) from error
+    return held
+
+
+def _taken(host: str, port: int, error: OSError) -> Fatal:
+    return Fatal(
+        f"cannot listen on {host}:{port}: {error.strerror or error}. "
+        "Set service.port to a free one, or to 0 to have one picked."
+    )
+
+
+def _runner(routes: Iterable[web.RouteDef]) -> web.AppRunner:
+    app = web.Application(middlewares=[_log_failures])
+    app.add_routes(routes)
+    return web.AppRunner(
+        app,
+        access_log=None,
+        logger=_unheard,
+        keepalive_timeout=_HEADERS_WITHIN,
+        shutdown_timeout=_ANSWERED_WITHIN,
+        auto_decompress=False,  # aiohttp would refuse what it cannot unpack, but the answer in it must be kept
+    )
 
 
 def _ssl_context(service: Service) -> ssl.SSLContext | None:
