@@ -31,7 +31,7 @@ Status = Callable[[Mapping[str, bool]], Mapping[str, Any]]
 
 
 class Server:
-    """Serves from `start` to `stop`. `address` is known after `start`.
+    """Serves from `start` to `stop`. `address` is known after `start`, and so is `figures`, where its /metrics is.
 
     `ready()` returns each stage's readiness, `held()` the held cells with their reasons. `status(ready)` is the page
     for `connector status`. With an `own_port`, other processes share the service's port, so /status and /metrics, which
@@ -67,7 +67,7 @@ class Server:
                 (service.port, True, _runner([*routes, *health])),
                 (own_port, False, _runner([*health, *figures])),
             ]
-        self.addresses: list[str] = []
+        self.address = self.figures = ""
 
     async def start(self) -> None:
         """Raises Fatal when a port is taken, or a certificate or key file cannot be used."""
@@ -80,7 +80,8 @@ class Server:
             except OSError as error:
                 await self.stop()
                 raise _taken(self._service.host, port, error) from error
-            self.addresses.append("{}://{}:{}".format("https" if context else "http", *runner.addresses[0][:2]))
+            self.figures = "{}://{}:{}".format("https" if context else "http", *runner.addresses[0][:2])
+            self.address = self.address or self.figures
 
     async def stop(self) -> None:
         """Accepts no more requests, answers the open ones, then closes."""

@@ -105,12 +105,12 @@ class App:
     @property
     def address(self) -> str:
         """Where webhooks and /healthz are served, such as http://127.0.0.1:8080."""
-        return self._server.addresses[0] if self._server else ""
+        return self._server.address if self._server else ""
 
     @property
     def figures(self) -> str:
         """Where /status and /metrics are served: at `address`, but for a process with its own port."""
-        return self._server.addresses[-1] if self._server else ""
+        return self._server.figures if self._server else ""
 
     async def ready(self) -> dict[str, bool]:
         """Whether each stage can work as far as Kafka is concerned. With a spool, receive works without Kafka too."""
