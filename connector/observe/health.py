@@ -144,8 +144,11 @@ def _taken(host: str, port: int, error: OSError) -> Fatal:
 
 
 def _runner(routes: Iterable[web.RouteDef]) -> web.AppRunner:
-    app = web.Application(middlewares=[_log_failures])
-    app.add_routes(routes)
+    app = web.Application()
+    # a middleware would take aiohttp more time for each webhook
+    app.add_routes(
+        web.RouteDef(each.method, each.path, _logging_failures(each.handler), each.kwargs) for each in routes
+    )
     return web.AppRunner(
         app,
         access_log=None,
@@ -167,14 +170,17 @@ def _ssl_context(service: Service) -> ssl.SSLContext | None:
         ) from error
 
 
-@web.middleware
-async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _logging_failures(handler: Handler) -> Handler:
     """Logs our own errors under the route and not the address, because the address may hold a secret."""
-    try:
-        return await handler(request)
-    except web.HTTPException:
-        raise
-    except Exception:
-        resource = request.match_info.route.resource
-        log.exception("request_failed", method=request.method, route=resource.canonical if resource else None)
-        return web.Response(status=500, text="an error in the connector; see its log\n")
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception:
+            resource = request.match_info.route.resource
+            log.exception("request_failed", method=request.method, route=resource.canonical if resource else None)
+            return web.Response(status=500, text="an error in the connector; see its log\n")
+
+    return handle
