@@ -19,7 +19,7 @@ _HEARD = _STOPS | {signal.SIGCHLD}
 _CANNOT_RUN = 2  # the exit code of a process that a person must mend
 
 
-def run_processes(serve: Callable[[int], None], count: int) -> int:
+def run_processes(serve: Callable[[int], None], count: int, *, sleep: Callable[[float], object] = time.sleep) -> int:
     """Runs `serve(number)` in `count` child processes, numbered from 1, and returns the exit code for the parent.
 
     It returns after SIGTERM or Ctrl-C, which it passes on, or when `serve` has raised Fatal, which ends all. Call it
@@ -35,15 +35,17 @@ def run_processes(serve: Callable[[int], None], count: int) -> int:
         process.start()
         return process
 
-    processes = {number: started(number) for number in range(1, count + 1)}
+    processes: dict[int, multiprocessing.process.BaseProcess] = {}
     try:
+        for number in range(1, count + 1):
+            processes[number] = started(number)
         while True:
             ended = {number: code for number, each in processes.items() if (code := each.exitcode) is not None}
             if _CANNOT_RUN in ended.values():
                 break
             for number, code in ended.items():
                 log.error("process_ended", process=number, exit_code=code, next_start_in=_PAUSE)
-                time.sleep(_PAUSE)
+                sleep(_PAUSE)
                 processes[number] = started(number)
             if signal.sigwait(_HEARD) in _STOPS:
                 break
