@@ -29,9 +29,9 @@ class Peer:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
-def ours(setup: Setup, build: Path) -> Peer:
+def ours(setup: Setup, build: Path, *options: str) -> Peer:
     port = free_port()
-    arguments = connector("run", setup.file, "--stages", "receive", "--log-level", "error")
+    arguments = connector("run", setup.file, "--stages", "receive", "--log-level", "error", *options)
     environ = {**in_build(build), **setup.environ, "SERVICE_PORT": str(port)}
     return Peer(sys.executable, arguments, port, f"{setup.kafka.topic_prefix}pisano.feedback", environ)
 

@@ -36,9 +36,14 @@ async def program(
 
 
 def cpu_seconds(process: Process) -> float | None:
-    """The CPU time that the process has taken; None on a system without /proc."""
+    """The CPU time that the process and its children have taken; None on a system without /proc."""
     try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return _cpu_seconds(process.pid) + sum(map(_cpu_seconds, children))
     except OSError:
         return None
+
+
+def _cpu_seconds(pid: int | str) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

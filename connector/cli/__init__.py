@@ -4,8 +4,6 @@ Each command imports what it needs when it is called, so that --help is quick. T
 below.
 """
 
-import sys
-
 import typer
 
 from connector.cli import (
@@ -28,8 +26,8 @@ from connector.cli import (
     suppress,
     topics,
 )
-from connector.cli._output import report
-from connector.errors import ConnectorError, Fatal
+from connector.cli._output import exit_with
+from connector.errors import ConnectorError
 
 app = typer.Typer(
     name="connector",
@@ -76,5 +74,4 @@ def main() -> None:
     try:
         app()
     except ConnectorError as error:
-        report(error)
-        sys.exit(2 if isinstance(error, Fatal) else 1)
+        exit_with(error)

@@ -4,9 +4,9 @@ import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Fatal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +17,12 @@ _WIDTH = 132  # columns of a table when there is no terminal to give the width
 def report(error: ConnectorError) -> None:
     """Prints the error to stderr as plain text: rich would read `[…]` in a value as markup."""
     print(f"connector: {error}", file=sys.stderr)
+
+
+def exit_with(error: ConnectorError) -> NoReturn:
+    """Prints the error, and ends with 2 if a person must fix it, or 1 if it may go away by itself."""
+    report(error)
+    sys.exit(2 if isinstance(error, Fatal) else 1)
 
 
 def warn(message: str) -> None:

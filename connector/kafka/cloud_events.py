@@ -5,12 +5,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache, lru_cache
 from typing import Any
 
 from connector.observe.tracing import tracing
 from connector.records import Record
 from connector.values import exact
 
+_VERSION = ("ce_specversion", b"1.0")
 _SCHEMAS = "urn:salesforce-pisano-connector:schema:"
 
 _CONTENT_TYPE = {"datacontenttype": "content-type"}  # the one attribute that is no ce_ header
@@ -40,6 +42,7 @@ class OutRecord:
         }
 
 
+@cache
 def schema_id(model: type[Record]) -> str:
     """The name of a record's schema. The first version has no number."""
     version = f":{model.schema_version}" if model.schema_version > 1 else ""
@@ -80,13 +83,18 @@ def attributes(*, ce_type: str, ce_source: str, ce_id: str, ce_time: datetime, *
     if not (ce_id and ce_type and ce_source):
         raise ValueError("a CloudEvent needs an id, a type and a source")
     return [
-        ("ce_specversion", b"1.0"),
+        _VERSION,
         ("ce_id", ce_id.encode()),
-        ("ce_type", ce_type.encode()),
-        ("ce_source", ce_source.encode()),
+        _attribute("type", ce_type),
+        _attribute("source", ce_source),
         ("ce_time", ce_time.isoformat().replace("+00:00", "Z").encode()),
-        *((_CONTENT_TYPE.get(name, f"ce_{name}"), text.encode()) for name, text in more.items()),
+        *[_attribute(name, text) for name, text in more.items()],
     ]
+
+
+@lru_cache  # nearly all records have the same few
+def _attribute(name: str, text: str) -> tuple[str, bytes]:
+    return _CONTENT_TYPE.get(name, f"ce_{name}"), text.encode()
 
 
 def _child_of(parent: Headers) -> bytes:

@@ -1,6 +1,8 @@
 """Serves the HTTP port: webhooks, and /healthz, /readyz, /status and /metrics for operators."""
 
+import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -29,10 +31,11 @@ Status = Callable[[Mapping[str, bool]], Mapping[str, Any]]
 
 
 class Server:
-    """Serves from `start` to `stop`. `address` is known after `start`.
+    """Serves from `start` to `stop`. `address` is known after `start`, and so is `figures`, where its /metrics is.
 
     `ready()` returns each stage's readiness, `held()` the held cells with their reasons. `status(ready)` is the page
-    for `connector status`.
+    for `connector status`. With an `own_port`, other processes share the service's port, so /status and /metrics, which
+    are about this process, are at `own_port` instead. Readiness is at both.
     """
 
     def __init__(
@@ -44,52 +47,45 @@ class Server:
         metrics: Metrics,
         held: Held = dict,
         status: Status = dict,
+        own_port: int | None = None,
     ) -> None:
         self._service = service
         self._ready = ready
         self._held = held
         self._status = status
         self._metrics = metrics
-        app = web.Application(middlewares=[_log_failures])
-        app.add_routes(routes)
-        app.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/readyz/{stage}", self._readyz_of),
-                web.get("/status", self._status_page),
-                web.get("/metrics", self._metrics_page),
+        health = [
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+            web.get("/readyz/{stage}", self._readyz_of),
+        ]
+        figures = [web.get("/status", self._status_page), web.get("/metrics", self._metrics_page)]
+        if own_port is None:
+            self._sites = [(service.port, False, _runner([*routes, *health, *figures]))]
+        else:
+            self._sites = [
+                (service.port, True, _runner([*routes, *health])),
+                (own_port, False, _runner([*health, *figures])),
             ]
-        )
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_unheard,
-            keepalive_timeout=_HEADERS_WITHIN,
-            shutdown_timeout=_ANSWERED_WITHIN,
-            auto_decompress=False,  # aiohttp would refuse what it cannot unpack, but the answer in it must be kept
-        )
-        self.address = ""
+        self.address = self.figures = ""
 
     async def start(self) -> None:
-        """Raises Fatal when the port is taken, or a certificate or key file cannot be used."""
+        """Raises Fatal when a port is taken, or a certificate or key file cannot be used."""
         context = _ssl_context(self._service)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._service.host, self._service.port, ssl_context=context)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise Fatal(
-                f"cannot listen on {self._service.host}:{self._service.port}: {error.strerror or error}. "
-                "Set service.port to a free one, or to 0 to have one picked."
-            ) from error
-        host, port = self._runner.addresses[0][:2]
-        self.address = f"{'https' if context else 'http'}://{host}:{port}"
+        for port, is_shared, runner in self._sites:
+            await runner.setup()
+            site = web.TCPSite(runner, self._service.host, port, ssl_context=context, reuse_port=is_shared)
+            try:
+                await site.start()
+            except OSError as error:
+                await self.stop()
+                raise _taken(self._service.host, port, error) from error
+            self.figures = "{}://{}:{}".format("https" if context else "http", *runner.addresses[0][:2])
+            self.address = self.address or self.figures
 
     async def stop(self) -> None:
         """Accepts no more requests, answers the open ones, then closes."""
-        await self._runner.cleanup()
+        await asyncio.gather(*(runner.cleanup() for _, _, runner in self._sites))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.json_response({"alive": True})
@@ -119,6 +115,50 @@ class Server:
         return web.Response(body=encode(self._metrics.registry), headers={"Content-Type": content_type})
 
 
+def reserved(service: Service) -> socket.socket:
+    """Holds the service's port for processes that share it, and for no other program. It takes no connections itself.
+
+    Raises:
+        Fatal: The port is taken.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)[0]
+        held = socket.socket(family, kind)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(address)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # after the bind, which fails for a shared port
+        except BaseException:
+            held.close()
+            raise
+    except OSError as error:
+        raise _taken(service.host, service.port, error) from error
+    return held
+
+
+def _taken(host: str, port: int, error: OSError) -> Fatal:
+    return Fatal(
+        f"cannot listen on {host}:{port}: {error.strerror or error}. "
+        "Set service.port to a free one, or to 0 to have one picked."
+    )
+
+
+def _runner(routes: Iterable[web.RouteDef]) -> web.AppRunner:
+    app = web.Application()
+    # a middleware would take aiohttp more time for each webhook
+    app.add_routes(
+        web.RouteDef(each.method, each.path, _logging_failures(each.handler), each.kwargs) for each in routes
+    )
+    return web.AppRunner(
+        app,
+        access_log=None,
+        logger=_unheard,
+        keepalive_timeout=_HEADERS_WITHIN,
+        shutdown_timeout=_ANSWERED_WITHIN,
+        auto_decompress=False,  # aiohttp would refuse what it cannot unpack, but the answer in it must be kept
+    )
+
+
 def _ssl_context(service: Service) -> ssl.SSLContext | None:
     if service.tls is None:
         return None
@@ -130,14 +170,17 @@ def _ssl_context(service: Service) -> ssl.SSLContext | None:
         ) from error
 
 
-@web.middleware
-async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _logging_failures(handler: Handler) -> Handler:
     """Logs our own errors under the route and not the address, because the address may hold a secret."""
-    try:
-        return await handler(request)
-    except web.HTTPException:
-        raise
-    except Exception:
-        resource = request.match_info.route.resource
-        log.exception("request_failed", method=request.method, route=resource.canonical if resource else None)
-        return web.Response(status=500, text="an error in the connector; see its log\n")
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception:
+            resource = request.match_info.route.resource
+            log.exception("request_failed", method=request.method, route=resource.canonical if resource else None)
+            return web.Response(status=500, text="an error in the connector; see its log\n")
+
+    return handle

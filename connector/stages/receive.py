@@ -10,8 +10,9 @@ because some senders repeat a webhook after anything else.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from itertools import product
+from typing import TypeVar
 
 import structlog
 from aiohttp import web
@@ -37,6 +38,7 @@ _LONGEST_HEADER = 200  # characters of a sender's header that we keep
 _RETRY_AFTER = 30  # seconds that we ask a refused sender to wait: a broker that restarts is back by then
 
 Publish = Callable[[OutRecord], Awaitable[object]]
+Body = TypeVar("Body", bytes, bytearray)
 DeadLetter = Callable[[str, bytes, str, Exception, Mapping[str, str]], OutRecord]
 
 
@@ -68,6 +70,7 @@ class Receive:
         self._topic = topic
         self._dead_letter = dead_letter
         self._metrics = metrics
+        self._webhooks, self._taken = cache(metrics.webhooks.labels), cache(metrics.answers.labels)  # they look long
         for account, answer in product(self._accounts, ("200", "401", "503")):
             metrics.webhooks.labels(account, answer)  # Prometheus sees an increase only if there was a zero before
         self._spool = spool
@@ -83,19 +86,22 @@ class Receive:
         ]
 
     def _handler(self, account: str, webhook: Webhook) -> Callable[[web.Request], Awaitable[web.Response]]:
+        is_allowed = _allowed(webhook)
+
         async def handle(request: web.Request) -> web.Response:
             with tracing.span(f"POST {webhook.path}", "server", {"http.route": webhook.path}) as note:
-                status, text = await self._receive(account, webhook, request)
+                if is_allowed(request):
+                    status, text = await self._receive(account, webhook, request)
+                else:
+                    status, text = 401, "the webhook's secret is missing or wrong"
                 note("http.response.status_code", status)
-            self._metrics.webhooks.labels(account, str(status)).inc()
+            self._webhooks(account, str(status)).inc()
             headers = {"Retry-After": str(_RETRY_AFTER)} if status == 503 else None
             return web.Response(status=status, text=text + "\n", headers=headers)
 
         return handle
 
     async def _receive(self, account: str, webhook: Webhook, request: web.Request) -> tuple[int, str]:
-        if not _allowed(webhook, request):
-            return 401, "the webhook's secret is missing or wrong"
         try:
             sent = _sent(request, await self._body(request, webhook.max_bytes), webhook.max_bytes)
         except TimeoutError:
@@ -117,7 +123,7 @@ class Receive:
 
     async def _body(self, request: web.Request, most: int) -> bytes:
         if request.content.is_eof():  # it is here already, as nearly all are, and a timer costs more than reading it
-            return await _bounded_body(request, most)
+            return _bounded(request.content.read_nowait(), most)
         async with asyncio.timeout(self._arrived_within):
             return await _bounded_body(request, most)
 
@@ -138,7 +144,7 @@ class Receive:
             log.warning("webhook_not_durable", account=account, error=str(error))
             return 503, "not stored; send it again"
         taken = sum(record.topic == self._topic for record in records)
-        self._metrics.answers.labels(account).inc(taken)
+        self._taken(account).inc(taken)
         return 200, "stored" if taken == len(records) else "stored as a dead letter"
 
     async def _store_all(self, records: Sequence[OutRecord]) -> None:
@@ -210,23 +216,29 @@ def _text(correlation: object) -> str:
     return str(correlation) if correlation and isinstance(correlation, str | int) else ""
 
 
-def _allowed(webhook: Webhook, request: web.Request) -> bool:
-    in_path = webhook.secret_is_in_path
-    return authentic(
-        {} if in_path else request.headers,
-        request.match_info.get("secret") if in_path else None,
-        webhook.secrets,
-        header=webhook.header,
-    )
+def _allowed(webhook: Webhook) -> Callable[[web.Request], bool]:
+    in_path, secrets, header = webhook.secret_is_in_path, webhook.secrets, webhook.header
+
+    def is_allowed(request: web.Request) -> bool:
+        if in_path:
+            return authentic({}, request.match_info.get("secret"), secrets, header=header)
+        return authentic(request.headers, None, secrets, header=header)
+
+    return is_allowed
 
 
 async def _bounded_body(request: web.Request, most: int) -> bytes:
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > most:
-            raise TooLarge(f"a webhook's body may have at most {most} bytes")
+        _bounded(body, most)
     return bytes(body)
+
+
+def _bounded(body: Body, most: int) -> Body:
+    if len(body) > most:
+        raise TooLarge(f"a webhook's body may have at most {most} bytes")
+    return body
 
 
 def _sent(request: web.Request, body: bytes, most: int) -> Sent:

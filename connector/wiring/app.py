@@ -49,13 +49,15 @@ _LEAVE = 10.0  # seconds for stages to end their start, and to leave their group
 class App:
     """`async with App(config) as app: await app.run(stop)` on the running loop.
 
-    The port is open from the start. Each stage starts, and logs that it did, when Kafka has what it needs.
+    The port is open from the start. Each stage starts, and logs that it did, when Kafka has what it needs. `own_port`
+    is for a process that shares the service's port with others; see `Server`.
 
     Raises:
         Fatal: At start, when the port cannot be opened, or a certificate or key file cannot be used.
     """
 
-    def __init__(self, config: Config, stages: Collection[str] = STAGES) -> None:
+    def __init__(self, config: Config, stages: Collection[str] = STAGES, *, own_port: int | None = None) -> None:
+        self._own_port = own_port
         self._shared = Shared(config)
         self._config = config
         self._stages = stages
@@ -102,8 +104,13 @@ class App:
 
     @property
     def address(self) -> str:
-        """Where webhooks, /healthz, /readyz, /status and /metrics are served, such as http://127.0.0.1:8080."""
+        """Where webhooks and /healthz are served, such as http://127.0.0.1:8080."""
         return self._server.address if self._server else ""
+
+    @property
+    def figures(self) -> str:
+        """Where /status and /metrics are served: at `address`, but for a process with its own port."""
+        return self._server.figures if self._server else ""
 
     async def ready(self) -> dict[str, bool]:
         """Whether each stage can work as far as Kafka is concerned. With a spool, receive works without Kafka too."""
@@ -136,7 +143,7 @@ class App:
         if self._receiving:
             await self._receiving.start()
         pages: dict[str, Any] = {"ready": self.ready, "held": shared.cells.held, "status": self._status.page}
-        self._server = Server(self._config.service, routes, metrics=shared.metrics, **pages)
+        self._server = Server(self._config.service, routes, metrics=shared.metrics, own_port=self._own_port, **pages)
         await self._server.start()
 
     async def _run_stages(self) -> None:

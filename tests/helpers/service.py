@@ -143,13 +143,13 @@ async def in_flight(app: App, stage: str) -> int:
 
 
 class Process:
-    """`connector run` as its own process. Its output goes to `log`."""
+    """`connector run` as its own process, with `options`. Its output goes to `log`."""
 
-    def __init__(self, setup: Setup, stages: str, log: Path) -> None:
+    def __init__(self, setup: Setup, stages: str, log: Path, *options: str) -> None:
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this same interpreter
-                [sys.executable, "-c", _RUN, "run", str(setup.file), "--stages", stages],
+                [sys.executable, "-c", _RUN, "run", str(setup.file), "--stages", stages, *options],
                 env={**os.environ, **setup.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -159,6 +159,10 @@ class Process:
     @property
     def runs(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
 
     def kill(self) -> None:
         """Kills the process as kill -9 does."""

@@ -246,6 +246,9 @@ class _Request:
     def is_eof(self) -> bool:
         return self._webhook.kind not in {"endless", "cut off"}
 
+    def read_nowait(self) -> bytes:
+        return self._webhook.body
+
     async def iter_any(self) -> AsyncIterator[bytes]:
         yield self._webhook.body
         if self._webhook.kind == "endless":
