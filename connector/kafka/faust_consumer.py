@@ -18,11 +18,12 @@ from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import Service
 from mode.threads import ServiceThread, WorkerThread
 
 from connector.kafka.ordered import OrderedAcks, Read
 
-_FETCHER_LOOKS = 1.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
+_FETCHER_LOOKS = 5.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 
 
@@ -107,6 +108,13 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._consumer_timeout = _FETCHER_LOOKS  # aiokafka's setting `consumer_timeout_ms`
         return consumer
 
+    @Service.task
+    async def _thread_keepalive(self) -> None:
+        """Ends at once, as the next: whatever another thread wants wakes a loop, and heartbeats do it anyway."""
+
+    async def _keepalive2(self) -> None:
+        """Ends at once."""
+
     async def on_thread_stop(self) -> None:
         # While Kafka is away, aiokafka's consumer ends with this error, and Faust would wait for its thread for ever.
         with suppress(asyncio.CancelledError):
@@ -140,6 +148,17 @@ class Consumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Does nothing: Faust would log a full queue or a rebalance as an error. `watch.py` finds real standstills."""
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """Ends at once: it would only call that."""
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        """As Faust's, whose timer takes more time than the look whether there is anything to commit."""
+        while True:
+            await asyncio.sleep(self.commit_interval)
+            await self.commit()
 
     def _new_offset(self, tp: TP) -> int | None:
         for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow
