@@ -156,7 +156,7 @@ class Consumer(driver.Consumer):
     @Service.task
     async def _commit_handler(self) -> None:
         """As Faust's, whose timer takes more time than the look whether there is anything to commit."""
-        while True:
+        while not self.should_stop:
             await asyncio.sleep(self.commit_interval)
             await self.commit()
 
