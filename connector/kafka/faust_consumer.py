@@ -23,7 +23,7 @@ from mode.threads import ServiceThread, WorkerThread
 
 from connector.kafka.ordered import OrderedAcks, Read
 
-_FETCHER_LOOKS = 5.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
+_FETCHER_LOOKS = 1.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 
 
@@ -107,13 +107,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"  # capture and send write in transactions
         consumer._consumer_timeout = _FETCHER_LOOKS  # aiokafka's setting `consumer_timeout_ms`
         return consumer
-
-    @Service.task
-    async def _thread_keepalive(self) -> None:
-        """Ends at once, as the next: whatever another thread wants wakes a loop, and heartbeats do it anyway."""
-
-    async def _keepalive2(self) -> None:
-        """Ends at once."""
 
     async def on_thread_stop(self) -> None:
         # While Kafka is away, aiokafka's consumer ends with this error, and Faust would wait for its thread for ever.
