@@ -18,6 +18,7 @@ from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import REFUSED, missing_right, translated
+from connector.kafka.fenced import overhear_waiters
 from connector.kafka.login import refusal, ssl_context, token_provider
 
 log = structlog.get_logger(__name__)
@@ -261,3 +262,5 @@ async def close(producer: AIOKafkaProducer) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):
                 await stopped(producer.client.close)
+    finally:
+        overhear_waiters(producer)

@@ -18,6 +18,7 @@ from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import Service
 from mode.threads import ServiceThread, WorkerThread
 
 from connector.kafka.ordered import OrderedAcks, Read
@@ -140,6 +141,17 @@ class Consumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Does nothing: Faust would log a full queue or a rebalance as an error. `watch.py` finds real standstills."""
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """Ends at once: it would only call that."""
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        """As Faust's, whose timer takes more time than the look whether there is anything to commit."""
+        while not self.should_stop:
+            await asyncio.sleep(self.commit_interval)
+            await self.commit()
 
     def _new_offset(self, tp: TP) -> int | None:
         for book in (self._acked, self._acked_index, self._gap):  # Faust's own books, which would only grow

@@ -19,7 +19,7 @@ from connector.retry import until_done
 
 log = structlog.get_logger(__name__)
 
-_POLL = 500  # milliseconds; polling keeps the membership, and we do not use the records
+_POLL = 2_000  # milliseconds; polling keeps the membership, and we do not use the records
 _WAIT = 5_000  # milliseconds that Kafka waits for records, so that an idle worker seldom asks
 _SESSION = 10_000  # milliseconds until a killed worker's share goes to the others
 _LEAVE = 20.0  # seconds that a piece of work may take to end before its partition is given away

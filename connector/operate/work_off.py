@@ -18,7 +18,6 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import close, transaction, transactional_producer
 from connector.kafka.dead_letters import retried
 from connector.kafka.errors import Fenced, may_not_write, missing_right, translated
-from connector.kafka.fenced import overhear_waiters
 from connector.kafka.kept import Progress
 from connector.operate.actions import action_of, record_of
 from connector.operate.letters import Decisions, Letter, Wanted, decisions, letter_at, letters, said, target_of
@@ -115,7 +114,6 @@ async def working_off(kafka: Kafka) -> AsyncIterator[tuple[AIOKafkaProducer, Dec
         yield producer, await decisions(kafka)
     finally:
         await close(producer)
-        overhear_waiters(producer)
 
 
 async def commit(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:

@@ -1,7 +1,7 @@
 """The service: the chosen stages of a configuration, each under a supervisor, and the port, which opens first."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Self
@@ -21,6 +21,7 @@ from connector.wiring.receive import Receiving
 from connector.wiring.shared import Shared
 from connector.wiring.status import StatusPage
 from connector.wiring.supervisor import Runner, Supervisor
+from connector.wiring.topic_watch import TopicWatch
 
 log = structlog.get_logger(__name__)
 
@@ -70,17 +71,22 @@ class App:
         self._looking: asyncio.Task[None] | None = None
 
     def _supervisor(self, stage: str) -> Supervisor:
-        async def topics_are_right() -> None:
-            if wanted := self._topics_of(stage):
-                await topics.require(self._config.kafka, wanted, self._ids)
-
         async def check() -> None:
             await preflight.require_rights(self._config.kafka, acls.rights(self._config, stage))
             if stage in _TRANSACTIONAL:
                 await preflight.require_transactions(self._config.kafka, stage)
+            if wanted := self._topics_of(stage):
+                await self._require_topics(wanted)
 
-        cell = self._shared.cells.at(f"kafka/{stage}")
-        return Supervisor(stage, topics_are_right, check, lambda: _BUILD[stage](self._shared), cell)
+        return Supervisor(stage, check, lambda: _BUILD[stage](self._shared), self._shared.cells.at(f"kafka/{stage}"))
+
+    async def _require_topics(self, wanted: Sequence[catalogue.Topic]) -> None:
+        await topics.require(self._config.kafka, wanted, self._ids)
+
+    def _topic_watch(self) -> TopicWatch:
+        supervisors = {supervisor.name: supervisor for supervisor in self._supervisors}
+        wanted = {stage: self._topics_of(stage) for stage in supervisors}
+        return TopicWatch(wanted, self._require_topics, lambda stage, error: supervisors[stage].tell(error))
 
     def _topics_of(self, stage: str) -> list[catalogue.Topic]:
         """The topics that the stage reads, and those where it matters in which partition a key lies."""
@@ -152,6 +158,7 @@ class App:
             async with asyncio.TaskGroup() as group:
                 if self._supervisors:  # receive has no cells
                     group.create_task(releases.follow(self._config.kafka, self._shared.cells, self._shared.skipped))
+                    group.create_task(self._topic_watch().run())
                 for supervisor in self._supervisors:
                     group.create_task(supervisor.run())
                 if "trigger" in self._stages:

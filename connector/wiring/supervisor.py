@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -14,13 +14,10 @@ log = structlog.get_logger(__name__)
 
 _STARTED_WITHIN = 60.0  # seconds; a stage takes 3, and longer when Kafka's group is busy with a rebalance
 _ENDED_WITHIN = 10.0  # seconds for a stage that failed to leave its group; past it Kafka finds out by itself
-_LOOK = 1.0  # seconds between looks at whether the stage still lives
-_TOPICS = 10.0  # seconds between looks at its topics: what changed there can cost records, so a person must know soon
-_SURE_AFTER = 3.0  # seconds until a second look: a broker that has just started may not know every topic yet
+_LOOK = 5.0  # seconds between looks at whether Faust still lives; whatever fails otherwise, we notice at once
 
 
 Check = Callable[[], Awaitable[None]]
-Sleep = Callable[[float], Awaitable[None]]
 
 
 class Runner(Protocol):
@@ -45,27 +42,16 @@ class CannotRestart(Retryable):
 class Supervisor:
     """Call `run`, and cancel it to end. `build()` makes a runner; `cell` is held while the stage cannot run.
 
-    `check()` is called before each start, and raises while Kafka lacks what the stage needs. `topics()` is called then,
-    too, and again and again while the stage runs; it raises Fatal when they are not what the stage can work with.
+    `check()` is called before each start, and raises while Kafka lacks what the stage needs.
     """
 
-    def __init__(
-        self,
-        name: str,
-        topics: Check,
-        check: Check,
-        build: Callable[[], Runner],
-        cell: Cell,
-        *,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
+    def __init__(self, name: str, check: Check, build: Callable[[], Runner], cell: Cell) -> None:
         self.name = name
-        self._topics = topics
         self._check = check
-        self._sleep = sleep
         self._build = build
         self._cell = cell
         self._runner: Runner | None = None
+        self._told: asyncio.Future[Fatal] | None = None  # what others notice about the stage that runs
 
     @property
     def ready(self) -> bool:
@@ -96,48 +82,34 @@ class Supervisor:
         if self._runner is not None:
             await self._runner.stop(drain)
 
+    def tell(self, error: Fatal) -> None:
+        """Says that the stage cannot go on as it is, if it runs. Then it ends, and is held."""
+        if self._told is not None and not self._told.done():
+            self._told.set_result(error)
+
     async def _start(self) -> None:
         self._runner = self._build()
         try:
             async with asyncio.timeout(_STARTED_WITHIN):
                 await self._check()
-                await self._topics()
                 await self._runner.start()
         except TimeoutError:
             raise Retryable(f"{self.name} did not start within {_STARTED_WITHIN:g} s") from None
 
     async def _until_it_fails(self) -> Exception:
         assert self._runner is not None  # noqa: S101 - it was started
-        looking = asyncio.create_task(self._until_its_topics_are_wrong())
+        failure = self._runner.failure
+        self._told = asyncio.get_running_loop().create_future()
+        ends: list[asyncio.Future[Any]] = [failure, self._told]
         try:
-            while True:
-                ends = {self._runner.failure, looking}
+            while not self._told.done():
                 await asyncio.wait(ends, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
                 self._runner.check()
-                for end in ends:
-                    if end.done():
-                        end.result()
+                if failure.done():
+                    failure.result()
         except Exception as error:  # noqa: BLE001 - after any error the other stages go on
             return error
-        finally:
-            looking.cancel()
-            await asyncio.wait({looking})  # a look that has begun closes its connection first
-
-    async def _until_its_topics_are_wrong(self) -> None:
-        """Raises Fatal once somebody has deleted or changed a topic. The stage itself would wait without a word."""
-        while True:
-            await self._sleep(_TOPICS)
-            if await self._wrong_topics():
-                await self._sleep(_SURE_AFTER)
-                if error := await self._wrong_topics():
-                    raise error
-
-    async def _wrong_topics(self) -> Fatal | None:
-        try:
-            await self._topics()
-        except Fatal as error:
-            return None if isinstance(error.__cause__, Retryable) else error  # no broker answers: the stage notices
-        return None
+        return self._told.result()
 
     def _hold(self, error: Exception) -> None:
         if not isinstance(error, ConnectorError):

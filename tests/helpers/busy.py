@@ -74,7 +74,9 @@ class Busy:
             await until(done, within)
         asked = Counter(email.built_in_responses["sf_ref_id"] for email in self.pisano.emails())
         answered = Counter(record["Case__c"] for record in self.salesforce.records("Survey_Response__c"))
-        assert asked == answered == Counter(self.cases)
+        counts = {case: (asked[case], answered[case]) for case in {*asked, *answered, *self.cases}}
+        others = {case: both for case, both in counts.items() if both != (1, 1)}
+        assert not others, f"of {len(self.cases)} cases, these were not asked and answered once: {others}"
         assert self.pisano.second_emails() == []
         kafka = self.setup.kafka
 

@@ -146,6 +146,8 @@ class _Batch:
 
 class _Producer:
     _sender = SimpleNamespace(sender_task=None)
+    _message_accumulator = SimpleNamespace(_batches={}, _pending_batches=())
+    _txn_manager = None
 
     def __init__(self, kafka: SimulatedKafka, name: str) -> None:
         self._kafka, self._name = kafka, name

@@ -23,6 +23,8 @@ class _Producer:
     """After its first failure it accepts nothing more, as aiokafka's may."""
 
     _sender = SimpleNamespace(sender_task=None)
+    _message_accumulator = SimpleNamespace(_batches={}, _pending_batches=())
+    _txn_manager = None
 
     def __init__(self, kafka: SimulatedKafka, largest: dict[str, int]) -> None:
         self._kafka, self._largest = kafka, largest

@@ -57,7 +57,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def supervised(build: Callable[[], Runner]) -> AsyncIterator[None]:
     async def nothing_is_missing() -> None: ...
 
-    supervisor = Supervisor("stage", nothing_is_missing, nothing_is_missing, build, Cells().at("kafka/stage"))
+    supervisor = Supervisor("stage", nothing_is_missing, build, Cells().at("kafka/stage"))
     running = asyncio.create_task(supervisor.run())
     try:
         await until(lambda: supervisor.ready)

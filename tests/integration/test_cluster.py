@@ -21,7 +21,7 @@ from connector.kafka.connection import admin_client
 from connector.kafka.holes import look_for_holes
 from connector.kafka.topics import apply
 from connector.sandbox.broker import _local, kafka_broker
-from connector.wiring import App, supervisor
+from connector.wiring import App, topic_watch
 
 RATE = 5.0  # cases in a second
 
@@ -73,8 +73,8 @@ async def test_a_moved_controller_moved_partitions_and_new_ones_lose_nobody(tmp_
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks at the topics, and tries held stages again, every half a second."""
-    monkeypatch.setattr(supervisor, "_TOPICS", 0.5)
-    monkeypatch.setattr(supervisor, "_SURE_AFTER", 0.5)
+    monkeypatch.setattr(topic_watch, "_EVERY", 0.5)
+    monkeypatch.setattr(topic_watch, "_SURE_AFTER", 0.5)
     monkeypatch.setattr(Cell, "_pause", lambda _: 0.5)
 
 

@@ -90,6 +90,8 @@ class Producer:
 
     made: list["Producer"]
     error: BaseException
+    _message_accumulator = SimpleNamespace(_batches={}, _pending_batches=())
+    _txn_manager = None
 
     def __init__(self, **_: Any) -> None:
         self.made.append(self)

@@ -50,7 +50,8 @@ class Producers:
                 stored.set_exception(KafkaConnectionError())
             return stored
 
-        return SimpleNamespace(start=start, stop=stop, send=send)
+        left = {"_message_accumulator": SimpleNamespace(_batches={}, _pending_batches=()), "_txn_manager": None}
+        return SimpleNamespace(start=start, stop=stop, send=send, **left)
 
 
 @pytest.fixture
