@@ -101,7 +101,8 @@ class Publisher:
         except BaseException as error:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise  # else aiokafka cancelled the record, because the producer was closed meanwhile
-            self._failed = producer
+            if producer is self._producer:  # else it has been replaced since
+                self._failed = producer
             self._failed_at = self._clock()
             self._failing_since = self._failed_at if self._failing_since is None else self._failing_since
             if isinstance(error, ConnectorError) and not isinstance(error, Fenced):

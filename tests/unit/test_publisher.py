@@ -23,9 +23,13 @@ RECORD = OutRecord("topic", b"key", b"value", [])
 
 
 class Producers:
-    """Makes producers that start when `may_start` is set, unless there is an `error`. The first one stores nothing."""
+    """Makes producers that start when `may_start` is set, unless there is an `error`. The first one stores nothing.
+
+    What becomes of a record with the key `late` is up to the test.
+    """
 
     def __init__(self) -> None:
+        self.late: list[asyncio.Future[Any]] = []
         self.made = self.started = 0
         self.may_start = asyncio.Event()
         self.error: Exception | None = None
@@ -42,9 +46,11 @@ class Producers:
 
         async def stop() -> None: ...
 
-        async def send(**_: Any) -> asyncio.Future[Any]:
+        async def send(*, key: bytes, **_: Any) -> asyncio.Future[Any]:
             stored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            if stores:
+            if key == b"late":
+                self.late.append(stored)
+            elif stores:
                 stored.set_result(SimpleNamespace(offset=7))
             else:
                 stored.set_exception(KafkaConnectionError())
@@ -75,6 +81,23 @@ async def test_a_caller_that_gives_up_neither_waits_for_the_new_producer_nor_end
         await asyncio.wait([caller])
         assert caller.cancelled()
     producers.may_start.set()
+    assert await shared.send(RECORD) == 7
+    assert (producers.made, shared.replaced) == (2, 1)
+    await shared.stop()
+
+
+async def test_a_late_failure_of_a_replaced_producer_does_not_end_the_new_one(producers: Producers) -> None:
+    shared = Publisher(KAFKA)
+    producers.may_start.set()
+    await shared.start()
+    late = asyncio.create_task(shared.send(OutRecord("topic", b"late", b"value", [])))
+    await until(lambda: len(producers.late) == 1)
+    with pytest.raises(Retryable):
+        await shared.send(RECORD)
+    assert await shared.send(RECORD) == 7
+    producers.late[0].set_exception(KafkaConnectionError())
+    with pytest.raises(Retryable):
+        await late
     assert await shared.send(RECORD) == 7
     assert (producers.made, shared.replaced) == (2, 1)
     await shared.stop()
