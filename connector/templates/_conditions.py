@@ -55,11 +55,11 @@ def holds(expression: Expression, context: RenderContext, *, strict: bool) -> bo
         WrongValueError: A text is ordered with a number. If `strict`, any two values of different kinds are compared:
             the condition would never hold.
     """
-    compare = _COMPARISONS.get(type(expression))
+    compare = COMPARISONS.get(type(expression))
     if compare is not None:
         left, right = [_value(side, context) for side in expression.children()]
         if strict:
-            _require_comparable(type(expression), left, right)
+            require_comparable(type(expression), left, right)
         return compare(left, right)
     match expression:
         case logical.BooleanExpression():
@@ -95,7 +95,8 @@ def _value(expression: Expression, context: RenderContext) -> object:
     return None if is_undefined(value) else value
 
 
-def _require_comparable(comparison: type[Expression], left: object, right: object) -> None:
+def require_comparable(comparison: type[Expression], left: object, right: object) -> None:
+    """Raises WrongValueError when values are of different kinds, so that the comparison would never hold."""
     if left is None or right is None or not _NO_VALUES.isdisjoint((type(left), type(right))):
         return
     if comparison is logical.ContainsExpression:
@@ -141,7 +142,7 @@ def _contains(left: object, right: object) -> bool:
             return False
 
 
-_COMPARISONS: dict[type[Expression], Callable[[object, object], bool]] = {
+COMPARISONS: dict[type[Expression], Callable[[object, object], bool]] = {
     logical.EqExpression: _equal,
     logical.NeExpression: lambda left, right: not _equal(left, right),
     logical.ContainsExpression: _contains,
