@@ -100,7 +100,7 @@ class WriteBack:
         try:
             async with self._reading[
                 partition
-            ]:  # first come, first served: writes begin in the order of their feedback
+            ]:  # first come, first served: writes begin in order
                 if partition not in self._done:
                     self._done[partition] = await until_done(partial(self._read_done, partition))
                 return self._done[partition]

@@ -85,10 +85,14 @@ def _value_of(expression: Expression) -> Callable[[Scope], object]:
 
 
 def _filtered(value: Callable[[Scope], object], used: Filter) -> Callable[[Scope], object]:
-    if used.args and not all(isinstance(argument.value, Literal) for argument in used.args):
-        return _by_the_long_way
-    named = {each.name: each.value.value for each in used.args if isinstance(each, KeywordArgument)}
-    others = [each.value.value for each in used.args if not isinstance(each, KeywordArgument)]
+    named, others = {}, []
+    for argument in used.args:
+        if not isinstance(argument.value, Literal):
+            return _by_the_long_way
+        if isinstance(argument, KeywordArgument):
+            named[argument.name] = argument.value.value
+        else:
+            others.append(argument.value.value)
     function = ENVIRONMENT.filters[used.name]
     return lambda scope: function(value(scope), *others, **named)
 
