@@ -167,13 +167,13 @@ class StageWorker:
             async for event in stream.noack().events():
                 for record in event.message.records:
                     await self._take(consumed(record), event.message)
-                event.ack()  # frees its books; we decide what is committed
+                event.ack()  # frees Faust's books; we commit
         except Exception as error:
             self._fail(error)  # Faust only logs it
             raise
 
     async def _take(self, record: InRecord, lot: Any) -> None:
-        """Begins the work of one record of a lot, once there is room for it."""
+        """Begins the work of a record, once there is room for it."""
         self._held_back = True
         try:
             await self._wait_for_commits(lot.tp)
@@ -190,7 +190,7 @@ class StageWorker:
         self._begin(lot.tp, record, parts, has_room)
 
     async def _wait_for_commits(self, partition: TP) -> None:
-        """Holds the stage back while too many records of the partition wait for an unfinished one before them."""
+        """Waits while too many records of the partition wait for an unfinished one before them."""
         while self._acks[partition].in_flight >= _UNCOMMITTED and not self._draining:
             self._committable.clear()
             await self._committable.wait()
@@ -248,7 +248,7 @@ class StageWorker:
         return self._acks[partition]
 
     async def assigned(self, partitions: set[TP]) -> None:
-        """See `Offsets`. Works off what is parked of the partitions, even if no new record comes."""
+        """See `Offsets`. Works off what is parked there, even if no new record comes."""
         await look_for_holes(self._kafka, self._group, partitions, self._on_hole, self._fail)
         for partition in partitions:
             if self._lots:
