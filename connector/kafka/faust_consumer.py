@@ -140,7 +140,7 @@ class Consumer(driver.Consumer):
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in self.assignment() if topics is None or tp in topics or tp.topic in topics)
 
-    async def _getmany(self, active_partitions: Any, timeout: float) -> dict[TP, list[Any]]:  # noqa: ASYNC109 - Faust's
+    async def _getmany(self, active_partitions: Any, timeout: float) -> dict[TP, list[Any]]:
         """Puts records of a partition that came together into lots. A lot is one message to Faust."""
         fetched = await super()._getmany(active_partitions, timeout)
         return {tp: [each[at : at + _LOT] for at in range(0, len(each), _LOT)] for tp, each in fetched.items()}

@@ -98,9 +98,7 @@ class WriteBack:
             return self._done[partition]
         self._waiting[partition] += 1
         try:
-            async with self._reading[
-                partition
-            ]:  # first come, first served: writes begin in order
+            async with self._reading[partition]:  # first come, first served: writes begin in order
                 if partition not in self._done:
                     self._done[partition] = await until_done(partial(self._read_done, partition))
                 return self._done[partition]
