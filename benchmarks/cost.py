@@ -183,19 +183,18 @@ async def compare(quick: bool) -> _command.Result:
                 for name, each in runs.items():
                     found[name][stage] = median(each)
     ratios = {stage: found["ours"][stage] / cost for stage, cost in found["earlier"].items()}
-    claims = [
-        {
-            "claim": f"CPU time of {stage}, of the earlier build's",
-            "target": MOST,
-            "found": ratios[stage],
-            "holds": holds,
-        }
-        for stage in CLAIMED
-        if stage in ratios
-        for holds in [ratios[stage] <= MOST]
-    ]
+    claims = [_claim(stage, ratios[stage]) for stage in CLAIMED if stage in ratios]
     broken = [f"{each['claim']}: {each['found']:.2f}" for each in claims if not (each["holds"] or quick)]
     return _command.Result({"name": "cost", **found, "ratios": ratios, "claims": claims}, _table(found), broken)
+
+
+def _claim(stage: str, found: float) -> dict[str, Any]:
+    return {
+        "claim": f"{stage}: CPU time, of the earlier build's",
+        "target": MOST,
+        "found": found,
+        "holds": found <= MOST,
+    }
 
 
 def _both(earlier: Path) -> dict[str, Path]:
