@@ -204,7 +204,7 @@ def _both(earlier: Path) -> dict[str, Path]:
 async def _cost(stage: str, servers: str, build: Path, share: int) -> float:
     match stage:
         case "capture":
-            return await _captured(servers, build, 6_000 * share)
+            return await _captured(servers, build, 9_000 * share)
         case "receive":
             return await _received(servers, build, 2_000 * share)
         case _:

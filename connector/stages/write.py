@@ -10,7 +10,7 @@ cannot go on holds back only its own writes.
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -72,7 +72,6 @@ class WriteBack:
             metrics.webhook_to_write.labels(name)  # Prometheus wants a zero first
         self._done: dict[int, Done] = {}  # by partition
         self._reading: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._waiting = Counter[int]()  # for the end of the reading
 
     def plan(self, record: InRecord) -> dict[str, Work]:
         """The work that a feedback makes for each rule that applies to it. See `CellWork`.
@@ -94,16 +93,10 @@ class WriteBack:
             self._done.pop(partition, None)
 
     async def _done_in(self, partition: int) -> Done:
-        if partition in self._done and not self._waiting[partition]:
+        async with self._reading[partition]:  # first come, first served: writes begin in the order of their feedback
+            if partition not in self._done:
+                self._done[partition] = await until_done(partial(self._read_done, partition))
             return self._done[partition]
-        self._waiting[partition] += 1
-        try:
-            async with self._reading[partition]:  # first come, first served: writes begin in order
-                if partition not in self._done:
-                    self._done[partition] = await until_done(partial(self._read_done, partition))
-                return self._done[partition]
-        finally:
-            self._waiting[partition] -= 1
 
     async def _read_done(self, partition: int) -> Done:
         done = Done(self._kept)
