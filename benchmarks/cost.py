@@ -2,8 +2,8 @@
 
 Claims: capture and receive take at most a third of the earlier build's.
 
-The stage runs as its own process on a real broker (KAFKA_BOOTSTRAP_SERVERS, or one that the script starts), in turns
-with the earlier build, and the median of each counts. `capture.py` and `intake.py` say how capture and receive run. For
+The stage runs as its own process on a real broker (KAFKA_BOOTSTRAP_SERVERS, or one that the script starts), at the same
+time as the earlier build, so that a busy machine slows both. The median of each counts. `capture.py` and `intake.py` say how capture and receive run. For
 the others a first part of the records waits on their topic. The time counts from when that is committed until the rest,
 which comes then as fast as this process can write, is committed too. Trigger reads a contact for each record, send puts
 50 customers in a call, and write stores full records; Salesforce and Pisano are stand-ins in other processes. The index
@@ -177,9 +177,10 @@ async def compare(quick: bool) -> _command.Result:
                 builds = {"ours": THIS_BUILD} if stage == "index" or earlier is None else _both(earlier)
                 runs: dict[str, list[float]] = {name: [] for name in builds}
                 for number in range(rounds):
-                    for name, build in builds.items():
-                        _command.say(f"{stage}, {name}: round {number + 1} of {rounds} …")
-                        runs[name].append(await _cost(stage, broker.bootstrap_servers, build, share))
+                    _command.say(f"{stage}: round {number + 1} of {rounds} …")
+                    costs = [_cost(stage, broker.bootstrap_servers, build, share) for build in builds.values()]
+                    for name, cost in zip(builds, await asyncio.gather(*costs), strict=True):
+                        runs[name].append(cost)
                 for name, each in runs.items():
                     found[name][stage] = median(each)
     ratios = {stage: found["ours"][stage] / cost for stage, cost in found["earlier"].items()}
