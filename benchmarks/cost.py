@@ -3,11 +3,11 @@
 Claims: capture and receive take at most a third of the earlier build's.
 
 The stage runs as its own process on a real broker (KAFKA_BOOTSTRAP_SERVERS, or one that the script starts), at the same
-time as the earlier build, so that a busy machine slows both. The median of each counts. `capture.py` and `intake.py` say how capture and receive run. For
-the others a first part of the records waits on their topic. The time counts from when that is committed until the rest,
-which comes then as fast as this process can write, is committed too. Trigger reads a contact for each record, send puts
-50 customers in a call, and write stores full records; Salesforce and Pisano are stand-ins in other processes. The index
-came after the earlier build.
+time as the earlier build, so that a busy machine slows both. The median of each counts. `capture.py` and `intake.py`
+say how capture and receive run. For the others a first part of the records waits on their topic. The time counts from
+when that is committed until the rest, which comes then as fast as this process can write, is committed too. Trigger
+reads a contact for each record, send puts 50 customers in a call, and write stores full records; Salesforce and Pisano
+are stand-ins in other processes. The index came after the earlier build.
 """
 
 import asyncio
