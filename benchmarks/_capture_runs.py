@@ -19,6 +19,7 @@ import httpx
 from _builds import THIS_BUILD, connector, in_build
 from _changes import ENTITIES
 from _processes import cpu_seconds, python
+from _surveys import for_both_builds
 from _topics import topics_deleted
 from aiokafka import AIOKafkaConsumer
 from helpers import topics
@@ -63,6 +64,7 @@ async def running(build: Path, servers: str, load: Load) -> AsyncIterator[tuple[
                 for number, entity in enumerate(entities)
             },
         )
+        for_both_builds(setup)
         await stack.enter_async_context(topics_deleted(setup.kafka))
         port = _free_port()
         environ = {**setup.environ, **in_build(build), **salesforce, "SERVICE_PORT": str(port)}

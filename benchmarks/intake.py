@@ -96,7 +96,7 @@ async def compare(quick: bool) -> _command.Result:
         prefix = f"bench-{secrets.token_hex(3)}."
         kafka = Kafka(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
         await stack.enter_async_context(topics_deleted(kafka))
-        setup = await _set_up(folder, kafka)
+        setup = await set_up_receive(folder, kafka)
         peers = {"ours": ours(setup, THIS_BUILD), "two": ours(setup, THIS_BUILD, "--processes", "2")}
         peers["floor"] = bare(kafka.bootstrap_servers, await _topic(kafka, "bare"))
         if earlier:
@@ -121,7 +121,8 @@ async def compare(quick: bool) -> _command.Result:
     return _command.Result(figures, _table(found, count), broken)
 
 
-async def _set_up(folder: Path, kafka: Kafka) -> Setup:
+async def set_up_receive(folder: Path, kafka: Kafka) -> Setup:
+    """A configuration that both builds read."""
     spool = folder / "spool"
     spool.mkdir()
     service = {"host": "127.0.0.1", "port": "${SERVICE_PORT}", "spool": {"folder": str(spool)}}

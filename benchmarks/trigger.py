@@ -63,7 +63,7 @@ async def rate(kafka: Kafka, group: str, count: int) -> float:
         async with asyncio.timeout(_WITHIN):
             while True:
                 await asyncio.sleep(_LOOK)
-                done, now = await _committed(admin, group), time.monotonic()
+                done, now = await committed(admin, group), time.monotonic()
                 if done and first is None:
                     first = now, done
                 if first and done >= count:
@@ -72,7 +72,8 @@ async def rate(kafka: Kafka, group: str, count: int) -> float:
         await admin.close()
 
 
-async def _committed(admin: AIOKafkaAdminClient, group: str) -> int:
+async def committed(admin: AIOKafkaAdminClient, group: str) -> int:
+    """How many offsets the group has committed, over all partitions."""
     try:
         offsets: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(group)
     except GroupCoordinatorNotAvailableError:  # Kafka makes the topic of offsets for the first group

@@ -29,7 +29,7 @@ from _builds import THIS_BUILD, connector, earlier_build, in_build
 from _feedback import RULES, answers
 from _processes import cpu_seconds, python
 from _slow_org import DELAY
-from _surveys import SURVEYS
+from _surveys import SURVEYS, for_both_builds
 from _topics import topics_deleted
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from helpers import topics
@@ -111,6 +111,7 @@ async def place(bootstrap_servers: str) -> AsyncIterator[Place]:
         setup = await set_up(
             folder, bootstrap_servers, f"bench-{secrets.token_hex(3)}.", feedback=RULES, surveys=SURVEYS
         )
+        for_both_builds(setup)
         await stack.enter_async_context(topics_deleted(setup.kafka))
         environ = {"SF_LOGIN_URL": address, "SF_CLIENT_ID": "made-up", "SF_CLIENT_SECRET": "made-up"}
         yield Place(replace(setup, environ={**setup.environ, **environ}), address)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka import ConsumerRecord
 
@@ -22,24 +21,14 @@ class InRecord:
     timestamp: float
 
 
-def in_record(message: Any) -> InRecord:
-    """Makes our record from Faust's message. Faust types its messages loosely."""
-    return _in_record(message, message.timestamp)
-
-
 def consumed(record: ConsumerRecord) -> InRecord:
     """Makes our record from aiokafka's, whose time is in milliseconds."""
-    return _in_record(record, record.timestamp / 1000)
-
-
-def _in_record(message: Any, timestamp: float) -> InRecord:
-    headers = message.headers
     return InRecord(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        key=message.key,
-        value=message.value,
-        headers=tuple(headers.items() if isinstance(headers, dict) else headers or ()),
-        timestamp=timestamp,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        timestamp=record.timestamp / 1000,
     )

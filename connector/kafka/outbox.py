@@ -17,22 +17,29 @@ class Outbox:
 
     def __init__(self, publish_all: PublishAll) -> None:
         self._publish_all = publish_all
-        self._waiting: list[OutRecord] = []
-        self._sent: asyncio.Task[bool] | None = None
+        self._waiting: list[tuple[OutRecord, asyncio.Future[bool]]] = []
+        self._sending = set[asyncio.Task[None]]()
 
     async def publish(self, record: OutRecord) -> None:
         """Raises what `publish_all` raises for this record."""
-        if self._sent is None:
-            self._sent = asyncio.create_task(self._together())
-        self._waiting.append(record)
-        if not await asyncio.shield(self._sent):
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            sending = loop.create_task(self._together())
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+        went = loop.create_future()
+        self._waiting.append((record, went))
+        if not await went:
             await self._publish_all([record])
 
-    async def _together(self) -> bool:
+    async def _together(self) -> None:
         await asyncio.sleep(0)  # those of the same call's results are ready now
-        records, self._waiting, self._sent = self._waiting, [], None
+        waiting, self._waiting = self._waiting, []
         try:
-            await self._publish_all(records)
+            await self._publish_all([record for record, _ in waiting])
+            went = True
         except Exception:  # noqa: BLE001 - each caller gets its own error
-            return False
-        return True
+            went = False
+        for _, future in waiting:
+            if not future.done():  # its caller may have given up
+                future.set_result(went)

@@ -28,8 +28,12 @@ class PartitionTasks:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         tasks = (self._background if in_background else self._tasks)[partition]
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its start never awaits it
+
+        def ended(_: object) -> None:
+            tasks.discard(task)
+            work.close()  # a task that is cancelled before its start never awaits it
+
+        task.add_done_callback(ended)
 
     async def ended(self, within: float) -> None:
         """Waits until all tasks but those in the background have ended, for `within` seconds at most."""

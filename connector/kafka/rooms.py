@@ -26,8 +26,10 @@ class Rooms:
             return await room.acquire()
         if self._lots.waits(partition, cell) or self._work.cell(cell).holder:
             return False
+        if not room.locked():
+            return await room.acquire()
         try:
-            async with asyncio.timeout(_ROOM_WITHIN if room.locked() else None):
+            async with asyncio.timeout(_ROOM_WITHIN):
                 return await room.acquire()
         except TimeoutError:
             return False

@@ -21,7 +21,7 @@ from connector.kafka.cell_work import CellWork, Work
 from connector.kafka.faust_app import faust_app
 from connector.kafka.faust_consumer import fetch_positions, last_fetched
 from connector.kafka.holes import Hole, look_for_holes
-from connector.kafka.inbound import InRecord, in_record
+from connector.kafka.inbound import InRecord, consumed
 from connector.kafka.lots import Lots
 from connector.kafka.ordered import OrderedAcks
 from connector.kafka.parking import Lot
@@ -165,33 +165,32 @@ class StageWorker:
     async def _read(self, stream: Any) -> None:
         try:
             async for event in stream.noack().events():
-                await self._take(event)
+                for record in event.message.records:
+                    await self._take(consumed(record), event.message)
+                event.ack()  # frees Faust's books; we commit
         except Exception as error:
-            self._fail(error)  # Faust would only log it
+            self._fail(error)  # Faust only logs it
             raise
 
-    async def _take(self, event: Any) -> None:
-        """Begins the work of one record, once there is room for it."""
-        message = event.message
+    async def _take(self, record: InRecord, lot: Any) -> None:
+        """Begins the work of a record, once there is room for it."""
         self._held_back = True
         try:
-            await self._wait_for_commits(message.tp)
-            if self._lots and not await self._lots.known(message.tp):
+            await self._wait_for_commits(lot.tp)
+            if self._lots and not await self._lots.known(lot.tp):
                 return
-            record = in_record(message)
             parts = self._work.parts(record)
-            has_room = {cell: await self._rooms.take(message.tp, cell) for cell in parts}
+            has_room = {cell: await self._rooms.take(lot.tp, cell) for cell in parts}
         finally:
             self._held_back = False
-        if self._draining or message.generation_id == self._given_away:
+        if self._draining or not self._given_away != lot.generation_id == self._app.consumer_generation_id:
             for cell in (cell for cell, has in has_room.items() if has):
                 self._rooms.leave(cell)
             return
-        event.ack()  # frees Faust's own book-keeping; we decide what is committed
-        self._begin(message.tp, record, parts, has_room)
+        self._begin(lot.tp, record, parts, has_room)
 
     async def _wait_for_commits(self, partition: TP) -> None:
-        """Holds the stage back while too many records of the partition wait for an unfinished one before them."""
+        """Waits while too many records of the partition wait for an unfinished one before them."""
         while self._acks[partition].in_flight >= _UNCOMMITTED and not self._draining:
             self._committable.clear()
             await self._committable.wait()
@@ -249,7 +248,7 @@ class StageWorker:
         return self._acks[partition]
 
     async def assigned(self, partitions: set[TP]) -> None:
-        """See `Offsets`. Works off what is parked of the partitions, even if no new record comes."""
+        """See `Offsets`. Works off what is parked there, even if no new record comes."""
         await look_for_holes(self._kafka, self._group, partitions, self._on_hole, self._fail)
         for partition in partitions:
             if self._lots:

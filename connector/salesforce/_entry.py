@@ -55,7 +55,7 @@ class Entry:
         """Makes the write fit."""
         self.known = known
         try:
-            self.fitted = fit(self.write, {**known, **self._told}, self._refused)
+            self.fitted = fit(self.write, {**known, **self._told} if self._told else known, self._refused)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the writes of all others
             what = f"{type(error).__name__} while the values were made to fit"
             self._settle_unwritten(f"{what}, a mistake in the connector; please report it")

@@ -33,7 +33,7 @@ from connector.templates._compiled import (
 from connector.templates._conditions import holds, may_hold
 from connector.templates._constant import Choose, verdict
 from connector.templates._liquid import correct
-from connector.templates._paths import LongWay, follow, keys_of
+from connector.templates._short import FAILURES, short_condition, short_output
 from connector.templates._values import Unread, WrongValueError, is_undefined, kind
 
 __all__ = [
@@ -66,7 +66,7 @@ class Template(Compiled):
             self._compiled = ENVIRONMENT.from_string(self.source)
             self._analyse()
             correct(self._compiled.nodes, self._context({}))
-        self._keys = keys_of(self._compiled.nodes)
+        self._short = short_output(self._compiled.nodes)
         if not self._paths:
             try:
                 self.render({})
@@ -98,9 +98,9 @@ class Template(Compiled):
     def _value(self, scope: Mapping[str, Any]) -> object:
         if self._constant is not None:
             return self._constant
-        if self._keys:
-            with suppress(LongWay):
-                return follow(scope, self._keys)
+        if self._short:
+            with suppress(*FAILURES):
+                return self._short(scope)
         context = self._context(scope)
         try:
             match self._compiled.nodes:
@@ -160,6 +160,7 @@ class Condition(Compiled):
             self._expression = BooleanExpression.parse(ENVIRONMENT, TokenStream(tokenize(source, token)))
             self._compiled = BoundTemplate(ENVIRONMENT, [OutputNode(token, self._expression)])
             self._analyse()
+        self._short = short_condition(self._expression)
 
     def holds(self, scope: Mapping[str, Any]) -> bool:
         """Decide from left to right, reading no more of `scope` than needed. A missing name is nil.
@@ -169,6 +170,8 @@ class Condition(Compiled):
                 or a value is too large or nested too deep.
             Unread: `scope` raised it.
         """
+        with suppress(*FAILURES):
+            return bool(self._short(scope))
         return self._decided(scope, partial(holds, strict=True))
 
     def may_hold(self, scope: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from liquid.expression import Expression
 
 from connector.templates._values import Unread, WrongValueError, is_undefined, kind, order, same, text, truthy
 
+_NO_VALUES = {Blank, Empty}  # compared by type, because `isinstance` takes longer than all else here: they are ABCs
 _ORDERED = ({"a number"}, {"a text"}, {"a time"})
 
 
@@ -54,6 +55,12 @@ def holds(expression: Expression, context: RenderContext, *, strict: bool) -> bo
         WrongValueError: A text is ordered with a number. If `strict`, any two values of different kinds are compared:
             the condition would never hold.
     """
+    compare = COMPARISONS.get(type(expression))
+    if compare is not None:
+        left, right = [_value(side, context) for side in expression.children()]
+        if strict:
+            require_comparable(type(expression), left, right)
+        return compare(left, right)
     match expression:
         case logical.BooleanExpression():
             return holds(expression.expression, context, strict=strict)
@@ -61,13 +68,7 @@ def holds(expression: Expression, context: RenderContext, *, strict: bool) -> bo
             return holds(expression.left, context, strict=strict) and holds(expression.right, context, strict=strict)
         case logical.LogicalOrExpression():
             return holds(expression.left, context, strict=strict) or holds(expression.right, context, strict=strict)
-    compare = _COMPARISONS.get(type(expression))
-    if compare is None:
-        return truthy(_value(expression, context))
-    left, right = (_value(side, context) for side in expression.children())
-    if strict:
-        _require_comparable(type(expression), left, right)
-    return compare(left, right)
+    return truthy(_value(expression, context))
 
 
 def may_hold(expression: Expression, context: RenderContext) -> bool:
@@ -94,8 +95,9 @@ def _value(expression: Expression, context: RenderContext) -> object:
     return None if is_undefined(value) else value
 
 
-def _require_comparable(comparison: type[Expression], left: object, right: object) -> None:
-    if any(value is None or isinstance(value, (Blank, Empty)) for value in (left, right)):
+def require_comparable(comparison: type[Expression], left: object, right: object) -> None:
+    """Raises WrongValueError when values are of different kinds, so that the comparison would never hold."""
+    if left is None or right is None or not _NO_VALUES.isdisjoint((type(left), type(right))):
         return
     if comparison is logical.ContainsExpression:
         if not isinstance(left, (str, list, tuple)):
@@ -108,9 +110,9 @@ def _require_comparable(comparison: type[Expression], left: object, right: objec
 
 def _equal(left: object, right: object) -> bool:
     for literal, other in ((left, right), (right, left)):
-        if isinstance(literal, Blank):
+        if type(literal) is Blank:
             return other is None or literal == other
-        if isinstance(literal, Empty):
+        if type(literal) is Empty:
             return literal == other
     return same(left, right)
 
@@ -140,7 +142,7 @@ def _contains(left: object, right: object) -> bool:
             return False
 
 
-_COMPARISONS: dict[type[Expression], Callable[[object, object], bool]] = {
+COMPARISONS: dict[type[Expression], Callable[[object, object], bool]] = {
     logical.EqExpression: _equal,
     logical.NeExpression: lambda left, right: not _equal(left, right),
     logical.ContainsExpression: _contains,

@@ -7,7 +7,7 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ _LARGEST = 4300  # places before or after the point: what Python reads as an int
 _PLAIN = 40  # places after the point that are written out; beyond that 1E-41 is shorter
 # orjson keeps ints of up to 18 digits, and not every decimal.
 _MAY_CHANGE = re.compile(rb"[0-9](?:[.eE]|[0-9]{18})")
+_NESTED = (dict, list, tuple)
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)  # a time or an id in a text is no number
 
 
@@ -31,7 +32,7 @@ def loads(text: bytes, *, deepest: int = DEEPEST, repeated: Callable[[str], obje
         ValueError: Not JSON, nested deeper than `deepest` levels, or a number of more than 4,300 places. The message
             holds no values.
     """
-    may_change = _MAY_CHANGE.search(text) and _MAY_CHANGE.search(_TEXT.sub(b"", text))
+    may_change = _MAY_CHANGE.search(text) and _MAY_CHANGE.search(_without_texts(text))
     value = _slowly(text, repeated) if may_change else orjson.loads(text)
     if _may_be_deeper(text, deepest):
         _require_shallow(value, deepest)
@@ -64,6 +65,10 @@ def digits(number: Decimal) -> str:
     """A finite Decimal with the digits that it was read with, such as 9.50 or 1E+400."""
     exponent = number.as_tuple().exponent
     return f"{number:f}" if isinstance(exponent, int) and -_PLAIN <= exponent <= 0 else str(number)
+
+
+def _without_texts(text: bytes) -> bytes:
+    return _TEXT.sub(b"", text) if b"\\" in text else b"".join(text.split(b'"')[::2])
 
 
 def _may_repeat(text: bytes, value: Any) -> bool:
@@ -162,19 +167,13 @@ def _may_be_deeper(text: bytes, deepest: int) -> bool:
 
 def _require_shallow(value: Any, deepest: int) -> None:
     """Looks at one level after the other, because a call for each level would itself be too deep for Python."""
-    level = [value]
-    for _ in range(deepest + 1):
-        level = [inner for outer in level for inner in _inside(outer)]
+    level = [value] if isinstance(value, _NESTED) else []
+    for _ in range(deepest):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, _NESTED)]
         if not level:
             return
     raise ValueError(f"it is nested deeper than {deepest} levels")
 
 
-def _inside(value: Any) -> list[Any]:
-    match value:
-        case dict():
-            return list(value.values())
-        case list() | tuple():
-            return list(value)
-        case _:
-            return []
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value

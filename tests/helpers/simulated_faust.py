@@ -12,6 +12,7 @@ from connector.kafka import stage_worker
 from helpers.simulated_group import Group, Member
 
 TOPIC = TP("pisano.invitations", 0)
+_LOT = 5  # records that Faust hands out at once, if there are as many
 
 
 def patch_faust(patch: pytest.MonkeyPatch, group: Group) -> None:
@@ -94,20 +95,20 @@ class _FaustApp(Member):
             if offset == len(self.group.records):
                 await asyncio.sleep(0.5)
                 continue
-            record = self.group.records[offset]
-            message = SimpleNamespace(
-                topic=TOPIC.topic,
-                partition=TOPIC.partition,
-                tp=TOPIC,
-                offset=offset,
-                key=record.key,
-                value=record.value,
-                headers=record.headers,
-                timestamp=0.0,
-                generation_id=generation,
-            )
-            await self._records.put(message)
-            offset += 1
+            lot = [
+                SimpleNamespace(
+                    topic=TOPIC.topic,
+                    partition=TOPIC.partition,
+                    offset=offset + place,
+                    key=record.key,
+                    value=record.value,
+                    headers=record.headers,
+                    timestamp=0.0,
+                )
+                for place, record in enumerate(self.group.records[offset : offset + _LOT])
+            ]
+            await self._records.put(SimpleNamespace(tp=TOPIC, records=lot, generation_id=generation))
+            offset += len(lot)
 
     async def _commits(self) -> None:
         while True:

@@ -203,6 +203,25 @@ async def test_a_record_at_fault_is_a_dead_letter_and_the_next_one_is_handled(ka
     assert letters[b"broken"]["dl_reason"] == b"unexpected_error"
 
 
+async def test_a_record_at_fault_in_the_middle_of_many_is_a_dead_letter_alone(kafka: Kafka) -> None:
+    """Faust hands records out in lots; each of a lot is begun in its order, and fails or is handled alone."""
+    topic = await topics.create(kafka, "in")
+    await topics.create(kafka, "connector.deadletters")
+    await topics.produce(kafka, topic, [b"%d" % number for number in range(230)])
+    handled: list[bytes | None] = []
+
+    async def handle(record: InRecord) -> None:
+        if record.value == b"75":
+            raise Rejected("no such thing", code="no_such_thing")
+        handled.append(record.value)
+
+    async with working(kafka, handle, in_flight=20):
+        await until(lambda: len(handled) == 229)
+    assert handled == [b"%d" % number for number in range(230) if number != 75]
+    assert [letter.value for letter in await topics.read(kafka, "connector.deadletters")] == [b"75"]
+    assert await committed(kafka) == 230
+
+
 async def test_an_outage_holds_the_record_and_fills_no_dead_letters(kafka: Kafka) -> None:
     topic = await topics.create(kafka, "in")
     await topics.create(kafka, "connector.deadletters")
