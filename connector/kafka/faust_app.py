@@ -18,7 +18,7 @@ from connector.kafka.login import ssl_context, token_provider
 _LONGEST_HOLD = 86_400.0  # seconds that an agent may block on a full queue; then Kafka would drop the consumer silently
 _SESSION = 10.0  # seconds that a killed worker's partitions lie idle; heartbeats have a thread of their own
 _METADATA = 30_000  # milliseconds until a new partition is noticed; nobody reads its records until then
-_FAUST_BUFFER = 4  # lots that Faust holds per stream, on top of our own limit
+_FAUST_BUFFER = 4  # batches that Faust holds per stream, on top of our own limit
 
 
 class _NoTables(TableManager):

@@ -24,7 +24,7 @@ from mode.threads import ServiceThread, WorkerThread
 from connector.kafka.ordered import OrderedAcks, Read
 
 _FETCHER_LOOKS = 1.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
-_LOT = 50  # records that Faust hands out at once: it starts four tasks each time; 50 keep an agent busy for 5 ms
+_BATCH = 50  # records that Faust hands out at once: it starts four tasks each time; 50 keep an agent busy for 5 ms
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 
 
@@ -141,12 +141,12 @@ class Consumer(driver.Consumer):
         return (tp for tp in self.assignment() if topics is None or tp in topics or tp.topic in topics)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> dict[TP, list[Any]]:
-        """Puts records of a partition that came together into lots. A lot is one message to Faust."""
+        """Puts records of a partition that came together into batches. A batch is one message to Faust."""
         fetched = await super()._getmany(active_partitions, timeout)
-        return {tp: [each[at : at + _LOT] for at in range(0, len(each), _LOT)] for tp, each in fetched.items()}
+        return {tp: [each[at : at + _BATCH] for at in range(0, len(each), _BATCH)] for tp, each in fetched.items()}
 
     def _to_message(self, tp: TP, record: Any) -> Any:
-        """The message of a lot. Its `records` are aiokafka's; all else in it is the last one's."""
+        """The message of a batch. Its `records` are aiokafka's; all else in it is the last one's."""
         message: Any = super()._to_message(tp, record[-1])
         message.records = record
         return message

@@ -31,7 +31,7 @@ from connector.kafka.watch import Consumption, StandsStill, Watch
 
 log = structlog.get_logger(__name__)
 
-_STARTED_WITHIN = 5.0  # seconds for a stopped start
+_STARTED_WITHIN = 5.0  # seconds to start
 _UNCOMMITTED = 100_000  # records of a partition after a slow one: 10 MB; a crash repeats no more
 
 OnHole = Callable[[Hole], None]
@@ -91,7 +91,7 @@ class StageWorker:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Joins the group and begins to work.
+        """Joins the group and works.
 
         Raises:
             Fatal, Retryable: As `preflight.require` says.
@@ -129,7 +129,7 @@ class StageWorker:
     def check(self) -> None:
         """Raises StandsStill when Faust has stopped; it does not always say so."""
         if self._app is not None and (self._app.crashed or self._app.should_stop):
-            raise StandsStill(self.name, f"Faust stopped it ({self._app.crash_reason!r})")
+            raise StandsStill(self.name, f"Faust stopped ({self._app.crash_reason!r})")
 
     async def consumption(self) -> Consumption:
         """How far the worker is; see `Watch`."""
@@ -172,22 +172,23 @@ class StageWorker:
             self._fail(error)  # Faust only logs it
             raise
 
-    async def _take(self, record: InRecord, lot: Any) -> None:
+    async def _take(self, record: InRecord, batch: Any) -> None:
         """Begins the work of a record, once there is room for it."""
         self._held_back = True
         try:
-            await self._wait_for_commits(lot.tp)
-            if self._lots and not await self._lots.known(lot.tp):
+            await self._wait_for_commits(batch.tp)
+            if self._lots and not await self._lots.known(batch.tp):
                 return
             parts = self._work.parts(record)
-            has_room = {cell: await self._rooms.take(lot.tp, cell) for cell in parts}
+            has_room = {cell: await self._rooms.take(batch.tp, cell) for cell in parts}
         finally:
             self._held_back = False
-        if self._draining or not self._given_away != lot.generation_id == self._app.consumer_generation_id:
+        is_ours = batch.generation_id == self._app.consumer_generation_id != self._given_away
+        if self._draining or not is_ours:
             for cell in (cell for cell, has in has_room.items() if has):
                 self._rooms.leave(cell)
             return
-        self._begin(lot.tp, record, parts, has_room)
+        self._begin(batch.tp, record, parts, has_room)
 
     async def _wait_for_commits(self, partition: TP) -> None:
         """Waits while too many records of the partition wait for an unfinished one before them."""

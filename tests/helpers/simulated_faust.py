@@ -12,7 +12,7 @@ from connector.kafka import stage_worker
 from helpers.simulated_group import Group, Member
 
 TOPIC = TP("pisano.invitations", 0)
-_LOT = 5  # records that Faust hands out at once, if there are as many
+_BATCH = 5  # records that Faust hands out at once, if there are as many
 
 
 def patch_faust(patch: pytest.MonkeyPatch, group: Group) -> None:
@@ -95,7 +95,7 @@ class _FaustApp(Member):
             if offset == len(self.group.records):
                 await asyncio.sleep(0.5)
                 continue
-            lot = [
+            batch = [
                 SimpleNamespace(
                     topic=TOPIC.topic,
                     partition=TOPIC.partition,
@@ -105,10 +105,10 @@ class _FaustApp(Member):
                     headers=record.headers,
                     timestamp=0.0,
                 )
-                for place, record in enumerate(self.group.records[offset : offset + _LOT])
+                for place, record in enumerate(self.group.records[offset : offset + _BATCH])
             ]
-            await self._records.put(SimpleNamespace(tp=TOPIC, records=lot, generation_id=generation))
-            offset += len(lot)
+            await self._records.put(SimpleNamespace(tp=TOPIC, records=batch, generation_id=generation))
+            offset += len(batch)
 
     async def _commits(self) -> None:
         while True:

@@ -204,7 +204,7 @@ async def test_a_record_at_fault_is_a_dead_letter_and_the_next_one_is_handled(ka
 
 
 async def test_a_record_at_fault_in_the_middle_of_many_is_a_dead_letter_alone(kafka: Kafka) -> None:
-    """Faust hands records out in lots; each of a lot is begun in its order, and fails or is handled alone."""
+    """Faust hands records out in batches; each record is begun in its order, and fails or is handled alone."""
     topic = await topics.create(kafka, "in")
     await topics.create(kafka, "connector.deadletters")
     await topics.produce(kafka, topic, [b"%d" % number for number in range(230)])
