@@ -39,14 +39,24 @@ def add(
 
 
 @app.command("remove")
-def remove(whom: Whom, survey: Survey = None, config: ConfigFile = DEFAULT) -> None:
-    """Take somebody from the list. An entry for one survey is removed by naming the survey."""
+def remove(
+    whom: Whom,
+    survey: Survey = None,
+    why: Annotated[str | None, typer.Option(help="The reason, for those who ask who did it.")] = None,
+    by: By = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Take somebody from the list. An entry for one survey is removed by naming the survey.
+
+    The console's audit trail shows who did it.
+    """
     import asyncio
 
+    from connector.cli._output import user
     from connector.config.file import load
     from connector.operate import suppressions
 
-    asyncio.run(suppressions.remove(load(config), whom, survey))
+    asyncio.run(suppressions.remove(load(config), whom, survey, by=by or user(), why=why))
     print("removed")
 
 

@@ -73,7 +73,9 @@ def record_of(kafka: Kafka, action: Action) -> OutRecord:
 
 
 async def trail(kafka: Kafka) -> list[Action]:
-    """The decisions that the topic holds, the newest first, without what they carry out. Raises what `kept` raises.
+    """The decisions that the topic holds, the newest first, without the invitations that some hold.
+
+    Raises what `kept` raises.
 
     The topic keeps the last decision about each target.
     """
@@ -86,7 +88,9 @@ async def trail(kafka: Kafka) -> list[Action]:
             action = read(Action, record.value)
         except Rejected:
             continue  # the sender says so
-        found[action.target] = action.model_copy(update={"params": {}})  # which may hold an invitation
+        found[action.target] = action.model_copy(
+            update={"params": {name: value for name, value in action.params.items() if name != "invitation"}}
+        )
     return sorted(found.values(), key=lambda action: action.at, reverse=True)
 
 

@@ -14,14 +14,16 @@ from connector.console import desk, letters
 from connector.console.aside import Aside
 from connector.console.collector import Collector
 from connector.console.picture import chart, view
-from connector.decisions import Suppression
+from connector.decisions import Action, Suppression
 from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
-from connector.operate import suppressions
+from connector.operate import actions, suppressions
 from connector.operate.counts import Counts
 from connector.operate.letters import Letter
 from connector.operate.work_off import Tally
+from connector.protection import Hashes
+from connector.records import read
 
 WITHOUT_KAFKA = ("/", "/held", "/explain", "/surveys", "/surveys/closed-case")
 NEEDS_KAFKA = ("/deadletters", "/deadletters/0/0", "/suppressions", "/audit", "/held?unknown=yes")
@@ -152,14 +154,23 @@ async def test_a_click_removes_one_entry_of_the_list_and_not_what_an_erasure_lef
     async def write(_: object, records: list[OutRecord]) -> None:
         written.extend((record.key, record.value) for record in records)
 
+    async def trail(_: object) -> list[Action]:
+        return [read(Action, written[0][1])]
+
     monkeypatch.setattr(desk, "require_kafka", entries)
     monkeypatch.setattr(suppressions, "entries", entries)
     monkeypatch.setattr(suppressions, "written", write)
+    monkeypatch.setattr(actions, "trail", trail)
     async with console(tmp_path) as (client, *_):
         page = await (await client.get("/suppressions")).text()
         (name,) = re.findall(r'name="entry" value="(\w+)"', page)
         await client.post("/suppressions/remove", data={"seal": await seal(client), "entry": name})
-    assert written == [(b"email/ada@example.com", None)]
+        audit = await (await client.get("/audit")).text()
+        assert "suppression of a***@example.com for every survey, which import had added" in audit
+    (said, value), *removed = written
+    assert said == f"suppression/{Hashes(None).persons(None, 'ada@example.com')[0]}".encode()
+    assert (read(Action, value).by, b"ada@" in (value or b"")) == ("root", False)
+    assert removed == [(b"email/ada@example.com", None)], "who does it is written down first"
 
 
 async def test_a_preview_is_masked_until_an_operator_reveals_it(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ async def test_every_command_works_with_just_the_operators_rights(
         ["held", "release", "trigger/closed-case", "--config", file],
         ["suppress", "add", "bob@example.com", "--config", file],
         ["suppress", "list", "--config", file],
+        ["suppress", "remove", "bob@example.com", "--config", file],
         ["person", "export", "customer-1@example.com", "--config", file],
         ["person", "erase", "customer-1@example.com", "--yes", "--config", file],
         ["deadletters", "list", "--config", file],

@@ -70,8 +70,8 @@ def test_the_lines_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "kafka-acls.sh --bootstrap-server kafka:9092 --command-config admin.properties --add"
         " --allow-principal 'User:CN=x, O=Acme' --operation Write --topic px.pisano.feedback"
         " --topic px.connector.deadletters\n"
-        "# where the service sends traces: kafka-acls.sh --bootstrap-server kafka:9092 --command-config admin.properties"
-        " --add --allow-principal 'User:CN=x, O=Acme' --operation Read --topic px.pisano.invitations\n"
+        "# where the service sends traces: kafka-acls.sh --bootstrap-server kafka:9092 --command-config"
+        " admin.properties --add --allow-principal 'User:CN=x, O=Acme' --operation Read --topic px.pisano.invitations\n"
     )
 
 
