@@ -35,7 +35,7 @@ def brake(
     survey: Annotated[str, typer.Argument(help="The survey that its brake holds.")],
     decision: Annotated[Literal["release", "drop", "spread"], typer.Argument(help="What happens to what waits.")],
     reason: Reason,
-    days: Annotated[float, typer.Option(help="For spread: over how many days.", min=0.1, max=30)] = 1.0,
+    days: Annotated[float, typer.Option(help="For spread: over how many days, 0.1 to 30.")] = 1.0,
     by: By = None,
     config: ConfigFile = DEFAULT,
 ) -> None:

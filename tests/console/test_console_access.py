@@ -84,6 +84,7 @@ async def test_a_viewer_looks_and_does_nothing(tmp_path: Path) -> None:
             "/deadletters/discard",
             "/deadletters/0/0",
             "/held/release",
+            "/held/brake",
             "/held/settle",
             "/suppressions",
             "/suppressions/add",

@@ -86,6 +86,11 @@ async def test_a_click_tells_what_became_of_it_once(tmp_path: Path) -> None:
             ("/deadletters/retry", {}, "choose dead letters first"),
             ("/deadletters/discard", {"place": "0/0"}, "write why"),
             ("/held/settle", {"invitation": "x", "decision": "explode"}, "choose sent, resend or drop"),
+            (
+                "/held/brake",
+                {"survey": "closed-case", "decision": "drop"},
+                "choose release, drop or spread, and write why",
+            ),
             ("/suppressions/add", {"whom": "@"}, "this is not an address that could be invited"),
             ("/suppressions/add", {"whom": "a@b.co", "survey": "closed-cas"}, "did you mean closed-case?"),
         ):
@@ -95,6 +100,35 @@ async def test_a_click_tells_what_became_of_it_once(tmp_path: Path) -> None:
         elsewhere = {**given, "back": "https://evil.example"}
         done = await client.post("/deadletters/retry", data=elsewhere, allow_redirects=False)
         assert done.headers["Location"].startswith("/deadletters?said=")
+
+
+async def test_a_brake_is_decided_about_by_click(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    async def here(*_: object) -> None: ...
+
+    async def write(_: object, records: list[OutRecord]) -> None:
+        written.extend(read(Action, record.value) for record in records)
+
+    monkeypatch.setattr(desk, "require_kafka", here)
+    monkeypatch.setattr(actions, "written", write)
+    board = MadeUpBoard()
+    cell = {"cell": "brake/main/closed-case", "kind": "brake", "reason": "r", "since": "2026-06-01", "worker": "w"}
+    board.status = made_up_status(held=[cell])
+    async with console(tmp_path, board=board) as (client, *_):
+        page = await (await client.get("/held")).text()
+        assert ("/held/brake" in page, "/held/release" in page) == (True, False)
+        click = {"seal": await seal(client), "survey": "closed-case", "decision": "spread", "reason": "one by one"}
+        for days in ("0", "31", "nan", "soon"):
+            wrong = await client.post("/held/brake", data={**click, "days": days})
+            assert "can be spread over 0.1 to 30 days" in await wrong.text()
+        assert (
+            "written down as the action"
+            in await (await client.post("/held/brake", data={**click, "days": "2.5"})).text()
+        )
+    (action,) = written
+    assert (action.target, action.decision, action.by) == ("main/closed-case", "spread", "root")
+    assert (action.reason, action.params) == ("one by one", {"days": 2.5})
 
 
 async def test_what_was_done_before_an_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
