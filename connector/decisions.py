@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from connector.records import Record
 
-Kind = Literal["settle", "brake", "dead_letter", "cell", "erase", "skip"]
+Kind = Literal["settle", "brake", "dead_letter", "cell", "erase", "skip", "suppression", "position", "replay"]
 
 
 class Suppression(Record):
@@ -33,7 +33,8 @@ class Action(Record):
 
     The owner of an account carries out `settle`, `brake` and `erase`, once. `dead_letter` says what an operator did
     with a dead letter. After `cell`, each worker that holds the cell tries it at once. After `skip`, the owner of a
-    parked record does no more work on it: it is a dead letter.
+    parked record does no more work on it: it is a dead letter. `suppression` says who removed an entry of the
+    suppression list, `position` who set where a channel resumes, `replay` who let a stage run again.
     """
 
     id: str
@@ -41,11 +42,13 @@ class Action(Record):
     target: str = Field(
         description="settle: `<account>/<invitation id>`. brake: `<account>/<survey>`."
         " dead_letter: `deadletter/<partition>/<offset>`. cell: `cell/<name>`. erase: as settle."
-        " skip: `parked/<partition>/<offset>`."
+        " skip: `parked/<partition>/<offset>`. suppression: `suppression/<hash>`, and `/<survey>` if the entry has one."
+        " position: `position/<channel>`. replay: `replay/<stage>`."
     )
     decision: str = Field(
         description="settle: sent, resend or drop. brake: release, drop or spread. dead_letter: retry or discard."
-        " cell: release. erase: drop. skip: dead_letter."
+        " cell: release. erase: drop. skip: dead_letter. suppression: remove."
+        " position and replay: from where."
     )
     by: str
     reason: str

@@ -20,13 +20,13 @@ def settle(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Settle an invitation whose outcome is unknown: it was sent, shall be sent again, or never."""
-    import asyncio
-
+    from connector.cli._kafka import with_kafka
     from connector.cli._output import user
     from connector.config.file import load
     from connector.operate import actions
 
-    action = asyncio.run(actions.settle(load(config), id_, decision, by=by or user(), reason=reason))
+    loaded = load(config)
+    action = with_kafka(loaded.kafka, lambda: actions.settle(loaded, id_, decision, by=by or user(), reason=reason))
     print(f"written down as the action {action.id}; the account's sender carries it out once")
 
 
@@ -35,16 +35,18 @@ def brake(
     survey: Annotated[str, typer.Argument(help="The survey that its brake holds.")],
     decision: Annotated[Literal["release", "drop", "spread"], typer.Argument(help="What happens to what waits.")],
     reason: Reason,
-    days: Annotated[float, typer.Option(help="For spread: over how many days.", min=0.1, max=30)] = 1.0,
+    days: Annotated[float, typer.Option(help="For spread: over how many days, 0.1 to 30.")] = 1.0,
     by: By = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Decide about what a survey's brake holds: send it, never send it, or send it over some days."""
-    import asyncio
-
+    from connector.cli._kafka import with_kafka
     from connector.cli._output import user
     from connector.config.file import load
     from connector.operate import actions
 
-    action = asyncio.run(actions.brake(load(config), survey, decision, days, by=by or user(), reason=reason))
+    loaded = load(config)
+    action = with_kafka(
+        loaded.kafka, lambda: actions.brake(loaded, survey, decision, days, by=by or user(), reason=reason)
+    )
     print(f"written down as the action {action.id}")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.cli._options import DEFAULT, ConfigFile
+from connector.cli._options import DEFAULT, By, ConfigFile
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -48,19 +48,22 @@ def set_to(
     to: Annotated[
         str, typer.Option("--to", help="earliest, a replay id in hex, a time, or a period up to now such as 12h.")
     ],
+    why: Annotated[str, typer.Option(help="The reason, for those who ask who did it.")] = "",
+    by: By = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Make capture resume elsewhere. Refused while a worker follows the channel."""
     import asyncio
     from datetime import UTC, datetime
 
-    from connector.cli._output import progress_bar
+    from connector.cli._output import progress_bar, user
     from connector.config.file import load
     from connector.operate.positions import set_position
 
     loaded = load(config)
     with progress_bar("reading change events") as progress:
-        position = asyncio.run(set_position(loaded, channel, to, datetime.now(UTC), progress))
+        setting = set_position(loaded, channel, to, datetime.now(UTC), by=by or user(), why=why, progress=progress)
+        position = asyncio.run(setting)
     behind = f"behind the replay id {position.replay_id}" if position.replay_id else "with the earliest event"
     print(
         f"{channel} goes on {behind} when capture starts. Events that come again make the same invitations, which are"

@@ -37,6 +37,7 @@ def preview(
     from connector.config.scope import one_of
     from connector.errors import Fatal
     from connector.operate import changes
+    from connector.operate.letters import require_kafka
     from connector.operate.preview import Preview
     from connector.operate.preview import preview as look
     from connector.operate.protections import protected
@@ -62,6 +63,7 @@ def preview(
                 fields = changed.split(",") if changed else None
                 change = await changes.from_salesforce(record_id, chosen, fields, shared.rest.find)
             else:
+                await require_kafka(config.kafka)
                 change = await changes.from_topic(config, chosen, event or "")
             found = await look(survey, chosen, change, shared.rest.find, shared.rest.find_deleted, given, phones)
         ready = await protected(config, chosen.account, found.invitations, datetime.now(UTC))
@@ -82,6 +84,7 @@ async def _forecast(config: "Config", since: str, *, as_json: bool) -> None:
     from connector.config.types import seconds
     from connector.errors import Fatal
     from connector.operate.forecast import forecast
+    from connector.operate.letters import require_kafka
     from connector.surveys.lookup import Lookup
     from connector.surveys.reader import Reader
     from connector.wiring.shared import Shared
@@ -90,6 +93,7 @@ async def _forecast(config: "Config", since: str, *, as_json: bool) -> None:
         period = timedelta(seconds=float(str(seconds(since))))
     except ValueError as error:
         raise Fatal(f"--since: {error}") from error
+    await require_kafka(config.kafka)
     async with Shared(config) as shared:
         reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
         surveys, loads = await forecast(config, reader, datetime.now(UTC) - period)

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.cli._options import DEFAULT, ConfigFile
+from connector.cli._options import DEFAULT, By, ConfigFile
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from connector.config import Config
+    from connector.decisions import Action
     from connector.operate.replay import Report, Selection
 
 
@@ -26,16 +27,23 @@ def replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, and count what would come of it.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    why: Annotated[str, typer.Option(help="The reason, for those who ask who did it.")] = "",
+    by: By = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Run a stage again over kept records: nobody is e-mailed twice. Exit code 1 if there are dead letters."""
     import asyncio
 
+    from connector.cli._output import user
     from connector.config.file import load
+    from connector.masking import mask_emails
+    from connector.operate.actions import action_of
     from connector.operate.replay import Report, selection
     from connector.operate.replay_plan import require_shadow
 
     loaded, report = load(config), Report()
+    decision = f"from {begin}" + (f" to {end}" if end else "") + (f" where {mask_emails(where)}" if where else "")
+    action = action_of("replay", f"replay/{stage}", decision, by=by or user(), reason=why)
     if shadow is not None:
         require_shadow(loaded, stage, shadow, dry_run=dry_run)
 
@@ -44,7 +52,7 @@ def replay(
         if dry_run:
             await _dry(loaded, stage, shadow, chosen, report)
         else:
-            await _real(loaded, stage, shadow, chosen, report, ask=not yes)
+            await _real(loaded, action, shadow, chosen, report, ask=not yes)
 
     try:
         asyncio.run(run())
@@ -66,16 +74,19 @@ async def _dry(config: "Config", stage: str, shadow: str | None, chosen: "Select
 
 
 async def _real(
-    config: "Config", stage: str, shadow: str | None, chosen: "Selection", report: "Report", *, ask: bool
+    config: "Config", action: "Action", shadow: str | None, chosen: "Selection", report: "Report", *, ask: bool
 ) -> None:
+    """What goes to the service's own topics is written down as an action first."""
     import sys
 
     from connector.cli._output import progress_bar
     from connector.errors import Fatal
+    from connector.operate.actions import write
     from connector.operate.replay import count, replay
     from connector.operate.replay_plan import what_will_happen
     from connector.wiring.replay import real_run
 
+    stage = action.target.rpartition("/")[2]
     with progress_bar("counting") as progress:
         records = await count(chosen, progress)
     for line in await what_will_happen(config, stage, records, shadow):
@@ -86,6 +97,8 @@ async def _real(
         if not typer.confirm("Go on?", err=True):
             print("nothing was written", file=sys.stderr)
             return
+    if shadow is None:
+        await write(config, action)
     with progress_bar("replaying") as progress:
         async with real_run(config, stage, shadow=shadow, progress=progress) as work:
             await replay(chosen, work, report, progress)

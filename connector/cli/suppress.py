@@ -26,27 +26,37 @@ def add(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Put somebody on the list."""
-    import asyncio
-
+    from connector.cli._kafka import with_kafka
     from connector.cli._output import user
     from connector.config.file import load
     from connector.operate import suppressions
 
     end = suppressions.moment(until) if until else None
     entry = suppressions.entry(whom, survey=survey, until=end, why=why, by=by or user())
-    asyncio.run(suppressions.write(load(config).kafka, [entry]))
+    kafka = load(config).kafka
+    with_kafka(kafka, lambda: suppressions.write(kafka, [entry]))
     print("added; senders know it within a second")
 
 
 @app.command("remove")
-def remove(whom: Whom, survey: Survey = None, config: ConfigFile = DEFAULT) -> None:
-    """Take somebody from the list. An entry for one survey is removed by naming the survey."""
-    import asyncio
+def remove(
+    whom: Whom,
+    survey: Survey = None,
+    why: Annotated[str | None, typer.Option(help="The reason, for those who ask who did it.")] = None,
+    by: By = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Take somebody from the list. An entry for one survey is removed by naming the survey.
 
+    The console's audit trail shows who did it.
+    """
+    from connector.cli._kafka import with_kafka
+    from connector.cli._output import user
     from connector.config.file import load
     from connector.operate import suppressions
 
-    asyncio.run(suppressions.remove(load(config), whom, survey))
+    loaded = load(config)
+    with_kafka(loaded.kafka, lambda: suppressions.remove(loaded, whom, survey, by=by or user(), why=why))
     print("removed")
 
 
@@ -56,17 +66,17 @@ def list_entries(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """List the entries; addresses are masked."""
-    import asyncio
-
     from rich.table import Table
 
+    from connector.cli._kafka import with_kafka
     from connector.cli._output import console
     from connector.config.file import load
     from connector.masking import mask_email
     from connector.operate import suppressions
 
     table = Table("who", "survey", "until", "by", "why")
-    for entry in asyncio.run(suppressions.entries(load(config).kafka)):
+    kafka = load(config).kafka
+    for entry in with_kafka(kafka, lambda: suppressions.entries(kafka)):
         address = entry.email or entry.phone
         who = mask_email(address) if address and not show else entry.whom
         until = f"{entry.until:%F %R}" if entry.until else "for ever"
@@ -81,12 +91,12 @@ def import_file(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Put everybody in a CSV file on the list. If a line cannot be used, nothing is written."""
-    import asyncio
-
+    from connector.cli._kafka import with_kafka
     from connector.cli._output import user
     from connector.config.file import load
     from connector.operate import suppressions
 
     entries = list(suppressions.from_csv(file, by or user()))
-    asyncio.run(suppressions.write(load(config).kafka, entries))
+    kafka = load(config).kafka
+    with_kafka(kafka, lambda: suppressions.write(kafka, entries))
     print(f"added {len(entries)}")

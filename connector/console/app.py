@@ -1,6 +1,7 @@
 """Puts the pages together, and keeps out whoever may not see them."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -138,16 +139,19 @@ def _login_routes(desk: Desk) -> list[web.RouteDef]:
     async def show(request: web.Request) -> web.Response:
         return desk.page(request, "login.html", problem=None, takes_tokens=desk.door.takes_tokens)
 
+    def refused(request: web.Request, status: int, problem: str) -> web.Response:
+        takes_tokens = desk.door.takes_tokens
+        return desk.page(request, "login.html", status=status, problem=problem, takes_tokens=takes_tokens)
+
     async def enter(request: web.Request) -> web.Response:
-        session = desk.door.enter(text(await form(request), "token"))
+        token, address = text(await form(request), "token"), request.remote or ""
+        if wait := math.ceil(desk.door.shut_for(address)):
+            return refused(request, 429, f"too many wrong tokens: nothing was tried. Try again in {wait} s")
+        session = desk.door.enter(token, address)
         if session is None:
-            log.warning("login_refused", address=request.remote)
-            return desk.page(
-                request,
-                "login.html",
-                status=401,
-                problem="nobody has this token; `console.users` in the configuration has those that count",
-                takes_tokens=desk.door.takes_tokens,
+            log.warning("login_refused", address=address)
+            return refused(
+                request, 401, "nobody has this token; `console.users` in the configuration has those that count"
             )
         answer = web.HTTPSeeOther("/")
         is_safe = request.secure or request.headers.get("X-Forwarded-Proto") == "https"

@@ -1,5 +1,6 @@
-"""What is held: cells, which a click lets be tried at once, and invitations whose outcome is unknown."""
+"""What is held: cells, which a click lets be tried at once, brakes, and invitations whose outcome is unknown."""
 
+import math
 from typing import Literal, get_args
 
 from aiohttp import web
@@ -13,6 +14,7 @@ _MOST = 100  # invitations on the page
 _INSTEAD = "Use `connector held list`."
 
 Settled = Literal["sent", "resend", "drop"]
+Braked = Literal["release", "drop", "spread"]
 
 
 def routes(desk: Desk) -> list[web.RouteDef]:
@@ -51,4 +53,34 @@ def routes(desk: Desk) -> list[web.RouteDef]:
 
         return await desk.act("/held?unknown=yes", do)
 
-    return [web.get("/held", show), web.post("/held/release", release), web.post("/held/settle", settle)]
+    async def brake(request: web.Request) -> web.Response:
+        fields, by = await form(request), request[WHO].name
+        survey, reason = text(fields, "survey"), text(fields, "reason")
+        days = _number(text(fields, "days") or "1")
+        decision = next((one for one in get_args(Braked) if one == text(fields, "decision")), None)
+
+        async def do() -> tuple[list[str], bool]:
+            if decision is None or not reason:
+                raise Fatal("nothing was done: choose release, drop or spread, and write why")
+            action = await desk.ask(
+                lambda: actions.brake(desk.config, survey, decision, days, by=by, reason=reason),
+                "Use `connector invitations brake`.",
+            )
+            return [f"written down as the action {action.id}"], True
+
+        return await desk.act("/held", do)
+
+    return [
+        web.get("/held", show),
+        web.post("/held/release", release),
+        web.post("/held/brake", brake),
+        web.post("/held/settle", settle),
+    ]
+
+
+def _number(given: str) -> float:
+    """The number, or one that no bounds hold."""
+    try:
+        return float(given)
+    except ValueError:
+        return math.nan

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -15,6 +15,9 @@ from connector.config import Console, Role
 
 COOKIE = "connector_console"
 
+_WRONG_WITHIN = 60.0  # seconds, in which wrong tokens are counted
+_WRONG_OF_ONE = 10  # of one address: a person mistypes two or three
+_WRONG_OF_ALL = 100  # so that many addresses guess no faster; who is logged in goes on
 _LASTS = 12 * 3600.0  # seconds: a shift; then the token is asked for again
 _MOST = 1_000  # sessions; beyond that the oldest end
 _LONGEST_NAME = 100  # characters of a name that a proxy tells
@@ -44,6 +47,7 @@ class Door:
         self._settings = settings
         self._local = local
         self._clock = clock
+        self._wrong: deque[tuple[float, str]] = deque()  # when, and from where: at most _WRONG_OF_ALL
         self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()  # the user, and when it ends
         self._key = secrets.token_bytes(32)
 
@@ -63,8 +67,20 @@ class Door:
             return Who(self._local, "operator")
         return self._of_proxy(request) or self._of_session(request.cookies.get(COOKIE, ""))
 
-    def enter(self, token: str) -> str | None:
-        """A new session for the user of this token; None if nobody has it."""
+    def shut_for(self, address: str) -> float:
+        """Seconds until this address may try a token again."""
+        now = self._clock()
+        while self._wrong and self._wrong[0][0] <= now - _WRONG_WITHIN:
+            self._wrong.popleft()
+        ours = [at for at, whose in self._wrong if whose == address]
+        if len(self._wrong) >= _WRONG_OF_ALL:
+            ours = [at for at, _ in self._wrong]
+        elif len(ours) < _WRONG_OF_ONE:
+            return 0.0
+        return ours[0] + _WRONG_WITHIN - now
+
+    def enter(self, token: str, address: str) -> str | None:
+        """A new session for the user of this token, from an address that is not shut out; None if nobody has it."""
         given = token.strip().encode()
         matches = [
             name
@@ -72,6 +88,7 @@ class Door:
             if hmac.compare_digest(user.token.get_secret_value().encode(), given)
         ]
         if not matches:
+            self._wrong.append((self._clock(), address))
             return None
         session = secrets.token_urlsafe(32)
         self._sessions[session] = matches[0], self._clock() + _LASTS

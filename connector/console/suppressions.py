@@ -11,13 +11,11 @@ from connector.console.desk import Desk, form, text
 from connector.console.login import WHO, Who
 from connector.decisions import Suppression
 from connector.errors import Fatal
-from connector.masking import mask_email
 from connector.operate import suppressions
 
 log = structlog.get_logger(__name__)
 
 _MOST = 500  # entries on a page
-_HEAD = 6  # digits of an erased person's hash: whoever knows an address could look whether a whole hash is of it
 _INSTEAD = "Use `connector suppress`."
 
 
@@ -46,10 +44,11 @@ class _Suppressions:
 
     async def _list(self, request: web.Request, *, reveal: bool) -> web.Response:
         found = await self._entries()
+        shown = [(one, one.whom if reveal else suppressions.masked(one)) for one in found[:_MOST]]
         return self._desk.page(
             request,
             "suppressions.html",
-            rows=[(self._name(request[WHO], one), _whom(one, reveal=reveal), one) for one in found[:_MOST]],
+            rows=[(self._name(request[WHO], one), whom, one) for one, whom in shown],
             total=len(found),
             revealed=reveal,
             surveys=[*self._desk.config.surveys],
@@ -76,11 +75,10 @@ class _Suppressions:
         async def do() -> tuple[list[str], bool]:
             known = {self._name(who, one): one for one in await self._entries()}
             if name not in known:
-                return ["already removed: nobody is on the list with this entry any more"], False
+                return [suppressions.GONE], False
             entry = known[name]
             # this row alone: what an erasure left of the same person has its own
-            await self._desk.ask(lambda: suppressions.end(self._desk.config.kafka, [entry]), _INSTEAD)
-            log.warning("suppression_removed", by=who.name, whom=_whom(entry, reveal=False), survey=entry.survey)
+            await self._desk.ask(lambda: suppressions.end(self._desk.config, [entry], by=who.name), _INSTEAD)
             return ["removed"], True
 
         return await self._desk.act("/suppressions", do)
@@ -93,12 +91,3 @@ class _Suppressions:
         """Names an entry on a page without its address, of which a plain hash could be guessed."""
         about = repr((one.whom, one.survey))
         return hmac.new(self._desk.door.seal(who).encode(), about.encode(), hashlib.sha256).hexdigest()[:32]
-
-
-def _whom(one: Suppression, *, reveal: bool) -> str:
-    if reveal:
-        return one.whom
-    if one.person:
-        return f"person/{one.person[:_HEAD]}…"
-    address = one.email or one.phone
-    return mask_email(address) if address else one.whom

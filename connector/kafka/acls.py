@@ -17,6 +17,7 @@ _EVERY = "every topic"
 _COMPACTED = "every compacted topic"
 _LINKS = "with surveys of `channel: link`"
 _COUNTED = "where `protect.counts` is not `invitations`"
+_TRACED = "where the service sends traces"
 _SHARED = "where `once_per_any` counts over several accounts"
 _OPTIONS = {"Topic": "--topic", "Group": "--group", "TransactionalId": "--transactional-id"}
 
@@ -84,7 +85,7 @@ _NEEDS: dict[str, tuple[Right, ...]] = {
         _ACTIONS,
         _LETTERS,
     ),
-    "receive": (_topic("pisano.feedback", "WRITE"), _LETTERS),
+    "receive": (_topic("pisano.feedback", "WRITE"), _topic("pisano.invitations", "READ", when=_TRACED), _LETTERS),
     "write": (
         _group("write"),
         _topic("pisano.feedback", "READ"),
@@ -127,11 +128,15 @@ _ABOUT = {
 }
 
 
-def rights(config: Config, who: str) -> list[Right]:
-    """What a stage, `operator` or `topics` needs with this configuration: one for each resource, with full names."""
+def rights(config: Config, who: str, *, traced: bool = False) -> list[Right]:
+    """What a stage, `operator` or `topics` needs with this configuration: one for each resource, with full names.
+
+    What traces need more is only with `traced`: a stage works without it.
+    """
     followed = ContactProtection(config.surveys, config.protect).topics()
     links = any(survey.channel == "link" for survey in config.surveys.values())
-    applies = {"": True, _LINKS: links, _SHARED: CLAIMS in followed, _COUNTED: "pisano.feedback" in followed}
+    counted = "pisano.feedback" in followed
+    applies = {"": True, _LINKS: links, _SHARED: CLAIMS in followed, _COUNTED: counted, _TRACED: traced}
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for need in _NEEDS[who]:
         for right in _named(config, need) if applies[need.when] else ():
@@ -145,9 +150,18 @@ def topic_names(config: Config, stages: Iterable[str]) -> set[str]:
 
 
 def commands(config: Config, who: str, principal: str) -> list[str]:
-    """Lines for a shell that give `principal`, such as User:send, the rights."""
+    """Lines for a shell that give `principal`, such as User:send, the rights. What traces need more is a comment."""
+    needed = rights(config, who)
+    more = [right for right in rights(config, who, traced=True) if right not in needed]
+    return [
+        *_lines(config, needed, principal),
+        *(f"# {_TRACED}: {line}" for line in _lines(config, more, principal)),
+    ]
+
+
+def _lines(config: Config, needed: Iterable[Right], principal: str) -> list[str]:
     resources: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for right in rights(config, who):
+    for right in needed:
         option = ["--cluster"] if right.kind == "Cluster" else [_OPTIONS[right.kind], right.name]
         resources[right.kind, *right.operations] += option
     begin = ["kafka-acls.sh", "--bootstrap-server", config.kafka.bootstrap_servers]

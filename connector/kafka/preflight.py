@@ -30,18 +30,23 @@ async def require_rights(kafka: Kafka, rights: Collection[Right]) -> None:
         Fatal: Rights are missing, and the message names all of them; or no broker answers.
         Retryable: Kafka is away.
     """
+    if lacking := await missing(kafka, rights):
+        (operation, topics), *others = lacking.items()
+        more = "".join(f", and {other} on Topic {', '.join(names)}" for other, names in others)
+        raise missing_right(operation, f"Topic {', '.join(topics)}{more}", None)
+
+
+async def missing(kafka: Kafka, rights: Collection[Right]) -> dict[str, list[str]]:
+    """The topics on which we lack a right, by operation. Raises Fatal when no broker answers, Retryable as above."""
     wanted = {right.name: right.operations for right in rights if right.kind == "Topic"}
     async with admin_client(kafka) as admin:
         found = await told(admin, wanted)
-    missing = defaultdict[str, list[str]](list)
+    lacking = defaultdict[str, list[str]](list)
     for topic, (_, ours) in found.items():
         for operation in wanted[topic]:
             if ours is not None and operation not in ours:
-                missing[operation].append(topic)
-    if missing:
-        (operation, topics), *others = missing.items()
-        more = "".join(f", and {other} on Topic {', '.join(names)}" for other, names in others)
-        raise missing_right(operation, f"Topic {', '.join(topics)}{more}", None)
+                lacking[operation].append(topic)
+    return dict(lacking)
 
 
 async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:

@@ -18,6 +18,9 @@ from connector.records import Invitation, Outcome, Settlement, read
 ACTIONS = "connector.actions"
 INVITATIONS = "pisano.invitations"
 
+_FEWEST_DAYS = 0.1  # a brake of less is none
+_MOST_DAYS = 30  # then nobody remembers what the survey was about
+
 
 async def settle(
     config: Config, id_: str, decision: Literal["sent", "resend", "drop"], *, by: str, reason: str
@@ -38,9 +41,15 @@ async def settle(
 async def brake(
     config: Config, survey: str, decision: Literal["release", "drop", "spread"], days: float, *, by: str, reason: str
 ) -> Action:
-    """Decides about the invitations that a survey's brake holds. Raises Fatal when there is no such survey."""
+    """Decides about the invitations that a survey's brake holds.
+
+    Raises:
+        Fatal: There is no such survey, or the days are too few or too many.
+    """
     if survey not in config.surveys:
         raise Fatal(f"there is no survey {survey} in the configuration; there is {', '.join(sorted(config.surveys))}")
+    if not _FEWEST_DAYS <= days <= _MOST_DAYS:
+        raise Fatal(f"nothing was done: an invitation can be spread over {_FEWEST_DAYS} to {_MOST_DAYS} days")
     target, params = f"{config.surveys[survey].account}/{survey}", {"days": days} if decision == "spread" else {}
     return await write(config, action_of("brake", target, decision, by=by, reason=reason, params=params))
 
@@ -73,7 +82,9 @@ def record_of(kafka: Kafka, action: Action) -> OutRecord:
 
 
 async def trail(kafka: Kafka) -> list[Action]:
-    """The decisions that the topic holds, the newest first, without what they carry out. Raises what `kept` raises.
+    """The decisions that the topic holds, the newest first, without the invitations that some hold.
+
+    Raises what `kept` raises.
 
     The topic keeps the last decision about each target.
     """
@@ -86,7 +97,9 @@ async def trail(kafka: Kafka) -> list[Action]:
             action = read(Action, record.value)
         except Rejected:
             continue  # the sender says so
-        found[action.target] = action.model_copy(update={"params": {}})  # which may hold an invitation
+        found[action.target] = action.model_copy(
+            update={"params": {name: value for name, value in action.params.items() if name != "invitation"}}
+        )
     return sorted(found.values(), key=lambda action: action.at, reverse=True)
 
 

@@ -13,6 +13,7 @@ from connector.kafka.errors import Fenced
 from connector.kafka.kept import Place, Progress, bounds, kept
 from connector.kafka.members import Members, members
 from connector.kafka.shared_work import partition_of
+from connector.operate.actions import action_of, record_of
 from connector.operate.replay import place_of
 from connector.operate.spans import EARLIEST, moment
 from connector.records import ChangeEvent, Position, read
@@ -73,9 +74,18 @@ async def positions(config: Config, now: datetime) -> list[Channel]:
 
 
 async def set_position(
-    config: Config, channel: str, to: str, now: datetime, progress: Progress = lambda *_: None
+    config: Config,
+    channel: str,
+    to: str,
+    now: datetime,
+    *,
+    by: str,
+    why: str = "",
+    progress: Progress = lambda *_: None,
 ) -> Position:
     """Makes a channel resume elsewhere: `earliest`, behind a replay id in hex, or behind the last event before a time.
+
+    Who does it is written down in the same transaction.
 
     Raises:
         Fatal: A worker follows the channel, there is no such channel, `to` is none of these or too old for Salesforce,
@@ -95,7 +105,9 @@ async def set_position(
     try:
         producer = await transactional_producer(config.kafka, f"capture-{channel}")
         try:
-            await transaction(producer, [position_record(topic, position, partition)])
+            action = action_of("position", f"position/{channel}", to, by=by, reason=why)
+            records = [position_record(topic, position, partition), record_of(config.kafka, action)]
+            await transaction(producer, records)
         finally:
             await close(producer)
     except Fenced:

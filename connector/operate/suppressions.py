@@ -7,17 +7,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from connector.config import Config, Kafka, Phones
-from connector.decisions import Suppression
+from connector.decisions import Action, Suppression
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.read_back import read_back
+from connector.masking import mask_email
 from connector.operate._writing import written
+from connector.operate.actions import action_of
+from connector.operate.actions import record_of as of_action
 from connector.protection import Hashes, suppression_key
 from connector.records import read
 from connector.surveys.addresses import normalise_email, normalise_phone
 
 SUPPRESSIONS = "pisano.suppressions"
+GONE = "already removed: nobody is on the list with this entry any more"
+_SOMEBODY = "somebody"  # who added an entry that cannot be read
 _ERASED = re.compile("person/[0-9a-f]{32}")
+_HEAD = 6  # digits of an erased person's hash: whoever knows an address could look whether a whole hash is of it
 _COLUMNS = ("email", "phone", "contact", "survey", "until", "why")
 
 
@@ -88,26 +94,58 @@ async def write(kafka: Kafka, entries: list[Suppression]) -> None:
     await written(kafka, [record_of(kafka, one) for one in entries])
 
 
-async def remove(config: Config, whom: str, survey: str | None) -> None:
-    """Removes an entry, and the one that is left after an erasure. Nothing happens if there is none."""
-    one = entry(whom, survey=survey, by="")
+async def remove(config: Config, whom: str, survey: str | None, *, by: str, why: str | None = None) -> None:
+    """Removes an entry, readable or not, and the one that is left after an erasure.
+
+    Raises:
+        Fatal: Neither is on the list.
+    """
+    one = entry(whom, survey=survey, by=_SOMEBODY)
     persons = Hashes.of_config(config.protect).persons(one.contact, one.email or one.phone)
-    erased = [Suppression(person=person, survey=survey, by="", at=one.at) for person in persons]
-    await end(config.kafka, [one, *erased])
+    erased = [Suppression(person=person, survey=survey, by=_SOMEBODY, at=one.at) for person in persons]
+    wanted = {record_of(config.kafka, each).key: each for each in (one, *erased)}
+    there = await _there(config.kafka)
+    found = [_readable(there[key]) or each for key, each in wanted.items() if key in there]
+    if not found:
+        raise Fatal(GONE)
+    await end(config, found, by=by, why=why)
 
 
-async def end(kafka: Kafka, entries: list[Suppression]) -> None:
-    """Removes these entries and no others."""
+async def end(config: Config, entries: list[Suppression], *, by: str, why: str | None = None) -> None:
+    """Removes these entries and no others. First it writes down who does so."""
+    kafka, hashes = config.kafka, Hashes.of_config(config.protect)
+    await written(kafka, [of_action(kafka, _removal(one, hashes, by, why)) for one in entries])
     records = [record_of(kafka, one) for one in entries]
     await written(kafka, [OutRecord(record.topic, record.key, None, []) for record in records])
 
 
+def _removal(one: Suppression, hashes: Hashes, by: str, why: str | None) -> Action:
+    """It names nobody: the person may be erased later."""
+    person = one.person or hashes.persons(one.contact, one.email or one.phone)[0]
+    target = "/".join(("suppression", person, *([one.survey] if one.survey else [])))
+    params = {"whom": masked(one), "survey": one.survey, "added_by": one.by}
+    return action_of("suppression", target, "remove", by=by, reason=why or "", params=params)
+
+
+def masked(one: Suppression) -> str:
+    """Whom an entry is about, for people who may not see it. A contact's id says nothing without Salesforce."""
+    if one.person:
+        return f"person/{one.person[:_HEAD]}…"
+    address = one.email or one.phone
+    return mask_email(address) if address else one.whom
+
+
 async def entries(kafka: Kafka) -> list[Suppression]:
     """The entries that hold, by key. Those that cannot be read are left out."""
+    return [one for _, value in sorted((await _there(kafka)).items()) if (one := _readable(value))]
+
+
+async def _there(kafka: Kafka) -> dict[bytes, bytes]:
+    """The values on the list, by key."""
     found: dict[bytes, bytes | None] = {}
     async for record in read_back(kafka, kafka.topic_prefix + SUPPRESSIONS, 0):
         found[record.key] = record.value
-    return [one for _, value in sorted(found.items()) if value is not None and (one := _readable(value))]
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _readable(value: bytes) -> Suppression | None:

@@ -1,6 +1,7 @@
 """The Salesforce side: tokens, the Pub/Sub stream, change events, REST. It knows no Kafka and no Pisano."""
 
 from connector.salesforce._entry import Written
+from connector.salesforce._fitting import misfit
 from connector.salesforce._numbers import text_of
 from connector.salesforce.auth import ClientCredentials, JwtBearer, Token, TokenSource
 from connector.salesforce.change_events import (
@@ -39,6 +40,7 @@ __all__ = [
     "client_of",
     "decode",
     "decode_platform_event",
+    "misfit",
     "parse_schema",
     "text_of",
 ]

@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from connector.masking import mask_value
 from connector.records import Scalar
 from connector.salesforce._moments import EXAMPLES, moment
 from connector.salesforce._numbers import text_of
-from connector.salesforce.object_fields import Field, Fields
+from connector.salesforce.object_fields import Field, Fields, field_of
 from connector.salesforce.record_write import RecordWrite
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -60,6 +61,15 @@ def fit(write: RecordWrite, known: Fields, refused: Mapping[str, str]) -> Fitted
         else:
             _fit_one(fitted, name, value, described, choice.does_not_fit)
     return fitted
+
+
+def misfit(described: Mapping[str, Any], value: Scalar) -> str | None:
+    """What a field takes instead of this value, in words; None if it takes it. `described` is its part of describe."""
+    try:
+        _taken(field_of(described), value)
+    except _Unfit as error:
+        return str(error)
+    return None
 
 
 def _fit_one(fitted: Fitted, name: str, value: Scalar, described: Field, choice: str) -> None:

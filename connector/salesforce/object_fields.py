@@ -91,10 +91,11 @@ class ObjectFields:
         fields = described.get("fields")
         if not isinstance(fields, list) or not all(isinstance(each, dict) and "name" in each for each in fields):
             raise Retryable(f"describe {name}: the answer holds no fields; it may come from a proxy")
-        return {str(each["name"]).lower(): _field(each) for each in fields}
+        return {str(each["name"]).lower(): field_of(each) for each in fields}
 
 
-def _field(described: Mapping[str, Any]) -> Field:
+def field_of(described: Mapping[str, Any]) -> Field:
+    """What a field takes, from its part of the answer to describe."""
     kind = str(described.get("type"))
     digits = int(described.get("precision") or 0) - int(described.get("scale") or 0)
     values = tuple(str(each["value"]) for each in described.get("picklistValues") or () if each.get("active"))

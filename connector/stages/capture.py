@@ -21,7 +21,7 @@ from connector.kafka.cloud_events import OutRecord
 from connector.observe.metrics import Metrics
 from connector.records import Position
 from connector.retry import PATIENCE, Lasts, patiently
-from connector.salesforce import PositionLost, PubSubClient
+from connector.salesforce import Batch, PositionLost, PubSubClient
 from connector.stages._captured import DeadLetter, Events, cell_of
 
 log = structlog.get_logger(__name__)
@@ -55,6 +55,7 @@ class Capture:
         self._channel_log = channel_log
         self._events = Events(pubsub, topics, dead_letter, metrics)
         self._metrics = metrics
+        self._first: dict[str, list[Batch]] = {}  # by channel: what came before there was a position to come back to
         self._without_position: set[str] = set()  # the channels for which we have logged this
 
     async def follow(self, channel: str, partition: int) -> None:
@@ -88,6 +89,8 @@ class Capture:
     async def _follow_once(self, channel_log: ChannelLog) -> None:
         """Follows the channel from its position until Salesforce or Kafka fail."""
         await channel_log.open()
+        if channel_log.position is None:
+            await self._store_first(channel_log)
         position = channel_log.position
         if position is not None:
             self._metrics.position_at.labels(channel_log.channel).set(position.at.timestamp())
@@ -118,7 +121,7 @@ class Capture:
         """
         progress, captured = False, _Captured()
         self._metrics.stream_restarts.labels(channel_log.channel).inc()
-        reading = asyncio.create_task(self._read(channel_log.channel, after, preset, captured))
+        reading = asyncio.create_task(self._read(channel_log, after, preset, captured))
         try:
             while taken := await captured.take():
                 await self._store(channel_log, *taken)
@@ -134,19 +137,34 @@ class Capture:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(
-        self, channel: str, after: Position | None, preset: Literal["latest", "earliest"], captured: "_Captured"
+        self,
+        channel_log: ChannelLog,
+        after: Position | None,
+        preset: Literal["latest", "earliest"],
+        captured: "_Captured",
     ) -> None:
-        position = after
+        channel, position = channel_log.channel, after
         stream = self._pubsub.subscribe(
             channel, replay_id=bytes.fromhex(after.replay_id) if after else None, preset=preset
         )
         try:
             async with aclosing(stream) as batches:
                 async for batch in batches:
+                    if channel_log.position is None and preset == "latest":
+                        self._first.setdefault(channel, []).append(batch)
                     records, position = await self._events.captured(batch, channel, position, preset)
                     await captured.add(records, position)
         finally:
             captured.end()
+
+    async def _store_first(self, channel_log: ChannelLog) -> None:
+        """Stores what came while Kafka did not take it, or Salesforce gave no schema: a new stream begins behind it."""
+        records, position = list[OutRecord](), None
+        for batch in self._first.get(channel_log.channel, ()):
+            more, position = await self._events.captured(batch, channel_log.channel, position, "latest")
+            records += more
+        if position is not None:
+            await self._store(channel_log, records, position)
 
     async def _store(self, channel_log: ChannelLog, records: Sequence[OutRecord], position: Position) -> None:
         try:
@@ -156,6 +174,7 @@ class Capture:
                 f"channel {channel_log.channel}: {error}. `connector topics apply` says which topic's max.message.bytes"
                 " is too small."
             ) from error
+        self._first.pop(channel_log.channel, None)
         self._metrics.change_events.labels(channel_log.channel).inc(len(records))
         self._metrics.position_at.labels(channel_log.channel).set(position.at.timestamp())
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from connector.config import Config, FeedbackRule, Survey
 from connector.config.scope import one_of
-from connector.surveys.kinds import Described
+from connector.salesforce import misfit
+from connector.surveys.kinds import Described, constants
 
 _WRITTEN = ("createable", "updateable")
 
@@ -17,9 +18,10 @@ def objects_of(config: Config) -> set[str]:
 
 
 def mistaken_fields(config: Config, objects: Mapping[str, Described]) -> Iterator[str]:
-    """In words, each field that an object does not have, or that cannot be written. Unknown objects are left out.
+    """In words, each field that an object does not have, or that cannot be written or takes no such value.
 
-    Describe names only the fields that the user may see, so a field that is hidden from the user is named here too.
+    Unknown objects are left out. Describe names only the fields that the user may see, so a field that is hidden from
+    the user is named here too.
     """
     for name, survey in config.surveys.items():
         if survey.on in objects:
@@ -45,6 +47,7 @@ def _of_rule(where: str, rule: FeedbackRule, fields: Described) -> Iterator[str]
         yield from _unknown(where, rule.object, [rule.key_field], fields)
     elif rule.upsert and not key.get("externalId", True) and not key.get("idLookup"):
         yield f"{where}: {rule.object}.{rule.key_field} is no external id; tick External ID at the field in Salesforce"
+    given = constants({field: one.value for field, one in rule.fields.items()})
     for field in rule.fields:
         about = by_name.get(field.lower())
         if about is None:
@@ -52,6 +55,8 @@ def _of_rule(where: str, rule: FeedbackRule, fields: Described) -> Iterator[str]
         elif missing := [right for right in _rights(rule) if about.get(right) is False]:
             how = "created" if missing == ["createable"] else "changed"
             yield f"{where}: {rule.object}.{field} cannot be {how} by this user; check its field-level security"
+        elif (value := given[field]) is not None and (takes := misfit(about, value)):
+            yield f"{where}: {rule.object}.{field} takes {takes}, and not {value}"
 
 
 def _rights(rule: FeedbackRule) -> tuple[str, ...]:

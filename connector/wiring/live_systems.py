@@ -5,7 +5,7 @@ from typing import Any
 
 from connector.config import Config, catalogue
 from connector.errors import ConnectorError
-from connector.kafka import preflight, topics
+from connector.kafka import acls, preflight, topics
 from connector.wiring.found import Found
 
 Limits = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -37,6 +37,16 @@ async def kafka(config: Config) -> AsyncIterator[Found]:
             yield Found("error", f"Kafka: {stage} could not work: {error}")
         else:
             yield Found("ok", f"Kafka: {stage} may read its topics and join its group")
+    for stage in ("capture", "trigger", "send", "receive", "write"):
+        try:
+            lacking = await preflight.missing(config.kafka, acls.rights(config, stage))
+        except ConnectorError as error:
+            yield Found("note", f"Kafka: what {stage} may do is not known: {error}")
+            return
+        if said := ", and ".join(f"{operation} on {', '.join(names)}" for operation, names in lacking.items()):
+            yield Found(
+                "note", f"Kafka: as this user, {stage} would lack {said}; `connector acls` prints what it needs"
+            )
 
 
 async def salesforce(config: Config, limits: Limits, may_follow: MayFollow) -> AsyncIterator[Found]:

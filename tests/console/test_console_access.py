@@ -44,8 +44,28 @@ async def test_a_token_lets_its_user_in_until_they_leave_or_a_shift_has_passed(t
         assert (await client.post("/logout", data={"seal": await seal(client)}, allow_redirects=False)).status == 303
         assert (await client.get("/", allow_redirects=False)).status == 303
         for _ in range(1_100):
-            desk.door.enter("hunter2-of-bob-hunter2")
+            desk.door.enter("hunter2-of-bob-hunter2", "127.0.0.1")
         assert len(desk.door._sessions) == 1_000
+
+
+async def test_whoever_guesses_tokens_is_shut_out_for_a_minute(tmp_path: Path) -> None:
+    """An address after 10 wrong ones, and everybody after 100; who is logged in goes on."""
+    now = [0.0]
+    async with console(tmp_path, LOGIN, clock=lambda: now[0]) as (client, desk, _):
+        await log_in(client, "ada")
+        right, wrong = {"token": "hunter2-of-bob-hunter2"}, {"token": "hunter2-of-eve-hunter2"}
+        assert [(await client.post("/login", data=wrong)).status for _ in range(12)] == [401] * 10 + [429] * 2
+        now[0] = 20.0
+        shut = await client.post("/login", data=right)
+        assert (shut.status, "Try again in 40 s" in await shut.text()) == (429, True)
+        assert (await client.get("/surveys")).status == 200
+        assert desk.door.shut_for("10.0.0.7") == 0.0
+        for number in range(90):
+            desk.door.enter("hunter2-of-eve-hunter2", f"10.0.1.{number}")
+        assert desk.door.shut_for("10.0.0.7") == 40.0
+        now[0] = 60.0
+        assert desk.door.shut_for("10.0.0.7") == 0.0
+        await log_in(client, "bob")
 
 
 async def test_a_cookie_over_https_is_for_https_only(tmp_path: Path) -> None:
@@ -64,6 +84,7 @@ async def test_a_viewer_looks_and_does_nothing(tmp_path: Path) -> None:
             "/deadletters/discard",
             "/deadletters/0/0",
             "/held/release",
+            "/held/brake",
             "/held/settle",
             "/suppressions",
             "/suppressions/add",

@@ -14,14 +14,16 @@ from connector.console import desk, letters
 from connector.console.aside import Aside
 from connector.console.collector import Collector
 from connector.console.picture import chart, view
-from connector.decisions import Suppression
+from connector.decisions import Action, Suppression
 from connector.errors import Fatal, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
-from connector.operate import suppressions
+from connector.operate import actions, suppressions
 from connector.operate.counts import Counts
 from connector.operate.letters import Letter
 from connector.operate.work_off import Tally
+from connector.protection import Hashes
+from connector.records import read
 
 WITHOUT_KAFKA = ("/", "/held", "/explain", "/surveys", "/surveys/closed-case")
 NEEDS_KAFKA = ("/deadletters", "/deadletters/0/0", "/suppressions", "/audit", "/held?unknown=yes")
@@ -84,6 +86,11 @@ async def test_a_click_tells_what_became_of_it_once(tmp_path: Path) -> None:
             ("/deadletters/retry", {}, "choose dead letters first"),
             ("/deadletters/discard", {"place": "0/0"}, "write why"),
             ("/held/settle", {"invitation": "x", "decision": "explode"}, "choose sent, resend or drop"),
+            (
+                "/held/brake",
+                {"survey": "closed-case", "decision": "drop"},
+                "choose release, drop or spread, and write why",
+            ),
             ("/suppressions/add", {"whom": "@"}, "this is not an address that could be invited"),
             ("/suppressions/add", {"whom": "a@b.co", "survey": "closed-cas"}, "did you mean closed-case?"),
         ):
@@ -93,6 +100,35 @@ async def test_a_click_tells_what_became_of_it_once(tmp_path: Path) -> None:
         elsewhere = {**given, "back": "https://evil.example"}
         done = await client.post("/deadletters/retry", data=elsewhere, allow_redirects=False)
         assert done.headers["Location"].startswith("/deadletters?said=")
+
+
+async def test_a_brake_is_decided_about_by_click(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    async def here(*_: object) -> None: ...
+
+    async def write(_: object, records: list[OutRecord]) -> None:
+        written.extend(read(Action, record.value) for record in records)
+
+    monkeypatch.setattr(desk, "require_kafka", here)
+    monkeypatch.setattr(actions, "written", write)
+    board = MadeUpBoard()
+    cell = {"cell": "brake/main/closed-case", "kind": "brake", "reason": "r", "since": "2026-06-01", "worker": "w"}
+    board.status = made_up_status(held=[cell])
+    async with console(tmp_path, board=board) as (client, *_):
+        page = await (await client.get("/held")).text()
+        assert ("/held/brake" in page, "/held/release" in page) == (True, False)
+        click = {"seal": await seal(client), "survey": "closed-case", "decision": "spread", "reason": "one by one"}
+        for days in ("0", "31", "nan", "soon"):
+            wrong = await client.post("/held/brake", data={**click, "days": days})
+            assert "can be spread over 0.1 to 30 days" in await wrong.text()
+        assert (
+            "written down as the action"
+            in await (await client.post("/held/brake", data={**click, "days": "2.5"})).text()
+        )
+    (action,) = written
+    assert (action.target, action.decision, action.by) == ("main/closed-case", "spread", "root")
+    assert (action.reason, action.params) == ("one by one", {"days": 2.5})
 
 
 async def test_what_was_done_before_an_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,14 +188,23 @@ async def test_a_click_removes_one_entry_of_the_list_and_not_what_an_erasure_lef
     async def write(_: object, records: list[OutRecord]) -> None:
         written.extend((record.key, record.value) for record in records)
 
+    async def trail(_: object) -> list[Action]:
+        return [read(Action, written[0][1])]
+
     monkeypatch.setattr(desk, "require_kafka", entries)
     monkeypatch.setattr(suppressions, "entries", entries)
     monkeypatch.setattr(suppressions, "written", write)
+    monkeypatch.setattr(actions, "trail", trail)
     async with console(tmp_path) as (client, *_):
         page = await (await client.get("/suppressions")).text()
         (name,) = re.findall(r'name="entry" value="(\w+)"', page)
         await client.post("/suppressions/remove", data={"seal": await seal(client), "entry": name})
-    assert written == [(b"email/ada@example.com", None)]
+        audit = await (await client.get("/audit")).text()
+        assert "suppression of a***@example.com for every survey, which import had added" in audit
+    (said, value), *removed = written
+    assert said == f"suppression/{Hashes(None).persons(None, 'ada@example.com')[0]}".encode()
+    assert (read(Action, value).by, b"ada@" in (value or b"")) == ("root", False)
+    assert removed == [(b"email/ada@example.com", None)], "who does it is written down first"
 
 
 async def test_a_preview_is_masked_until_an_operator_reveals_it(tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE, until
+from typer.testing import CliRunner
 
+from connector import cli
+from connector.errors import Fatal
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
@@ -197,6 +200,36 @@ async def test_a_taken_port(bootstrap_servers: str, unique: str, tmp_path: Path)
         said = await _refused_by(tmp_path, unique, KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers, SERVICE_PORT=port)
     assert f"cannot listen on 127.0.0.1:{port}" in said
     assert "service.port" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "suppress add a@b.co",
+        "suppress remove a@b.co",
+        "suppress list",
+        "invitations settle x drop --reason y",
+        "invitations brake closed-case drop --reason y",
+        "deadletters list",
+        "held skip write/response --reason x",
+        "replay send --from earliest --dry-run",
+        "positions show",
+        "person export a@b.co",
+        "explain a@b.co FILE",
+        "status FILE",
+        "reconcile FILE",
+        "topics apply FILE",
+        "preview closed-case FILE --event 0/1",
+        "preview closed-case FILE --since 7d",
+    ],
+)
+def test_a_command_without_a_broker_is_one_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    where = [] if "FILE" in command else ["--config", str(EXAMPLE)]
+    ended = CliRunner().invoke(cli.app, [*command.replace("FILE", str(EXAMPLE)).split(), *where])
+    assert isinstance(ended.exception, Fatal), ended.exception
+    assert f"no Kafka broker answers at {NOWHERE}" in str(ended.exception)
 
 
 def test_an_unknown_stage() -> None:

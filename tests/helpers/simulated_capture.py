@@ -136,6 +136,9 @@ class World(Workers):
         self.kafka.trouble = 0.0
         self.publish()
         self.start_if_none_is_left()
+        await self.until_all_is_done()
+
+    async def until_all_is_done(self) -> None:
         async with asyncio.timeout(ENDS_WITHIN):
             while not self.all_done():
                 await asyncio.sleep(1)

@@ -123,6 +123,9 @@ async def test_fields_that_are_not_there_or_cannot_be_written_are_errors(check: 
     )
     code, lines = await check(WRITTEN="Name")
     assert (code, unfit(lines)[0][:58]) == (1, "✗ feedback.answers: Survey_Response__c.Name cannot be chan")
+    code, lines = await check(WRITTEN="Channel__c: Fax, Comment__c")
+    why = "✗ feedback.answers: Survey_Response__c.Channel__c takes one of Email, SMS, Web, and not Fax"
+    assert (code, unfit(lines)) == (1, [why])
     code, lines = await check(FIELD="Contat.Email")
     assert code == 1
     assert "surveys.closed-case: Case has no way to another record Contat, or the user may not see it; did" in lines[-3]

@@ -15,6 +15,7 @@ from helpers.waiting import until
 from connector.kafka.channel_log import POSITIONS
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.shared_work import partition_of
+from connector.operate import actions
 from connector.records import Position
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
@@ -28,7 +29,7 @@ async def shown(setup: Setup, code: int = 0) -> dict[str, Any]:
 
 
 async def set_to(setup: Setup, to: str, channel: str = CASES) -> str:
-    ended = await command(setup, "positions", "set", channel, "--to", to)
+    ended = await command(setup, "positions", "set", channel, "--to", to, "--by", "ada", "--why", "a test")
     assert ended.returncode == 0, ended.stderr.decode()
     return ended.stdout.decode()
 
@@ -60,6 +61,9 @@ async def test_a_position_is_set_while_nobody_follows_the_channel(sf: Salesforce
     assert subjects(found) == ["first", "second", "second"]
     assert len({event.id for event in found}) == 2  # what comes again has the same ids, so it invites nobody again
     assert "with the earliest event" in await set_to(setup, "earliest")
+    (action,) = await actions.trail(setup.kafka)
+    said = action.target, action.decision, action.by, action.reason
+    assert said == (f"position/{CASES}", "earliest", "ada", "a test")
     async with running_app(setup.config, ONLY):
         await until(lambda: captured(setup.kafka, 5))
     assert subjects(await events(setup.kafka)) == ["first", "first", "second", "second", "second"]

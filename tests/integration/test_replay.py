@@ -18,6 +18,7 @@ from helpers.service import Setup, running_app, set_up
 from helpers.waiting import until
 
 from connector.kafka.cloud_events import OutRecord, to_record
+from connector.operate import actions
 from connector.reasons import Reason
 from connector.records import ChangeEvent, Feedback, Invitation, digest
 from connector.sandbox.doubles.pisano import PisanoDouble
@@ -168,6 +169,8 @@ async def test_send_beside_its_service_e_mails_nobody_twice(setup: Setup, pisano
         assert ended.returncode == 0, ended.stderr.decode()
         said = ended.stderr.decode()
         assert "11 invitations are written again to" in said
+        (action,) = await actions.trail(setup.kafka)
+        assert (action.target, action.decision) == ("replay/send", "from earliest"), "a dry run is no action"
         assert "send runs now (members of its group: 1) and goes on beside this replay." in said
         await until(lambda: worked_off(setup, "send", "pisano.invitations"))
         again = await replayed(setup, "send", "--from", "earliest", "--yes")

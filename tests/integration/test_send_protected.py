@@ -11,7 +11,8 @@ from helpers.invitations import CAMPAIGN, as_records, invitation
 from helpers.service import Setup, held, running_app, set_up
 from helpers.waiting import until
 
-from connector.kafka.cloud_events import to_record
+from connector.errors import Fatal
+from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.ledger import read_entry
 from connector.operate import actions, suppressions
 from connector.reasons import Reason
@@ -51,6 +52,14 @@ async def settlements(setup: Setup, *of: Invitation, outcome: Outcome | None = N
     return found
 
 
+async def test_an_entry_that_cannot_be_read_can_be_removed(setup: Setup) -> None:
+    """Such an entry stops its person, too."""
+    topic = setup.kafka.topic_prefix + suppressions.SUPPRESSIONS
+    await topics.publish(setup.kafka, [OutRecord(topic, b"email/ada@example.com", b"{", [])])
+    await suppressions.remove(setup.config, "ada@example.com", None, by="legal")
+    assert (await topics.read(setup.kafka, suppressions.SUPPRESSIONS))[-1].value is None
+
+
 async def test_who_is_on_the_list_is_not_invited_until_the_entry_is_removed(setup: Setup, pisano: PisanoDouble) -> None:
     listed, also, free = invitation(1), invitation(2, email="Ada@Example.com"), invitation(3)
     entries = [suppressions.entry(listed.email or "", by="legal"), suppressions.entry("ada@example.com", by="legal")]
@@ -59,7 +68,12 @@ async def test_who_is_on_the_list_is_not_invited_until_the_entry_is_removed(setu
         await publish(setup, listed, also, free)
         found = await settlements(setup, listed, also, free)
         assert [one.reason for one in found] == [Reason.ON_SUPPRESSION_LIST] * 2 + [None]
-        await suppressions.remove(setup.config, listed.email or "", None)
+        await suppressions.remove(setup.config, listed.email or "", None, by="legal", why="asked again")
+        (removal,) = await actions.trail(setup.kafka)
+        assert (removal.by, removal.decision, removal.reason) == ("legal", "remove", "asked again")
+        assert (listed.email or "") not in removal.model_dump_json()
+        with pytest.raises(Fatal, match="already removed"):
+            await suppressions.remove(setup.config, listed.email or "", None, by="legal")
         numbers = count(4)
 
         async def is_free() -> bool:

@@ -70,7 +70,15 @@ def test_the_lines_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "kafka-acls.sh --bootstrap-server kafka:9092 --command-config admin.properties --add"
         " --allow-principal 'User:CN=x, O=Acme' --operation Write --topic px.pisano.feedback"
         " --topic px.connector.deadletters\n"
+        "# where the service sends traces: kafka-acls.sh --bootstrap-server kafka:9092 --command-config"
+        " admin.properties --add --allow-principal 'User:CN=x, O=Acme' --operation Read --topic px.pisano.invitations\n"
     )
+
+
+def test_a_stage_is_not_held_for_a_right_that_only_traces_need(tmp_path: Path) -> None:
+    config = example(tmp_path)
+    assert operations(config, "receive", "px.pisano.invitations") == set()
+    assert "px.pisano.invitations" not in acls.topic_names(config, ["receive"])
 
 
 @pytest.mark.parametrize("options", [["--stage", "sender"], ["--principal", "connector"]])

@@ -4,8 +4,11 @@ Channels lose their streams, rights, positions and schemas. Workers are killed, 
 away or does not answer. The stage, the sharing of its work, the channel log and Salesforce's clients are the real ones.
 """
 
+import asyncio
 from functools import partial
 
+import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
 from helpers import simulated_play
 from helpers.simulated_capture import CALM, HEALTHY, OF_ALL, OF_WORKERS, Scenario, World, channel_of, what_is
 from helpers.simulated_play import Happening, play
@@ -74,3 +77,41 @@ def check_positions(world: World) -> None:
         for event in world.salesforce.channels[position.channel].events:
             if event.replay_id <= bytes.fromhex(position.replay_id):
                 assert written.issuperset(event.wanted), position
+
+
+class FirstStart(World):
+    """The first changes come while Kafka refuses them, or Salesforce has no schemas. No position leads back to them.
+
+    On a custom channel several events share a replay id, so that even the first of them may lead past the others.
+    """
+
+    def __init__(self, trouble: str, seed: int) -> None:
+        super().__init__(Scenario(seed, start="latest", lost_position="stop", trouble=0.02, happenings=[]))
+        self._trouble = trouble
+
+    async def story(self) -> None:
+        self.start()
+        while not all(channel.streams for channel in self.channels()):  # noqa: ASYNC110 - the memory cannot tell
+            await asyncio.sleep(0.1)
+        if self._trouble == "kafka":
+            self.kafka.error = TopicAuthorizationFailedError()
+        for channel in self.channels():
+            channel.no_schemas = self._trouble == "no schema"
+        for _ in range(3):
+            self.publish()
+            await asyncio.sleep(20)
+        assert {record.topic for record in self.kafka.committed()} <= {POSITIONS}
+        self.mend()
+        self.publish()
+        await self.until_all_is_done()
+
+    def publish(self) -> None:
+        for channel in self.channels():
+            if not channel.name.endswith("__chn"):
+                self.salesforce.publish(channel, self.random.choice((1, 5, 30)))
+
+
+@pytest.mark.parametrize("trouble", ["kafka", "no schema"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_changes_wait_for_kafka_and_for_their_schemas(trouble: str, seed: int) -> None:
+    play(FirstStart(trouble, seed), run, check)
