@@ -191,7 +191,7 @@ class StageWorker:
         self._begin(batch.tp, record, parts, has_room)
 
     async def _wait_for_commits(self, partition: TP) -> None:
-        """Waits while too many records of the partition wait for an unfinished one before them."""
+        """Waits while too many records of the partition wait for an unfinished one."""
         while self._acks[partition].in_flight >= _UNCOMMITTED and not self._draining:
             self._committable.clear()
             await self._committable.wait()
