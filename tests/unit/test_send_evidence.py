@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 import pytest
 from helpers.invitations import invitation
+from helpers.protection import protection
 from helpers.simulated_loop import simulate
 from helpers.simulated_sender import Pisano, World
 
 from connector.cells import Breaker
 from connector.errors import Fatal, Rejected, Unknown
 from connector.pisano import Forbidden, Unclear
-from connector.records import Outcome
+from connector.records import Invitation, Outcome
 
 
 def play(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -224,5 +226,30 @@ def test_an_invitation_that_cannot_be_written_is_rejected_without_a_call() -> No
         assert [each.outcome for each in world.ledger.settlements] == [Outcome.REJECTED, Outcome.SENT]
         assert "Jane" not in str(world.ledger.settlements[0].reason)
         assert len(pisano.calls) == 1
+
+    play(scenario)
+
+
+class Moved:
+    """A customer's address has changed since the invitation was decided."""
+
+    after: ClassVar = {"closed-case": 600.0}
+
+    async def check(self, invitation: Invitation) -> Invitation:
+        return invitation.model_copy(update={"email": "moved@example.com"})
+
+
+def test_the_person_is_remembered_under_the_address_that_got_the_e_mail() -> None:
+    """Else the next change would invite the same address again, and nobody would know of the first e-mail."""
+
+    async def scenario() -> None:
+        pisano = Pisano()
+        world = World(pisano, recheck=Moved())
+        old = invitation(1, created_at=datetime(1969, 1, 1, tzinfo=UTC))  # the simulated clock begins in 1970
+        assert await world.deliver(old) == [None]
+        assert pisano.e_mailed == {"moved@example.com": 1}
+        persons = protection().hashes.persons(None, "moved@example.com")
+        assert [each.persons for each in world.ledger.settlements] == [persons]
+        assert world.ledger.attempts[0].persons == (persons,)
 
     play(scenario)
