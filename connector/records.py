@@ -19,7 +19,7 @@ Scalar = str | int | float | bool | Annotated[Decimal, WithJsonSchema({"type": "
 
 
 def digest(*parts: str) -> str:
-    """A short id computed only from its parts: 32 hex digits of SHA-256, with each part's length before the part."""
+    """An id computed only from its parts: 32 hex digits of SHA-256, with each part's length before it."""
     framed = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(framed.encode()).hexdigest()[:32]
 
@@ -42,7 +42,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read(model: type[AnyRecord], value: bytes | None) -> AnyRecord:
-    """Reads a record from its bytes, with every digit of its numbers.
+    """Reads a record, with every digit of its numbers.
 
     Raises:
         Rejected: With code `unreadable`, when the bytes are not a record of this model. The message holds no values.
@@ -275,6 +275,7 @@ class Write(Record):
     left_out: dict[str, str] = Field(
         default={}, description="Why a value was not written, by field. The value in it is masked."
     )
+    kept: dict[str, str] = Field(default={}, description="Why a field was not emptied.")
     received_at: AwareDatetime | None = Field(
         default=None, description="When the answer first arrived; null when its body names the answer."
     )
