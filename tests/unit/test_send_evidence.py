@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +14,7 @@ from helpers.simulated_sender import Pisano, World
 from connector.cells import Breaker
 from connector.errors import Fatal, Rejected, Unknown
 from connector.pisano import Forbidden, Unclear
-from connector.records import Invitation, Outcome
+from connector.records import Invitation, Outcome, Protection
 
 
 def play(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -237,6 +237,20 @@ class Moved:
 
     async def check(self, invitation: Invitation) -> Invitation:
         return invitation.model_copy(update={"email": "moved@example.com"})
+
+
+@pytest.mark.parametrize(("minutes", "checked"), [(5, False), (15, True)])
+def test_a_change_that_came_late_is_checked_again_however_young_its_invitation_is(minutes: int, checked: bool) -> None:
+    """Report 16: after a day of standstill, trigger invites at once by what the event said a day ago."""
+
+    async def scenario() -> None:
+        pisano, now = Pisano(), datetime.fromtimestamp(0, UTC)
+        terms = Protection(happened_at=now - timedelta(minutes=minutes))
+        late = invitation(1, created_at=now, protection=terms)
+        assert await World(pisano, recheck=Moved()).deliver(late) == [None]
+        assert pisano.e_mailed == {"moved@example.com" if checked else late.email: 1}
+
+    play(scenario)
 
 
 def test_the_person_is_remembered_under_the_address_that_got_the_e_mail() -> None:
