@@ -14,7 +14,7 @@ from helpers.simulated_sender import Pisano, World
 from connector.cells import Breaker
 from connector.errors import Fatal, Rejected, Unknown
 from connector.pisano import Forbidden, Unclear
-from connector.records import Invitation, Outcome, Protection
+from connector.records import Invitation, Outcome, Protection, digest
 
 
 def play(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -143,6 +143,47 @@ def test_a_mass_survey_does_not_starve_an_urgent_one(priorities: dict[str, int])
         mass.cancel()
         await asyncio.gather(mass, return_exceptions=True)
         await world.sender.close(1)
+
+    play(scenario)
+
+
+def test_a_survey_without_a_priority_is_not_starved_by_one_that_never_ends() -> None:
+    async def scenario() -> None:
+        pisano = Pisano()
+        world = World(pisano, priorities={"urgent": 5})
+        urgent = asyncio.create_task(world.deliver(*(invitation(n, survey="urgent") for n in range(5_000))))
+        await asyncio.sleep(60)
+        before = len(pisano.calls)
+        await world.deliver(*(invitation(n, survey="mass") for n in range(6_000, 6_002)))
+        assert len(pisano.calls) - before <= 40
+        urgent.cancel()
+        await asyncio.gather(urgent, return_exceptions=True)
+        await world.sender.close(1)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("campaigns", [("1", "2"), ("1", "1")])
+def test_of_two_surveys_that_wait_the_one_with_the_higher_priority_gets_the_person_first(
+    campaigns: tuple[str, str],
+) -> None:
+    """Issue 9: also where other surveys get a call in between."""
+
+    async def scenario() -> None:
+        world = World(Pisano(), priorities={"urgent": 5}, at_once=3)
+        of_both = [
+            invitation(number, id=digest(survey, str(number)), survey=survey, campaign=campaign)
+            for survey, campaign, numbers in zip(
+                ("mass", "urgent"), campaigns, (range(99, -1, -1), range(100)), strict=True
+            )
+            for number in numbers
+        ]
+        assert set(await world.deliver(*of_both)) == {None}
+        first: dict[str, str] = {}
+        for each in world.ledger.settlements:
+            first.setdefault(each.record_id, each.survey)
+        assert set(first.values()) == {"urgent"}
+        assert len(first) == 100
 
     play(scenario)
 
