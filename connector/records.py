@@ -1,6 +1,6 @@
 """The records on our topics: JSON values whose schemas under `topics/schemas/` are generated from these models.
 
-Keys and CloudEvents attributes are described topic by topic in `topics/*.yaml`. Times are ISO 8601 in UTC.
+`topics/*.yaml` describe keys and CloudEvents attributes. Times are ISO 8601 in UTC.
 """
 
 import hashlib
@@ -19,18 +19,17 @@ Scalar = str | int | float | bool | Annotated[Decimal, WithJsonSchema({"type": "
 
 
 def digest(*parts: str) -> str:
-    """A short id computed only from its parts: 32 hex digits of SHA-256, with each part's length before the part."""
+    """An id computed only from its parts: 32 hex digits of SHA-256, with each part's length before it."""
     framed = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(framed.encode()).hexdigest()[:32]
 
 
 class Record(BaseModel):
-    """Frozen. A reader ignores fields that it does not know, because a newer version of the connector may write them
-    while an older one still reads: a rolling upgrade makes no dead letters. A required field that is missing, or a
+    """Frozen. A reader ignores fields that it does not know, because a newer connector may write them while an older
+    one still reads: a rolling upgrade makes no dead letters. A required field that is missing, or a
     value of a wrong type, is an error.
 
-    A change that breaks readers of the old schema raises `schema_version`: a field that is gone or may be missing, a
-    new type, a new word in an enumeration. `tests/unit/test_kept_schemas.py` finds such changes.
+    A change that breaks readers of the old schema raises `schema_version`; `tests/unit/test_kept_schemas.py` finds it.
     """
 
     schema_version: ClassVar[int] = 1
@@ -42,10 +41,10 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read(model: type[AnyRecord], value: bytes | None) -> AnyRecord:
-    """Reads a record from its bytes, with every digit of its numbers.
+    """Reads a record, with every digit of its numbers.
 
     Raises:
-        Rejected: With code `unreadable`, when the bytes are not a record of this model. The message holds no values.
+        Rejected: With code `unreadable`: it is no such record. The message holds no values.
     """
     try:
         return model.model_validate(exact.loads(value or b""))
@@ -104,7 +103,8 @@ class Position(Record):
 class Protection(BaseModel, frozen=True, extra="ignore"):
     """What the survey's `delay` and `protect` say about one invitation."""
 
-    contact: str | None = Field(default=None, description="The person's id in Salesforce, if it is known.")
+    contact: str | None = Field(default=None, description="The person's id in Salesforce, if known.")
+    owner: str | None = Field(default=None, description="The contact of several addresses.")
     happened_at: AwareDatetime | None = Field(default=None, description="When the change was made.")
     not_before: AwareDatetime | None = Field(default=None, description="When it is due.")
     expires_at: AwareDatetime | None = Field(default=None, description="When it is no longer sent.")
@@ -134,6 +134,7 @@ class Invitation(Record):
     entity: str
     record_id: str
     cause: str = Field(description="The id of the change event.")
+    event_fields: dict[str, Any] = Field(default={}, description="Those of a platform event.")
     suppressed: Reason | None = Field(default=None, description="Set when the invitation must not be sent.")
     detail: str | None = None
     protection: Protection = Protection()
@@ -226,7 +227,7 @@ class Claim(Record):
 
 
 class Raw(BaseModel, frozen=True):
-    """The bytes of a webhook body, for a person who has to see what was sent."""
+    """The bytes of a webhook body, for a person to look at."""
 
     content: str
     encoding: Literal["utf-8", "base64"] = Field(description="base64 where the bytes are not UTF-8.")
@@ -275,6 +276,7 @@ class Write(Record):
     left_out: dict[str, str] = Field(
         default={}, description="Why a value was not written, by field. The value in it is masked."
     )
+    kept: dict[str, str] = Field(default={}, description="Why a field was not emptied.")
     received_at: AwareDatetime | None = Field(
         default=None, description="When the answer first arrived; null when its body names the answer."
     )

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -93,7 +93,7 @@ def _date(value: object) -> date:
 
 
 def _in_calendar(text: str) -> set[date]:
-    """Each day of each event."""
+    """Each day that an event touches, in the time zone that the event names."""
     from icalendar import Calendar  # noqa: PLC0415 - it takes 0.1 s to import, and few files have it
 
     found: set[date] = set()
@@ -103,6 +103,8 @@ def _in_calendar(text: str) -> set[date]:
             raise ValueError("it has an event that repeats; export it with one event for each year")
         first: Any = event.start
         last: Any = event.end  # the first moment that is not part of the event (RFC 5545, 3.6.1)
+        if hasattr(last, "time") and last.time() > time():
+            last += timedelta(days=1)  # it ends within that day
         first, last = (moment.date() if hasattr(moment, "date") else moment for moment in (first, last))
         days = max((last - first).days, 1)
         if len(found) + days > _MOST_HOLIDAYS:

@@ -130,8 +130,9 @@ class Protect(Model):
     """An invitation is not sent when its change is older than this."""
 
     recheck_after: Age = 600.0
-    """An invitation that is older than this is checked again right before its call: `when`, `opted_out` and `email` are
-    decided anew with what Salesforce has then. What only the change event says stays as it was. `never` checks none."""
+    """An invitation whose change is older than this is checked again right before its call: `when`, `opted_out` and
+    `email` are decided anew with what Salesforce has then. What only the change event says stays as it was. `never`
+    checks none."""
 
     expires_after: Wait = 30 * _DAY
     """How long an invitation may wait after it is due, for send hours, caps, the brake or Pisano."""

@@ -59,7 +59,8 @@ class Survey(Model):
     empty or cannot be rendered is left out."""
 
     priority: Annotated[Whole, Field(ge=-100, le=100)] = 0
-    """Which of an account's surveys go first when several wait for a call: the highest; equal ones take turns."""
+    """Which of an account's surveys go first when several wait for a call: the highest; equal ones take turns. Every
+    20th call goes to the survey that was served longest ago, so that none waits for ever."""
 
     delay: Wait = 0.0
     """How long after the change the invitation is due."""

@@ -150,6 +150,7 @@ def write(record: InRecord) -> Said | None:
         "fields": ", ".join(found.fields),
         "left_out": ", ".join(found.left_out),
         "cut": ", ".join(found.cut),
+        "not_emptied": ", ".join(found.kept),
         "error": short(found.error),
     }
     return Said(Kind.WRITE, found.at, ids, details)

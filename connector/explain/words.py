@@ -145,7 +145,8 @@ def _write(fact: Fact) -> str:
     if not said["success"]:
         return f"rule {said['rule']} did not store {target}{_rest(fact, 'error')}"
     done = "created" if said.get("created") else "updated"
-    left = "".join(f"; {name.replace('_', ' ')}: {said[name]}" for name in ("left_out", "cut") if name in said)
+    names = ("left_out", "cut", "not_emptied")
+    left = "".join(f"; {name.replace('_', ' ')}: {said[name]}" for name in names if name in said)
     return f"rule {said['rule']} {done} {target}: {said.get('fields', 'no field')}{left}"
 
 

@@ -24,6 +24,7 @@ _NAME = re.compile(r"(?=.{1,40}$)[a-z]+(_[a-z]+)*")  # any other key may be the 
 _PHONE = re.compile(r"\s*\+?[\d ().-]{5,}")
 _SHORTEST_OWN = 4  # characters: without shorter texts of a call, half of a refusal's letters would be missing
 _DEPTH = 3  # levels of a body that its shape shows
+_TEXTS_IN_TEXTS = 3  # JSON in a JSON text in a JSON text in a JSON text; nobody encodes more often
 _MOST_KEYS = 20  # of an object in a shape
 
 
@@ -143,13 +144,19 @@ def _scope(answer: Answer) -> dict[str, Any]:
     if not answer.complete:
         raise Unclear("the answer was cut off, so whether the survey was sent is not known")
     text = _text(answer.body, answer.headers.get("Content-Type", ""))
-    body: object = text
+    return {"answer": {"status": answer.status, "headers": answer.headers, "body": _read(text)}}
+
+
+def _read(text: str, depth: int = _TEXTS_IN_TEXTS) -> object:
+    """The JSON in a text, also when that is a JSON text which holds JSON; without JSON, the text itself."""
     try:
         body = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         if text.lstrip()[:1] in {"{", "["}:
             raise Unclear("the answer is JSON with a mistake, so whether the survey was sent is not known") from error
-    return {"answer": {"status": answer.status, "headers": answer.headers, "body": body}}
+        return text
+    is_json = isinstance(body, str) and body.lstrip()[:1] in {"{", "[", '"'}
+    return _read(body, depth - 1) if is_json and depth else body
 
 
 def _text(body: bytes, content_type: str = "") -> str:

@@ -92,7 +92,7 @@ class People:
 
     def suppressed_by(self, invitation: Invitation, now: datetime) -> tuple[Reason, str] | None:
         """Why the suppression list stops the invitation, also in words without the address; None if it does not."""
-        address, contact = invitation.address, invitation.protection.contact
+        address, contact = invitation.address, invitation.protection.contact or invitation.protection.owner
         for person in self._hashes.persons(contact, address):
             if self._until(Listed(None, None, None, person), now) is not None:
                 return Reason.ERASED, "the person was erased, and is never invited again"

@@ -21,11 +21,14 @@ _LINK = re.compile(r"\S*(@|://)\S*")  # half an address is worse than none
 
 @dataclass(frozen=True)
 class Written(Result):
-    """The result of a write. `fields` is what was sent; `cut` and `left_out` say why, by field, with masked values."""
+    """The result of a write. `fields` is what was sent; the others say why, by field, with masked values: `cut`,
+    `left_out`, and `kept` for fields that could not be emptied.
+    """
 
     fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
     cut: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -119,10 +122,10 @@ class Entry:
 
     def _leave_out(self, codes: Mapping[str, str]) -> bool:
         """Leaves out fields that were sent. `codes` are Salesforce's reasons."""
-        why = {
-            name: f"Salesforce refused {mask_value(self.fitted.fields[name])}: {code}" for name, code in codes.items()
-        }
-        given = (name for name in why if self.fitted.fields[name] is not None)  # else the field stays as it is
+        sent = self.fitted.fields
+        shown = {name: "no value" if sent[name] is None else mask_value(sent[name]) for name in codes}
+        why = {name: f"Salesforce refused {shown[name]}: {code}" for name, code in codes.items()}
+        given = (name for name in why if sent[name] is not None)  # else the field stays as it is
         must_fit = next((name for name in given if self.write.choice(name).does_not_fit == "refuse"), None)
         if must_fit is not None:
             self._refusal = self._unwritten(
@@ -145,7 +148,8 @@ class Entry:
     def written(self, result: Result) -> Written:
         """The result together with what was sent."""
         said = {**vars(result), "error": self._refusal or result.error}
-        return Written(**said, fields=self.fitted.fields, cut=self.fitted.cut, left_out=self.fitted.left_out)
+        fitted = self.fitted
+        return Written(**said, fields=fitted.fields, cut=fitted.cut, left_out=fitted.left_out, kept=fitted.kept)
 
     def _settle_unwritten(self, why: str) -> None:
         self.settle(Result(False, error=self._unwritten(why, "does_not_fit")))

@@ -26,7 +26,8 @@ _MOST_VALUES = 20  # of a picklist in a message
 
 @dataclass
 class Fitted:
-    """`cut` and `left_out` say why, by field. `refused` says why nothing may be written; None if something may.
+    """`cut`, `left_out` and `kept` (fields that are not emptied) say why, by field. `refused` says why nothing may be
+    written; None if something may.
 
     `misfits`: a value does not fit its field's description.
     """
@@ -34,6 +35,7 @@ class Fitted:
     fields: dict[str, Scalar | None] = field(default_factory=dict, repr=False)
     cut: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
     refused: str | None = None
     misfits: bool = False
 
@@ -51,8 +53,10 @@ def fit(write: RecordWrite, known: Fields, refused: Mapping[str, str]) -> Fitted
     for name, value in write.fields.items():
         described, choice = known.get(name.lower()), write.choice(name)
         if value is None:
-            can_be_empty = name not in refused and (described is None or described.can_be_empty)
-            if choice.when_empty == "clear" and can_be_empty:
+            cannot_be_empty = described is not None and not described.can_be_empty
+            if choice.when_empty == "clear" and (name in refused or cannot_be_empty):
+                fitted.kept[name] = refused.get(name, "the field cannot be empty")
+            elif choice.when_empty == "clear":
                 fitted.fields[name] = None
         elif name in refused:
             fitted.left_out[name] = refused[name]

@@ -86,7 +86,7 @@ class Admission:
             for entry in chosen:
                 self._known.memory.calling([other.invitation for other in batch])
                 if self._is_ready(entry):
-                    batch.append(entry)
+                    batch.append(self.named(entry))  # its address may be another one since it was checked again
             self._known.memory.calling([])
             await self._decide([entry for entry in chosen if entry not in batch])
         return batch

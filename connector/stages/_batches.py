@@ -9,6 +9,8 @@ from itertools import count
 from connector.kafka.inbound import InRecord
 from connector.records import Invitation
 
+_FAIR = 20  # each so many calls, priorities do not count: else a survey without one may wait for ever
+
 
 @dataclass(eq=False)
 class Entry:
@@ -49,7 +51,10 @@ class Entry:
 
 
 class Turns:
-    """Decides which survey comes next: those of the highest priority first, and among those each in turn."""
+    """Decides which survey comes next: those of the highest priority first, and among those each in turn.
+
+    Every 20th call goes to the survey that was served longest ago.
+    """
 
     def __init__(self, priorities: Mapping[str, int]) -> None:
         self._priorities = priorities
@@ -61,8 +66,9 @@ class Turns:
 
         The oldest invitation of the survey whose turn it is comes first, then others of its survey, then the rest.
         """
-        lead = min(waiting, key=self._place)
-        self._served[lead.invitation.survey] = next(self._calls)
+        call, waiting = next(self._calls), self._without_worse(waiting)
+        lead = min(waiting, key=self._turn if call % _FAIR == 0 else self._place)
+        self._served[lead.survey] = call
         batch: list[Entry] = []
         for entry in sorted(waiting, key=lambda entry: (entry is not lead, entry.survey != lead.survey)):
             if len(batch) >= min(at_most or e.at_most for e in [*batch, entry]):
@@ -73,8 +79,23 @@ class Turns:
                 batch.append(entry)
         return batch
 
+    def _without_worse(self, waiting: Sequence[Entry]) -> list[Entry]:
+        """Those whose person no survey of a higher priority wants at the same time."""
+        wanted: dict[str, int] = {}
+        for entry in waiting:
+            for person in entry.persons:
+                wanted[person] = max(wanted.get(person, self._priority(entry)), self._priority(entry))
+        return [entry for entry in waiting if all(wanted[each] <= self._priority(entry) for each in entry.persons)]
+
+    def _turn(self, entry: Entry) -> tuple[bool, int]:
+        return entry.is_suspect, self._served.get(entry.survey, 0)
+
     def _place(self, entry: Entry) -> tuple[bool, int, int]:
-        return entry.is_suspect, -self._priorities.get(entry.survey, 0), self._served.get(entry.survey, 0)
+        suspect, served = self._turn(entry)
+        return suspect, -self._priority(entry), served
+
+    def _priority(self, entry: Entry) -> int:
+        return self._priorities.get(entry.survey, 0)
 
 
 class Queue:

@@ -31,8 +31,10 @@ class Rechecks:
     def needs(self, entry: Entry) -> bool:
         """Whether the entry must be checked before its call. What a person sends by hand is not."""
         after = self._recheck.after.get(entry.survey)
-        checked_at = entry.checked_at or entry.invitation.created_at
-        return after is not None and entry.action is None and self._now() - checked_at > timedelta(seconds=after)
+        invitation = entry.invitation
+        said_at = min(invitation.created_at, invitation.protection.happened_at or invitation.created_at)
+        age = self._now() - (entry.checked_at or said_at)
+        return after is not None and entry.action is None and age > timedelta(seconds=after)
 
     def begin(self, entry: Entry) -> None:
         """Checks an entry, and lets it wait for that."""

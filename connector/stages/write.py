@@ -223,6 +223,7 @@ def _to_write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite
         fields=written.fields,
         cut=written.cut,
         left_out=written.left_out,
+        kept=written.kept,
         success=written.success,
         record_id=written.id,
         created=written.created,

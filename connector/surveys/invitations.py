@@ -153,6 +153,8 @@ class SurveyRule:
         }
         remark = "; ".join(left_out) or None
         each = self._addressees(scope, gone)
+        if event.change_type == "EVENT" and self._survey.lookup:  # Salesforce keeps no record of it to check again
+            values["event_fields"] = {name: event.fields[name] for name in self._fields & event.fields.keys()}
         values["protection"] = terms = protection(self._survey, event, scope, alone=len(each) == 1)
         invitations: list[Invitation] = []
         for place, (address, reason, detail) in enumerate(each):

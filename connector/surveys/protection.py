@@ -19,7 +19,8 @@ _PARTS = 1 << 64
 def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any], *, alone: bool) -> Protection:
     """Renders the survey's `protect` for a change.
 
-    Unless the customer is invited `alone`, the contact's id does not count: several addresses are several persons.
+    Unless the customer is invited `alone`, the contact's id counts for the suppression list only: several addresses are
+    several persons.
 
     Raises:
         Rejected: A template cannot be rendered, or gives no duration, number or time zone.
@@ -27,8 +28,10 @@ def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any], *, 
     protect = survey.protect
     not_before = event.committed_at + timedelta(seconds=survey.delay)
     cap = _text(protect.cap.by, scope) if protect.cap else None
+    contact = _text(protect.contact, scope)
     return Protection(
-        contact=_text(protect.contact, scope) if alone else None,
+        contact=contact if alone else None,
+        owner=None if alone else contact,
         happened_at=event.committed_at,
         not_before=not_before,
         expires_at=not_before + timedelta(seconds=protect.expires_after),

@@ -41,7 +41,7 @@ class Recheck:
         self.after = {
             name: survey.protect.recheck_after
             for name, survey in surveys.items()
-            if survey.protect.recheck_after != "never" and not survey.on.endswith("__e")
+            if survey.protect.recheck_after != "never" and (survey.lookup or not survey.on.endswith("__e"))
         }
         self._rules = {
             name: _Rule(name, survey, reader, phones=(phones or {}).get(survey.account, NO_REGION))
@@ -61,17 +61,23 @@ class Recheck:
 class _Rule(SurveyRule):
     async def check(self, invitation: Invitation) -> Invitation | NoLonger:
         try:
-            row = await self._reader.read(invitation.entity, invitation.record_id, self._fields | {"Id"})
+            scope, gone = _Now(record=await self._record_now(invitation)), dict[str, str]()
         except Rejected as error:
             if error.code not in {"record_gone", "no_record"}:
                 raise
             return NoLonger(Reason.RECORD_GONE, str(error))
-        scope, gone = _Now(record=nested(self._fields | {"Id"}, row)), dict[str, str]()
         scope |= {name: Values({}) for name in self._survey.lookup}
         try:
             return await self._decide_now(invitation, scope, gone)
         except Unread:
             return invitation  # it depends on what only the change event said
+
+    async def _record_now(self, invitation: Invitation) -> Mapping[str, Any]:
+        """What Salesforce has now. A platform event stays as it was, and only its lookups are read anew."""
+        if self._survey.on.endswith("__e"):
+            return Values({"Id": invitation.record_id, **invitation.event_fields})
+        row = await self._reader.read(invitation.entity, invitation.record_id, self._fields | {"Id"})
+        return nested(self._fields | {"Id"}, row)
 
     async def _decide_now(
         self, invitation: Invitation, scope: dict[str, Any], gone: dict[str, str]

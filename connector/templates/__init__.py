@@ -32,12 +32,13 @@ from connector.templates._compiled import (
 )
 from connector.templates._conditions import holds, may_hold
 from connector.templates._constant import Choose, verdict
-from connector.templates._liquid import correct
+from connector.templates._liquid import STANDARD_FILTERS, correct
 from connector.templates._short import FAILURES, short_condition, short_output
 from connector.templates._values import Unread, WrongValueError, is_undefined, kind
 
 __all__ = [
     "PROPERTIES",
+    "STANDARD_FILTERS",
     "Compiled",
     "Condition",
     "RenderError",

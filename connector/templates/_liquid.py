@@ -37,8 +37,9 @@ from connector.templates._values import WrongValueError, is_undefined, output
 
 SomeNode = TypeVar("SomeNode", bound=Node)
 
+STANDARD_FILTERS: dict[str, Callable[..., object]] = {**_texts.FILTERS, **_numbers.FILTERS, **_lists.FILTERS}
 _OURS: dict[str, Callable[..., object]] = {**_dates.FILTERS, **_formats.FILTERS}
-_FILTERS: dict[str, Callable[..., object]] = {**_texts.FILTERS, **_numbers.FILTERS, **_lists.FILTERS, **_OURS}
+_FILTERS: dict[str, Callable[..., object]] = {**STANDARD_FILTERS, **_OURS}
 
 
 class LiquidEnvironment(Environment):

@@ -106,6 +106,27 @@ def test_a_template_has_the_filters_of_rubys_liquid_and_no_others(name: str) -> 
         Webhook(url="http://localhost", template=f"{{{{ comment | {name} }}}}")
 
 
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ 2.5 | round }} {{ 1.005 | round: 2 }}", "3 1.01"),
+        ('{{ "1.0;1" | split: ";" | uniq | join }}', "1.0 1"),
+        ('{{ "a,b,," | split: "," | size }}', "2"),
+        ('{{ "it\'s" | escape }}', "it&#39;s"),
+        ("{{ nobody | plus: 1 }}{{ nobody.name | upcase }}", "1"),
+        ('{{ nobody | default: "-" }}{{ off | default: "-", allow_false: true }}', "-false"),
+    ],
+)
+async def test_a_template_gives_what_rubys_liquid_gives(
+    template: str, expected: str, pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    pisano.webhook = Webhook(url=receiver.url, template=template)
+    pisano.customers[JANE] = Customer(answers={"off": False})
+    await http.post(SHARE, json=SENT)
+    await pisano.webhooks.settled()
+    assert receiver.bodies == [expected.encode()]
+
+
 async def test_a_template_without_encoding_yields_invalid_json(
     pisano: PisanoDouble, http: httpx.AsyncClient, receiver: Receiver
 ) -> None:

@@ -220,8 +220,9 @@ async def test_each_address_gets_an_invitation_of_its_own(client: Client, email:
 
 
 async def test_a_list_gives_several_addresses_and_each_is_judged_alone(client: Client) -> None:
-    survey = rule(client, email='{{ record.Subject | split: "|" }}')
+    survey = rule(client, email='{{ record.Subject | split: "|" }}', protect={"contact": "003"})
     found = await invited(survey, client.sf.create("Case", {}), {"Subject": f"{ADA}|nobody|{BOB}"})
+    assert {(each.protection.contact, each.protection.owner) for each in found} == {(None, "003")}
     assert [(each.email, each.suppressed) for each in found] == [
         (ADA, None),
         ("nobody", Reason.INVALID_ADDRESS),

@@ -147,7 +147,45 @@ async def test_an_address_that_only_the_event_gave_stays(client: Client) -> None
     assert await asked.check(invitation) == invitation
 
 
-def test_a_platform_event_and_a_survey_that_says_never_are_not_checked(client: Client) -> None:
+@pytest.mark.parametrize(
+    ("email", "what", "expected"),
+    [
+        ("{{ contact.Email }}", {}, ADA),
+        ("{{ contact.Email }}", {"Email": "new@acme.com"}, "new@acme.com"),
+        ("{{ contact.Email }}", {"HasOptedOutOfEmail": True}, Reason.OPTED_OUT),
+        ("{{ record.Email__c }}", {"HasOptedOutOfEmail": True}, Reason.OPTED_OUT),
+        ("{{ record.Email__c }}", {"Email": "new@acme.com"}, "till@acme.com"),
+    ],
+)
+async def test_who_a_platform_event_leads_to_is_read_again(
+    client: Client, email: str, what: dict[str, Any], expected: str | Reason
+) -> None:
+    """The event itself cannot be read again, and is true for ever."""
+    contact = client.sf.create("Contact", {"LastName": "Ada", "Email": ADA, "Loyalty_Number__c": "L-1"})
+    lookup = {**SURVEY["lookup"]["contact"], "id": None, "by": {"Loyalty_Number__c": "{{ record.Card__c }}"}}
+    event = {
+        "on": "Store_Visit__e",
+        "when": 'record.Store__c == "Izmir"',
+        "email": email,
+        "lookup": {"contact": lookup},
+    }
+    survey = Survey.model_validate({**SURVEY, **event})
+    reader = Reader(Lookup(client.rest.find), Lookup(client.rest.find_deleted))
+    values = {"Store__c": "Izmir", "Card__c": "L-1", "Email__c": "till@acme.com", "Till__c": "not used"}
+    visit = change("uuid-1", values, entity="Store_Visit__e", change_type="EVENT")
+    [invitation] = await SurveyRule("survey", survey, reader).invitations(visit)
+    assert "Till__c" not in invitation.event_fields
+    if what:
+        client.sf.update("Contact", contact, what)
+    recheck = Recheck({"survey": survey}, reader)
+    assert recheck.after == {"survey": 600.0}
+    found = await recheck.check(invitation)
+    assert (found.email if isinstance(found, Invitation) else found.reason) == expected
+    of_earlier_version = invitation.model_copy(update={"event_fields": {}})
+    assert await recheck.check(of_earlier_version) == of_earlier_version
+
+
+def test_a_platform_event_without_lookups_and_a_survey_that_says_never_are_not_checked(client: Client) -> None:
     event = Survey.model_validate(
         {**SURVEY, "on": "Visit__e", "when": None, "lookup": {}, "email": "{{ record.Email__c }}", "protect": {}}
     )

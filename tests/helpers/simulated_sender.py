@@ -30,6 +30,7 @@ class Ledger:
     def __init__(self) -> None:
         self.waiting = Waiting(Kafka(bootstrap_servers="nowhere:1"), "main", 0)
         self.outcomes: dict[str, Outcome] = {}
+        self.attempts: list[Attempt] = []
         self.settlements: list[Settlement] = []
         self.doubted: Counter[str] = Counter()
 
@@ -44,6 +45,7 @@ class Ledger:
 
     async def begin(self, attempt: Attempt) -> None:
         await asyncio.sleep(0.03)
+        self.attempts.append(attempt)
         self.doubted.update(attempt.invitations)
 
     async def settle(self, attempt: Attempt | None, settlements: Sequence[Settlement] = (), *_: object) -> None:
@@ -103,7 +105,7 @@ class World:
             dead_letter=lambda *_: None,  # type: ignore[arg-type, return-value]
             metrics=Metrics(),
             again=self.again,
-            recheck=NO_RECHECK,
+            recheck=options.pop("recheck", NO_RECHECK),
             claims_to=self.again,
             now=lambda: datetime.fromtimestamp(loop.time(), UTC),
             **options,

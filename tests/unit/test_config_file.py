@@ -6,8 +6,9 @@ import pytest
 from helpers.config_files import MINIMAL, mistakes, read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from connector.config import ClientCredentials, SendHours
+from connector.config import ClientCredentials, Lookup, Protect, ProtectAll, SendHours, Survey
 from connector.config.file import ConfigError, load
 from connector.limits import Window
 from connector.templates import RenderError, Template
@@ -24,11 +25,17 @@ ENVIRON = {
 }
 
 
-@pytest.mark.parametrize("name", ["closed-case.yaml", "store-visit.yaml"])
+@pytest.mark.parametrize("name", ["closed-case.yaml", "retail-visits.yaml", "store-visit.yaml"])
 def test_the_examples_run_as_they_stand(name: str) -> None:
     config = load(EXAMPLES / name, ENVIRON)
     assert config.salesforce.pubsub.endpoint == "api.pubsub.salesforce.com:7443"
     assert "hunter2" not in repr(config)
+
+
+@pytest.mark.parametrize("section", [Protect, ProtectAll, Lookup, Survey])
+def test_each_setting_of_a_survey_is_in_an_example(section: type[BaseModel]) -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in EXAMPLES.glob("*.yaml"))
+    assert [name for name in section.model_fields if f"{name}:" not in text] == []
 
 
 def test_the_example_means_what_it_says() -> None:

@@ -202,6 +202,21 @@ async def test_json_with_a_mistake_is_unclear_if_there_is_a_rule(body: bytes) ->
     assert await refused(AnswerRules(), body) == set()
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_json_in_a_json_text_is_read(times: int) -> None:
+    """A front that encodes an answer again must not make a refusal look like a success."""
+    body: object = {"status": "error", "rejected": ["jane@example.com"]}
+    for _ in range(times):
+        body = orjson.dumps(body).decode()
+    assert await refused(AnswerRules(results=Results("rejected")), body, JANE, JOE) == {"Jane@example.com"}
+    with pytest.raises(Rejected):
+        await refused(AnswerRules(refused_when=Condition('answer.body.status == "error"')), body)
+    with pytest.raises(Unclear, match="JSON with a mistake"):
+        await refused(FAILED, '{"rejected": [')
+    for text in ("accepted", "5", '"quoted" words'):
+        assert await refused(AnswerRules(sent_when=Condition(f"answer.body == {text!r}")), text) == set()
+
+
 class CutOff(httpx.AsyncByteStream):
     """An answer whose connection breaks, or that is longer than the connector reads."""
 

@@ -218,6 +218,17 @@ def test_the_suppression_list_names_addresses_and_contacts_for_one_survey_or_all
     assert sender.verdict(one) == Go()
 
 
+@pytest.mark.parametrize("email", ["ada@example.com", "ada@work.example"])
+def test_a_contact_on_the_list_gets_nothing_at_any_of_several_addresses(email: str) -> None:
+    sender = Sender(a={})
+    one = sender.invite(contact=None, owner="0035g00000ada00AAA", email=email)
+    assert sender.verdict(one) == Go()
+    sender.protection.people.listed(
+        b"contact/0035g00000ada00", Suppression(by="legal", at=NOW).model_dump_json().encode()
+    )
+    assert reason(sender.verdict(one)) is Reason.ON_SUPPRESSION_LIST
+
+
 def test_an_entry_that_cannot_be_read_stops_the_person() -> None:
     """Another system may have written it: better nobody is asked than somebody who must not be."""
     sender = Sender(a={})

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import pytest
 from helpers.invitations import invitation
+from helpers.protection import protection
 from helpers.simulated_loop import simulate
 from helpers.simulated_sender import Pisano, World
 
 from connector.cells import Breaker
 from connector.errors import Fatal, Rejected, Unknown
 from connector.pisano import Forbidden, Unclear
-from connector.records import Outcome
+from connector.records import Invitation, Outcome, Protection, digest
 
 
 def play(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -145,6 +147,47 @@ def test_a_mass_survey_does_not_starve_an_urgent_one(priorities: dict[str, int])
     play(scenario)
 
 
+def test_a_survey_without_a_priority_is_not_starved_by_one_that_never_ends() -> None:
+    async def scenario() -> None:
+        pisano = Pisano()
+        world = World(pisano, priorities={"urgent": 5})
+        urgent = asyncio.create_task(world.deliver(*(invitation(n, survey="urgent") for n in range(5_000))))
+        await asyncio.sleep(60)
+        before = len(pisano.calls)
+        await world.deliver(*(invitation(n, survey="mass") for n in range(6_000, 6_002)))
+        assert len(pisano.calls) - before <= 40
+        urgent.cancel()
+        await asyncio.gather(urgent, return_exceptions=True)
+        await world.sender.close(1)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("campaigns", [("1", "2"), ("1", "1")])
+def test_of_two_surveys_that_wait_the_one_with_the_higher_priority_gets_the_person_first(
+    campaigns: tuple[str, str],
+) -> None:
+    """Issue 9: also where other surveys get a call in between."""
+
+    async def scenario() -> None:
+        world = World(Pisano(), priorities={"urgent": 5}, at_once=3)
+        of_both = [
+            invitation(number, id=digest(survey, str(number)), survey=survey, campaign=campaign)
+            for survey, campaign, numbers in zip(
+                ("mass", "urgent"), campaigns, (range(99, -1, -1), range(100)), strict=True
+            )
+            for number in numbers
+        ]
+        assert set(await world.deliver(*of_both)) == {None}
+        first: dict[str, str] = {}
+        for each in world.ledger.settlements:
+            first.setdefault(each.record_id, each.survey)
+        assert set(first.values()) == {"urgent"}
+        assert len(first) == 100
+
+    play(scenario)
+
+
 def test_an_address_that_the_answer_refuses_is_rejected_and_the_rest_of_its_call_is_sent() -> None:
     """Report 19: one call, whose 2xx lists two of five addresses. Each outcome holds the beginning of the answer."""
 
@@ -224,5 +267,44 @@ def test_an_invitation_that_cannot_be_written_is_rejected_without_a_call() -> No
         assert [each.outcome for each in world.ledger.settlements] == [Outcome.REJECTED, Outcome.SENT]
         assert "Jane" not in str(world.ledger.settlements[0].reason)
         assert len(pisano.calls) == 1
+
+    play(scenario)
+
+
+class Moved:
+    """A customer's address has changed since the invitation was decided."""
+
+    after: ClassVar = {"closed-case": 600.0}
+
+    async def check(self, invitation: Invitation) -> Invitation:
+        return invitation.model_copy(update={"email": "moved@example.com"})
+
+
+@pytest.mark.parametrize(("minutes", "checked"), [(5, False), (15, True)])
+def test_a_change_that_came_late_is_checked_again_however_young_its_invitation_is(minutes: int, checked: bool) -> None:
+    """Report 16: after a day of standstill, trigger invites at once by what the event said a day ago."""
+
+    async def scenario() -> None:
+        pisano, now = Pisano(), datetime.fromtimestamp(0, UTC)
+        terms = Protection(happened_at=now - timedelta(minutes=minutes))
+        late = invitation(1, created_at=now, protection=terms)
+        assert await World(pisano, recheck=Moved()).deliver(late) == [None]
+        assert pisano.e_mailed == {"moved@example.com" if checked else late.email: 1}
+
+    play(scenario)
+
+
+def test_the_person_is_remembered_under_the_address_that_got_the_e_mail() -> None:
+    """Else the next change would invite the same address again, and nobody would know of the first e-mail."""
+
+    async def scenario() -> None:
+        pisano = Pisano()
+        world = World(pisano, recheck=Moved())
+        old = invitation(1, created_at=datetime(1969, 1, 1, tzinfo=UTC))  # the simulated clock begins in 1970
+        assert await world.deliver(old) == [None]
+        assert pisano.e_mailed == {"moved@example.com": 1}
+        persons = protection().hashes.persons(None, "moved@example.com")
+        assert [each.persons for each in world.ledger.settlements] == [persons]
+        assert world.ledger.attempts[0].persons == (persons,)
 
     play(scenario)

@@ -272,17 +272,38 @@ def test_a_cut_text_is_the_beginning_and_fits_however_its_characters_are_counted
 
 
 @pytest.mark.parametrize(
-    ("when_empty", "sent"), [("keep", {"Score__c": 9}), ("clear", {"Score__c": 9, "Comment__c": None})]
+    ("when_empty", "sent", "kept"),
+    [
+        ("keep", {"Score__c": 9}, {}),
+        ("clear", {"Score__c": 9, "Comment__c": None}, {"Opt_In__c": "the field cannot be empty"}),
+    ],
 )
 async def test_an_empty_value_keeps_or_clears_its_field_and_never_a_checkbox(
-    when_empty: Any, sent: dict[str, object]
+    when_empty: Any, sent: dict[str, object], kept: dict[str, str]
 ) -> None:
     """Reports 14 and 11."""
     org = Org()
     empty = {"Comment__c": None, "Opt_In__c": None}
     [result] = await written(org, write(choice=Choice(when_empty=when_empty), Score__c=9, **empty))
     assert org.sent == [sent]
-    assert (result.success, result.left_out) == (True, {})
+    assert (result.success, result.left_out, result.kept) == (True, {}, kept)
+
+
+@pytest.mark.parametrize("also", [{}, {"score": "9"}])
+async def test_a_field_that_salesforce_does_not_empty_stays_and_the_write_says_so(also: dict[str, str]) -> None:
+    org = Org()
+
+    def refuses(record: dict[str, object]) -> list[dict[str, Any]]:
+        problem = {"statusCode": "REQUIRED_FIELD_MISSING", "message": "no", "fields": ["Comment__c"]}
+        return [problem] if "Comment__c" in record else []
+
+    org.refuses = refuses  # type: ignore[method-assign]
+    fields = {"Comment__c": "{{ body.comment }}", "Score__c": "{{ body.score }}"}
+    stage = Stage(org, fields={**fields, "Comment__c": {"value": "{{ body.comment }}", "when_empty": "clear"}})
+    await stage.takes(comment="", **also)
+    [write] = stage.writes
+    assert (write.success, write.left_out, stage.letters) == (True, {}, [])
+    assert write.kept == {"Comment__c": "Salesforce refused no value: REQUIRED_FIELD_MISSING"}
 
 
 async def test_an_update_with_nothing_to_write_makes_no_call() -> None:

@@ -1,10 +1,12 @@
 """Liquid as Pisano's administrators write it: lenient and without escaping, like Ruby's Liquid (pisano §4)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from liquid import Environment
+from liquid import Environment, Undefined
 from liquid.exceptions import LiquidError
+
+from connector.templates import STANDARD_FILTERS
 
 # Of python-liquid or of later versions: Ruby's Liquid 5.4 does not have them (pisano §4 about `json`).
 _NO_FILTERS = ("escapejs", "find", "find_index", "has", "reject", "safe", "squish", "sum")
@@ -21,7 +23,18 @@ class _Liquid(Environment):
         for name in _NO_FILTERS:
             del self.filters[name]
         self.filters["h"] = self.filters["escape"]
+        # python-liquid's own round 2.5 to 2, and write None for nothing in a list
+        self.filters |= {name: _lenient(each) for name, each in STANDARD_FILTERS.items() if name in self.filters}
         del self.tags["doc"]
+
+
+def _lenient(function: Callable[..., object]) -> Callable[..., object]:
+    """The filter, which takes a missing name for nil."""
+
+    def lenient(*values: object, **named: object) -> object:
+        return function(*(None if isinstance(value, Undefined) else value for value in values), **named)
+
+    return lenient
 
 
 _LIQUID = _Liquid()
