@@ -13,7 +13,7 @@ import orjson
 import pytest
 from helpers import topics
 from helpers.plain_http import plain_http
-from helpers.service import WEBHOOK_SECRET, Process, Setup, set_up
+from helpers.service import WEBHOOK_SECRET, Process, Setup, Workers, set_up
 from helpers.waiting import until
 
 from connector.records import Feedback, read
@@ -57,7 +57,6 @@ class Senders:
         self._address = address
         self._sent = 0
         self.stored: set[int] = set()
-        self.failed = 0
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator["Senders"]:
@@ -81,10 +80,9 @@ class Senders:
                 async with plain_http(headers={"X-Webhook-Secret": WEBHOOK_SECRET}) as http:
                     answer = await http.post(self._address + PATH, json={"sf_ref_id": str(number), "nps_score": number})
             except httpx.TransportError:
-                self.failed += 1  # nobody has promised anything
                 await asyncio.sleep(0.01)
-            else:
-                assert answer.status_code == 200
+                continue
+            if answer.status_code == 200:  # anything else promises nothing, and comes while a process ends
                 self.stored.add(number)
 
 
@@ -94,9 +92,12 @@ async def on_topic(setup: Setup) -> set[int]:
 
 
 async def test_one_of_two_is_killed_the_other_goes_on_and_every_webhook_with_a_200_is_stored(
-    setup: Setup, parent: Process
+    setup: Setup, parent: Process, tmp_path: Path
 ) -> None:
-    """Then the killed one is there again, and SIGTERM lets both answer what they have taken."""
+    """Then the killed one is there again, and SIGTERM lets both answer what they have taken.
+
+    What a process has taken before it was connected to Kafka may be in the spool then, for the next start.
+    """
     await until(lambda: len(children(parent)) == 2)
     first, second = children(parent)
     assert first["address"] == second["address"]
@@ -114,7 +115,13 @@ async def test_one_of_two_is_killed_the_other_goes_on_and_every_webhook_with_a_2
         await until(lambda: both_take(second, third))
         assert await parent.drain() == 0
     assert parent.said().count('"stopped"') == 2
-    assert senders.stored <= await on_topic(setup)
+
+    async def all_are_on_the_topic() -> bool:
+        return senders.stored <= await on_topic(setup)
+
+    with Workers(setup, "receive", tmp_path / "next") as workers:
+        workers.start()
+        await until(all_are_on_the_topic)
 
 
 async def both_take(*both: dict[str, Any]) -> bool:
