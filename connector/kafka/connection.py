@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, NodeNotReadyError, TransactionalIdAuthorizationFailed
@@ -85,12 +85,12 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_settings(kafka))
     try:
         with translated():
-            await _started(admin)
+            await open_client(admin)
             async with asyncio.timeout(_COUNTED_IN_WITHIN):
                 while not await _knows_a_broker(admin):
                     await stopped(admin.close)
                     admin = AIOKafkaAdminClient(**client_settings(kafka))
-                    await _started(admin)
+                    await open_client(admin)
         yield admin
     except Retryable as error:
         raise Fatal(
@@ -102,9 +102,9 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         await stopped(admin.close)
 
 
-async def _started(admin: AIOKafkaAdminClient) -> None:
+async def open_client(client: AIOKafkaAdminClient | AIOKafkaConsumer | AIOKafkaProducer) -> None:
     """Starts it. A cancellation waits for the start: aiokafka 0.14 would leave its first connection open."""
-    starting = asyncio.ensure_future(admin.start())
+    starting = asyncio.ensure_future(client.start())
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:
@@ -176,7 +176,7 @@ async def started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
     try:
         with translated():
             async with asyncio.timeout(_STARTED_WITHIN):
-                await producer.start()
+                await open_client(producer)
     except BaseException:
         await close(producer)
         raise

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from connector.config import Kafka
 from connector.errors import Rejected
-from connector.kafka.connection import reader_settings, stopped
+from connector.kafka.connection import open_client, reader_settings, stopped
 from connector.kafka.errors import translated
 from connector.retry import until_it_works
 
@@ -62,7 +62,7 @@ class Follower:
         consumer = AIOKafkaConsumer(self._topic, **settings)
         try:
             with translated():
-                await consumer.start()
+                await open_client(consumer)
                 ends = await consumer.end_offsets(list(consumer.assignment()))  # without a group: every partition
             while True:
                 if not self._read.is_set():

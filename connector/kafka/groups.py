@@ -12,7 +12,7 @@ from aiokafka.errors import GroupAuthorizationFailedError
 
 from connector.config import Kafka
 from connector.errors import Fatal
-from connector.kafka.connection import admin_client, reader_settings, stopped
+from connector.kafka.connection import admin_client, open_client, reader_settings, stopped
 from connector.kafka.errors import missing_right, translated
 from connector.kafka.lag import age, first_written, records, unfinished
 from connector.kafka.members import described
@@ -75,7 +75,7 @@ async def _reader(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
     reader = AIOKafkaConsumer(**reader_settings(kafka))
     try:
         with translated():
-            await reader.start()
+            await open_client(reader)
         yield reader
     finally:
         await stopped(reader.stop)

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import client_settings, stopped
+from connector.kafka.connection import client_settings, open_client, stopped
 from connector.kafka.errors import translated
 from connector.kafka.parking import partition_count
 from connector.kafka.topics import require_count
@@ -55,7 +55,7 @@ async def holes(kafka: Kafka, group: str, partitions: Iterable[tuple[str, int]])
     try:
         with translated():
             async with asyncio.timeout(_WITHIN):
-                await client.start()
+                await open_client(client)
                 begins = await client.beginning_offsets(places)
                 ends = await client.end_offsets(places)
                 committed = {place: await client.committed(place) for place in places}

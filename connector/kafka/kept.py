@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
-from connector.kafka.connection import reader_settings, stopped
+from connector.kafka.connection import open_client, reader_settings, stopped
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord, consumed
 
@@ -165,7 +165,7 @@ async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKaf
     consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
     try:
         with translated():
-            await consumer.start()
+            await open_client(consumer)
             there = await consumer.topics()
         if missing := [topic for topic in topics if topic not in there]:
             raise Fatal(f"there is no topic {' or '.join(missing)}; `connector topics apply` creates it")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
-from connector.kafka.connection import reader_settings, stopped
+from connector.kafka.connection import open_client, reader_settings, stopped
 from connector.kafka.errors import translated
 
 _WITHIN = 5.0  # seconds; a partition that gives nothing by then has markers only, or is away
@@ -45,7 +45,7 @@ async def first_written(kafka: Kafka, offsets: Offsets) -> dict[TopicPartition, 
     consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
     try:
         with translated(reads=sorted({place.topic for place in offsets})):
-            await consumer.start()
+            await open_client(consumer)
             ends = await consumer.end_offsets(list(offsets))
             consumer.assign(list(offsets))
             for place, offset in offsets.items():

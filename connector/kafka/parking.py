@@ -18,7 +18,7 @@ from faust.types import TP
 from connector.config import Kafka
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import client_settings, stopped
+from connector.kafka.connection import client_settings, open_client, stopped
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back
@@ -155,7 +155,7 @@ class Lot:
             **client_settings(self._kafka), enable_auto_commit=False, auto_offset_reset="earliest"
         )
         try:
-            await consumer.start()
+            await open_client(consumer)
             consumer.assign([self._topic])
             await self._say_what_was_deleted(consumer, start)
             consumer.seek(self._topic, start)
@@ -253,7 +253,7 @@ async def partition_count(kafka: Kafka, topic: str) -> int:
     consumer = AIOKafkaConsumer(topic, **client_settings(kafka))
     with translated():
         try:
-            await consumer.start()
+            await open_client(consumer)
             return len(consumer.partitions_for_topic(topic) or ()) or 1
         finally:
             await stopped(consumer.stop)

@@ -15,7 +15,14 @@ from aiokafka.protocol.group import HeartbeatRequest
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka.acls import Right
-from connector.kafka.connection import admin_client, client_settings, close, stopped, transactional_producer
+from connector.kafka.connection import (
+    admin_client,
+    client_settings,
+    close,
+    open_client,
+    stopped,
+    transactional_producer,
+)
 from connector.kafka.errors import Fenced, missing_right, translated
 from connector.kafka.told import told
 
@@ -62,7 +69,7 @@ async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
     try:
         with translated():
             async with asyncio.timeout(_WITHIN):
-                await consumer.start()
+                await open_client(consumer)
                 await _ask(consumer, topics)
     except Retryable as error:
         if not isinstance(error.__cause__, TimeoutError):

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import reader_settings, stopped
+from connector.kafka.connection import open_client, reader_settings, stopped
 from connector.kafka.errors import translated
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
@@ -45,7 +45,7 @@ async def read_back_lots(kafka: Kafka, topic: str, partition: int) -> AsyncItera
     )
     try:
         with translated():
-            await consumer.start()
+            await open_client(consumer)
         consumer.assign([place])
         end, position, moved_at = None, -1, time.monotonic()
         while end is None or position < end:

@@ -11,7 +11,7 @@ from aiokafka.partitioner import murmur2
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka import preflight
-from connector.kafka.connection import client_settings, stopped
+from connector.kafka.connection import client_settings, open_client, stopped
 from connector.kafka.errors import Fenced, translated
 from connector.kafka.topics import require_count
 from connector.kafka.watch import Consumption, Watch
@@ -134,7 +134,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         with translated():
             try:
-                await consumer.start()
+                await open_client(consumer)
                 consumer.subscribe([self._topic], listener=self)
                 while self._doubt is None:
                     await consumer.getmany(timeout_ms=_POLL)

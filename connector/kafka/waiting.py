@@ -20,7 +20,7 @@ from connector.errors import Retryable
 from connector.kafka.agenda import Agenda
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import reader_settings, stopped
+from connector.kafka.connection import open_client, reader_settings, stopped
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back_lots
@@ -136,7 +136,7 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
     wanted = set(offsets)
     try:
         with translated():
-            await consumer.start()
+            await open_client(consumer)
             consumer.assign([place])
             position, empty = -_NEAR - 1, 0
             for offset in offsets:

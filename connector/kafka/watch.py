@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import client_settings, stopped
+from connector.kafka.connection import client_settings, open_client, stopped
 from connector.kafka.errors import translated
 from connector.kafka.lag import Offsets, age, first_written, records, unfinished
 
@@ -198,7 +198,7 @@ class Watch:
         )
         try:
             with translated():
-                await client.start()
+                await open_client(client)
             yield client
         finally:
             await stopped(client.stop)

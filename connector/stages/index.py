@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from connector.config import Kafka
 from connector.explain import Index
 from connector.kafka import preflight
-from connector.kafka.connection import reader_settings, stopped
+from connector.kafka.connection import open_client, reader_settings, stopped
 from connector.kafka.errors import translated
 from connector.kafka.inbound import consumed
 from connector.kafka.kept import bounds
@@ -108,7 +108,7 @@ class IndexStage:
         consumer = AIOKafkaConsumer(**reader_settings(self._kafka), group_id=self._group, max_poll_records=_AT_ONCE)
         try:
             with translated():
-                await consumer.start()
+                await open_client(consumer)
                 consumer.assign(list(self._positions))
                 for place, position in self._positions.items():
                     consumer.seek(place, position)

@@ -205,7 +205,7 @@ def test_run_warns_at_its_start(tmp_path: Path) -> None:
     file.write_text(MINIMAL + "    when: 1 == 2\n")
     code = (
         "import connector.wiring, connector.errors\n"
-        "def app(*_): raise connector.errors.Fatal('no Kafka here')\n"
+        "def app(*_, **__): raise connector.errors.Fatal('no Kafka here')\n"
         "connector.wiring.App = app\n"
         "from connector.cli import main\n"
         "main()"
