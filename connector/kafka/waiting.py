@@ -29,6 +29,7 @@ from connector.values.digests import Digests, digest_of
 
 WAITING = "pisano.waiting"
 _OFFSET = struct.Struct("<q")
+_BITS = 12  # of a digest choose its bucket: the 200,000 that wait of a large survey are 50 in each
 _POLL = 200  # milliseconds
 _WAIT = 50  # milliseconds that the broker waits for more records
 _EMPTY_POLLS = 50  # of 200 ms without a record, after which the broker counts as away
@@ -55,7 +56,7 @@ class Waiting:
         self._kafka = kafka
         self._account = account
         self._place = TopicPartition(kafka.topic_prefix + WAITING, partition)
-        self._noted = Digests(_OFFSET.size)
+        self._noted = Digests(_OFFSET.size, bits=_BITS)
 
     def has(self, invitation: str) -> bool:
         """Whether the invitation is on the topic, or was there before it got its outcome."""

@@ -12,10 +12,10 @@ digests = st.lists(st.sampled_from([0, 1]), min_size=SIZE, max_size=SIZE).map(by
 rows = st.lists(st.sampled_from([0, 1]), min_size=4, max_size=4).map(bytes)
 
 
-@given(st.lists(st.tuples(digests, rows)), digests)
-@example([(b"\0" * SIZE, b"\0" * 4), (b"\0" * 15 + b"\1", b"\0" * 4)], b"\0" * SIZE)
-def test_it_is_a_dict_of_the_latest_rows(put: list[tuple[bytes, bytes]], other: bytes) -> None:
-    table = Digests(width=4)
+@given(st.lists(st.tuples(digests, rows)), digests, st.integers(1, 16))
+@example([(b"\0" * SIZE, b"\0" * 4), (b"\0" * 15 + b"\1", b"\0" * 4)], b"\0" * SIZE, 16)
+def test_it_is_a_dict_of_the_latest_rows(put: list[tuple[bytes, bytes]], other: bytes, bits: int) -> None:
+    table = Digests(width=4, bits=bits)
     for digest, row in put:
         table.put(digest, row)
     expected = dict(put)
