@@ -2,7 +2,7 @@
 # `make PYTHON=python3.12 …` chooses the Python for .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format schemas update audit clean
+.PHONY: help demo test bench check format schemas update audit image clean
 
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -60,6 +60,15 @@ audit: $(READY) ## look for known vulnerabilities in what the image installs, an
 	@$(BIN)/uv tool run --quiet --from cyclonedx-bom cyclonedx-py requirements requirements.txt \
 		--output-reproducible --output-file dist/sbom.json
 	@echo "dist/sbom.json lists what the image installs"
+
+LIST := cd /opt/connector && find . -type f -print0 | sort -z | xargs -0 sha256sum
+image: ## build the image twice from nothing, and show that both have the same files
+	@mkdir -p dist
+	@for number in 1 2; do \
+		docker build --quiet --no-cache --tag "connector-image:$$number" . \
+		&& docker run --rm --entrypoint sh "connector-image:$$number" -c '$(LIST)' >"dist/image-$$number" || exit 2; done
+	@if diff dist/image-1 dist/image-2; then echo "both images have the same $$(wc -l <dist/image-1) files"; \
+		else echo "the two builds differ in these files" >&2; exit 1; fi
 
 clean: ## remove .venv and the tools' caches and builds
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
