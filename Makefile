@@ -19,8 +19,8 @@ help: ## show this
 demo: $(READY) ## run made-up customers through all stages, and show what happened to each; KEEP=1 goes on until Ctrl-C
 	@$(BIN)/connector demo $(if $(KEEP),--keep)
 
-# The tests start the connector 200 times, so compiled modules are kept even where the environment says otherwise.
-test: export PYTHONDONTWRITEBYTECODE :=
+# Both start the connector many times, so compiled modules are kept even where the environment says otherwise.
+test bench: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup $(ARGS)
 
