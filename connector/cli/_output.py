@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _WIDTH = 132  # columns of a table when there is no terminal to give the width
 
 
+CANNOT_RUN = 2  # the exit code after what only a person can fix
+
+
 def report(error: ConnectorError) -> None:
     """Prints the error to stderr as plain text: rich would read `[…]` in a value as markup."""
     print(f"connector: {error}", file=sys.stderr)
@@ -22,7 +25,7 @@ def report(error: ConnectorError) -> None:
 def exit_with(error: ConnectorError) -> NoReturn:
     """Prints the error, and ends with 2 if a person must fix it, or 1 if it may go away by itself."""
     report(error)
-    sys.exit(2 if isinstance(error, Fatal) else 1)
+    sys.exit(CANNOT_RUN if isinstance(error, Fatal) else 1)
 
 
 def warn(message: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from connector.cli._output import exit_with
+from connector.cli._output import CANNOT_RUN, exit_with
 from connector.errors import ConnectorError
 
 log = structlog.get_logger(__name__)
@@ -16,7 +16,6 @@ log = structlog.get_logger(__name__)
 _PAUSE = 1.0  # seconds until a crashed process is started again: if it crashes at once, it must not take a whole core
 _STOPS = {signal.SIGTERM, signal.SIGINT}
 _HEARD = _STOPS | {signal.SIGCHLD}
-_CANNOT_RUN = 2  # the exit code of a process that a person must mend
 
 
 def run_processes(serve: Callable[[int], None], count: int, *, sleep: Callable[[float], object] = time.sleep) -> int:
@@ -41,7 +40,7 @@ def run_processes(serve: Callable[[int], None], count: int, *, sleep: Callable[[
             processes[number] = started(number)
         while True:
             ended = {number: code for number, each in processes.items() if (code := each.exitcode) is not None}
-            if _CANNOT_RUN in ended.values():
+            if CANNOT_RUN in ended.values():
                 break
             for number, code in ended.items():
                 log.error("process_ended", process=number, exit_code=code, next_start_in=_PAUSE)
@@ -55,7 +54,7 @@ def run_processes(serve: Callable[[int], None], count: int, *, sleep: Callable[[
         for process in processes.values():
             process.join()
     codes = {process.exitcode for process in processes.values()}
-    return _CANNOT_RUN if _CANNOT_RUN in codes else int(codes != {0})
+    return CANNOT_RUN if CANNOT_RUN in codes else int(codes != {0})
 
 
 def hear_signals() -> None:

@@ -52,7 +52,7 @@ def replay(
         if dry_run:
             await _dry(loaded, stage, shadow, chosen, report)
         else:
-            await _real(loaded, action, shadow, chosen, report, ask=not yes)
+            await _real(loaded, stage, action, shadow, chosen, report, ask=not yes)
 
     try:
         asyncio.run(run())
@@ -74,7 +74,14 @@ async def _dry(config: "Config", stage: str, shadow: str | None, chosen: "Select
 
 
 async def _real(
-    config: "Config", action: "Action", shadow: str | None, chosen: "Selection", report: "Report", *, ask: bool
+    config: "Config",
+    stage: str,
+    action: "Action",
+    shadow: str | None,
+    chosen: "Selection",
+    report: "Report",
+    *,
+    ask: bool,
 ) -> None:
     """What goes to the service's own topics is written down as an action first."""
     import sys
@@ -86,7 +93,6 @@ async def _real(
     from connector.operate.replay_plan import what_will_happen
     from connector.wiring.replay import real_run
 
-    stage = action.target.rpartition("/")[2]
     with progress_bar("counting") as progress:
         records = await count(chosen, progress)
     for line in await what_will_happen(config, stage, records, shadow):

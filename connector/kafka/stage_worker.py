@@ -31,7 +31,7 @@ from connector.kafka.watch import Consumption, StandsStill, Watch
 
 log = structlog.get_logger(__name__)
 
-_STARTED_WITHIN = 5.0  # seconds to start
+_STARTED_WITHIN = 5.0  # seconds for a stopped start
 _UNCOMMITTED = 100_000  # records of a partition after a slow one: 10 MB; a crash repeats no more
 
 OnHole = Callable[[Hole], None]
@@ -47,10 +47,9 @@ class StageWorker:
     """Carries out the work of each record of `topics`, at most `in_flight` pieces at once in each cell.
 
     The work of a cell begins in the order of delivery per partition. `lots` keeps what waits for a cell; without it all
-    waits in memory. The worker calls `settle(partitions)` before it gives them away. A stage that `drains` gets time at
-    its stop to finish what is in flight; another stage only settles. `on_hole` is called for records that Kafka deleted
-    unread; its error ends the worker. `beside(partition, again)` runs while it has the partition; `again` does a
-    record's work.
+    waits in memory. It calls `settle(partitions)` before it gives them away. A stage that `drains` gets time at its
+    stop to finish what is in flight; another only settles. `on_hole` is called for records that Kafka deleted unread;
+    its error ends the worker. `beside(partition, again)` runs while it has the partition; `again` does a record's work.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class StageWorker:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Joins the group and works.
+        """Joins the group and begins to work.
 
         Raises:
             Fatal, Retryable: As `preflight.require` says.
