@@ -38,3 +38,6 @@ class Reason(StrEnum):
     PRIORITY = "priority"
     IN_DOUBT = "in_doubt"
     BRAKE = "brake"
+
+
+KNOWN: frozenset[str | None] = frozenset({None, *Reason})  # what a record may have as its reason

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from connector.errors import Rejected
-from connector.reasons import Reason
+from connector.reasons import KNOWN, Reason
 from connector.values import exact
 
 Scalar = str | int | float | bool | Annotated[Decimal, WithJsonSchema({"type": "number"})]
@@ -212,7 +212,7 @@ class Settlement(Record):
     @classmethod
     def _older(cls, data: Any) -> Any:
         """Earlier versions wrote the words into `reason`."""
-        if isinstance(data, dict) and data.get("reason") not in {None, *Reason}:
+        if isinstance(data, dict) and data.get("reason") not in KNOWN:
             return {**data, "reason": None, "detail": data["reason"]}
         return data
 

@@ -15,9 +15,7 @@ from connector.errors import Fatal
 from connector.kafka.connection import admin_client, open_client, reader_settings, stopped
 from connector.kafka.errors import missing_right, translated
 from connector.kafka.lag import age, first_written, records, unfinished
-from connector.kafka.members import described
-
-_WITHIN = 20.0  # seconds for all of Kafka's answers; a broker that needs longer is away
+from connector.kafka.members import WITHIN, committed, described
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ async def groups(
         Retryable: Kafka is away.
     """
     with translated():
-        async with asyncio.timeout(_WITHIN), admin_client(kafka) as admin, _reader(kafka) as reader:
+        async with asyncio.timeout(WITHIN), admin_client(kafka) as admin, _reader(kafka) as reader:
             return {name: await _group(kafka, name, read, admin, reader, now) for name, read in topics.items()}
 
 
@@ -57,7 +55,7 @@ async def _group(
     group = kafka.topic_prefix + name
     try:
         _, found = await described(admin, group)
-        committed = await admin.list_consumer_group_offsets(group)
+        done = await committed(admin, group)
     except GroupAuthorizationFailedError as error:
         raise missing_right("DESCRIBE", f"Group {group}", error) from error
     if not topics:
@@ -65,7 +63,7 @@ async def _group(
     with translated():
         places = await _places(admin, [kafka.topic_prefix + topic for topic in topics])
         begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
-    offsets = {place: max(begins[place], committed[place].offset if place in committed else 0) for place in places}
+    offsets = {place: max(begins[place], done.get(place, 0)) for place in places}
     first = unfinished(offsets, ends)
     return Group(len(found), records(first, ends), age(await first_written(kafka, first), now()))
 

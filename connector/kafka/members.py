@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import (
@@ -19,8 +20,9 @@ from connector.config import Kafka
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
 
-_WITHIN = 20.0  # seconds for Kafka's answer; a broker that needs longer is away
+WITHIN = 20.0  # seconds for Kafka's answer; a broker that needs longer is away
 _LOOK = 0.2  # seconds between two questions for a coordinator that is not there yet
+_NO_COORDINATOR_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 _AT_REST = {"Stable", "Empty", "Dead"}
 
 
@@ -45,7 +47,7 @@ async def members(kafka: Kafka, stage: str) -> Members:
     """
     group = kafka.topic_prefix + stage
     with translated():
-        async with asyncio.timeout(_WITHIN), admin_client(kafka) as admin:
+        async with asyncio.timeout(WITHIN), admin_client(kafka) as admin:
             try:
                 state, found = await described(admin, group)
             except GroupAuthorizationFailedError as error:
@@ -67,7 +69,17 @@ async def described(admin: AIOKafkaAdminClient, group: str) -> tuple[str, Sequen
             if not error:
                 return state, found
             raise for_code(error)(group)
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+        except _NO_COORDINATOR_YET:
+            await asyncio.sleep(_LOOK)
+
+
+async def committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    """The offsets that a group has committed, -1 where it has none. See `described` for the rest."""
+    while True:
+        try:
+            offsets = await admin.list_consumer_group_offsets(group)
+            return {place: entry.offset for place, entry in offsets.items()}
+        except _NO_COORDINATOR_YET:
             await asyncio.sleep(_LOOK)
 
 

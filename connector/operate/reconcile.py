@@ -22,6 +22,7 @@ from connector.kafka.errors import missing_right, translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS
+from connector.kafka.members import WITHIN, committed
 from connector.kafka.parking import PARKED
 from connector.kafka.waiting import WAITING
 from connector.operate.findings import Findings
@@ -221,10 +222,11 @@ async def _finished(config: Config, stages: Sequence[str]) -> dict[str, dict[tup
             group = config.kafka.topic_prefix + stage
             with translated():
                 try:
-                    offsets = await admin.list_consumer_group_offsets(group)
+                    async with asyncio.timeout(WITHIN):
+                        offsets = await committed(admin, group)
                 except GroupAuthorizationFailedError as error:
                     raise missing_right("DESCRIBE", f"Group {group}", error) from error
-            finished[stage] = {(place.topic, place.partition): entry.offset for place, entry in offsets.items()}
+            finished[stage] = {(place.topic, place.partition): offset for place, offset in offsets.items()}
     return finished
 
 

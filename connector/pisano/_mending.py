@@ -62,7 +62,7 @@ def _patterns(mark: str, of_keys: str) -> _Patterns:
     return _Patterns(
         re.compile(rf"\\.|({closes})(?=\s*:)", re.DOTALL),
         re.compile(rf"\\.|({closes})(?=\s*(?:,\s*)?\}}\s*(?:[,}}\]]|$)|\s*,\s*{member})", re.DOTALL),
-        re.compile(rf"\\.|({closes})(?=\s*[,\]])", re.DOTALL),
+        re.compile(rf"\\.|({closes})(?=\s*(?:[,\]]|$))", re.DOTALL),
         re.compile(rf"(?:,|\}}\s*\{{|{closes})\s*{member}"),
         re.compile(_IN_TEXT % {"closes": closes}),
     )

@@ -1,10 +1,7 @@
 """`connector explain` tells a customer's story from real topics, with the index and without it."""
 
-import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +9,10 @@ from typing import Any
 
 import pytest
 from helpers import topics
+from helpers.commands import connector
 from helpers.invitations import outcomes
 from helpers.service import EXAMPLE, metric, running_app, set_up
-from helpers.waiting import PATIENCE, until
+from helpers.waiting import until
 
 from connector.config import Config, catalogue
 from connector.config.file import load
@@ -24,7 +22,6 @@ from connector.operate.explain import explain
 from connector.sandbox.company import Sandbox, sandbox
 from connector.sandbox.doubles import pisano
 
-_COMMAND = "from connector.cli import main; main()"
 ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@example.com"
 IDS = ("invitation", "attempt", "feedback", "write", "trace", "event")
 WHOLE = ["change", "invitation", "attempt", "attempt", "outcome", "feedback", "write", "write", "change"]
@@ -40,16 +37,7 @@ class Told:
     cases: Mapping[str, str]
 
     async def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", _COMMAND, "explain", arguments[0], str(self.file), *arguments[1:]]
-        return await asyncio.to_thread(
-            subprocess.run,
-            command,
-            env={**os.environ, **self.environ},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        return await connector(self.environ, "explain", arguments[0], str(self.file), *arguments[1:])
 
     async def ask(self, what: str, *options: str) -> Any:
         ended = await self.run(what, "--json", *options)

@@ -1,25 +1,39 @@
 """Calls commands as a shell does."""
 
 import asyncio
-import os
 import subprocess
-import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 
+from helpers.forked import forked
 from helpers.service import Setup
 from helpers.waiting import PATIENCE
-
-_COMMAND = "from connector.cli import main; main()"
 
 
 async def command(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`connector ARGUMENTS --config FILE`, ended. It never ends with a traceback."""
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", _COMMAND, *arguments, "--config", str(setup.file)],
-        env={**os.environ, **setup.environ},
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    ended = await asyncio.to_thread(_ended, setup.environ, *arguments, "--config", str(setup.file))
     assert b"Traceback" not in ended.stderr, ended.stderr.decode()
     return ended
+
+
+async def connector(
+    environ: Mapping[str, str], *arguments: str, within: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """`connector ARGUMENTS`, ended, with `environ` beside this environment. It never ends with a traceback."""
+    ended = await asyncio.to_thread(_ended, environ, *arguments, within=within)
+    output, errors = ended.stdout.decode(), ended.stderr.decode()
+    assert "Traceback" not in errors, errors
+    return subprocess.CompletedProcess(ended.args, ended.returncode, output, errors)
+
+
+def _ended(environ: Mapping[str, str], *arguments: str, within: float = PATIENCE) -> subprocess.CompletedProcess[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        process = forked(arguments, environ, output, errors)
+        process.join(within)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(arguments, within, output.read_bytes(), errors.read_bytes())
+        return subprocess.CompletedProcess(arguments, process.exitcode, output.read_bytes(), errors.read_bytes())

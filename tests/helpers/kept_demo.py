@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from helpers.commands import connector
 from helpers.waiting import PATIENCE
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
@@ -45,16 +46,7 @@ class Kept:
 
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Runs a command to its end. It never ends with a traceback."""
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            [*COMMAND, *arguments],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=2 * PATIENCE,
-            check=False,
-        )
-        assert "Traceback" not in ended.stderr, ended.stderr
+        ended = await connector(self.environment, *arguments, within=2 * PATIENCE)
         return ended.returncode, ended.stdout + ended.stderr
 
 

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,13 +17,13 @@ from connector.kafka import topics
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.wiring import STAGES, App
+from helpers.forked import forked
 from helpers.plain_http import plain_http
 from helpers.waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "closed-case.yaml"
 WEBHOOK_SECRET = "made-up-webhook-secret"
 _NOBODY = "http://127.0.0.1:1"  # the address of a double that a test does not need
-_RUN = "from connector.cli import main; main()"
 
 
 @dataclass(frozen=True)
@@ -147,39 +145,39 @@ class Process:
 
     def __init__(self, setup: Setup, stages: str, log: Path, *options: str) -> None:
         self._log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - this same interpreter
-                [sys.executable, "-c", _RUN, "run", str(setup.file), "--stages", stages, *options],
-                env={**os.environ, **setup.environ},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        log.touch()
+        arguments = ["run", str(setup.file), "--stages", stages, *options]
+        self._process = forked(arguments, setup.environ, log, log, childless="--processes" not in options)
 
     @property
     def runs(self) -> bool:
-        return self._process.poll() is None
+        return self._process.is_alive()
 
     @property
     def exit_code(self) -> int | None:
-        return self._process.poll()
+        return self._process.exitcode
 
     def kill(self) -> None:
         """Kills the process as kill -9 does."""
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
     def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
 
     async def drain(self) -> int:
         """Asks the process to end, as an orchestrator does. Returns its exit code."""
-        self._process.send_signal(signal.SIGTERM)
+        self._process.terminate()
         await until(lambda: not self.runs)
-        return self._process.wait()
+        assert self.exit_code is not None
+        return self.exit_code
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")

@@ -1,14 +1,10 @@
 """`connector check --live` against the doubles and a broker: what does not fit is a line with ✗, and exit code 1."""
 
-import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from helpers.waiting import PATIENCE
+from helpers.commands import connector
 
 from connector.config.catalogue import topics_for
 from connector.config.file import load
@@ -16,7 +12,6 @@ from connector.kafka.topics import apply
 from connector.sandbox.company import Sandbox, sandbox
 from connector.sandbox.doubles.pisano import Fault
 
-COMMAND = "from connector.cli import main; main()"
 FILE = """\
 kafka: {bootstrap_servers: SERVERS, topic_prefix: PREFIX}
 salesforce:
@@ -69,16 +64,7 @@ class Checked:
         if topics:
             config = load(self._file, self._both.environment())
             await apply(config.kafka, topics_for(config))
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", COMMAND, "check", str(self._file), "--live"],
-            env={**os.environ, **self._both.environment()},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert "Traceback" not in ended.stderr
+        ended = await connector(self._both.environment(), "check", str(self._file), "--live")
         lines = ended.stdout.partition("Compared with Kafka, Salesforce and Pisano\n")[2].splitlines()
         return ended.returncode, [line.strip() for line in lines]
 

@@ -43,6 +43,7 @@ NOW = datetime.now(UTC)
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.usefixtures("collected"),
+    pytest.mark.xdist_group("guarded"),  # one broker is enough
 ]
 
 

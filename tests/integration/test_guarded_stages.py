@@ -31,6 +31,7 @@ from connector.wiring import STAGES
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.usefixtures("collected"),
+    pytest.mark.xdist_group("guarded"),  # one broker is enough
 ]
 
 # What a stage writes only when something goes wrong, or later. The authorizer's log shows that it uses all else.

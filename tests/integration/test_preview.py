@@ -1,10 +1,7 @@
 """`connector preview`: shows a survey's decision for a file, a record of Salesforce or a kept event; sends nothing."""
 
-import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +10,13 @@ from typing import Any
 import pytest
 from helpers import topics
 from helpers.change_events import as_records, change
+from helpers.commands import connector
 from helpers.service import Setup, set_up
-from helpers.waiting import PATIENCE
 
 from connector.decisions import Suppression
 from connector.kafka.cloud_events import OutRecord
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
-_COMMAND = "from connector.cli import main; main()"
 _SURVEYS: dict[str, Any] = {
     "closed-case": {
         "on": "Case",
@@ -51,16 +47,7 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, sf: Salesfo
 
 
 async def preview(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", _COMMAND, "preview", "closed-case", str(setup.file), *arguments]
-    return await asyncio.to_thread(
-        subprocess.run,
-        command,
-        env={**os.environ, **setup.environ},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return await connector(setup.environ, "preview", "closed-case", str(setup.file), *arguments)
 
 
 async def found(setup: Setup, *arguments: str) -> Any:

@@ -1,10 +1,7 @@
 """`connector reconcile`: everything that is missing between Salesforce and the topics is named."""
 
-import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,10 +11,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from helpers import topics
 from helpers.change_events import as_records, change
+from helpers.commands import connector
 from helpers.invitations import as_records as as_invitations
 from helpers.invitations import invitation, outcomes
 from helpers.service import EXAMPLE, running_app
-from helpers.waiting import PATIENCE, until
+from helpers.waiting import until
 
 from connector.config import Config, Kafka, catalogue
 from connector.config.file import load
@@ -33,7 +31,6 @@ from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
 from connector.wiring.shared import Shared
 
-_COMMAND = "from connector.cli import main; main()"
 ADA = "ada@example.com"
 
 
@@ -54,17 +51,8 @@ class Place:
         return case
 
     async def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", _COMMAND, "reconcile", str(self.file), "--grace", "0s", *arguments],
-            env={**os.environ, **self.environ, **environ},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert "Traceback" not in ended.stderr, ended.stderr
-        return ended
+        own = {**self.environ, **environ}
+        return await connector(own, "reconcile", str(self.file), "--grace", "0s", *arguments)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from helpers import topics
+from helpers.commands import connector
 from helpers.invitations import CAMPAIGN, KEYS, as_records, invitation, outcomes
 from helpers.plain_http import plain_http
 from helpers.service import Setup, running_app, set_up
@@ -40,17 +41,7 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: Pis
 
 
 async def status(setup: Setup, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", _COMMAND, "status", str(setup.file), *arguments],
-        env={**os.environ, **setup.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert "Traceback" not in ended.stderr, ended.stderr
-    return ended
+    return await connector({**setup.environ, **environ}, "status", str(setup.file), *arguments)
 
 
 async def idle(setup: Setup) -> bool:

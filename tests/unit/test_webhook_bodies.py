@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.pisano import read_body
@@ -296,6 +296,7 @@ def test_a_body_typed_by_liquid_is_read_as_meant_or_refused(answers: dict[str, s
 
 
 @given(st.text('{}[]",:\\ \n0aN', max_size=40))
+@example('"a::,"')  # a text that is the whole body
 def test_mending_never_drops_a_letter_and_leaves_strict_json_alone(text: str) -> None:
     try:
         value = orjson.loads(text)
