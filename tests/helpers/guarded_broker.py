@@ -4,7 +4,7 @@ import re
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +169,10 @@ class GuardedBroker(LocalBroker):
 
 @asynccontextmanager
 async def guarded_broker() -> AsyncIterator[GuardedBroker]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_local, "LocalBroker", GuardedBroker)
-        patch.setattr(_local, "SETTINGS", {**_local.SETTINGS, **_SETTINGS})
-        async with kafka_broker("local", say=print) as broker:
-            assert isinstance(broker, GuardedBroker)
-            yield broker
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # for this start only: other brokers stay as they are
+            patch.setattr(_local, "LocalBroker", GuardedBroker)
+            patch.setattr(_local, "SETTINGS", {**_local.SETTINGS, **_SETTINGS})
+            broker = await stack.enter_async_context(kafka_broker("local", say=print))
+        assert isinstance(broker, GuardedBroker)
+        yield broker
