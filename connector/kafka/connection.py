@@ -114,6 +114,17 @@ async def open_client(client: AIOKafkaAdminClient | AIOKafkaConsumer | AIOKafkaP
         raise
 
 
+@asynccontextmanager
+async def opened(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]:
+    """Starts a consumer, and stops it at the end. The start raises as `translated` says."""
+    try:
+        with translated():
+            await open_client(consumer)
+        yield consumer
+    finally:
+        await stopped(consumer.stop)
+
+
 async def _knows_a_broker(admin: AIOKafkaAdminClient) -> bool:
     """False when the client asked a broker that has not joined the cluster yet: such a client never asks again."""
     try:
@@ -207,7 +218,7 @@ async def transaction(producer: AIOKafkaProducer, records: Sequence[OutRecord]) 
 
 
 async def _in_batches(producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> list[int]:
-    """Sends records in few batches, which costs a third of sending each. The partitions are the same."""
+    """Sends records in few batches, for a third of the cost. The partitions are the same."""
     sent: list[tuple[list[int], asyncio.Future[RecordMetadata]]] = []  # which records, and where the first one is
     batches: dict[tuple[str, int], tuple[BatchBuilder, list[int]]] = {}
     partitions = {topic: sorted(await producer.partitions_for(topic)) for topic in {each.topic for each in records}}

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from connector.config import Kafka
 from connector.errors import Rejected
-from connector.kafka.connection import open_client, reader_settings, stopped
+from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import translated
 from connector.retry import until_it_works
 
@@ -59,10 +59,8 @@ class Follower:
 
     async def _follow(self) -> None:
         settings = {**reader_settings(self._kafka), "fetch_max_wait_ms": _WAIT, "consumer_timeout_ms": _WAIT}
-        consumer = AIOKafkaConsumer(self._topic, **settings)
-        try:
+        async with opened(AIOKafkaConsumer(self._topic, **settings)) as consumer:
             with translated():
-                await open_client(consumer)
                 ends = await consumer.end_offsets(list(consumer.assignment()))  # without a group: every partition
             while True:
                 if not self._read.is_set():
@@ -77,8 +75,6 @@ class Follower:
                     self._hand_out(record)
                     self._position = max(self._position, record.offset + 1)
                 self._moved.set()
-        finally:
-            await stopped(consumer.stop)
 
     def _hand_out(self, record: ConsumerRecord) -> None:
         try:

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,7 +11,7 @@ from aiokafka.errors import GroupAuthorizationFailedError
 
 from connector.config import Kafka
 from connector.errors import Fatal
-from connector.kafka.connection import admin_client, open_client, reader_settings, stopped
+from connector.kafka.connection import admin_client, opened, reader_settings
 from connector.kafka.errors import missing_right, translated
 from connector.kafka.lag import age, first_written, records, unfinished
 from connector.kafka.members import WITHIN, committed, described
@@ -40,7 +39,8 @@ async def groups(
         Retryable: Kafka is away.
     """
     with translated():
-        async with asyncio.timeout(WITHIN), admin_client(kafka) as admin, _reader(kafka) as reader:
+        reader = AIOKafkaConsumer(**reader_settings(kafka))
+        async with asyncio.timeout(WITHIN), admin_client(kafka) as admin, opened(reader):
             return {name: await _group(kafka, name, read, admin, reader, now) for name, read in topics.items()}
 
 
@@ -66,17 +66,6 @@ async def _group(
     offsets = {place: max(begins[place], done.get(place, 0)) for place in places}
     first = unfinished(offsets, ends)
     return Group(len(found), records(first, ends), age(await first_written(kafka, first), now()))
-
-
-@asynccontextmanager
-async def _reader(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
-    reader = AIOKafkaConsumer(**reader_settings(kafka))
-    try:
-        with translated():
-            await open_client(reader)
-        yield reader
-    finally:
-        await stopped(reader.stop)
 
 
 async def _places(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import client_settings, open_client, stopped
+from connector.kafka.connection import client_settings, opened
 from connector.kafka.errors import translated
 from connector.kafka.parking import partition_count
 from connector.kafka.topics import require_count
@@ -51,16 +51,12 @@ async def holes(kafka: Kafka, group: str, partitions: Iterable[tuple[str, int]])
         Retryable, Fatal: Kafka does not answer, or refuses us.
     """
     places = [TopicPartition(*partition) for partition in partitions]
-    client = AIOKafkaConsumer(**client_settings(kafka), group_id=group, enable_auto_commit=False)
-    try:
-        with translated():
-            async with asyncio.timeout(_WITHIN):
-                await open_client(client)
-                begins = await client.beginning_offsets(places)
-                ends = await client.end_offsets(places)
-                committed = {place: await client.committed(place) for place in places}
-    finally:
-        await stopped(client.stop)
+    member = AIOKafkaConsumer(**client_settings(kafka), group_id=group, enable_auto_commit=False)
+    with translated():
+        async with asyncio.timeout(_WITHIN), opened(member) as client:
+            begins = await client.beginning_offsets(places)
+            ends = await client.end_offsets(places)
+            committed = {place: await client.committed(place) for place in places}
     return [
         Hole(place.topic, place.partition, at, begins[place])
         for place, at in committed.items()

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
-from connector.kafka.connection import open_client, reader_settings, stopped
+from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord, consumed
 
@@ -162,10 +162,8 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
 @asynccontextmanager
 async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKafkaConsumer]:
     """Without a group, a consumer of topics is assigned all their partitions."""
-    consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
-    try:
+    async with opened(AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)) as consumer:
         with translated():
-            await open_client(consumer)
             there = await consumer.topics()
         if missing := [topic for topic in topics if topic not in there]:
             raise Fatal(f"there is no topic {' or '.join(missing)}; `connector topics apply` creates it")
@@ -175,8 +173,6 @@ async def _consumer(kafka: Kafka, topics: Sequence[str]) -> AsyncIterator[AIOKaf
                 while {place.topic for place in consumer.assignment()} != {*topics}:  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(_LOOK)
         yield consumer
-    finally:
-        await stopped(consumer.stop)
 
 
 def _places(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
-from connector.kafka.connection import open_client, reader_settings, stopped
+from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import translated
 
 _WITHIN = 5.0  # seconds; a partition that gives nothing by then has markers only, or is away
@@ -42,10 +42,8 @@ async def first_written(kafka: Kafka, offsets: Offsets) -> dict[TopicPartition, 
     found: dict[TopicPartition, float] = {}
     if not offsets:
         return found
-    consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
-    try:
+    async with opened(AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)) as consumer:
         with translated(reads=sorted({place.topic for place in offsets})):
-            await open_client(consumer)
             ends = await consumer.end_offsets(list(offsets))
             consumer.assign(list(offsets))
             for place, offset in offsets.items():
@@ -58,6 +56,4 @@ async def first_written(kafka: Kafka, offsets: Offsets) -> dict[TopicPartition, 
                             found[place] = records[0].timestamp / 1000
                         passed = {place for place in open_ if await consumer.position(place) >= ends[place]}
                         open_ -= passed | found.keys()
-    finally:
-        await stopped(consumer.stop)
     return found

@@ -18,7 +18,7 @@ from faust.types import TP
 from connector.config import Kafka
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import client_settings, open_client, stopped
+from connector.kafka.connection import client_settings, opened
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back
@@ -151,11 +151,8 @@ class Lot:
 
     async def _read(self, start: int) -> AsyncIterator[ConsumerRecord]:
         """The lot's records from `start` on, until nothing is left to work off."""
-        consumer = AIOKafkaConsumer(
-            **client_settings(self._kafka), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        try:
-            await open_client(consumer)
+        settings = {**client_settings(self._kafka), "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+        async with opened(AIOKafkaConsumer(**settings)) as consumer:
             consumer.assign([self._topic])
             await self._say_what_was_deleted(consumer, start)
             consumer.seek(self._topic, start)
@@ -164,8 +161,6 @@ class Lot:
                 for record in batches.get(self._topic, ()):
                     if record.key == self.place.key and record.value is not None:
                         yield record
-        finally:
-            await stopped(consumer.stop)
 
     async def _say_what_was_deleted(self, consumer: AIOKafkaConsumer, start: int) -> None:
         beginning = (await consumer.beginning_offsets([self._topic]))[self._topic]
@@ -250,10 +245,5 @@ class Parking:
 
 async def partition_count(kafka: Kafka, topic: str) -> int:
     """How many partitions a topic has, by its full name."""
-    consumer = AIOKafkaConsumer(topic, **client_settings(kafka))
-    with translated():
-        try:
-            await open_client(consumer)
-            return len(consumer.partitions_for_topic(topic) or ()) or 1
-        finally:
-            await stopped(consumer.stop)
+    async with opened(AIOKafkaConsumer(topic, **client_settings(kafka))) as consumer:
+        return len(consumer.partitions_for_topic(topic) or ()) or 1

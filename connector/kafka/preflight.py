@@ -19,8 +19,7 @@ from connector.kafka.connection import (
     admin_client,
     client_settings,
     close,
-    open_client,
-    stopped,
+    opened,
     transactional_producer,
 )
 from connector.kafka.errors import Fenced, missing_right, translated
@@ -68,8 +67,7 @@ async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
     )
     try:
         with translated():
-            async with asyncio.timeout(_WITHIN):
-                await open_client(consumer)
+            async with asyncio.timeout(_WITHIN), opened(consumer):
                 await _ask(consumer, topics)
     except Retryable as error:
         if not isinstance(error.__cause__, TimeoutError):
@@ -84,8 +82,6 @@ async def require(kafka: Kafka, group: str, topics: Collection[str]) -> None:
         if isinstance(error.__cause__, TopicAuthorizationFailedError):
             raise missing_right("READ", f"Topic {', '.join(topics)}", error.__cause__) from error
         raise
-    finally:
-        await stopped(consumer.stop)
 
 
 async def require_transactions(kafka: Kafka, stage: str) -> None:

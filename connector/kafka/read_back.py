@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import open_client, reader_settings, stopped
+from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import translated
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
@@ -38,14 +38,8 @@ async def read_back_lots(kafka: Kafka, topic: str, partition: int) -> AsyncItera
     """
     place = TopicPartition(topic, partition)
     # We do not use seek_to_beginning: `assign` starts a reset to the default, latest, which can override it.
-    consumer = AIOKafkaConsumer(
-        **reader_settings(kafka),
-        fetch_max_wait_ms=_WAIT,
-        max_partition_fetch_bytes=_FETCH,
-    )
-    try:
-        with translated():
-            await open_client(consumer)
+    settings = {**reader_settings(kafka), "fetch_max_wait_ms": _WAIT, "max_partition_fetch_bytes": _FETCH}
+    async with opened(AIOKafkaConsumer(**settings)) as consumer:
         consumer.assign([place])
         end, position, moved_at = None, -1, time.monotonic()
         while end is None or position < end:
@@ -62,5 +56,3 @@ async def read_back_lots(kafka: Kafka, topic: str, partition: int) -> AsyncItera
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > _NO_PROGRESS:
                 raise Retryable(f"reading {topic}/{partition} back: nothing came for {_NO_PROGRESS:g} s")
-    finally:
-        await stopped(consumer.stop)

@@ -11,7 +11,7 @@ from aiokafka.partitioner import murmur2
 from connector.config import Kafka
 from connector.errors import Fatal, Retryable
 from connector.kafka import preflight
-from connector.kafka.connection import client_settings, open_client, stopped
+from connector.kafka.connection import client_settings, opened
 from connector.kafka.errors import Fenced, translated
 from connector.kafka.topics import require_count
 from connector.kafka.watch import Consumption, Watch
@@ -122,7 +122,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _take_part(self) -> None:
         """Holds one membership of the group. Raises Retryable when we can no longer trust it."""
         self._doubt = None
-        consumer = self._consumer = AIOKafkaConsumer(
+        member = AIOKafkaConsumer(
             **client_settings(self._kafka),
             group_id=self._group,
             enable_auto_commit=False,
@@ -133,15 +133,15 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
             heartbeat_interval_ms=_SESSION // 4,
         )
         with translated():
-            try:
-                await open_client(consumer)
-                consumer.subscribe([self._topic], listener=self)
-                while self._doubt is None:
-                    await consumer.getmany(timeout_ms=_POLL)
-            finally:
-                self.ready, self._consumer = False, None
-                await self._end(_LEAVE)
-                await stopped(consumer.stop)
+            async with opened(member):
+                try:
+                    self._consumer = member
+                    member.subscribe([self._topic], listener=self)
+                    while self._doubt is None:
+                        await member.getmany(timeout_ms=_POLL)
+                finally:
+                    self.ready, self._consumer = False, None
+                    await self._end(_LEAVE)
         log.warning("joining_again", group=self._group, reason=str(self._doubt))
         raise Retryable(str(self._doubt)) from self._doubt
 

@@ -20,7 +20,7 @@ from connector.errors import Retryable
 from connector.kafka.agenda import Agenda
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import open_client, reader_settings, stopped
+from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back_lots
@@ -133,11 +133,9 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
 
     Kafka shows a committed record a moment later than it answers the commit, so we wait for one that is not there yet.
     """
-    consumer = AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)
     wanted = set(offsets)
-    try:
+    async with opened(AIOKafkaConsumer(**reader_settings(kafka), fetch_max_wait_ms=_WAIT)) as consumer:
         with translated():
-            await open_client(consumer)
             consumer.assign([place])
             position, empty = -_NEAR - 1, 0
             for offset in offsets:
@@ -154,8 +152,6 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
                     empty = 0 if records else empty + 1
                     if empty > _EMPTY_POLLS:
                         raise Retryable(f"reading {place.topic}/{place.partition}: nothing came")
-    finally:
-        await stopped(consumer.stop)
 
 
 def _is_behind_the_end(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bool:

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Retryable
-from connector.kafka.connection import client_settings, open_client, stopped
+from connector.kafka.connection import client_settings, opened
 from connector.kafka.errors import translated
 from connector.kafka.lag import Offsets, age, first_written, records, unfinished
 
@@ -196,9 +196,5 @@ class Watch:
             enable_auto_commit=False,
             isolation_level="read_committed",
         )
-        try:
-            with translated():
-                await open_client(client)
+        async with opened(client):
             yield client
-        finally:
-            await stopped(client.stop)

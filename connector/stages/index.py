@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from connector.config import Kafka
 from connector.explain import Index
 from connector.kafka import preflight
-from connector.kafka.connection import open_client, reader_settings, stopped
+from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import translated
 from connector.kafka.inbound import consumed
 from connector.kafka.kept import bounds
@@ -105,10 +105,9 @@ class IndexStage:
     async def _run(self, index: Index) -> None:
         loop = asyncio.get_running_loop()
         shown, shown_at, forgot_at = dict[TopicPartition, int](), 0.0, loop.time()
-        consumer = AIOKafkaConsumer(**reader_settings(self._kafka), group_id=self._group, max_poll_records=_AT_ONCE)
-        try:
+        settings = {**reader_settings(self._kafka), "group_id": self._group, "max_poll_records": _AT_ONCE}
+        async with opened(AIOKafkaConsumer(**settings)) as consumer:
             with translated():
-                await open_client(consumer)
                 consumer.assign(list(self._positions))
                 for place, position in self._positions.items():
                     consumer.seek(place, position)
@@ -123,8 +122,6 @@ class IndexStage:
                 if loop.time() - forgot_at > _FORGET_EVERY:
                     forgot_at = loop.time()
                     await self._align(index)
-        finally:
-            await stopped(consumer.stop)
 
     async def _once(self, consumer: AIOKafkaConsumer, index: Index) -> None:
         """Stores what has come."""
