@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
@@ -20,8 +19,6 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import REFUSED, missing_right, translated
 from connector.kafka.fenced import overhear_waiters
 from connector.kafka.login import refusal, ssl_context, token_provider
-
-log = structlog.get_logger(__name__)
 
 LARGEST_REQUEST = 3 * 1024 * 1024  # bytes: the limit of the dead letters' topic; other topics' limits are not higher
 _PARTITIONER = DefaultPartitioner()  # the producers' own, so a key keeps its partition

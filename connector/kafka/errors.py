@@ -68,6 +68,14 @@ def may_not_write(error: Retryable) -> bool:
     return isinstance(error.__cause__, kafka.InvalidTxnState)
 
 
+def nothing_came(place: str) -> Retryable:
+    """The error of a reader that gets nothing for long, though there are records."""
+    return Retryable(
+        f"reading {place}: nothing came. If this lasts while Kafka answers, a transaction there has never ended:"
+        " docs/kafka.md, Transactions that hang."
+    )
+
+
 def missing_right(operation: str, resource: str, error: BaseException | None) -> Fatal:
     """The error for an operation that Kafka's ACLs do not allow us, such as READ on `Topic a`."""
     said = f" ({error!r})" if error else ""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.config import Kafka
-from connector.errors import Fatal, Retryable
+from connector.errors import Fatal
 from connector.kafka.connection import opened, reader_settings
-from connector.kafka.errors import translated
+from connector.kafka.errors import nothing_came, translated
 from connector.kafka.inbound import InRecord, consumed
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
@@ -75,7 +75,7 @@ async def kept(
             if now != positions:
                 positions, moved_at = now, time.monotonic()
             elif time.monotonic() - moved_at > _NO_PROGRESS:
-                raise Retryable(f"reading {', '.join(topics)}: nothing came for {_NO_PROGRESS:g} s")
+                raise nothing_came(", ".join(topics))
             progress(total - sum(max(0, ends[place] - positions[place]) for place in starts), total)
 
 
@@ -156,7 +156,7 @@ async def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> In
                     return consumed(record)
             if position > offset:
                 raise Fatal(f"{topic}/{partition} has no record at the offset {offset}; it is a mark of Kafka's own")
-        raise Retryable(f"reading {topic}/{partition}: nothing came for {_NO_PROGRESS:g} s")
+        raise nothing_came(f"{topic}/{partition}")
 
 
 @asynccontextmanager

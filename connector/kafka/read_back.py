@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
-from connector.errors import Retryable
 from connector.kafka.connection import opened, reader_settings
-from connector.kafka.errors import translated
+from connector.kafka.errors import nothing_came, translated
 
 _NO_PROGRESS = 30.0  # seconds without a record or a new position before the broker counts as away
 _POLL = 100  # milliseconds
@@ -55,4 +54,4 @@ async def read_back_lots(kafka: Kafka, topic: str, partition: int) -> AsyncItera
             if position != before:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > _NO_PROGRESS:
-                raise Retryable(f"reading {topic}/{partition} back: nothing came for {_NO_PROGRESS:g} s")
+                raise nothing_came(f"{topic}/{partition}")

@@ -16,12 +16,11 @@ from datetime import datetime
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
-from connector.errors import Retryable
 from connector.kafka.agenda import Agenda
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import opened, reader_settings
-from connector.kafka.errors import translated
+from connector.kafka.errors import nothing_came, translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back_lots
 from connector.records import Invitation
@@ -151,7 +150,7 @@ async def _records(kafka: Kafka, place: TopicPartition, offsets: Sequence[int]) 
                         position = await consumer.position(place)
                     empty = 0 if records else empty + 1
                     if empty > _EMPTY_POLLS:
-                        raise Retryable(f"reading {place.topic}/{place.partition}: nothing came")
+                        raise nothing_came(f"{place.topic}/{place.partition}")
 
 
 def _is_behind_the_end(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bool:

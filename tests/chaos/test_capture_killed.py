@@ -115,7 +115,8 @@ async def test_kafka_that_is_killed_under_load_and_comes_back(
         setup = await set_up(
             tmp_path, broker.bootstrap_servers, unique, salesforce=sf, channels=CHANNELS, pubsub=EARLIEST
         )
-        async with running_app(setup.config, ["capture"]) as app:
+        guarded = topics.unless_kafka_loses_a_mark(setup.kafka, CASE_TOPIC, "salesforce.positions")
+        async with guarded, running_app(setup.config, ["capture"]) as app:
             async with users(sf):
                 for patience in (40.0, 1.5):  # a killed broker needs at least 3 s to come back
                     monkeypatch.setattr(connection, "_TRANSACTION_WITHIN", patience)

@@ -1,10 +1,12 @@
 """Kafka through plain aiokafka, like any other client, so that a mistake in `connector.kafka` cannot hide itself."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NodeNotReadyError
@@ -13,6 +15,8 @@ from connector.config import Kafka
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.publisher import Publisher
 from helpers.waiting import until
+
+_LONGEST_TRANSACTION = 80.0  # seconds: Kafka ends one after 60, and looks each 10
 
 
 async def create(kafka: Kafka, topic: str, partitions: int = 1, **settings: str) -> str:
@@ -76,13 +80,44 @@ async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
         consumer.assign(places)
         found: list[ConsumerRecord] = []
         ends = dict[TopicPartition, int]()  # the ends at the first read; `end_offsets` gives the committed ends
+        began = time.monotonic()
         while [place for place in places if place not in ends or await consumer.position(place) < ends[place]]:
+            assert time.monotonic() - began < _LONGEST_TRANSACTION, f"a transaction in {name} does not end"
             for records in (await consumer.getmany(timeout_ms=100)).values():
                 found += records
             for place in places:
                 if (end := consumer.highwater(place)) is not None:
                     ends.setdefault(place, end)
         return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+@asynccontextmanager
+async def unless_kafka_loses_a_mark(kafka: Kafka, *names: str) -> AsyncIterator[None]:
+    """Skips a test that fails while a transaction in one of these topics never ends, though its writer has ended it.
+
+    Kafka 4.4.0 may lose the mark of the end when the only broker dies: docs/kafka.md, Transactions that hang.
+    """
+    try:
+        yield
+    except AssertionError:
+        if hanging := [name for name in names if await _hangs(kafka, kafka.topic_prefix + name)]:
+            pytest.skip(f"Kafka has lost the end of a transaction in {', '.join(hanging)}")
+        raise
+
+
+async def _hangs(kafka: Kafka, name: str) -> bool:
+    """Whether the last committed record stands before the last record, longer than any transaction may take."""
+    places = [TopicPartition(name, number) for number in await _partitions(kafka, name)]
+
+    async def ends(level: str) -> dict[TopicPartition, int]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, isolation_level=level)
+        async with _started(consumer, consumer.stop):
+            return dict(await consumer.end_offsets(places))
+
+    before = await ends("read_committed")
+    await asyncio.sleep(_LONGEST_TRANSACTION)
+    after, whole = await ends("read_committed"), await ends("read_uncommitted")
+    return any(before[place] == after[place] < whole[place] for place in places)
 
 
 async def committed(kafka: Kafka, group: str) -> dict[tuple[str, int], int]:
