@@ -5,7 +5,6 @@
 
 import asyncio
 import fcntl
-import gc
 import logging
 import os
 import random
@@ -31,10 +30,6 @@ _SAID = pytest.StashKey[list[str]]()
 # Hypothesis' time limits are in real seconds, so a busy machine would fail tests.
 settings.register_profile("default", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
-
-
-# As `connector run` does it: with the default of 700, looking for garbage takes a tenth of the tests' time.
-gc.set_threshold(50_000)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -39,8 +39,11 @@ async def groups(
         Retryable: Kafka is away.
     """
     with translated():
-        reader = AIOKafkaConsumer(**reader_settings(kafka))
-        async with asyncio.timeout(WITHIN), admin_client(kafka) as admin, opened(reader):
+        async with (
+            asyncio.timeout(WITHIN),
+            admin_client(kafka) as admin,
+            opened(AIOKafkaConsumer(**reader_settings(kafka))) as reader,
+        ):
             return {name: await _group(kafka, name, read, admin, reader, now) for name, read in topics.items()}
 
 
