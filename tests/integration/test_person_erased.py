@@ -136,6 +136,7 @@ async def test_a_person_is_exported_and_erased_and_nobody_else(setup: Setup, pis
         assert len((await tell(setup, ADA)).story.of(Kind.INVITATION)) == 2
 
         exported = await command(setup, "person", "export", CONTACT)  # the address comes from the invitations
+        assert exported.returncode == 0, exported.stderr
         lines = [json.loads(line) for line in exported.stdout.splitlines()]
         counts = Counter(line["topic"].removeprefix(setup.kafka.topic_prefix) for line in lines)
         assert counts == {
