@@ -101,6 +101,13 @@ def _new_task(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, Any] | 
     return _Task(main, loop=loop, **settings)
 
 
+def apart(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Like `tracing.apart`, which leaves the context, but in this process: else it would go on when that freezes."""
+    context = Context()
+    context.run(_here.set, _here.get())
+    return asyncio.get_running_loop().create_task(work, context=context)
+
+
 async def outside(work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
     """Runs this in the outside world, which goes on even if this process freezes, dies or stops waiting."""
     return await asyncio.shield(asyncio.get_running_loop().create_task(work(*args), context=Context()))

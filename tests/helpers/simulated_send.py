@@ -26,13 +26,14 @@ from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
+from connector.observe.tracing import tracing
 from connector.protection import CLAIMS, ContactProtection
 from connector.reasons import Reason
 from connector.records import Attempt, Invitation, Settlement
 from connector.stages import _account_sender, send
 from helpers import simulated_play
 from helpers.invitations import as_records, invitation
-from helpers.processes import name_of_this
+from helpers.processes import apart, name_of_this
 from helpers.protection import NO_RECHECK, protection
 from helpers.simulated_faust import TOPIC, patch_faust
 from helpers.simulated_group import Group
@@ -123,6 +124,7 @@ class World(Workers):
         patch.setattr(ledger, "read_back_lots", self.kafka.read_back_lots)
         patch.setattr(waiting, "read_back_lots", self.kafka.read_back_lots)
         patch.setattr(waiting, "_records", self.kafka.read_at)
+        patch.setattr(tracing, "apart", apart)
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)
         patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
