@@ -1,9 +1,9 @@
 """Who is in a consumer group now, and which partitions each member has."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,6 +19,8 @@ from aiokafka.errors import (
 from connector.config import Kafka
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
+
+T = TypeVar("T")
 
 WITHIN = 20.0  # seconds for Kafka's answer; a broker that needs longer is away
 _LOOK = 0.2  # seconds between two questions for a coordinator that is not there yet
@@ -48,39 +50,44 @@ async def members(kafka: Kafka, stage: str) -> Members:
     group = kafka.topic_prefix + stage
     with translated():
         async with asyncio.timeout(WITHIN), admin_client(kafka) as admin:
-            try:
-                state, found = await described(admin, group)
-            except GroupAuthorizationFailedError as error:
-                raise missing_right("DESCRIBE", f"Group {group}", error) from error
+            state, found = await described(admin, group)
     if state not in _AT_REST:
         return Members(len(found), is_changing=True)
     return Members(len(found), {place for member in found for place in _owned(member)})
 
 
 async def described(admin: AIOKafkaAdminClient, group: str) -> tuple[str, Sequence[Any]]:
-    """The state of a group, and its members as Kafka describes them. Raises Kafka's own errors.
+    """The state of a group, and its members as Kafka describes them.
 
-    A cluster that never had a group needs a moment to make its coordinator.
+    Raises:
+        Fatal: The right to describe the group is missing. All else are Kafka's own errors.
     """
-    while True:
-        try:
-            (answer,) = await admin.describe_consumer_groups([group])
-            error, _, state, _, _, found, *_ = answer.groups[0]
-            if not error:
-                return state, found
+
+    async def ask() -> tuple[str, Sequence[Any]]:
+        (answer,) = await admin.describe_consumer_groups([group])
+        error, _, state, _, _, found, *_ = answer.groups[0]
+        if error:
             raise for_code(error)(group)
-        except _NO_COORDINATOR_YET:
-            await asyncio.sleep(_LOOK)
+        return state, found
+
+    return await _answered(group, ask)
 
 
 async def committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
-    """The offsets that a group has committed, -1 where it has none. See `described` for the rest."""
+    """The offsets that a group has committed, -1 where it has none. Raises what `described` does."""
+    offsets = await _answered(group, lambda: admin.list_consumer_group_offsets(group))
+    return {place: entry.offset for place, entry in offsets.items()}
+
+
+async def _answered(group: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks until the group has a coordinator: a cluster that never had a group needs a moment to make one."""
     while True:
         try:
-            offsets = await admin.list_consumer_group_offsets(group)
-            return {place: entry.offset for place, entry in offsets.items()}
+            return await ask()
         except _NO_COORDINATOR_YET:
             await asyncio.sleep(_LOOK)
+        except GroupAuthorizationFailedError as error:
+            raise missing_right("DESCRIBE", f"Group {group}", error) from error
 
 
 def _owned(member: Sequence[Any]) -> list[tuple[str, int]]:

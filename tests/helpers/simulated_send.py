@@ -26,14 +26,13 @@ from connector.kafka.parking import Parking
 from connector.kafka.stage_worker import StageWorker
 from connector.limits import StackedLimiter, Window
 from connector.observe.metrics import Metrics
-from connector.observe.tracing import tracing
 from connector.protection import CLAIMS, ContactProtection
 from connector.reasons import Reason
-from connector.records import Attempt, Invitation, Settlement
+from connector.records import Invitation, Settlement
 from connector.stages import _account_sender, send
 from helpers import simulated_play
 from helpers.invitations import as_records, invitation
-from helpers.processes import apart, name_of_this
+from helpers.processes import name_of_this
 from helpers.protection import NO_RECHECK, protection
 from helpers.simulated_faust import TOPIC, patch_faust
 from helpers.simulated_group import Group
@@ -54,6 +53,8 @@ LINKS = "pisano.feedback"
 ORDERLY = ("invite", "start", "stop", "rebalance")
 ACCOUNTS = ("main", "app", HEALTHY)
 FAULTS = {"no rights": 401, "no campaign": 404, "no provider": 422, "away": 503, "mend": 0}
+
+_entry = lru_cache(10_000)(read_entry)  # the world looks at all of them each second
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,6 @@ class World(Workers):
         patch.setattr(ledger, "read_back_lots", self.kafka.read_back_lots)
         patch.setattr(waiting, "read_back_lots", self.kafka.read_back_lots)
         patch.setattr(waiting, "_records", self.kafka.read_at)
-        patch.setattr(tracing, "apart", apart)
         patch.setattr(send, "datetime", wall)
         patch.setattr(_account_sender, "datetime", wall)
         patch.setattr(send, "time", SimpleNamespace(monotonic=clock))
@@ -269,11 +269,6 @@ class World(Workers):
         self.invited_at |= {each.id: clock() for each in new}
         again = self.random.choice(list(self.invited.values()))
         self.group.records += as_records(KAFKA, [*new, again])
-
-
-@lru_cache(10_000)  # the world looks each second, and reading is half of its time
-def _entry(value: bytes) -> Attempt | Settlement:
-    return read_entry(value)
 
 
 def _account(name: str, scenario: Scenario) -> Account:

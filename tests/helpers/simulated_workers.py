@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import pytest
 import stamina
 
-from helpers.processes import Process, ProcessLoop
+from connector.observe.tracing import tracing
+from helpers.processes import Process, ProcessLoop, apart
 from helpers.simulated_play import Happening
 
 LONGEST = 45.0  # most seconds that a worker is frozen or cut off
@@ -137,6 +138,7 @@ class Workers:
 def run(world: Workers) -> None:
     """Plays the world to its end, in simulated time."""
     with _no_hooks(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracing, "apart", apart)
         world.patch(patch)
         with asyncio.Runner(loop_factory=ProcessLoop) as runner:
             runner.run(world.play())
