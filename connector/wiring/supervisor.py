@@ -51,6 +51,7 @@ class Supervisor:
         self._build = build
         self._cell = cell
         self._runner: Runner | None = None
+        self._ending: asyncio.Task[None] | None = None  # the stop of a runner that failed
         self._told: asyncio.Future[Fatal] | None = None  # what others notice about the stage that runs
 
     @property
@@ -78,7 +79,9 @@ class Supervisor:
             await self._end()
 
     async def stop(self, drain: float) -> None:
-        """Drains the stage, for `drain` seconds at most."""
+        """Drains the stage, for `drain` seconds at most. If it is ending already, waits for that."""
+        if self._ending is not None:
+            await self._ending
         if self._runner is not None:
             await self._runner.stop(drain)
 
@@ -125,12 +128,18 @@ class Supervisor:
         runner, self._runner = self._runner, None
         if runner is None:
             return
+        # A stop that is cancelled on its way leaves tasks and threads behind, which never end.
+        self._ending = asyncio.create_task(_stopped(runner))
         try:
             async with asyncio.timeout(_ENDED_WITHIN):
-                with suppress(ConnectorError):
-                    await runner.stop(0.0)
+                await asyncio.shield(self._ending)
         except TimeoutError:
             raise CannotRestart(
                 f"{self.name} failed ({self._cell.reason}), and what is left of it does not end. Start the service"
                 " again: what is not finished is delivered again."
             ) from None
+
+
+async def _stopped(runner: Runner) -> None:
+    with suppress(ConnectorError):
+        await runner.stop(0.0)
