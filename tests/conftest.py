@@ -47,7 +47,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    node.config.stash[_SAID] += node.workeroutput.get("said", [])
+    output = getattr(node, "workeroutput", {})  # a process that was killed has said nothing
+    node.config.stash[_SAID] += output.get("said", [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

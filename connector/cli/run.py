@@ -38,6 +38,7 @@ def run(
 
     import structlog
 
+    from connector.cli._leaving import run_and_leave
     from connector.cli._processes import hear_signals
     from connector.config.file import load
     from connector.observe import logs
@@ -75,8 +76,7 @@ def run(
     def run_here(config: "Config", own_port: int | None = None) -> None:
         tracing.set_up()
         try:
-            with asyncio.Runner(loop_factory=_loop_factory(chosen)) as runner:
-                runner.run(serve(config, own_port))
+            run_and_leave(serve(config, own_port), _loop_factory(chosen))
         finally:
             tracing.stop()
 

@@ -1,0 +1,39 @@
+"""A process ends though something in it does not: otherwise no orchestrator would start it again."""
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import asyncio
+from connector.cli._leaving import run_and_leave
+from connector.errors import Retryable
+
+async def stubborn():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+async def work():
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    {ends}
+
+run_and_leave(work(), within=0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "reason"),
+    [("pass", 0, "its work was done"), ("raise Retryable('start it again')", 1, "start it again")],
+)
+def test_a_task_that_never_ends_does_not_keep_the_process(ends: str, code: int, reason: str) -> None:
+    program = [sys.executable, "-c", _PROGRAM.replace("{ends}", ends)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - this Python
+    assert ended.returncode == code
+    assert "process_ends_all_the_same" in ended.stdout + ended.stderr
+    assert "stubborn" in ended.stdout + ended.stderr
+    assert reason in ended.stdout + ended.stderr
