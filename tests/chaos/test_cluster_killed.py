@@ -11,10 +11,11 @@ from pathlib import Path
 from helpers.busy import busy
 from helpers.cluster import cluster
 from helpers.service import Process
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 
 ROUNDS = int(os.environ.get("ROUNDS", "6"))  # each takes 10 to 15 s
 RATE = 2.0  # cases in a second
+LONG = 4 * PATIENCE  # three brokers that boot again and again keep two cores busy by themselves
 
 
 async def test_rounds_of_a_killed_and_a_restarted_broker_lose_nobody(tmp_path: Path, unique: str) -> None:
@@ -23,7 +24,7 @@ async def test_rounds_of_a_killed_and_a_restarted_broker_lose_nobody(tmp_path: P
         process = Process(company.setup, "capture,trigger,send,receive,write", tmp_path / "log")
         try:
             async with company.closing(RATE):
-                await until(company.pisano.emails)
+                await until(company.pisano.emails, LONG)
                 for number in range(ROUNDS):
                     killed = brokers.controller() if number % 3 == 0 else random.choice(brokers.nodes)
                     restarted = random.choice([node for node in brokers.nodes if node is not killed])
@@ -31,8 +32,8 @@ async def test_rounds_of_a_killed_and_a_restarted_broker_lose_nobody(tmp_path: P
                     await restarted.stop()
                     killed.kill()
                     await asyncio.gather(killed.start(), restarted.start())
-                    await until(lambda before=before: len(company.pisano.emails()) > before)
-            await company.all_asked_once()
+                    await until(lambda before=before: len(company.pisano.emails()) > before, LONG)
+            await company.all_asked_once(LONG)
             assert await process.drain() == 0, process.said()
         finally:
             process.kill()
