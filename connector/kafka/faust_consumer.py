@@ -25,6 +25,7 @@ from connector.kafka.ordered import OrderedAcks, Read
 
 _FETCHER_LOOKS = 1.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
 _BATCH = 50  # records that Faust hands out at once: it starts four tasks each time; 50 keep an agent busy for 5 ms
+_COMMITTED_WITHIN = 4.0  # seconds; a commit takes milliseconds, and is tried again each second
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 
 
@@ -64,6 +65,14 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         """How far the partition was read; None during a rebalance."""
         assignment, read = self._noted
         return read.get(tp) if assignment is not None and assignment.active else None
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Gives up in time. aiokafka tries for ever when a partition is gone, and no stop of Faust's would end."""
+        try:
+            async with asyncio.timeout(_COMMITTED_WITHIN):
+                return bool(await super()._commit(offsets))
+        except TimeoutError:
+            return False
 
     async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *arguments: Any, **options: Any) -> Any:
         records = await super()._fetch_records(consumer, *arguments, **options)

@@ -13,7 +13,7 @@ from connector.errors import ConnectorError, Fatal, Retryable
 log = structlog.get_logger(__name__)
 
 _STARTED_WITHIN = 60.0  # seconds; a stage takes 3, and longer when Kafka's group is busy with a rebalance
-_ENDED_WITHIN = 10.0  # seconds for a stage that failed to leave its group; past it Kafka finds out by itself
+_ENDED_WITHIN = 15.0  # seconds for a stage that failed to leave its group; up to three commits may fail, with 4 s each
 _LOOK = 5.0  # seconds between looks at whether Faust still lives; whatever fails otherwise, we notice at once
 
 

@@ -231,3 +231,28 @@ async def test_aiokafka_still_swallows_a_cancellation(kafka: Kafka) -> None:
 
     assert not all([was async for was in outcomes(lambda consumer: consumer.stop())])
     assert all([was async for was in outcomes(lambda consumer: stopped(consumer.stop))])
+
+
+async def test_a_stage_whose_topic_is_deleted_before_it_could_commit_still_ends(kafka: Kafka) -> None:
+    """aiokafka tries such a commit for ever, and Faust waits for it when it stops."""
+    may_go_on, began = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: InRecord) -> None:
+        began.set()
+        await may_go_on.wait()
+
+    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
+        raise AssertionError(f"{record} was given up on: {reason}") from error
+
+    topic = kafka.topic_prefix + "in"
+    worker = StageWorker("stage", kafka, [topic], CellWork("stage", alone(handle), bury, Cells()), in_flight=10)
+    await worker.start()
+    await topics.produce(kafka, topic, [b"a record"])
+    await began.wait()
+    async with admin_client(kafka) as admin:
+        await admin.delete_topics([topic])
+    may_go_on.set()
+    await until(lambda: worker.in_flight == 0)
+    await asyncio.sleep(1.5)  # the commit is under way: there is one each second
+    async with asyncio.timeout(PATIENCE):
+        await worker.stop(0.0)
