@@ -60,6 +60,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     # The assignment, of which aiokafka makes a new one at each rebalance, and how far its partitions were read. It is
     # one value, because the main thread reads it.
     _noted: tuple[Any, Mapping[TP, Read]] = (None, {})
+    _committing: asyncio.Task[Any] | None = None  # the commit under way
 
     def read(self, tp: TP) -> Read | None:
         """How far the partition was read; None during a rebalance."""
@@ -67,12 +68,16 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         return read.get(tp) if assignment is not None and assignment.active else None
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Gives up in time. aiokafka tries for ever when a partition is gone, and no stop of Faust's would end."""
-        try:
-            async with asyncio.timeout(_COMMITTED_WITHIN):
-                return bool(await super()._commit(offsets))
-        except TimeoutError:
-            return False
+        """Waits 4 s. aiokafka tries for ever when a partition is gone, and then no stop of Faust's would end.
+
+        The commit goes on: aiokafka would leave its error to nobody if it were cancelled.
+        """
+        begins = self._committing is None or self._committing.done()
+        if begins:
+            self._committing = asyncio.create_task(super()._commit(offsets))
+        committing = cast(asyncio.Task[Any], self._committing)
+        await asyncio.wait({committing}, timeout=_COMMITTED_WITHIN)
+        return begins and committing.done() and bool(committing.result())
 
     async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *arguments: Any, **options: Any) -> Any:
         records = await super()._fetch_records(consumer, *arguments, **options)
@@ -122,6 +127,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         # While Kafka is away, aiokafka's consumer ends with this error, and Faust would wait for its thread for ever.
         with suppress(asyncio.CancelledError):
             await super().on_thread_stop()
+        if self._committing is not None:
+            self._committing.cancel()
+            await asyncio.wait({self._committing}, timeout=_COMMITTED_WITHIN)
 
     async def call_thread(self, *arguments: Any, **options: Any) -> Any:
         if self.thread_loop.is_closed():
