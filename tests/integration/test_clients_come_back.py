@@ -53,6 +53,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cell, "_pause", lambda _: 0.1)
 
 
+async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
+    raise AssertionError(f"{record} was given up on: {reason}") from error
+
+
 @asynccontextmanager
 async def supervised(build: Callable[[], Runner]) -> AsyncIterator[None]:
     async def nothing_is_missing() -> None: ...
@@ -97,9 +101,6 @@ async def test_a_closed_consumer_of_a_stage_is_replaced(kafka: Kafka, monkeypatc
 
     async def handle(record: InRecord) -> None:
         handled.append(record.value)
-
-    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
-        raise AssertionError(f"{record} was given up on: {reason}") from error
 
     def build() -> StageWorker:
         work = CellWork("stage", alone(handle), bury, Cells())
@@ -240,9 +241,6 @@ async def test_a_stage_whose_topic_is_deleted_before_it_could_commit_still_ends(
     async def handle(_: InRecord) -> None:
         began.set()
         await may_go_on.wait()
-
-    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
-        raise AssertionError(f"{record} was given up on: {reason}") from error
 
     topic = kafka.topic_prefix + "in"
     worker = StageWorker("stage", kafka, [topic], CellWork("stage", alone(handle), bury, Cells()), in_flight=10)
