@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 import stamina
 import structlog
+from helpers.class_archive import use_class_archive
 from hypothesis import HealthCheck, settings
 
 from connector.config import Kafka
@@ -34,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SAID] = []
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.getrandbits(32))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):  # the processes of pytest-xdist inherit it
+        use_class_archive()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

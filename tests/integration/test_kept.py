@@ -1,5 +1,6 @@
 """What commands read: every record of some topics up to now, from a time on, or one record at its place."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -43,6 +44,7 @@ async def test_all_records_of_several_topics_are_read_up_to_now_and_markers_end_
 async def test_records_from_a_time_on(kafka: Kafka) -> None:
     name = await topics.create(kafka, "times", partitions=2)
     await topics.publish(kafka, records(name, range(5)))
+    await asyncio.sleep(0.002)  # Kafka's times are in milliseconds
     moment = datetime.now(UTC)
     await topics.publish(kafka, records(name, range(5, 10)))
     found = [int(record.value or b"") async for record in kept(kafka, [name], since=moment)]
