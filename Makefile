@@ -22,7 +22,7 @@ demo: $(READY) ## run made-up customers through all stages, and show what happen
 # Both start the connector many times, so compiled modules are kept even where the environment says otherwise.
 test bench: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## run every test; ARGS="-k ledger" chooses, BROKER=local or BROKER=docker says where Kafka runs
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 5 --dist loadgroup $(ARGS)
 
 bench: $(READY) ## run every benchmark in short form and write benchmarks/REPORT.md; ARGS=--full runs the long form
 	@$(BIN)/python benchmarks/report.py $(ARGS)

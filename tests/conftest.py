@@ -1,15 +1,19 @@
 """Fixtures for every test: a real broker for the whole session, and a prefix of its own for each test.
 
-`BROKER=docker`, `BROKER=local` or `BROKER=auto` (the default) chooses the kind of broker: connector/sandbox/broker.
+`BROKER=docker`, `BROKER=local` or `BROKER=auto` chooses the kind of broker: connector/sandbox/broker. By default it is
+the one that KAFKA_BOOTSTRAP_SERVERS names, else a local one, which takes less time than one in Docker.
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import random
+import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -38,8 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):  # the processes of pytest-xdist inherit it
-        use_class_archive()
+    if hasattr(session.config, "workerinput"):
+        return  # a process of pytest-xdist inherits it
+    if use_class_archive() and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        os.environ.setdefault("BROKER", "local")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -80,11 +86,37 @@ def _as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """One real broker for all tests. It does not need our event loop, so each test uses it from its own loop."""
+def shared_broker(request: pytest.FixtureRequest, testrun_uid: str) -> Iterator[str]:
+    """The address of one real broker for all tests, also where several processes run them.
+
+    The first process that needs it starts it, and at its end waits for the others that use it.
+    """
+    place = Path(tempfile.gettempdir(), f"connector-tests-{testrun_uid}")
+    with place.open("a+") as address, Path(f"{place}-users").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        fcntl.flock(address, fcntl.LOCK_EX)
+        address.seek(0)
+        if found := address.read():
+            fcntl.flock(address, fcntl.LOCK_UN)
+            yield found
+            return
+        with _own_broker(request.config.stash[_SAID].append) as broker:
+            address.write(broker.bootstrap_servers)
+            address.flush()
+            fcntl.flock(address, fcntl.LOCK_UN)
+            yield broker.bootstrap_servers
+            fcntl.flock(users, fcntl.LOCK_EX)
+            address.truncate(0)  # for one that comes now
+            place.unlink()
+            Path(users.name).unlink()
+
+
+@contextmanager
+def _own_broker(say: Callable[[str], None]) -> Iterator[Broker]:
+    """A broker that does not need our event loop, so that each test uses it from its own loop."""
     way = cast(Way, os.environ.get("BROKER", "auto"))
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        context = kafka_broker(way, say=request.config.stash[_SAID].append)
+        context = kafka_broker(way, say=say)
         broker = runner.run(context.__aenter__())
         try:
             yield broker
@@ -93,11 +125,11 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def bootstrap_servers(broker: Broker, unique: str) -> Iterator[str]:
+def bootstrap_servers(shared_broker: str, unique: str) -> Iterator[str]:
     """The broker's address. Deletes the test's topics at its end: a client's start takes longer the more there are."""
-    yield broker.bootstrap_servers
+    yield shared_broker
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(_delete_topics(broker.bootstrap_servers, unique))
+        runner.run(_delete_topics(shared_broker, unique))
 
 
 async def _delete_topics(bootstrap_servers: str, prefix: str) -> None:

@@ -21,8 +21,6 @@ from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE, until
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from connector.sandbox.broker import Broker
-
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("console in a browser")]
 
 OPERATORS = ("ada", "eve")
@@ -70,13 +68,13 @@ class Scene(NamedTuple):
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def scene(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+async def scene(shared_broker: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
     folder = tmp_path_factory.mktemp("console")
     async with AsyncExitStack() as stack:
-        demo = await stack.enter_async_context(kept_demo(broker.bootstrap_servers, folder))
+        demo = await stack.enter_async_context(kept_demo(shared_broker, folder))
         command = ["console", str(_with_login(demo)), "--port", "0"]
         console = await stack.enter_async_context(process(command, demo.environment, folder))
         address = (await console.wait_for("the console is at")).split()[4].rstrip(";")

@@ -19,6 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from helpers.commands import ended
 from helpers.plain_http import plain_http
 from helpers.waiting import PATIENCE, until
 from typer.testing import CliRunner
@@ -52,12 +53,12 @@ def environment(**changes: str) -> dict[str, str]:
 
 def refused(*arguments: str, environ: dict[str, str]) -> str:
     """The message of a command that refuses. Checks that it prints nothing else."""
-    command = [sys.executable, "-c", "from connector.cli import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=PATIENCE)  # noqa: S603
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert "hunter2" not in done.stdout + done.stderr
-    messages = [line for line in done.stderr.splitlines() if not line.startswith("{")]  # log lines are JSON
+    done = ended(environ, *arguments)
+    output, errors = done.stdout.decode(), done.stderr.decode()
+    assert done.returncode == 2, output + errors
+    assert "Traceback" not in errors
+    assert "hunter2" not in output + errors
+    messages = [line for line in errors.splitlines() if not line.startswith("{")]  # log lines are JSON
     assert messages[0].startswith("connector: ")
     return "\n".join(messages)
 
@@ -239,6 +240,7 @@ def test_an_unknown_stage() -> None:
 
 def test_no_java_and_no_docker(tmp_path: Path) -> None:
     environ = environment(PATH=str(tmp_path), DOCKER_HOST=f"tcp://{NOWHERE}", HOME=str(tmp_path))
+    environ |= dict.fromkeys(("HTTPS_PROXY", "https_proxy"), f"http://{NOWHERE}")  # nothing can be fetched
     del environ["KAFKA_BOOTSTRAP_SERVERS"]
     said = refused("demo", str(EXAMPLE), environ=environ)
     assert "Docker" in said
@@ -271,8 +273,7 @@ def _certificate() -> bytes:
 
 
 def _apply(file: Path, environ: dict[str, str]) -> None:
-    command = [sys.executable, "-c", "from connector.cli import main; main()", "topics", "apply", str(file)]
-    subprocess.run(command, check=True, capture_output=True, env=environ, timeout=PATIENCE)  # noqa: S603
+    ended(environ, "topics", "apply", str(file)).check_returncode()
 
 
 async def _refused_by(folder: Path, prefix: str, **changes: str) -> str:

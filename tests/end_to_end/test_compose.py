@@ -19,6 +19,8 @@ _BUILD_WITHIN, _HEALTHY_WITHIN, _ROUND_WITHIN = 400.0, 120.0, 60.0  # seconds
 
 _T = TypeVar("_T")
 
+pytestmark = pytest.mark.xdist_group("compose")  # they share a project
+
 
 @pytest.fixture
 def compose(docker_engine: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:

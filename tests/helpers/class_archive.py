@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.errors import Fatal
 from connector.sandbox.broker import LocalBroker, kafka_broker
 from connector.sandbox.broker._common import NotHere
 from connector.sandbox.broker._jars import java_and_jars
@@ -17,14 +18,18 @@ from connector.sandbox.broker._jars import java_and_jars
 _QUIET = "-Xshare:auto -Xlog:disable"  # the Java of other programs need not hear of it
 
 
-def use_class_archive() -> None:
-    """Lets every local broker of this process and its children use the archive. Makes it the first time: 10 s."""
+def use_class_archive() -> bool:
+    """Lets every local broker of this process and its children use the archive. Makes it the first time: 10 s.
+
+    False where no local broker can start; the tests that need one will say why.
+    """
     try:
         archive = asyncio.run(_archive())
-    except NotHere:
-        return  # the tests that need a local broker will say why
+    except (NotHere, Fatal):
+        return False
     if archive.stat().st_size:
         os.environ["JAVA_TOOL_OPTIONS"] = f"{_QUIET} -XX:SharedArchiveFile={archive}"
+    return True
 
 
 async def _archive() -> Path:

@@ -13,22 +13,23 @@ from helpers.waiting import PATIENCE
 
 async def command(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`connector ARGUMENTS --config FILE`, ended. It never ends with a traceback."""
-    ended = await asyncio.to_thread(_ended, setup.environ, *arguments, "--config", str(setup.file))
-    assert b"Traceback" not in ended.stderr, ended.stderr.decode()
-    return ended
+    done = await asyncio.to_thread(ended, setup.environ, *arguments, "--config", str(setup.file))
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done
 
 
 async def connector(
     environ: Mapping[str, str], *arguments: str, within: float = PATIENCE
 ) -> subprocess.CompletedProcess[str]:
     """`connector ARGUMENTS`, ended, with `environ` beside this environment. It never ends with a traceback."""
-    ended = await asyncio.to_thread(_ended, environ, *arguments, within=within)
-    output, errors = ended.stdout.decode(), ended.stderr.decode()
+    done = await asyncio.to_thread(ended, environ, *arguments, within=within)
+    output, errors = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in errors, errors
-    return subprocess.CompletedProcess(ended.args, ended.returncode, output, errors)
+    return subprocess.CompletedProcess(done.args, done.returncode, output, errors)
 
 
-def _ended(environ: Mapping[str, str], *arguments: str, within: float = PATIENCE) -> subprocess.CompletedProcess[bytes]:
+def ended(environ: Mapping[str, str], *arguments: str, within: float = PATIENCE) -> subprocess.CompletedProcess[bytes]:
+    """As `connector`, for tests that are no coroutines. It may end with a traceback."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
         process = forked(arguments, environ, output, errors)

@@ -36,6 +36,7 @@ SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",  # the default waits 3 s for a second member
     "broker.heartbeat.interval.ms": "500",
     "broker.session.timeout.ms": "3000",  # a killed broker can rejoin only after this; the default is 9 s
+    "metadata.max.idle.interval.ms": "0",  # an idle controller writes nothing, by default twice a second
     "auto.create.topics.enable": "false",  # a misspelt topic is an error, as in production
 }
 
