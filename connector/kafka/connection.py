@@ -1,7 +1,7 @@
 """aiokafka clients as this project uses them: idempotent producers, transactions, and the settings that all share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from connector.kafka.cloud_events import OutRecord
 from connector.kafka.errors import REFUSED, missing_right, translated
 from connector.kafka.fenced import overhear_waiters
 from connector.kafka.login import refusal, ssl_context, token_provider
+from connector.kafka.uninterrupted import uninterrupted
 
 LARGEST_REQUEST = 3 * 1024 * 1024  # bytes: the limit of the dead letters' topic; other topics' limits are not higher
 _PARTITIONER = DefaultPartitioner()  # the producers' own, so a key keeps its partition
@@ -61,17 +62,6 @@ def reader_settings(kafka: Kafka) -> dict[str, Any]:
     }
 
 
-async def stopped(stop: Callable[[], Awaitable[None]]) -> None:
-    """Calls a client's `stop`, and passes on a cancellation of the calling task that came meanwhile.
-
-    aiokafka 0.14 swallows one that comes while `AIOKafkaClient.close` waits for its own task: the caller would live on.
-    """
-    await stop()
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 @asynccontextmanager
 async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     """A started admin client.
@@ -85,7 +75,7 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
             await open_client(admin)
             async with asyncio.timeout(_COUNTED_IN_WITHIN):
                 while not await _knows_a_broker(admin):
-                    await stopped(admin.close)
+                    await uninterrupted(admin.close(), _CLOSE_WITHIN)
                     admin = AIOKafkaAdminClient(**client_settings(kafka))
                     await open_client(admin)
         yield admin
@@ -96,19 +86,12 @@ async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
             "settings are those of its listener."
         ) from error
     finally:
-        await stopped(admin.close)
+        await uninterrupted(admin.close(), _CLOSE_WITHIN)
 
 
 async def open_client(client: AIOKafkaAdminClient | AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Starts it. A cancellation waits for the start: aiokafka 0.14 would leave its first connection open."""
-    starting = asyncio.ensure_future(client.start())
-    try:
-        await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_WITHIN):
-                await asyncio.gather(starting, return_exceptions=True)
-        raise
+    """Starts it. aiokafka 0.14 leaves its first connection open if its start is cancelled."""
+    await uninterrupted(client.start(), _CLOSE_WITHIN)
 
 
 @asynccontextmanager
@@ -119,7 +102,7 @@ async def opened(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]:
             await open_client(consumer)
         yield consumer
     finally:
-        await stopped(consumer.stop)
+        await uninterrupted(consumer.stop(), _CLOSE_WITHIN)
 
 
 async def _knows_a_broker(admin: AIOKafkaAdminClient) -> bool:
@@ -260,15 +243,19 @@ def _overheard(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
 
 async def close(producer: AIOKafkaProducer) -> None:
     """Stops a producer, in 5 s at most. If it leaves a transaction open, the next producer of its name aborts that."""
+    await uninterrupted(_close(producer), _CLOSE_WITHIN)
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
     try:
         async with asyncio.timeout(_CLOSE_WITHIN):
-            await stopped(producer.stop)
+            await uninterrupted(producer.stop(), 0)
     except (TimeoutError, KafkaError, AssertionError):  # the last comes when a failed batch has ended the sender
         if task := producer._sender.sender_task:  # `stop` ends it and its connections only after a full flush
             task.cancel()
             await asyncio.wait([task], timeout=_LOOK)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):
-                await stopped(producer.client.close)
+                await uninterrupted(producer.client.close(), 0)
     finally:
         overhear_waiters(producer)

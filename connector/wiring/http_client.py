@@ -13,11 +13,13 @@ from typing import Any, TypeVar, cast
 import anyio
 import httpx
 
+from connector.kafka.uninterrupted import uninterrupted
 from connector.observe.tracing import tracing
 
 T = TypeVar("T")
 
 _KEPT = 20  # idle connections; httpx's own default
+_CLOSED_WITHIN = 5.0  # seconds for a cancelled call to end; it takes none
 
 
 class HttpClient(httpx.AsyncClient):
@@ -68,7 +70,12 @@ async def _to_its_end(call: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         scope.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled() and task.exception() is None and isinstance(response := task.result(), httpx.Response):
-            await response.aclose()  # it came at the same moment
+        await uninterrupted(_given_back(task), _CLOSED_WITHIN)
         raise
+
+
+async def _given_back(task: asyncio.Task[Any]) -> None:
+    """Waits for the cancelled call, and closes a response that came at the same moment."""
+    await asyncio.wait({task})
+    if not task.cancelled() and task.exception() is None and isinstance(response := task.result(), httpx.Response):
+        await response.aclose()

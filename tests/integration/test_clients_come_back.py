@@ -20,11 +20,12 @@ from connector.cells import Cell, Cells
 from connector.config import Kafka
 from connector.kafka import preflight, stage_worker
 from connector.kafka.cell_work import CellWork, alone
-from connector.kafka.connection import admin_client, client_settings, stopped
+from connector.kafka.connection import admin_client, client_settings
 from connector.kafka.inbound import InRecord
 from connector.kafka.read_back import read_back
 from connector.kafka.shared_work import SharedWork
 from connector.kafka.stage_worker import StageWorker
+from connector.kafka.uninterrupted import uninterrupted
 from connector.kafka.watch import Watch
 from connector.pisano._http import post_json
 from connector.salesforce import ClientCredentials, PubSubClient
@@ -143,12 +144,14 @@ async def test_a_closed_grpc_channel_is_replaced(
 
 
 async def cancelled_at_any_moment(call: Callable[[], Awaitable[object]], times: int, longest: float) -> None:
-    """Makes `times` calls, and cancels each within `longest` seconds. What is under way must end cancelled."""
+    """Makes `times` calls, and cancels each twice within `longest` seconds. What is under way must end cancelled."""
 
     async def once(moment: float) -> None:
         calling = asyncio.ensure_future(call())
         await asyncio.sleep(moment)
         was_under_way = calling.cancel()
+        await asyncio.sleep(random.random() / 100)
+        calling.cancel()
         await asyncio.wait({calling}, timeout=PATIENCE)
         assert calling.done()
         assert calling.cancelled() or not was_under_way, f"cancelled after {moment} s, it went on"
@@ -202,23 +205,23 @@ async def _join(kafka: Kafka) -> None:
 
 
 @pytest.mark.parametrize("use", [_administer, _read, _transact, _join])
-async def test_who_uses_a_kafka_client_ends_when_cancelled_and_leaves_no_connection_open(
+def test_who_uses_a_kafka_client_ends_when_cancelled_and_leaves_no_connection_open(
     kafka: Kafka, use: Callable[[Kafka], Awaitable[None]]
 ) -> None:
     """aiokafka swallows a cancellation that comes while it closes a client, so SIGTERM was not heeded then.
 
-    It forgets its first connection when a client's start is cancelled.
+    It forgets its first connection when a client's start is cancelled, which shows when the loop has ended.
     """
     gc.collect()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        await cancelled_at_any_moment(partial(use, kafka), 200, 0.3)
+        asyncio.run(cancelled_at_any_moment(partial(use, kafka), 200, 0.3))
         gc.collect()
     assert [str(one.message) for one in said] == []
 
 
 async def test_aiokafka_still_swallows_a_cancellation(kafka: Kafka) -> None:
-    """If this fails, `connection.stopped` can go."""
+    """If this fails, that is no reason for `uninterrupted` any more."""
 
     async def outcomes(stop: Callable[[AIOKafkaConsumer], Awaitable[None]]) -> AsyncIterator[bool]:
         for _ in range(5):
@@ -231,7 +234,7 @@ async def test_aiokafka_still_swallows_a_cancellation(kafka: Kafka) -> None:
             yield stopping.cancelled()
 
     assert not all([was async for was in outcomes(lambda consumer: consumer.stop())])
-    assert all([was async for was in outcomes(lambda consumer: stopped(consumer.stop))])
+    assert all([was async for was in outcomes(lambda consumer: uninterrupted(consumer.stop(), PATIENCE))])
 
 
 async def test_a_stage_whose_topic_is_deleted_before_it_could_commit_still_ends(kafka: Kafka) -> None:
