@@ -11,7 +11,7 @@ from aiokafka.structs import RecordMetadata
 from connector.config import Kafka
 from connector.errors import ConnectorError, Retryable
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.connection import LARGEST_REQUEST, client_settings, close, on_its_way, started
+from connector.kafka.connection import LARGEST_BATCH, LARGEST_REQUEST, client_settings, close, on_its_way, started
 from connector.kafka.errors import Fenced, translated
 
 log = structlog.get_logger(__name__)
@@ -115,7 +115,8 @@ class Publisher:
         if self._stored_within is None and len(records) == 1:  # neither a timer nor a `gather` for a single webhook
             return [await (await on_its_way(producer, records[0]))]
         async with asyncio.timeout(self._stored_within):  # aiokafka would retry for as long as Kafka is away
-            return await asyncio.gather(*[await on_its_way(producer, record) for record in records])
+            sent = [await on_its_way(producer, record) for record in records]
+            return await asyncio.gather(*sent) if len(sent) > 1 else [await sent[0]]
 
     async def _renew(self) -> None:
         """Callers share one renewal. It goes on when a caller gives up: a Kafka that hangs may take 30 s to end it."""
@@ -137,5 +138,11 @@ class Publisher:
         task.add_done_callback(self._closing.discard)
 
     async def _started(self) -> AIOKafkaProducer:
-        settings = client_settings(self._kafka)
-        return await started(AIOKafkaProducer(**settings, enable_idempotence=True, max_request_size=LARGEST_REQUEST))
+        return await started(
+            AIOKafkaProducer(
+                **client_settings(self._kafka),
+                enable_idempotence=True,
+                max_request_size=LARGEST_REQUEST,
+                max_batch_size=LARGEST_BATCH,
+            )
+        )
