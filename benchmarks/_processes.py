@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-_ENDS_WITHIN = 40.0  # seconds from SIGTERM: the service takes at most 35
+_ENDS_WITHIN = 40.0  # seconds from SIGTERM: the service drains and leaves Kafka in at most 35
 
 
 def python(*arguments: str | Path, environ: Mapping[str, str] = os.environ) -> AbstractAsyncContextManager[Process]:

@@ -112,11 +112,9 @@ class Publisher:
         return [int(each.offset) for each in stored]
 
     async def _stored(self, producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> list[RecordMetadata]:
-        if self._stored_within is None and len(records) == 1:  # neither a timer nor a `gather` for a single webhook
-            return [await (await on_its_way(producer, records[0]))]
         async with asyncio.timeout(self._stored_within):  # aiokafka would retry for as long as Kafka is away
             sent = [await on_its_way(producer, record) for record in records]
-            return await asyncio.gather(*sent) if len(sent) > 1 else [await sent[0]]
+            return [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)  # one needs no `gather`
 
     async def _renew(self) -> None:
         """Callers share one renewal. It goes on when a caller gives up: a Kafka that hangs may take 30 s to end it."""

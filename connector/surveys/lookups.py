@@ -50,7 +50,7 @@ class Lookups:
         while wanted:  # those that need none of the others are read at once
             now = {name: lookup for name, lookup in wanted.items() if not _roots(lookup.key) & wanted.keys()}
             reads = [self._row(name, lookup, scope, gone) for name, lookup in now.items()]
-            rows = await asyncio.gather(*reads) if len(reads) > 1 else [await reads[0]]  # one needs no task of its own
+            rows = [await reads[0]] if len(reads) == 1 else await asyncio.gather(*reads)  # one needs no task of its own
             for (name, lookup), row in zip(now.items(), rows, strict=True):
                 scope[name] = nested(lookup.fields, row)
                 del wanted[name]

@@ -54,11 +54,10 @@ def environment(**changes: str) -> dict[str, str]:
 def refused(*arguments: str, environ: dict[str, str]) -> str:
     """The message of a command that refuses. Checks that it prints nothing else."""
     done = ended(environ, *arguments)
-    output, errors = done.stdout.decode(), done.stderr.decode()
-    assert done.returncode == 2, output + errors
-    assert "Traceback" not in errors
-    assert "hunter2" not in output + errors
-    messages = [line for line in errors.splitlines() if not line.startswith("{")]  # log lines are JSON
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    messages = [line for line in done.stderr.splitlines() if not line.startswith("{")]  # log lines are JSON
     assert messages[0].startswith("connector: ")
     return "\n".join(messages)
 

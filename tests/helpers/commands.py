@@ -13,7 +13,7 @@ from helpers.waiting import PATIENCE
 
 async def command(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`connector ARGUMENTS --config FILE`, ended. It never ends with a traceback."""
-    done = await asyncio.to_thread(ended, setup.environ, *arguments, "--config", str(setup.file))
+    done = await asyncio.to_thread(_ended, setup.environ, *arguments, "--config", str(setup.file))
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done
 
@@ -21,15 +21,19 @@ async def command(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[
 async def connector(
     environ: Mapping[str, str], *arguments: str, within: float = PATIENCE
 ) -> subprocess.CompletedProcess[str]:
+    """As `ended`, while the doubles of this process go on."""
+    return await asyncio.to_thread(ended, environ, *arguments, within=within)
+
+
+def ended(environ: Mapping[str, str], *arguments: str, within: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """`connector ARGUMENTS`, ended, with `environ` beside this environment. It never ends with a traceback."""
-    done = await asyncio.to_thread(ended, environ, *arguments, within=within)
+    done = _ended(environ, *arguments, within=within)
     output, errors = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in errors, errors
     return subprocess.CompletedProcess(done.args, done.returncode, output, errors)
 
 
-def ended(environ: Mapping[str, str], *arguments: str, within: float = PATIENCE) -> subprocess.CompletedProcess[bytes]:
-    """As `connector`, for tests that are no coroutines. It may end with a traceback."""
+def _ended(environ: Mapping[str, str], *arguments: str, within: float = PATIENCE) -> subprocess.CompletedProcess[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
         process = forked(arguments, environ, output, errors)
