@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Model(BaseModel):
-    """Frozen; an unknown key is a mistake. The reference prints the docstring under a field as its meaning."""
+    """Frozen; an unknown key is a mistake. The reference prints the docstring under a field as its meaning.
+
+    What pydantic makes of a model is made when it is needed first, because most models are used only within another.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -17,7 +20,7 @@ class Model(BaseModel):
         validate_default=True,
         coerce_numbers_to_str=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
+        defer_build=True,
     )
 
 

@@ -3,10 +3,13 @@
 With `--check` nothing is written, and the exit code is 1 when the page is out of date.
 """
 
+import ast
 import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from textwrap import dedent
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -103,7 +106,8 @@ def _join(path: str, name: str) -> str:
 
 
 def _section(path: str, model: type[Model]) -> str:
-    rows = [_row(path, model, name, field) for name, field in model.model_fields.items()]
+    meanings = _meanings(model)
+    rows = [_row(path, name, field, meanings[name]) for name, field in model.model_fields.items()]
     about = inspect.cleandoc(model.__doc__ or "")
     head = "| key | allowed | default | meaning |\n|---|---|---|---|"
     return "\n".join(["", f"## {_heading(path, model)}", "", about, "", head, *rows, ""])
@@ -115,10 +119,21 @@ def _heading(path: str, model: type[Model]) -> str:
     return f"`{path}`{variant}" if path else "The file"
 
 
-def _row(path: str, model: type[Model], name: str, field: FieldInfo) -> str:
-    if not field.description:
-        raise ValueError(f"{model.__name__}.{name} has no docstring that says what it means")
-    meaning = " ".join(field.description.split())
+def _meanings(model: type[Model]) -> dict[str, str]:
+    """The docstring under each field. Pydantic could keep them, but would read our source at each start for that."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__[: model.__mro__.index(Model)]):
+        (parsed,) = ast.parse(dedent(inspect.getsource(base))).body
+        for field, below in pairwise(parsed.body if isinstance(parsed, ast.ClassDef) else ()):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = " ".join(text.split())
+    if missing := model.model_fields.keys() - found.keys():
+        raise ValueError(f"{model.__name__}.{min(missing)} has no docstring that says what it means")
+    return found
+
+
+def _row(path: str, name: str, field: FieldInfo, meaning: str) -> str:
     cells = (f"`{name}`", _allowed(_join(path, name), field.annotation, field.metadata), _default(field), meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
