@@ -10,8 +10,8 @@ from connector.errors import Rejected
 from connector.salesforce.soql import Source
 from connector.surveys.lookup import Row
 from connector.surveys.reader import Reader
-from connector.surveys.scopes import Values, nested
-from connector.templates import Condition, Scalar, Template
+from connector.surveys.scopes import nested
+from connector.templates import Condition, Scalar, Template, Values
 
 _MOST_KEPT = 10_000  # records that a survey remembers: some 10 MB
 

@@ -10,8 +10,8 @@ from connector.reasons import Reason
 from connector.records import Invitation, digest
 from connector.surveys.invitations import NO_REGION, SurveyRule
 from connector.surveys.reader import Reader
-from connector.surveys.scopes import Values, nested
-from connector.templates import Unread
+from connector.surveys.scopes import nested
+from connector.templates import Unread, Values
 
 
 @dataclass(frozen=True)

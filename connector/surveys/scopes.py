@@ -1,29 +1,10 @@
 """What a survey's templates can name: the changed record, the event, what changed, and the lookups."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from connector.records import ChangeEvent
-from connector.templates import Unread
-
-
-class Values(Mapping[str, Any]):
-    """Values that are known. Raises Unread for any other field, because it may have a value that was not read."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getitem__(self, field: str) -> Any:
-        try:
-            return self._values[field]
-        except KeyError:
-            raise Unread(field) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+from connector.templates import Values
 
 
 def scope_of(event: ChangeEvent, lookups: Iterable[str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from connector.templates._conditions import holds, may_hold
 from connector.templates._constant import Choose, verdict
 from connector.templates._liquid import STANDARD_FILTERS, correct
 from connector.templates._short import FAILURES, short_condition, short_output
-from connector.templates._values import Unread, WrongValueError, is_undefined, kind
+from connector.templates._values import Unread, Values, WrongValueError, is_undefined, kind
 
 __all__ = [
     "PROPERTIES",
@@ -46,6 +46,7 @@ __all__ = [
     "Template",
     "TemplateError",
     "Unread",
+    "Values",
     "VariablePath",
 ]
 

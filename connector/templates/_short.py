@@ -19,7 +19,7 @@ from liquid.expression import Expression
 
 from connector.templates._compiled import ENVIRONMENT, PROPERTIES
 from connector.templates._conditions import COMPARISONS, require_comparable
-from connector.templates._values import truthy
+from connector.templates._values import Values, truthy
 
 Scope = Mapping[str, Any]
 
@@ -100,7 +100,7 @@ def _filtered(value: Callable[[Scope], object], used: Filter) -> Callable[[Scope
 def _follow(keys: Sequence[str], scope: Scope) -> object:
     found: Any = scope
     for key in keys:
-        if found is not scope and not isinstance(found, dict):
+        if found is not scope and not isinstance(found, (dict, Values)):
             raise LongWay
         found = found[key]
     return found

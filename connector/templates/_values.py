@@ -39,6 +39,25 @@ class Unread(Exception):
         self.field = field
 
 
+class Values(Mapping[str, Any]):
+    """Values that are known. Raises Unread for any other field, because it may have a value that was not read."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, field: str) -> Any:
+        try:
+            return self._values[field]
+        except KeyError:
+            raise Unread(field) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
 class WrongValueError(ValueError):
     """A value that cannot be used in this way. The message holds no values."""
 
