@@ -9,7 +9,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,21 +51,30 @@ def run(script: Path, full: bool) -> Ran:
         return Ran(name, None, ended.stdout, f"it ended with exit code {ended.returncode}: {said}")
 
 
-def machine(full: bool) -> dict[str, str]:
-    """What the figures depend on."""
+def additions() -> float:
+    """Seconds for ten million additions: how fast a core is now. It changes on a machine that others use too."""
+    began, total = time.perf_counter(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.perf_counter() - began
+
+
+def machine(full: bool, seconds: Sequence[float]) -> dict[str, str]:
+    """What the figures depend on. `seconds` are those of `additions`, in the order of the run."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return {
         "run": "full" if full else "short (`make bench ARGS=--full` runs the full one)",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "cores and memory": f"{os.cpu_count()}, {memory:.0f} GB",
         "Python": platform.python_version(),
+        "seconds for 10,000,000 additions": f"{min(seconds):.2f} to {max(seconds):.2f} during the run",
         **{name: version(name) for name in LIBRARIES},
     }
 
 
-def write(ran: Sequence[Ran], full: bool, folder: Path = FOLDER) -> None:
-    """Writes the page, and replaces all earlier plots."""
-    text, plots = page(ran, machine(full))
+def write(ran: Sequence[Ran], about: Mapping[str, str], folder: Path = FOLDER) -> None:
+    """Writes the page, and replaces all earlier plots. `about` is what the figures depend on."""
+    text, plots = page(ran, about)
     (folder / "REPORT.md").write_text(text, encoding="utf-8")
     kept = folder / "plots"
     kept.mkdir(exist_ok=True)
@@ -78,8 +88,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the full run of each benchmark, which takes an hour or so")
     full = parser.parse_args().full
-    ran = [run(script, full) for script in scripts()]
-    write(ran, full)
+    ran, seconds = [], [additions()]
+    for script in scripts():
+        ran.append(run(script, full))
+        seconds.append(additions())
+    write(ran, machine(full, seconds))
     failed = [claim for each in ran for claim in (each.figures or {}).get("claims", ()) if not claim["holds"]]
     print(f"{len(ran)} benchmarks; see {os.path.relpath(FOLDER / 'REPORT.md')}", file=sys.stderr)
     return 1 if full and failed else 0
