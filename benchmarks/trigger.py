@@ -99,8 +99,8 @@ async def measure(setup: Setup, build: Path | None, count: int, status: str) -> 
 
 
 async def compare(quick: bool) -> _command.Result:
-    wanted = 15_000 if quick else 100_000
-    cases = [("unwanted", "New", 4 * wanted), ("wanted", "Closed", wanted)]
+    unwanted, wanted = (60_000, 15_000) if quick else (200_000, 60_000)
+    cases = [("unwanted", "New", unwanted), ("wanted", "Closed", wanted)]
     found: dict[str, dict[str, dict[str, float]]] = {"unwanted": {}, "wanted": {}}
     async with AsyncExitStack() as stack:
         earlier = stack.enter_context(earlier_build())
