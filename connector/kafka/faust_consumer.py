@@ -234,3 +234,12 @@ async def fetch_positions(app: faust.App) -> dict[TP, int] | None:
             return {tp: position for tp, position in positions.items() if position is not None}
     except (TimeoutError, ConsumerNotStarted, IllegalStateError):  # the last comes while its partitions change
         return None
+
+
+def ongoing(app: faust.App) -> dict[TP, int]:
+    """The first offset of a transaction that has not ended and so holds the app up, by partition."""
+    assignment, _ = cast(_ConsumerThread, cast(Consumer, app.consumer)._thread)._noted
+    if assignment is None or not assignment.active:
+        return {}
+    states = {TP(*tp): assignment.state_value(tp) for tp in assignment.tps}
+    return {tp: state.lso for tp, state in states.items() if state.lso is not None and state.lso < state.highwater}

@@ -12,14 +12,13 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-import structlog
 from faust.types import TP
 
 from connector.config import Kafka
 from connector.kafka import preflight
 from connector.kafka.cell_work import CellWork, Work
 from connector.kafka.faust_app import faust_app
-from connector.kafka.faust_consumer import fetch_positions, last_fetched
+from connector.kafka.faust_consumer import fetch_positions, last_fetched, ongoing
 from connector.kafka.holes import Hole, look_for_holes
 from connector.kafka.inbound import InRecord, consumed
 from connector.kafka.lots import Lots
@@ -28,8 +27,6 @@ from connector.kafka.parking import Lot
 from connector.kafka.partition_tasks import PartitionTasks
 from connector.kafka.rooms import Rooms
 from connector.kafka.watch import Consumption, StandsStill, Watch
-
-log = structlog.get_logger(__name__)
 
 _STARTED_WITHIN = 5.0  # seconds for a stopped start
 _UNCOMMITTED = 100_000  # records of a partition after a slow one: 10 MB; a crash repeats no more
@@ -141,6 +138,7 @@ class StageWorker:
             in_flight=self.in_flight,
             fetched=fetched,
             got=last_fetched(self._app),
+            ongoing=ongoing(self._app),
             handed_out={tp: acks.delivered for tp, acks in self._acks.items() if acks.delivered is not None},
             finished={tp: acks.position for tp, acks in self._acks.items() if acks.position is not None},
         )

@@ -28,6 +28,7 @@ _EVERY = 10.0  # seconds between two looks
 _TIMEOUT = 10.0  # seconds that a look may take; a broker that needs longer is away
 _SAY_AGAIN = 60.0  # seconds between two log lines about the same outage
 _STANDS_STILL = 120.0  # seconds without a step: twice the 60 s that a rebalance may take
+_HANGS = 90.0  # seconds until a transaction hangs: Kafka ends one of ours after 60 s, and looks each 10 s
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Consumption:
 
     By partition: `fetched` is the next offset that it will ask Kafka for, `got` the offset after the last record that
     it has fetched, `handed_out` the one after the last record that it took into work, `finished` the offset that it
-    wants committed.
+    wants committed, `ongoing` the first offset of a transaction that has not ended; it gets nothing behind that.
     """
 
     is_member: bool
@@ -46,6 +47,7 @@ class Consumption:
     got: Offsets = field(default_factory=dict)
     handed_out: Offsets = field(default_factory=dict)
     finished: Offsets = field(default_factory=dict)
+    ongoing: Offsets = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ class Watch:
     """Looks at the consumer of a group. `lag` is what the last look found, None while Kafka is away.
 
     `lag_seconds` is the age of the oldest record that is not finished, NaN while it is not known. `finished` is how
-    many offsets were finished since the first look. `consumption()` asks the consumer how far it is; `topic` is one
-    that the group reads. Times are in seconds.
+    many offsets were finished since the first look. `hanging` is how many partitions have a transaction that hangs: it
+    has not ended for `hangs`, and hides all records behind it, so that there seems to be no lag. `consumption()` asks
+    the consumer how far it is; `topic` is one that the group reads. Times are in seconds.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Watch:
         consumption: Callable[[], Awaitable[Consumption]],
         *,
         stands_still: float = _STANDS_STILL,
+        hangs: float = _HANGS,
         every: float = _EVERY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -129,6 +133,7 @@ class Watch:
         self._anywhere = TopicPartition(topic, 0)
         self._consumption = consumption
         self._stands_still = stands_still
+        self._hangs = hangs
         self._every = every
         self._clock = clock
         self._sleep = sleep
@@ -136,6 +141,9 @@ class Watch:
         self.lag: int | None = None
         self.lag_seconds = math.nan
         self.finished = 0
+        self.hanging = 0
+        self._ongoing: dict[tuple[TopicPartition, int], float] = {}  # transactions that have not ended, and since when
+        self._said_at = -math.inf
 
     async def run(self, fail: Callable[[BaseException], None]) -> None:
         """Looks until it is cancelled, or until it calls `fail` with the error that must end the process.
@@ -156,6 +164,7 @@ class Watch:
                 break
             except Retryable as error:  # an outage: after it the consumer has all of its time again
                 self.lag, self.lag_seconds = None, math.nan
+                self.hanging, self._ongoing = 0, {}
                 if self._clock() - said_at >= _SAY_AGAIN:
                     said_at = self._clock()
                     log.warning("kafka_is_away", group=self._group, error=str(error))
@@ -167,6 +176,7 @@ class Watch:
         while True:
             await self._sleep(self._every)
             now = await self._look(client)
+            self._look_for_hanging(now.consumption.ongoing)
             written = await first_written(self._kafka, now.unfinished)
             self.lag, self.lag_seconds = now.lag, age(written, self._now())
             self.finished += now.since(before)
@@ -178,6 +188,23 @@ class Watch:
             elif self._clock() - since >= self._stands_still:
                 return reason
             before = now
+
+    def _look_for_hanging(self, ongoing: Offsets) -> None:
+        now = self._clock()
+        self._ongoing = {place: self._ongoing.get(place, now) for place in ongoing.items()}
+        hanging = [place for place, since in self._ongoing.items() if now - since >= self._hangs]
+        self.hanging = len(hanging)
+        if hanging and now - self._said_at >= _SAY_AGAIN:
+            self._said_at = now
+            for (topic, partition), offset in hanging:
+                log.error(
+                    "transaction_hangs",
+                    group=self._group,
+                    place=f"{topic}/{partition}",
+                    offset=offset,
+                    effect="nothing behind it is read, now or after a restart",
+                    advice="end it: docs/kafka.md, Transactions that hang",
+                )
 
     async def _look(self, client: AIOKafkaConsumer) -> Look:
         own = await self._consumption()

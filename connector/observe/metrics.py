@@ -115,6 +115,9 @@ class Metrics:
         self.lag_seconds = gauge(
             "lag_seconds", "Age of the oldest record of a stage's topics that is not finished.", "stage"
         )
+        self.hanging = gauge(
+            "hanging_transactions", "Transactions that have not ended for 90 s and hide records from a stage.", "stage"
+        )
         self.finished = self.registry.totals(
             "finished", "Offsets that a stage has finished; a transaction counts as one more.", "stage"
         )

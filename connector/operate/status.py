@@ -226,6 +226,7 @@ def _stage(name: str, group: Group | None, pages: Sequence[Mapping[str, Any]]) -
         "workers": len(mine),
         "lag": group.lag if group else None,
         "lag_seconds": group.lag_seconds if group else None,
+        "hanging_transactions": total("hanging_transactions"),
         "in_flight": total("in_flight"),
         "parked": total("parked"),
         "per_minute": total("per_minute"),
@@ -247,6 +248,8 @@ def _problems(status: Status, growing: set[str]) -> list[str]:
             found.append(f"{name} has no member: nobody runs it")
         if stage["workers"] and stage["ready"] < stage["workers"]:
             found.append(f"{name} is not ready on {stage['workers'] - stage['ready']} of {stage['workers']} workers")
+        if stage["hanging_transactions"]:
+            found.append(f"{name} waits for a transaction that hangs: docs/kafka.md, Transactions that hang")
         if name in growing:
             found.append(f"{name} falls behind: {stage['lag']} records, the oldest {stage['lag_seconds']:.0f} s old")
     for channel in status.channels:

@@ -15,6 +15,7 @@ class Stage(BaseModel):
     """Figures are None where the worker does not know them."""
 
     ready: bool
+    hanging_transactions: float | None = None
     in_flight: float | None = None
     parked: float | None = None
     per_minute: float | None = None

@@ -109,6 +109,7 @@ class Shared:
         self.metrics.in_flight.labels(name).set_function(lambda: worker.in_flight)
         self.metrics.lag.labels(name).set_function(lambda: worker.lag)
         self.metrics.lag_seconds.labels(name).set_function(lambda: worker.watch.lag_seconds)
+        self.metrics.hanging.labels(name).set_function(lambda: worker.watch.hanging)
         self.metrics.finished.of[name] = lambda: worker.watch.finished
         self.metrics.parked.labels(name).set_function(lambda: lots.count)
         return worker

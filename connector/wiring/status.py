@@ -63,7 +63,7 @@ class StatusPage:
         }
 
     def _stage(self, stage: str) -> dict[str, float | None]:
-        names = ("lag", "lag_seconds", "in_flight", "parked")
+        names = ("lag", "lag_seconds", "hanging_transactions", "in_flight", "parked")
         return {
             **{name: self._shared.metrics.value(name, stage=stage) for name in names},
             "per_minute": self._rate(stage),

@@ -62,6 +62,17 @@ async def write_in_transactions(kafka: Kafka, topic: str, count: int) -> None:
                 await producer.abort_transaction()
 
 
+@asynccontextmanager
+async def open_transaction(kafka: Kafka, topic: str, value: bytes) -> AsyncIterator[None]:
+    """Writes a record to partition 0 in a transaction, which ends, aborted, with the `async with` block."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=topic)
+    async with _started(producer, producer.stop):
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, value, partition=0)
+        yield
+        await producer.abort_transaction()
+
+
 async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
     """Every committed record of all partitions of `topic` under the prefix, in order in each partition.
 

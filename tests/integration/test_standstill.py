@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 from helpers import topics
 from helpers.waiting import until
+from structlog.testing import capture_logs
 
 from connector.cells import Cells
 from connector.config import Kafka
@@ -95,6 +96,31 @@ async def test_a_worker_with_nothing_to_do_or_with_all_that_it_can_do_does_not_s
         assert not worker.failure.done()
         may_end.set()
         await until(lambda: worker.lag == 0)
+
+
+async def test_a_transaction_that_hangs_is_told_although_there_seems_to_be_no_lag(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that dies can lose the end of a transaction. Here its writer does not end it for longer than it may."""
+    monkeypatch.setattr(stage_worker, "Watch", partial(Watch, every=0.2, hangs=1.0))
+    topic = await topics.create(kafka, "in")
+    await topics.write_in_transactions(kafka, topic, 1)
+    handled: list[bytes | None] = []
+
+    async def handle(record: InRecord) -> None:
+        handled.append(record.value)
+
+    async with working(kafka, handle) as worker:
+        await until(lambda: handled == [b"0"])
+        with capture_logs() as said:
+            async with topics.open_transaction(kafka, topic, b"aborted"):
+                await topics.produce(kafka, topic, [b"1"])
+                await until(lambda: worker.watch.hanging == 1)
+                assert (handled, worker.lag) == ([b"0"], 0)
+            await until(lambda: handled == [b"0", b"1"])
+            await until(lambda: worker.watch.hanging == 0)
+    (line,) = [line for line in said if line["event"] == "transaction_hangs"]
+    assert (line["place"], line["offset"]) == (f"{topic}/0", 4)  # behind two transactions of a record and a mark
 
 
 async def test_the_lag_in_seconds_is_the_age_of_the_oldest_unfinished_record(

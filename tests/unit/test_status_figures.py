@@ -24,7 +24,7 @@ from connector.operate import status
 from connector.operate.actions import action_of
 from connector.operate.counts import PERIODS, Counts, Letters, Outcomes, Tail
 from connector.operate.status import Board
-from connector.operate.worker_page import page
+from connector.operate.worker_page import Page, page
 from connector.salesforce.api_usage import ApiUsage, api_usage
 from connector.wiring.shared import Shared
 from connector.wiring.status import StatusPage
@@ -184,6 +184,21 @@ async def test_a_second_look_compares_with_the_first(config: Config, kafka_says:
     assert (await board.look()).problems == []
 
 
+async def test_a_transaction_that_hangs_is_something_to_look_at_although_there_seems_to_be_no_lag(
+    config: Config, kafka_says: list[dict[str, Group]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = {"send": {"ready": True, "hanging_transactions": 0}, "trigger": {"ready": True, "hanging_transactions": 2}}
+    answer = {"stages": stages, "accounts": {}, "salesforce": {}, "held": [], "errors": []}
+
+    async def answered(*_: object) -> dict[str, Any]:
+        return Page.model_validate(answer).model_dump()
+
+    monkeypatch.setattr(status, "page", answered)
+    kafka_says.append(HEALTHY)
+    found = await Board(config, ["http://worker:8080"], now=lambda: NOW).look()
+    assert found.problems == ["trigger waits for a transaction that hangs: docs/kafka.md, Transactions that hang"]
+
+
 @pytest.mark.parametrize(
     ("answer", "answers"),
     [
@@ -233,6 +248,7 @@ async def test_a_worker_tells_its_rates_windows_positions_and_what_is_held(confi
             "ready": False,
             "lag": None,
             "lag_seconds": None,
+            "hanging_transactions": None,
             "in_flight": None,
             "parked": None,
             "per_minute": None,
