@@ -44,13 +44,21 @@ def page(ran: Sequence[Ran], machine: Mapping[str, str]) -> tuple[str, dict[str,
 
 def _claims(ran: Sequence[Ran]) -> str:
     rows = [
-        f"| {each.name} | {claim['claim']} | {claim['target']} | {claim['found']} | {_ANSWER[bool(claim['holds'])]} |"
+        f"| {each.name} | {claim['claim']} | {_short(claim['target'])} | {_short(claim['found'])} |"
+        f" {_ANSWER[bool(claim['holds'])]} |"
         for each in ran
         for claim in (each.figures or {}).get("claims", ())
     ]
     if not rows:
         return "No benchmark claims anything at the loads of this run."
     return "\n".join(["| benchmark | claim | target | found | holds |", "|---|---|---|---|---|", *rows])
+
+
+def _short(figure: object) -> str:
+    """A number without the digits that tell nothing; a text as it is."""
+    if not isinstance(figure, float):
+        return str(figure)
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def _section(ran: Ran, plots: Mapping[str, str]) -> str:
