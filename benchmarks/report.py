@@ -60,7 +60,7 @@ def additions() -> float:
 
 
 def machine(full: bool, seconds: Sequence[float]) -> dict[str, str]:
-    """What the figures depend on. `seconds` are those of `additions`, in the order of the run."""
+    """What the figures depend on. `seconds` are what `additions` took during the run."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return {
         "run": "full" if full else "short (`make bench ARGS=--full` runs the full one)",

@@ -30,6 +30,18 @@ async def create(kafka: Kafka, topic: str, partitions: int = 1, **settings: str)
     return name
 
 
+async def delete(kafka: Kafka, name: str) -> None:
+    """Deletes a topic and waits until the broker, too, knows it no more: the controller answers before that."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+
+    async def is_gone() -> bool:
+        return name not in await admin.list_topics()
+
+    async with _started(admin, admin.close):
+        await admin.delete_topics([name])
+        await until(is_gone)
+
+
 async def produce(kafka: Kafka, topic: str, values: Iterable[bytes], partition: int = 0) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all")
     async with _started(producer, producer.stop):

@@ -250,8 +250,7 @@ async def test_a_stage_whose_topic_is_deleted_before_it_could_commit_still_ends(
     await worker.start()
     await topics.produce(kafka, topic, [b"a record"])
     await began.wait()
-    async with admin_client(kafka) as admin:
-        await admin.delete_topics([topic])
+    await topics.delete(kafka, topic)
     may_go_on.set()
     await until(lambda: worker.in_flight == 0)
     await asyncio.sleep(1.5)  # the commit is under way: there is one each second

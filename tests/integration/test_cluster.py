@@ -89,17 +89,6 @@ async def says(app: App, said: str, *stages: str) -> None:
     await until(all_say)
 
 
-async def delete(kafka: Kafka, topic: str) -> None:
-    """Deletes a topic and waits until the broker, too, knows it no more: the controller answers before that."""
-    async with admin_client(kafka) as admin:
-        await admin.delete_topics([topic])
-
-        async def is_gone() -> bool:
-            return topic not in await admin.list_topics()
-
-        await until(is_gone)
-
-
 async def is_made(setup: Setup) -> bool:
     """Makes the topics that are missing. Kafka refuses one for a moment after its deletion."""
     try:
@@ -128,7 +117,7 @@ async def test_a_topic_that_is_deleted_and_made_again_is_told_and_costs_nobody_a
         setup = company.setup
         async with running_app(setup.config) as app, company.closing(RATE):
             await more_emails(company)
-            await delete(setup.kafka, unique + "pisano.invitations")
+            await topics.delete(setup.kafka, unique + "pisano.invitations")
             await says(app, "pisano.invitations. Create them with `connector topics apply`", "trigger", "send")
             if has_fewer_partitions:
                 await topics.create(setup.kafka, "pisano.invitations", 2)
@@ -136,7 +125,7 @@ async def test_a_topic_that_is_deleted_and_made_again_is_told_and_costs_nobody_a
                 await apply(setup.kafka, catalogue.topics_for(setup.config))
             await says(app, "pisano.invitations was deleted and created anew", "trigger", "send")
         if has_fewer_partitions:
-            await delete(setup.kafka, unique + "pisano.invitations")
+            await topics.delete(setup.kafka, unique + "pisano.invitations")
             await until(lambda: is_made(setup))
         for stage in ("trigger", "send"):
             await until(lambda group=unique + stage: is_deleted(setup.kafka, group))

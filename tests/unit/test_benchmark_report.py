@@ -48,9 +48,13 @@ def script(folder: Path, code: str) -> Path:
     return path
 
 
+def write(report: Any, folder: Path, *ran: object) -> None:
+    report.write(ran, report.machine(full=False, seconds=[1.0]), folder=folder)
+
+
 def test_claims_ratios_and_reasons_are_on_the_page(report: Any, tmp_path: Path) -> None:
     missing = report.Ran("service", None, "", "cannot run: no Kafka broker answers")
-    report.write([report.Ran("intake", FIGURES, "a table"), missing], report.machine(False, [1.0]), folder=tmp_path)
+    write(report, tmp_path, report.Ran("intake", FIGURES, "a table"), missing)
     page = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
     assert "| intake | webhooks a second | ≥ 5,000 | 7,500 | yes |" in page
     assert "| intake | p99 < 5 ms & lower | < 5 ms | 9 ms | **no** |" in page
@@ -61,7 +65,7 @@ def test_claims_ratios_and_reasons_are_on_the_page(report: Any, tmp_path: Path) 
 
 
 def test_each_figure_that_grows_has_a_plot_that_the_page_shows(report: Any, tmp_path: Path) -> None:
-    report.write([report.Ran("intake", FIGURES, "")], report.machine(False, [1.0]), folder=tmp_path)
+    write(report, tmp_path, report.Ran("intake", FIGURES, ""))
     page = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
     plots = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "plots").iterdir()}
     assert sorted(plots) == ["intake-load-p99-ms.svg", "intake-load-per-second.svg", "intake-workers-per-second.svg"]
@@ -71,7 +75,7 @@ def test_each_figure_that_grows_has_a_plot_that_the_page_shows(report: Any, tmp_
 
 
 def test_a_larger_value_is_drawn_higher(report: Any, tmp_path: Path) -> None:
-    report.write([report.Ran("intake", FIGURES, "")], report.machine(False, [1.0]), folder=tmp_path)
+    write(report, tmp_path, report.Ran("intake", FIGURES, ""))
     svg = (tmp_path / "plots" / "intake-load-per-second.svg").read_text(encoding="utf-8")
     ours, floor = ElementTree.fromstring(svg).iter(SVG + "polyline")  # noqa: S314 - ours
     heights = [[float(point.split(",")[1]) for point in line.attrib["points"].split()] for line in (ours, floor)]
@@ -80,8 +84,8 @@ def test_a_larger_value_is_drawn_higher(report: Any, tmp_path: Path) -> None:
 
 
 def test_plots_of_an_earlier_report_do_not_stay(report: Any, tmp_path: Path) -> None:
-    report.write([report.Ran("intake", FIGURES, "")], report.machine(False, [1.0]), folder=tmp_path)
-    report.write([report.Ran("intake", {"claims": []}, "")], report.machine(False, [1.0]), folder=tmp_path)
+    write(report, tmp_path, report.Ran("intake", FIGURES, ""))
+    write(report, tmp_path, report.Ran("intake", {"claims": []}, ""))
     assert not list((tmp_path / "plots").iterdir())
 
 
