@@ -1,6 +1,6 @@
 """The Salesforce side: tokens, the Pub/Sub stream, change events, REST. It knows no Kafka and no Pisano."""
 
-from connector.salesforce._entry import Written
+from connector.salesforce._entry import Unless, Written
 from connector.salesforce._fitting import misfit
 from connector.salesforce._numbers import text_of
 from connector.salesforce.auth import ClientCredentials, JwtBearer, Token, TokenSource
@@ -16,7 +16,7 @@ from connector.salesforce.pubsub import Batch, PubSubClient, RawEvent
 from connector.salesforce.record_write import CallOptions, Choice, RecordWrite
 from connector.salesforce.rest import RestClient, Result
 from connector.salesforce.schemas import EventSchema, parse_schema
-from connector.salesforce.writer import CollectionWriter
+from connector.salesforce.writer import CollectionWriter, in_any_case
 
 __all__ = [
     "Batch",
@@ -36,10 +36,12 @@ __all__ = [
     "Result",
     "Token",
     "TokenSource",
+    "Unless",
     "Written",
     "client_of",
     "decode",
     "decode_platform_event",
+    "in_any_case",
     "misfit",
     "parse_schema",
     "text_of",

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +15,8 @@ from connector.salesforce._refusals import FieldsRefused
 from connector.salesforce.object_fields import Field, Fields
 from connector.salesforce.record_write import RecordWrite
 from connector.salesforce.rest import Result
+
+Unless = Callable[[], Rejected | None]
 
 _LINK = re.compile(r"\S*(@|://)\S*")  # half an address is worse than none
 
@@ -38,9 +40,11 @@ class Entry:
     `Waiting` sets the other attributes. `number` rises in the order of arrival. A write that is `taken` is in a call,
     or has a result from one that its caller has not seen yet, or its caller pauses; it is `calling` only in a call.
     `merges` counts how often the writer looked for a survivor. `context` is the caller's: a call runs in its first one.
+    `unless` is the caller's too, see `CollectionWriter.write`.
     """
 
     write: RecordWrite
+    unless: Unless
     number: int = 0
     record: tuple[str, str] = ("", "")
     taken: bool = False
@@ -64,8 +68,12 @@ class Entry:
             self._settle_unwritten(f"{what}, a mistake in the connector; please report it")
 
     def settle_if_nothing_goes(self) -> None:
-        """Settles a write of which nothing may be written, and an update that has nothing to write."""
-        if self.fitted.refused:
+        """Settles a write that its caller gives up, one of which nothing may be written, and an update that has
+        nothing to write.
+        """
+        if error := self.unless():
+            self.settle(Result(False, error=error))
+        elif self.fitted.refused:
             self._settle_unwritten(f"{self.fitted.refused}. The field has does_not_fit: refuse")
         elif self.write.operation == "update" and not self.fitted.fields:
             if self.fitted.left_out:

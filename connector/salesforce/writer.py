@@ -14,7 +14,7 @@ from connector.errors import Rejected, Retryable
 from connector.retry import PATIENCE, Lasts
 from connector.salesforce import _calls
 from connector.salesforce._answers import Answers
-from connector.salesforce._entry import Entry, Written
+from connector.salesforce._entry import Entry, Unless, Written
 from connector.salesforce._pauses import may_pass, patiently, pause
 from connector.salesforce._refusals import FieldsRefused
 from connector.salesforce._slots import Slots
@@ -34,6 +34,10 @@ Sure = Callable[[], Awaitable[None]]
 
 async def at_once() -> None:
     """Returns at once, for a writer that is the only one."""
+
+
+def in_any_case() -> None:
+    """Gives no reason, for a write that its caller never gives up."""
 
 
 class CollectionWriter:
@@ -66,16 +70,18 @@ class CollectionWriter:
         self._slots = Slots(calls, self._wake_all)
         self._traffic: dict[Target, Traffic] = {}
 
-    async def write(self, write: RecordWrite) -> Written:
+    async def write(self, write: RecordWrite, unless: Unless = in_any_case) -> Written:
         """Returns the final result: a success or a rejection. Repeats a write that may work later, until it does.
 
         A value that its field does not take is cut or left out, as its `Choice` says, and the rest is written.
+        `unless` is asked right before each call, when the callers of the earlier writes of the record have their
+        results. If it gives a rejection, that is the result, and nothing is written.
 
         Raises:
             Fatal: Salesforce does not take these fields of this object until a person changes something.
             Lasts: Salesforce has taken no write of this object for longer than `patience`.
         """
-        entry, traffic = Entry(write), self._of(write.target)
+        entry, traffic = Entry(write, unless), self._of(write.target)
         self._waiting.add(entry)
         try:
             tries = 0

@@ -136,6 +136,31 @@ async def test_no_call_is_made_before_it_is_sure_whose_the_writes_are(sf: Salesf
     assert (scores(sf, case), scores(sf, other)) == ([], [2])
 
 
+async def test_a_caller_can_give_a_write_up_until_its_turn_comes(sf: SalesforceDouble, rest: RestClient) -> None:
+    """It knows then what became of the earlier writes of the record. Only this write is left out."""
+    case, other = sf.create("Case", {}), sf.create("Case", {})
+    sf.lock(case, times=2)
+    writer = CollectionWriter(rest, sleep=lambda _: asyncio.sleep(0.001))
+    known: list[Result] = []
+
+    async def first() -> None:
+        known.append(await writer.write(update(case, NPS__c=1)))
+
+    def unless() -> Rejected | None:
+        return Rejected("the first is written") if known[0].success else None
+
+    _, second, third, elsewhere = await asyncio.gather(
+        first(),
+        writer.write(update(case, NPS__c=2), unless),
+        writer.write(update(case, NPS__c=3)),
+        writer.write(update(other, NPS__c=4)),
+    )
+    assert (second.success, str(second.error)) == (False, "the first is written")
+    assert third.success
+    assert elsewhere.success
+    assert (scores(sf, case), scores(sf, other)) == ([1, 3], [4])
+
+
 async def test_both_forms_of_an_id_are_one_record(sf: SalesforceDouble, rest: RestClient) -> None:
     """Salesforce refuses a call that names a record twice, even once by 15 and once by 18 characters."""
     case = sf.create("Case", {})
