@@ -58,20 +58,15 @@ class Done:
         return digest(feedback.id, first.isoformat()), feedback.model_copy(update={"received_at": first})
 
     def newer(self, rule: str, write: RecordWrite, answered_at: datetime | None) -> datetime | None:
-        """The time of the newest answer that the rule wrote to this record, if it is newer than this one."""
+        """When the newest answer was given that the rule wrote to this record, if that was after `answered_at`."""
         newest = self._newest.get(_target(rule, write))
         return newest if newest and answered_at and newest > answered_at else None
 
     def remember(self, rule: str, write: RecordWrite | Write, answered_at: datetime | None) -> None:
-        """Remembers when an answer was given that is, or will be, written to this record."""
+        """Remembers when an answer was given that is written to this record."""
         if answered_at is not None:
             target = _target(rule, write)
             self._newest[target] = max(answered_at, self._newest.get(target, answered_at))
-
-    def forget(self, rule: str, write: RecordWrite, answered_at: datetime | None) -> None:
-        """For an answer that could not be written."""
-        if answered_at is not None and self._newest.get(_target(rule, write)) == answered_at:
-            del self._newest[_target(rule, write)]
 
     def _forget(self, before: datetime) -> None:
         self._by_day = {day: ids for day, ids in self._by_day.items() if day >= before.date()}

@@ -4,9 +4,10 @@ Each feedback rule that applies becomes one write: an upsert by external id or a
 the same again. If a field does not take its value, the rest is written, and the feedback becomes a dead letter besides,
 so that the value is not lost. A feedback is acknowledged when the results of all its writes are on `salesforce.writes`.
 The stage does not repeat a write that is there as done, so a webhook sent twice cannot undo what people did in between.
-An equal body that comes after the time for repeats is another answer. A dead letter that an operator retries is written
-again: all of it if nothing was written, else only the values that were left out. Each rule is a cell: a rule that
-cannot go on holds back only its own writes.
+An equal body that comes after the time for repeats is another answer. An answer that is older than the one in
+Salesforce is superseded. This is decided when its turn comes, because Salesforce may refuse a newer one under way. A
+dead letter that an operator retries is written again: all of it if nothing was written, else only the values that were
+left out. Each rule is a cell: a rule that cannot go on holds back only its own writes.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Literal
 
 from connector.config import FeedbackRule
 from connector.errors import Fatal, Rejected
@@ -37,7 +39,12 @@ _ADVICE = {
     "DUPLICATES_DETECTED": ". One of the org's duplicate rules refuses the record. To store it all the same, set"
     " duplicates: save in this rule."
 }
+_Result = Literal["done", "superseded", "rejected"]
 _GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record was deleted, or merged into another
+
+
+class _Superseded(Rejected):
+    """A newer answer is written there."""
 
 
 class WriteBack:
@@ -131,28 +138,26 @@ class WriteBack:
         if write_id in done:
             self._metrics.writes.labels(name, "repeated").inc()
             return
-        if newer := done.newer(name, planned, feedback.answered_at):
-            await self._supersede(planned, write_id, name, record, feedback, newer)
-            return
-        done.remember(name, planned, feedback.answered_at)
         done.add(write_id, datetime.now(UTC))  # before the wait, so that we see a repeat that comes meanwhile
         try:
-            written = await self._salesforce.write(planned)
+            written = await self._salesforce.write(planned, partial(_superseded, done, name, planned, feedback))
+            result = _result_of(written)
+            if result == "done":  # remembered at once: the next write of the record asks
+                done.remember(name, planned, feedback.answered_at)
             write = _to_write(write_id, feedback, name, planned, written)
-            await self._record(write, record)
+            await self._record(write, result, record)
         except BaseException:
             done.discard(write_id)
-            done.forget(name, planned, feedback.answered_at)
             raise
-        if write.success:
+        if result == "done":
             waited = (write.at - feedback.received_at).total_seconds()
             self._metrics.webhook_to_write.labels(name).observe(max(0.0, waited))
-        else:
-            done.discard(write_id)
-            done.forget(name, planned, feedback.answered_at)
+            return
+        done.discard(write_id)
+        if result == "rejected":
             raise Rejected(write.error or "refused", code=getattr(written.error, "code", None))
 
-    async def _record(self, write: Write, cause: InRecord) -> None:
+    async def _record(self, write: Write, result: _Result, cause: InRecord) -> None:
         """Puts the write on its topic, and before that what was left out of it among the dead letters."""
         if write.success and write.left_out:
             said = "; ".join(f"{name}: {why}" for name, why in write.left_out.items())
@@ -161,31 +166,10 @@ class WriteBack:
             await until_done(partial(self._publish, letter))
         # Retried here, because otherwise we would write again, over later changes.
         await until_done(partial(self._publish, self._to_record(write, cause)))
-        self._metrics.writes.labels(write.rule, "done" if write.success else "rejected").inc()
+        self._metrics.writes.labels(write.rule, result).inc()
         for done, fields in (("cut", write.cut), ("left_out", write.left_out)):
             for name in fields:
                 self._metrics.unfit_values.labels(write.rule, name, done).inc()
-
-    async def _supersede(
-        self, planned: RecordWrite, write_id: str, rule: str, cause: InRecord, feedback: Feedback, newer: datetime
-    ) -> None:
-        """Records that an answer is not written, because webhooks came in the wrong order."""
-        write = Write(
-            id=write_id,
-            feedback=feedback.id,
-            rule=rule,
-            operation=planned.operation,
-            object=planned.object,
-            key_field=planned.key_field,
-            key=planned.key,
-            fields=planned.fields,
-            answered_at=feedback.answered_at,
-            success=False,
-            error=f"superseded: an answer of {newer.isoformat()} is written there already",
-            at=datetime.now(UTC),
-        )
-        await until_done(partial(self._publish, self._to_record(write, cause)))
-        self._metrics.writes.labels(rule, "superseded").inc()
 
     def _to_record(self, write: Write, cause: InRecord) -> OutRecord:
         return to_record(
@@ -208,6 +192,17 @@ def _only(planned: RecordWrite, fields: Collection[str], rule: str) -> RecordWri
     if not values and not left_out:
         raise Rejected(f"the rule {rule} has no field {', '.join(fields)} any more", code="not_configured")
     return replace(planned, fields=values, left_out=left_out)
+
+
+def _superseded(done: Done, rule: str, planned: RecordWrite, feedback: Feedback) -> _Superseded | None:
+    newer = done.newer(rule, planned, feedback.answered_at)
+    return _Superseded(f"superseded: an answer of {newer.isoformat()} is written there already") if newer else None
+
+
+def _result_of(written: Written) -> _Result:
+    if written.success:
+        return "done"
+    return "superseded" if isinstance(written.error, _Superseded) else "rejected"
 
 
 def _to_write(write_id: str, feedback: Feedback, rule: str, planned: RecordWrite, written: Written) -> Write:

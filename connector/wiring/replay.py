@@ -14,7 +14,7 @@ from connector.kafka.publisher import Publisher
 from connector.operate.again import BESIDE, Foresee, TriggerAgain, WriteAll, WriteDryRun, invited
 from connector.operate.foreseen import Sending
 from connector.operate.replay import Work, copies
-from connector.salesforce import CollectionWriter, RecordWrite, Written
+from connector.salesforce import CollectionWriter, RecordWrite, Unless, Written, in_any_case
 from connector.wiring import trigger, write
 from connector.wiring.shared import Shared
 
@@ -97,8 +97,9 @@ class _Unwritten(CollectionWriter):
     def __init__(self) -> None:
         """Needs no Salesforce."""
 
-    async def write(self, write: RecordWrite) -> Written:
-        return Written(success=True, fields=dict(write.fields), left_out=dict(write.left_out))
+    async def write(self, write: RecordWrite, unless: Unless = in_any_case) -> Written:
+        error = unless()
+        return Written(error is None, error=error, fields=dict(write.fields), left_out=dict(write.left_out))
 
 
 def _write_dry_run(shared: Shared) -> WriteDryRun:
