@@ -40,7 +40,9 @@ _RULES = {
 class WriteWorld(World):
     """`stored` is what each record of a cell's object holds; `done` what was stored, in order.
 
-    `aside` are the numbers of a cell whose comment was left out because Salesforce refused it.
+    `aside` are the numbers of a cell whose comment was left out because Salesforce refused it. In every second scenario
+    the bodies name the times of their answers, which come in any order; `superseded` are the numbers of a cell that an
+    answer with a later time kept from being written.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -48,6 +50,7 @@ class WriteWorld(World):
         self.stored: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self.writes: list[Write] = []
         self.aside: defaultdict[str, set[int]] = defaultdict(set)
+        self.superseded: defaultdict[str, set[int]] = defaultdict(set)
 
     def stage(self) -> tuple[Plan, Settle]:
         awake = Awake(clock=clock)
@@ -67,8 +70,18 @@ class WriteWorld(World):
     def value(self, number: int) -> bytes:
         body = {"number": number, "record": f"record-{number % 3}"}
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        feedback = Feedback(id=digest("made up", str(number)), account="main", received_at=at, body=body)
+        feedback = Feedback(
+            id=digest("made up", str(number)),
+            account="main",
+            received_at=at,
+            answered_at=at + timedelta(hours=self.rank(number)) if self.scenario.seed % 2 else None,
+            body=body,
+        )
         return feedback.model_dump_json().encode()
+
+    def rank(self, number: int) -> float:
+        """The place of an answer among those of its record: a later one must stay."""
+        return number + 8 * Random(f"{self.scenario.seed} {number}").random() if self.scenario.seed % 2 else number
 
     def number(self, record: InRecord) -> int:
         return int(read(Feedback, record.value).body["number"])
@@ -85,6 +98,14 @@ class WriteWorld(World):
     async def _publish(self, write: Write) -> None:
         await asyncio.sleep(self.random.uniform(0, 0.1))
         self.writes.append(write)
+        if (write.error or "").startswith("superseded"):
+            cell, number = write.object[-1], int(str(write.fields["Score__c"]))
+            assert any(self.rank(n) > self.rank(number) for n in self.done[cell] if n % 3 == number % 3)
+            self.superseded[cell].add(number)
+
+    def all_done(self) -> bool:
+        wanted = {*range(len(self.written_at))}
+        return all({*self.done[cell]} | self.letters[cell] | self.superseded[cell] >= wanted for cell in CELLS)
 
     async def upsert(self, *_: object) -> list[Result]:
         raise AssertionError("no rule upserts")
