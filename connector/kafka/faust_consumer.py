@@ -3,29 +3,26 @@
 Faust acknowledges a record in a `finally` and computes the offset to commit from the acknowledged records. It is off by
 one at the head and overlooks the holes that transaction markers leave. So here our own `OrderedAcks` gives the position
 to commit, and Faust does what it is good at: membership, fetching and handing records out.
-Only this module and `faust_app.py` override Faust's internals. `tests/integration/test_stage_worker.py` and
-`tests/chaos/` test that on a real broker, so that a bump of the pinned version cannot break it unnoticed.
+Only this module, `faust_thread.py` and `faust_app.py` override Faust's internals.
+`tests/integration/test_stage_worker.py` and `tests/chaos/` test that on a real broker, so that a bump of the pinned
+version cannot break it unnoticed.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
-import aiokafka
 import faust
 from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.services import Service
-from mode.threads import ServiceThread, WorkerThread
 
-from connector.kafka.ordered import OrderedAcks, Read
+from connector.kafka.faust_thread import ConsumerThread
+from connector.kafka.ordered import OrderedAcks
 
-_FETCHER_LOOKS = 1.0  # seconds between looks of aiokafka's fetcher; whatever it has to do wakes it before that
 _BATCH = 50  # records that Faust hands out at once: it starts four tasks each time; 50 keep an agent busy for 5 ms
-_COMMITTED_WITHIN = 4.0  # seconds; a commit takes milliseconds, and is tried again each second
 _ANSWERS_WITHIN = 5.0  # seconds; a position is known at once unless Kafka has not said yet where to begin
 
 
@@ -47,112 +44,17 @@ class Offsets(Protocol):
         """The worker has lost the partitions; if records of them come again, that is a new delivery."""
 
 
-class _Daemon(WorkerThread):
-    """A thread that cannot keep the process when it does not end."""
-
-    def __init__(self, service: ServiceThread, **kwargs: Any) -> None:
-        super().__init__(service, **kwargs)
-        self.daemon = True
-
-
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    Worker = _Daemon
-    # The assignment, of which aiokafka makes a new one at each rebalance, and how far its partitions were read. It is
-    # one value, because the main thread reads it.
-    _noted: tuple[Any, Mapping[TP, Read]] = (None, {})
-    _committing: asyncio.Task[Any] | None = None  # the commit under way
-
-    def read(self, tp: TP) -> Read | None:
-        """How far the partition was read; None during a rebalance."""
-        assignment, read = self._noted
-        return read.get(tp) if assignment is not None and assignment.active else None
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Waits 4 s. aiokafka tries for ever when a partition is gone, and then no stop of Faust's would end.
-
-        The commit goes on: aiokafka would leave its error to nobody if it were cancelled.
-        """
-        begins = self._committing is None or self._committing.done()
-        if begins:
-            self._committing = asyncio.create_task(super()._commit(offsets))
-        committing = cast(asyncio.Task[Any], self._committing)
-        await asyncio.wait({committing}, timeout=_COMMITTED_WITHIN)
-        return begins and committing.done() and bool(committing.result())
-
-    async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *arguments: Any, **options: Any) -> Any:
-        records = await super()._fetch_records(consumer, *arguments, **options)
-        self._note(getattr(consumer._subscription.subscription, "assignment", None), records)
-        return records
-
-    def _note(self, assignment: Any, records: Mapping[TP, Any]) -> None:
-        """Must follow a fetch without a wait: then every record before a noted position has been fetched."""
-        noted, read = self._noted
-        before = read if noted is assignment else {}
-        behind = {tp: read.behind for tp, read in before.items()} | {tp: records[tp][-1].offset + 1 for tp in records}
-        first = {tp: records[tp][0].offset for tp in records} | {tp: read.first for tp, read in before.items()}
-        states = [(TP(*tp), assignment.state_value(tp)) for tp in assignment.tps] if assignment else []
-        self._noted = (
-            assignment,
-            {
-                tp: Read(state.position, behind.get(tp), first.get(tp))
-                for tp, state in states
-                if state.has_valid_position
-            },
-        )
-
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        return cast(Mapping[TP, int], await self.call_thread(self._seek_to_committed))
-
-    async def _seek_to_committed(self) -> Mapping[TP, int]:
-        """Also where nothing is committed, or 0: aiokafka goes on there from where it is.
-
-        The fetch that is under way when a rebalance begins may return records of the new assignment. Faust drops them
-        and seeks, so those of such a partition would never come again.
-        """
-        consumer = self._ensure_consumer()
-        with suppress(IllegalStateError):  # a rebalance has begun, and Faust seeks once more at its end
-            committed: Mapping[TP, int] = await consumer.seek_to_committed()
-            for tp in (tp for tp, offset in committed.items() if not offset):
-                consumer.seek(tp, 0)  # if Kafka has deleted that record, the consumer goes to the first one it has
-            return committed
-        return {}
-
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = "read_committed"  # capture and send write in transactions
-        consumer._consumer_timeout = _FETCHER_LOOKS  # aiokafka's setting `consumer_timeout_ms`
-        return consumer
-
-    async def on_thread_stop(self) -> None:
-        # While Kafka is away, aiokafka's consumer ends with this error, and Faust would wait for its thread for ever.
-        with suppress(asyncio.CancelledError):
-            await super().on_thread_stop()
-        if self._committing is not None:
-            self._committing.cancel()
-            await asyncio.wait({self._committing}, timeout=_COMMITTED_WITHIN)
-
-    async def call_thread(self, *arguments: Any, **options: Any) -> Any:
-        if self.thread_loop.is_closed():
-            raise ConsumerNotStarted("the thread of the consumer has ended")
-        return await super().call_thread(*arguments, **options)
-
-    async def commit(self, offsets: Any) -> bool:
-        # After the thread has ended, this worker is no member of the group any more.
-        return not self.thread_loop.is_closed() and bool(await super().commit(offsets))
-
-    def _stopped_set(self) -> None:
-        if self.thread_loop.is_closed():
-            self._stopped.set()
-        else:
-            super()._stopped_set()
-
-
 class Consumer(driver.Consumer):
     offsets: Offsets
     _committed_last: dict[TP, int | None] | None = None
 
+    @property
+    def thread(self) -> ConsumerThread:
+        """The thread that fetches and commits."""
+        return cast(ConsumerThread, self._thread)
+
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in self.assignment() if topics is None or tp in topics or tp.topic in topics)
@@ -193,7 +95,7 @@ class Consumer(driver.Consumer):
     def _position(self, tp: TP) -> int | None:
         """What to commit. A worker that failed over deleted records must find them again, so it skips nothing."""
         failed = self.offsets.failure.done()
-        return self.offsets.acks(tp).committable(None if failed else cast(_ConsumerThread, self._thread).read(tp))
+        return self.offsets.acks(tp).committable(None if failed else self.thread.read(tp))
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commits what is new. Faust asks for it each second, and its own way to find nothing new is long."""
@@ -221,8 +123,8 @@ class Transport(driver.Transport):
 
 def last_fetched(app: faust.App) -> dict[TP, int]:
     """The offset after the last record that the app has got since it has the partition, by partition."""
-    thread = cast(_ConsumerThread, cast(Consumer, app.consumer)._thread)
-    read = {tp: thread.read(tp) for tp in app.consumer.assignment()}
+    consumer = cast(Consumer, app.consumer)
+    read = {tp: consumer.thread.read(tp) for tp in consumer.assignment()}
     return {tp: at.behind for tp, at in read.items() if at is not None and at.behind is not None}
 
 
@@ -238,8 +140,4 @@ async def fetch_positions(app: faust.App) -> dict[TP, int] | None:
 
 def ongoing(app: faust.App) -> dict[TP, int]:
     """The first offset of a transaction that has not ended and so holds the app up, by partition."""
-    assignment, _ = cast(_ConsumerThread, cast(Consumer, app.consumer)._thread)._noted
-    if assignment is None or not assignment.active:
-        return {}
-    states = {TP(*tp): assignment.state_value(tp) for tp in assignment.tps}
-    return {tp: state.lso for tp, state in states.items() if state.lso is not None and state.lso < state.highwater}
+    return cast(Consumer, app.consumer).thread.ongoing()

@@ -144,8 +144,11 @@ class Metrics:
 
     def value(self, name: str, **labels: str) -> float | None:
         """A metric's value as in /metrics. None if there is none, or if it is not known now."""
-        found = self.registry.get_sample_value(f"connector_{name}", labels)
-        return None if found is None or math.isnan(found) else found
+        full = f"connector_{name}"
+        families = self.registry.restricted_registry([full]).collect()  # the registry itself would ask every metric
+        samples = (sample for family in families for sample in family.samples)
+        found = next((each.value for each in samples if each.name == full and each.labels == labels), math.nan)
+        return None if math.isnan(found) else found
 
     @staticmethod
     def total(metric: Counter | Gauge, **labels: str) -> float:
