@@ -16,8 +16,10 @@ def day_of(protect: Protect, at: datetime) -> date:
 
 
 def next_day(protect: Protect, at: datetime) -> datetime:
-    """When the day after that one begins."""
-    return _instants(day_of(protect, at) + timedelta(days=1), 0, _own_zone(protect))[0]
+    """When the day after that one begins: behind the skip, where the clock skips midnight."""
+    today = day_of(protect, at)
+    midnights = _instants(today + timedelta(days=1), 0, _own_zone(protect))
+    return min(midnight for midnight in midnights if day_of(protect, midnight) > today)
 
 
 def opening(protect: Protect, customer_zone: str | None, now: datetime) -> datetime:

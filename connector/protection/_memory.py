@@ -11,7 +11,7 @@ from connector.protection._hours import day_of
 from connector.protection._persons import Hashes
 from connector.protection._times import Times
 from connector.records import Attempt, Invitation, Outcome
-from connector.values.digests import digest_of
+from connector.values.digests import Digests, digest_of
 
 _MAYBE_SENT = {Outcome.SENT, Outcome.UNKNOWN}
 _DAYS = 3  # days for which values with a quota are counted: today, and two around it, should the clock be set back
@@ -25,12 +25,13 @@ class Memory:
 
     def __init__(self, surveys: Mapping[str, Survey], over_all: ProtectAll, hashes: Hashes, brakes: Brakes) -> None:
         self.brakes = brakes
-        self.unknown: set[str] = set()  # invitations whose outcome is unknown
+        self.unknown: dict[str, Mapping[str, Any]] = {}  # by invitation: the settlements that say it is not known
         self.actions: set[str] = set()  # ids of the actions that were carried out
         self._surveys = surveys
         self._over_all = over_all
         self._hashes = hashes
         self._times = Times()  # by person, and by person and survey: when last invited
+        self._reached = Digests()  # changes, each with an address that it has invited
         self._in_all: Counter[str] = Counter()
         self._by_day: Counter[tuple[str, date]] = Counter()
         self._by_value: defaultdict[str, dict[date, Counter[str]]] = defaultdict(dict)
@@ -44,32 +45,52 @@ class Memory:
             self.brakes.hold(survey)
 
     def settled(self, settlement: Mapping[str, Any], *, is_ours: bool = False) -> None:
-        """Takes the fields of a settlement, as they are on the topic. One of ours was counted when it was admitted."""
-        self._doubts.pop(settlement["invitation"], None)
-        self._take_decision(settlement)
-        survey = self._surveys.get(settlement["survey"])
-        if settlement["outcome"] not in _MAYBE_SENT or survey is None:
-            return
-        name, at = settlement["survey"], datetime.fromisoformat(settlement["at"])
-        if settlement["happened_at"] and not is_ours:
-            self.brakes.saw(name, datetime.fromisoformat(settlement["happened_at"]))
-        self._in_all[name] += 1
-        self._by_day[name, day_of(survey.protect, at)] += 1
-        if settlement["cap"]:
-            self._count_value(name, day_of(survey.protect, at), settlement["cap"])
-        for person in settlement["persons"] or ():
-            if survey.protect.once_per is not None:
-                self._times.put_if_later(_place(person, name), at.timestamp())
-            if self._over_all.once_per_any is not None and not survey.protect.except_from_any:
-                self._times.put_if_later(_place(person, None), at.timestamp())
+        """Takes the fields of a settlement, as they are on the topic. One of ours was counted when it was admitted.
 
-    def _take_decision(self, settlement: Mapping[str, Any]) -> None:
+        An invitation whose outcome was unknown is counted as its latest settlement says.
+        """
+        self._doubts.pop(settlement["invitation"], None)
+        if before := self.unknown.pop(settlement["invitation"], None):
+            self._count(before, -1)
         if settlement["action"]:
             self.actions.add(settlement["action"])
         if settlement["outcome"] == Outcome.UNKNOWN:
-            self.unknown.add(settlement["invitation"])
-        else:
-            self.unknown.discard(settlement["invitation"])
+            self.unknown[settlement["invitation"]] = settlement
+        if settlement["outcome"] in _MAYBE_SENT:
+            self._count(settlement, 1)
+            self._note_persons(settlement)
+            if settlement["happened_at"] and not is_ours:
+                self.brakes.saw(settlement["survey"], datetime.fromisoformat(settlement["happened_at"]))
+
+    def _count(self, settlement: Mapping[str, Any], number: int) -> None:
+        name = settlement["survey"]
+        if (survey := self._surveys.get(name)) is None:
+            return
+        day = day_of(survey.protect, datetime.fromisoformat(settlement["at"]))
+        self._in_all[name] += number
+        self._by_day[name, day] += number
+        if settlement["cap"]:
+            days = self._by_value[name]
+            days.setdefault(day, Counter())[settlement["cap"]] += number
+            for old in sorted(days)[:-_DAYS]:
+                del days[old]
+
+    def _note_persons(self, settlement: Mapping[str, Any]) -> None:
+        """Also those of a survey that the configuration does not have any more: they count for all surveys."""
+        name, persons = settlement["survey"], settlement["persons"] or ()
+        if not persons:
+            return
+        survey, at = self._surveys.get(name), datetime.fromisoformat(settlement["at"]).timestamp()
+        own = survey is not None and survey.protect.once_per is not None
+        over_all = self._over_all.once_per_any is not None and not (survey and survey.protect.except_from_any)
+        for person in persons:
+            if own:
+                self._times.put_if_later(_place(person, name), at)
+            if over_all:
+                self._times.put_if_later(_place(person, None), at)
+        if settlement["happened_at"]:
+            happened_at = datetime.fromisoformat(settlement["happened_at"])
+            self._reached.put(_change(name, settlement["record_id"], happened_at, persons[-1]))
 
     def called(self, attempt: Attempt) -> None:
         """Takes an attempt. Until its invitations are settled, its persons may have been e-mailed."""
@@ -89,6 +110,17 @@ class Memory:
     def invited_at(self, invitation: Invitation, survey: str | None) -> datetime | None:
         """When the person was last invited to `survey`; None means to any survey that counts for all."""
         return self._times.latest(_place(person, survey) for person in self.persons(invitation))
+
+    def is_reached(self, invitation: Invitation) -> bool:
+        """Whether the change has invited this address before, with another invitation: an invitation's id holds the
+        place of its address among those of the change, and a change that is decided anew may find them otherwise."""
+        place = self._change(invitation)
+        return place is not None and place in self._reached
+
+    def is_repeated(self, invitation: Invitation) -> bool:
+        """Whether the change is about to invite this address with another invitation, in the same call."""
+        place, others = self._change(invitation), (one for one in self._calling if one.id != invitation.id)
+        return place is not None and any(self._change(other) == place for other in others)
 
     def in_doubt(self, invitation: Invitation) -> bool:
         """Whether a call is under way, or ended without a clear end, that may have reached the person with another
@@ -119,13 +151,19 @@ class Memory:
         """The hashes of the invitation's person."""
         return self._hashes.persons(invitation.protection.contact, invitation.address)
 
-    def _count_value(self, survey: str, day: date, value: str) -> None:
-        days = self._by_value[survey]
-        days.setdefault(day, Counter())[value] += 1
-        for old in sorted(days)[:-_DAYS]:
-            del days[old]
+    def _change(self, invitation: Invitation) -> bytes | None:
+        """Where it is noted that the change has invited the address; None when one of them is not known."""
+        persons, happened_at = self.persons(invitation), invitation.protection.happened_at
+        if not persons or happened_at is None:
+            return None
+        return _change(invitation.survey, invitation.record_id, happened_at, persons[-1])
 
 
 def _place(person: str, survey: str | None) -> bytes:
     """Where a time is stored. `person` is a hash; a text that is none, from another writer, is hashed."""
     return digest_of(person) if survey is None else digest_of(f"{person}/{survey}")
+
+
+def _change(survey: str, record_id: str, happened_at: datetime, person: str) -> bytes:
+    """`person` is the hash of the address, or of the contact's id where a link needs no address."""
+    return digest_of(f"{survey}/{record_id}/{happened_at.timestamp()}/{person}")

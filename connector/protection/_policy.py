@@ -67,6 +67,8 @@ class Policy:
         oldest = None if protect.max_age is None else now - timedelta(seconds=protect.max_age)
         if oldest is not None and terms.happened_at is not None and terms.happened_at < oldest:
             yield _stop(Reason.TOO_OLD, f"the change was made at {terms.happened_at:%FT%TZ}")
+        if known.memory.is_reached(invitation):
+            yield _stop(Reason.INVITED_BEFORE, "the same change has invited this address already")
         due = _due(invitation, now)
         yield self._invited(invitation, survey, known, due)
         yield self._answered(invitation, survey, known, due)
@@ -138,7 +140,8 @@ class Policy:
         over_all = self._over_all.once_per_any is not None and not survey.protect.except_from_any
         left = (survey.protect.total_cap or 0) - known.memory.sent_in_all(invitation.survey)
         is_last = survey.protect.total_cap is not None and known.memory.about_to(invitation.survey) >= left
-        if is_last or ((own or over_all) and known.memory.in_doubt(invitation)):
+        is_repeated = known.memory.is_repeated(invitation)
+        if is_last or is_repeated or ((own or over_all) and known.memory.in_doubt(invitation)):
             return Wait(now + _ENDS_WITHIN, Reason.IN_DOUBT)
         return None
 

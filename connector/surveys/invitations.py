@@ -9,8 +9,8 @@ from connector.config import Phones, Survey
 from connector.errors import Rejected
 from connector.reasons import Reason
 from connector.records import ChangeEvent, Invitation, digest
-from connector.surveys.addresses import normalise_email, normalise_phone, separate
-from connector.surveys.lookups import Lookups, stripped
+from connector.surveys.addressees import Addressees
+from connector.surveys.lookups import Lookups
 from connector.surveys.protection import protection, suppression
 from connector.surveys.reader import Gone, Reader
 from connector.surveys.scopes import known, nested, scope_of
@@ -18,13 +18,10 @@ from connector.templates import RenderError, Template, Unread
 
 _GONE = ("DELETE", "GAP_DELETE")  # for a record that is gone there is nobody to ask
 _RESTORED = ("UNDELETE", "GAP_UNDELETE")
-_MOST_ADDRESSES = 100  # of one record: more is a wrong field, and its invitations would be published at once
 _DUMMY_ID = "000000000000000AAA"  # in an overflow event: more records changed than Salesforce names (salesforce §0.5)
 
 
 NO_REGION = Phones()
-
-_Addressee = tuple[str | None, Reason | None, str | None]  # an address, why it is not invited, more words
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,6 @@ class SurveyRule:
         phones: Phones = NO_REGION,
     ) -> None:
         self.name = name
-        self._phones = phones
         self._now = now
         self._survey = survey
         self._reader = reader
@@ -62,8 +58,7 @@ class SurveyRule:
         )
         self._asks_for_restored = survey.when is not None and "change_type" in survey.when.fields("event")
         self._behind_when = self._lookups.behind(survey.when)
-        self._behind_address = self._lookups.behind(survey.address)
-        self._behind_opt_out = self._lookups.behind(survey.protect.opted_out)
+        self._addressees = Addressees(survey, self._lookups, phones)
 
     def is_about(self, event: ChangeEvent) -> bool:
         """Whether the event is of this survey's entity, and of a record that still exists."""
@@ -148,11 +143,11 @@ class SurveyRule:
     def _to_each(self, event: ChangeEvent, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[Invitation]:
         left_out: list[str] = []
         values: dict[str, Any] = {
-            "custom_attributes": _rendered(self._survey.custom_attributes, scope, left_out),
-            "built_in_responses": _rendered(self._survey.built_in_responses, scope, left_out),
+            "custom_attributes": rendered(self._survey.custom_attributes, scope, left_out),
+            "built_in_responses": rendered(self._survey.built_in_responses, scope, left_out),
         }
         remark = "; ".join(left_out) or None
-        each = self._addressees(scope, gone)
+        each = self._addressees.of(scope, gone)
         if event.change_type == "EVENT" and self._survey.lookup:  # Salesforce keeps no record of it to check again
             values["event_fields"] = {name: event.fields[name] for name in self._fields & event.fields.keys()}
         values["protection"] = terms = protection(self._survey, event, scope, alone=len(each) == 1)
@@ -192,46 +187,29 @@ class SurveyRule:
             **{"email": None, **decided},
         )
 
-    def _addressees(self, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[_Addressee]:
-        """Each address with the reason why it is not invited, or one reason without an address."""
-        if unknown := [gone[name] for name in gone if name in self._behind_opt_out]:
-            return [(None, Reason.RECORD_GONE, "; ".join(unknown))]  # maybe the customer opted out
-        address = self._survey.address
-        found = [part for value in address.render_all(scope) for part in separate(value)] if address else []
-        missing = [gone[name] for name in gone if name in self._behind_address]
-        if not found and (missing or self._survey.channel != "link"):
-            return [(None, Reason.RECORD_GONE if missing else Reason.NO_ADDRESS, "; ".join(missing) or None)]
-        if len(found) > _MOST_ADDRESSES:
-            name = "email" if self._survey.phone is None else "phone"
-            raise Rejected(
-                f"`{name}` gives {len(found)} addresses; {_MOST_ADDRESSES} is the most", code="many_addresses"
-            )
-        opted_out = self._survey.protect.opted_out
-        is_out = opted_out is not None and stripped(opted_out.render(scope)) not in {None, False, "false"}
-        out = Reason.OPTED_OUT if is_out else None
-        each: dict[str, _Addressee] = {} if found else {"": (None, out, None)}
-        for address_, reason, detail in map(self._addressee, found):
-            each.setdefault(str(address_).lower(), (address_, reason or out, detail))
-        return list(each.values())
-
-    def _addressee(self, raw: str) -> _Addressee:
-        try:
-            right = normalise_email(raw) if self._survey.phone is None else normalise_phone(raw, self._phones)
-        except ValueError as error:
-            return raw, Reason.INVALID_ADDRESS, str(error)
-        return right, None, None
-
 
 def _names_no_record(event: ChangeEvent) -> bool:
     return "*" in event.record_id or event.record_id == _DUMMY_ID
 
 
-def _rendered(templates: Mapping[str, Template], scope: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:
-    """The values that are not empty. One that cannot be rendered costs only itself: `left_out` gets the reason."""
+def rendered(
+    templates: Mapping[str, Template],
+    scope: Mapping[str, Any],
+    left_out: list[str],
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The values that are not empty. One that cannot be rendered costs only itself: `left_out` gets the reason.
+
+    With the values of `before`, one that needs what is not known now stays as it was.
+    """
     values: dict[str, Any] = {}
     for name, template in templates.items():
         try:
             values[name] = template.render(scope)
+        except Unread:
+            if before is None:
+                raise
+            values[name] = before.get(name)
         except RenderError as error:
             left_out.append(f"{name} is left out: {error}")
     return {name: value for name, value in values.items() if value is not None}

@@ -1,8 +1,9 @@
 """What contact protection says about a change: who is not asked, and what the sender must keep to."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from connector.config import Survey
@@ -11,7 +12,7 @@ from connector.config.protect import count, period
 from connector.errors import Rejected
 from connector.reasons import Reason
 from connector.records import ChangeEvent, Protection
-from connector.templates import Scalar, Template
+from connector.templates import Scalar, Template, Unread
 
 _PARTS = 1 << 64
 
@@ -25,21 +26,39 @@ def protection(survey: Survey, event: ChangeEvent, scope: Mapping[str, Any], *, 
     Raises:
         Rejected: A template cannot be rendered, or gives no duration, number or time zone.
     """
-    protect = survey.protect
     not_before = event.committed_at + timedelta(seconds=survey.delay)
-    cap = _text(protect.cap.by, scope) if protect.cap else None
-    contact = _text(protect.contact, scope)
-    return Protection(
-        contact=contact if alone else None,
-        owner=None if alone else contact,
-        happened_at=event.committed_at,
-        not_before=not_before,
-        expires_at=not_before + timedelta(seconds=protect.expires_after),
-        once_per=_parsed("once_per", protect.once_per, scope, period),
-        cap=cap,
-        cap_per_day=_parsed("cap.per_day", protect.cap.per_day, scope, count) if protect.cap and cap else None,
-        zone=_zone(protect.zone, scope),
+    ends = timedelta(seconds=survey.protect.expires_after)
+    terms = Protection(happened_at=event.committed_at, not_before=not_before, expires_at=not_before + ends)
+    return renewed(terms, survey, scope, alone=alone)
+
+
+def renewed(before: Protection, survey: Survey, scope: Mapping[str, Any], *, alone: bool) -> Protection:
+    """The same terms for the person that the `scope` leads to. What the scope does not know stays as it was.
+
+    Raises:
+        Rejected: As `protection`.
+    """
+    protect, quota = survey.protect, survey.protect.cap
+    contact = _kept(partial(_text, protect.contact, scope), before.contact or before.owner)
+    cap = _kept(partial(_text, quota.by, scope), before.cap) if quota else None
+    per_day = partial(_parsed, "cap.per_day", quota.per_day if quota else None, scope, count)
+    return before.model_copy(
+        update={
+            "contact": contact if alone else None,
+            "owner": None if alone else contact,
+            "once_per": _kept(partial(_parsed, "once_per", protect.once_per, scope, period), before.once_per),
+            "cap": cap,
+            "cap_per_day": _kept(per_day, before.cap_per_day) if cap else None,
+            "zone": _kept(partial(_zone, protect.zone, scope), before.zone),
+        }
     )
+
+
+def _kept(render: Callable[[], Any], before: Any) -> Any:
+    try:
+        return render()
+    except Unread:
+        return before
 
 
 def suppression(

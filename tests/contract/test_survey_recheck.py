@@ -25,7 +25,7 @@ SURVEY: dict[str, Any] = {
         "contact": {
             "object": "Contact",
             "id": "{{ record.ContactId }}",
-            "fields": ["Email", "HasOptedOutOfEmail"],
+            "fields": ["Id", "LastName", "Email", "HasOptedOutOfEmail"],
         }
     },
     "email": "{{ contact.Email }}",
@@ -129,6 +129,68 @@ async def test_each_of_several_addresses_is_checked_by_its_place(client: Client)
     found = await asked.check(bob)
     assert isinstance(found, NoLonger)
     assert found.reason is Reason.NO_ADDRESS
+
+
+async def test_an_address_that_changed_its_place_stays_with_its_invitation(client: Client) -> None:
+    """Else the same customer would be asked twice, and the other one never."""
+    asked = Asked(client, email="{{ contact.Email }}; {{ record.SuppliedEmail }}")
+    asked.sf.update("Case", asked.case, {"SuppliedEmail": "bob@acme.com"})
+    ada, bob = await asked.invite()
+    asked.sf.update("Case", asked.case, {"SuppliedEmail": ADA})
+    asked.sf.update("Contact", asked.contact, {"Email": "bob@acme.com"})
+    assert [await asked.check(one) for one in (ada, bob)] == [ada, bob]
+
+
+async def test_a_case_with_another_contact_asks_that_person_under_its_own_name(client: Client) -> None:
+    """Else the suppression list, `once_per` and the answer would be about the person before."""
+    own = {
+        "custom_attributes": {"name": "{{ contact.LastName }}", "origin": "{{ event.origin }}"},
+        "built_in_responses": {"contact": "{{ contact.Id }}", "sf_ref_id": "{{ record.Id }}"},
+        "protect": {**SURVEY["protect"], "contact": "{{ contact.Id }}", "once_per": "30d"},
+    }
+    asked = Asked(client, **own)
+    [invitation] = await asked.invite()
+    bob = asked.sf.create("Contact", {"LastName": "Bob", "Email": "bob@acme.com"})
+    asked.sf.update("Case", asked.case, {"ContactId": bob})
+    found = await asked.check(invitation)
+    assert isinstance(found, Invitation)
+    assert (found.email, found.protection.contact) == ("bob@acme.com", bob)
+    assert found.custom_attributes == {**invitation.custom_attributes, "name": "Bob"}
+    assert found.built_in_responses == {"contact": bob, "sf_ref_id": asked.case}
+    assert found.protection == invitation.protection.model_copy(update={"contact": bob})
+
+
+async def test_the_answers_of_the_same_person_stay_as_they_were(client: Client) -> None:
+    own = {
+        "custom_attributes": {"name": "{{ contact.LastName }}"},
+        "built_in_responses": {"name": "{{ contact.LastName }}"},
+        "protect": {**SURVEY["protect"], "contact": "{{ contact.Id }}"},
+    }
+    asked = Asked(client, **own)
+    [invitation] = await asked.invite()
+    asked.sf.update("Contact", asked.contact, {"LastName": "Lovelace"})
+    found = await asked.check(invitation)
+    assert isinstance(found, Invitation)
+    assert (found.custom_attributes, found.built_in_responses) == ({"name": "Lovelace"}, {"name": "Ada"})
+
+
+@pytest.mark.parametrize(
+    ("lookup", "email"),
+    [
+        ({"id": None, "by": {"Loyalty_Number__c": "{{ event.record_id }}"}}, "{{ contact.Email }}"),
+        ({}, '{{ event.user | append: "@acme.com" }}'),
+    ],
+)
+async def test_who_opted_out_is_left_alone_although_a_template_names_the_event(
+    client: Client, lookup: dict[str, Any], email: str
+) -> None:
+    asked = Asked(client, email=email, lookup={"contact": {**SURVEY["lookup"]["contact"], **lookup}})
+    asked.sf.update("Contact", asked.contact, {"Loyalty_Number__c": asked.case})
+    [invitation] = await asked.invite()
+    asked.sf.update("Contact", asked.contact, {"HasOptedOutOfEmail": True})
+    found = await asked.check(invitation)
+    assert isinstance(found, NoLonger)
+    assert found.reason is Reason.OPTED_OUT
 
 
 async def test_a_merged_contact_is_followed(client: Client) -> None:

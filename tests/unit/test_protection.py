@@ -149,6 +149,76 @@ def test_one_that_may_have_been_sent_counts_as_sent() -> None:
     assert reason(sender.verdict(sender.invite(once_per=86400.0))) is Reason.INVITED_BEFORE
 
 
+def test_a_change_that_is_decided_anew_invites_no_address_a_second_time() -> None:
+    """An invitation's id holds the place of its address, and a replay may find the addresses at other places."""
+    sender = Sender(a={})
+    change = {"record_id": "case-1", "protection": Protection(happened_at=NOW)}
+    sender.settle(sender.invite(email="Ada@example.com").model_copy(update=change))
+    again, other = (sender.invite(email=f"{name}@example.com").model_copy(update=change) for name in ("ada", "byron"))
+    assert reason(sender.verdict(again)) is Reason.INVITED_BEFORE
+    assert sender.verdict(other) == Go()
+    later = again.model_copy(update={"protection": Protection(happened_at=NOW + timedelta(milliseconds=1))})
+    another_record = again.model_copy(update={"record_id": "case-2"})
+    assert [sender.verdict(later), sender.verdict(another_record)] == [Go(), Go()]
+
+
+def test_one_call_has_an_address_of_a_change_once() -> None:
+    sender = Sender(a={})
+    change = {"record_id": "case-1", "protection": Protection(happened_at=NOW)}
+    first, again = (sender.invite().model_copy(update=change) for _ in range(2))
+    sender.known.memory.calling([first])
+    assert reason(sender.verdict(again)) is Reason.IN_DOUBT
+    assert sender.verdict(first) == Go()
+    sender.known.memory.calling([])
+    assert sender.verdict(again) == Go()
+
+
+def test_who_was_invited_by_a_survey_that_is_not_in_the_file_any_more_is_invited_by_no_other() -> None:
+    over_all = {"once_per_any": "30d"}
+    before, after = Sender(over_all, campaign={}, a={}), Sender(over_all, a={})
+    invited = before.invite("campaign")
+    after.settle(invited)
+    assert reason(after.verdict(after.invite(), NOW + DAY)) is Reason.INVITED_BY_ANOTHER
+
+
+@pytest.mark.parametrize("end", [Outcome.SENT, Outcome.SUPPRESSED])
+def test_an_unknown_outcome_that_a_person_settles_counts_as_the_person_says(end: Outcome) -> None:
+    """As after a restart, when Kafka has kept only the last settlement."""
+    protect = {"total_cap": 3, "daily_cap": 3, "cap": {"by": "{{ record.B }}", "per_day": 3}}
+    live, restarted = Sender(a=protect), Sender(a=protect)
+    one = live.invite(cap="x", cap_per_day=3)
+    live.settle(one, NOW - 3 * DAY, Outcome.UNKNOWN)
+    live.settle(one, NOW, end)
+    restarted.settle(one, NOW, end)
+    counts = [
+        (memory.sent_in_all("a"), memory.sent_on("a", NOW.date()), memory.sent_for("a", "x", NOW.date()))
+        for memory in (live.known.memory, restarted.known.memory)
+    ]
+    assert counts == [(1, 1, 1) if end is Outcome.SENT else (0, 0, 0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("zone", "night"),
+    [
+        ("America/Santiago", date(2026, 9, 5)),  # the clock goes from 24:00 to 1:00
+        ("Africa/Cairo", date(2026, 4, 23)),
+        ("America/Havana", date(2026, 10, 31)),  # and here from 1:00 to 0:00
+        ("Europe/Berlin", date(2026, 3, 28)),
+    ],
+)
+def test_a_full_day_ends_when_the_next_begins_also_where_the_clock_skips_midnight(zone: str, night: date) -> None:
+    sender = Sender(a={"daily_cap": 1, "send_between": f"00:00-24:00 {zone}"})
+    now = datetime(night.year, night.month, night.day, 23, 30, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    sender.settle(sender.invite(), now - timedelta(hours=3))
+    verdict = sender.verdict(sender.invite(), now)
+    assert isinstance(verdict, Wait)
+    assert verdict.until is not None
+    assert verdict.until > now
+    just_before = verdict.until - timedelta(seconds=1)
+    days = [moment.astimezone(ZoneInfo(zone)).date() for moment in (just_before, verdict.until)]
+    assert days == [night, night + DAY]
+
+
 @given(st.integers(1, 5), st.integers(1, 5), st.lists(st.integers(0, 20), max_size=40))
 def test_caps_hold_on_every_day_and_in_all(daily: int, total: int, hours: list[int]) -> None:
     sender = Sender(a={"daily_cap": daily, "total_cap": 3 * total, "cap": {"by": "{{ record.B }}", "per_day": 2}})
