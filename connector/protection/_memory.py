@@ -1,5 +1,6 @@
 """What an account's sender remembers of its ledger: who was invited when, and how many invitations were sent."""
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -11,7 +12,7 @@ from connector.protection._hours import day_of
 from connector.protection._persons import Hashes
 from connector.protection._times import Times
 from connector.records import Attempt, Invitation, Outcome
-from connector.values.digests import Digests, digest_of
+from connector.values.digests import SIZE, Digests, digest_of
 
 _MAYBE_SENT = {Outcome.SENT, Outcome.UNKNOWN}
 _DAYS = 3  # days for which values with a quota are counted: today, and two around it, should the clock be set back
@@ -57,10 +58,11 @@ class Memory:
         if settlement["outcome"] == Outcome.UNKNOWN:
             self.unknown[settlement["invitation"]] = settlement
         if settlement["outcome"] in _MAYBE_SENT:
+            happened_at = datetime.fromisoformat(settlement["happened_at"]) if settlement["happened_at"] else None
             self._count(settlement, 1)
-            self._note_persons(settlement)
-            if settlement["happened_at"] and not is_ours:
-                self.brakes.saw(settlement["survey"], datetime.fromisoformat(settlement["happened_at"]))
+            self._note_persons(settlement, happened_at)
+            if not is_ours:
+                self.brakes.saw(settlement["survey"], happened_at)
 
     def _count(self, settlement: Mapping[str, Any], number: int) -> None:
         name = settlement["survey"]
@@ -75,7 +77,7 @@ class Memory:
             for old in sorted(days)[:-_DAYS]:
                 del days[old]
 
-    def _note_persons(self, settlement: Mapping[str, Any]) -> None:
+    def _note_persons(self, settlement: Mapping[str, Any], happened_at: datetime | None) -> None:
         """Also those of a survey that the configuration does not have any more: they count for all surveys."""
         name, persons = settlement["survey"], settlement["persons"] or ()
         if not persons:
@@ -88,8 +90,7 @@ class Memory:
                 self._times.put_if_later(_place(person, name), at)
             if over_all:
                 self._times.put_if_later(_place(person, None), at)
-        if settlement["happened_at"]:
-            happened_at = datetime.fromisoformat(settlement["happened_at"])
+        if happened_at is not None:
             self._reached.put(_change(name, settlement["record_id"], happened_at, persons[-1]))
 
     def called(self, attempt: Attempt) -> None:
@@ -166,4 +167,4 @@ def _place(person: str, survey: str | None) -> bytes:
 
 def _change(survey: str, record_id: str, happened_at: datetime, person: str) -> bytes:
     """`person` is the hash of the address, or of the contact's id where a link needs no address."""
-    return digest_of(f"{survey}/{record_id}/{happened_at.timestamp()}/{person}")
+    return hashlib.sha256(f"{survey}/{record_id}/{happened_at.timestamp()}/{person}".encode()).digest()[:SIZE]
