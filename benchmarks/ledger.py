@@ -4,6 +4,8 @@ The ledger holds 100,000, 1,000,000 and 10,000,000 settled invitations (with --q
 compaction leaves them: a settlement for each, and one call for every ten. Each reader is a process of its own, so the
 memory is what opening the ledger adds to it at most.
 
+The memory of contact protection takes part, as it does in a sender: it knows whom each change has invited.
+
 In the same run, a bare aiokafka consumer reads the same partition without looking at the records: the floor. The
 earlier build cannot read it: it refuses settlements with the fields that came since.
 """
@@ -43,21 +45,25 @@ LARGEST_FOR_EARLIER = 0  # it refuses settlements with the fields that came sinc
 TARGETS = {1_000_000: (6.0, 100.0), 10_000_000: (45.0, 900.0)}  # by invitations: seconds, MB
 
 _ID = b"0" * 32  # stands for the id of an invitation or a call
+_PERSON = "1" * 32
 _RECORD = tuple[bytes, bytes, list[tuple[str, bytes]]]
 
 _READER = """
 import asyncio, json, sys, time
 from datetime import UTC, datetime
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from connector.config import Kafka
+from connector.config import Kafka, ProtectAll, Survey
 from connector.kafka.ledger import ATTEMPTS, Ledger
+from connector.protection import ContactProtection
 
 def memory(which):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(which)) / 1e3
 
 async def ledger(kafka):
-    await (await Ledger.open(kafka, "main", 0, datetime.now(UTC))).close()
+    survey = {"on": "Case", "account": "main", "campaign": "4711", "email": "{{ record.Email }}"}
+    protection = ContactProtection({"closed-case": Survey.model_validate(survey)}, ProtectAll())
+    await (await Ledger.open(kafka, "main", 0, datetime.now(UTC), protection.known("main").memory)).close()
 
 async def floor(kafka):
     place = TopicPartition(kafka.topic_prefix + ATTEMPTS, 0)
@@ -114,6 +120,8 @@ def _records(count: int) -> Iterator[_RECORD]:
         survey="closed-case",
         record_id="500xx000000bzXgAAI",
         outcome=Outcome.SENT,
+        persons=(_ID.decode(), _PERSON),
+        happened_at=datetime(2026, 1, 1, tzinfo=UTC),
         answer='{"message":"accepted"}',
         attempt=uuid.uuid4().hex,
         at=now,
