@@ -50,9 +50,10 @@ A newer version of the connector may add fields and headers, so readers must ign
 connector itself: the versions of a rolling upgrade read each other's records. A change that breaks such readers, for
 example a new word in an enumeration, gives the schema a new version, and `ce_dataschema` names it.
 
-Set `isolation.level=read_committed` in tools that read transactional topics. With some clients that is not enough: kafkajs
-2.2.4 and @platformatic/kafka 2.12.1 hand out [some aborted records](../findings/nodejs-read-committed.sh), and segmentio's
-kafka-go 0.4.51 all of them. Java's client, aiokafka, confluent-kafka, kafka-python, sarama and franz-go leave them out.
+Set `isolation.level=read_committed` in tools that read transactional topics. With some clients that is not enough:
+kafkajs 2.2.4 and @platformatic/kafka 2.12.1 hand out
+[some aborted records](../findings/nodejs-read-committed.sh), and segmentio's kafka-go 0.4.51 all of them. aiokafka,
+confluent-kafka, kafka-python, sarama and franz-go leave them out.
 """
 
 
