@@ -32,9 +32,9 @@ def add(
     from connector.operate import suppressions
 
     end = suppressions.moment(until) if until else None
-    entry = suppressions.entry(whom, survey=survey, until=end, why=why, by=by or user())
-    kafka = load(config).kafka
-    with_kafka(kafka, lambda: suppressions.write(kafka, [entry]))
+    loaded = load(config)
+    entry = suppressions.new_entry(loaded, whom, survey=survey, until=end, why=why, by=by or user())
+    with_kafka(loaded.kafka, lambda: suppressions.write(loaded.kafka, [entry]))
     print("added; senders know it within a second")
 
 
@@ -90,13 +90,16 @@ def import_file(
     by: By = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Put everybody in a CSV file on the list. If a line cannot be used, nothing is written."""
+    """Put everybody in a CSV file on the list. If a line cannot be used, nothing is written.
+
+    Each line names one person by one of the columns email, phone and contact.
+    """
     from connector.cli._kafka import with_kafka
     from connector.cli._output import user
     from connector.config.file import load
     from connector.operate import suppressions
 
-    entries = list(suppressions.from_csv(file, by or user()))
-    kafka = load(config).kafka
-    with_kafka(kafka, lambda: suppressions.write(kafka, entries))
+    loaded = load(config)
+    entries = list(suppressions.from_csv(loaded, file, by or user()))
+    with_kafka(loaded.kafka, lambda: suppressions.write(loaded.kafka, entries))
     print(f"added {len(entries)}")

@@ -6,11 +6,9 @@ import hmac
 import structlog
 from aiohttp import web
 
-from connector.config.scope import one_of
 from connector.console.desk import Desk, form, text
 from connector.console.login import WHO, Who
 from connector.decisions import Suppression
-from connector.errors import Fatal
 from connector.operate import suppressions
 
 log = structlog.get_logger(__name__)
@@ -59,11 +57,9 @@ class _Suppressions:
         whom, survey, until, why = (text(fields, name) for name in ("whom", "survey", "until", "why"))
 
         async def do() -> tuple[list[str], bool]:
-            if survey and survey not in self._desk.config.surveys:
-                raise Fatal(f"there is no survey {survey}; {one_of(survey, self._desk.config.surveys)}")
-            end = suppressions.moment(until) if until else None
-            entry = suppressions.entry(whom, survey=survey or None, until=end, why=why or None, by=by)
-            await self._desk.ask(lambda: suppressions.write(self._desk.config.kafka, [entry]), _INSTEAD)
+            config, end = self._desk.config, suppressions.moment(until) if until else None
+            entry = suppressions.new_entry(config, whom, survey=survey or None, until=end, why=why or None, by=by)
+            await self._desk.ask(lambda: suppressions.write(config.kafka, [entry]), _INSTEAD)
             return ["added; senders know it within a second"], True
 
         return await self._desk.act("/suppressions", do)

@@ -2,11 +2,13 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from connector.config import Config, Kafka, Phones
+from connector.config.scope import one_of
 from connector.decisions import Action, Suppression
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
@@ -17,6 +19,7 @@ from connector.operate.actions import action_of
 from connector.operate.actions import record_of as of_action
 from connector.protection import Hashes, suppression_key
 from connector.records import read
+from connector.salesforce import record_ids
 from connector.surveys.addresses import normalise_email, normalise_phone
 
 SUPPRESSIONS = "pisano.suppressions"
@@ -24,14 +27,49 @@ GONE = "already removed: nobody is on the list with this entry any more"
 _SOMEBODY = "somebody"  # who added an entry that cannot be read
 _ERASED = re.compile("person/[0-9a-f]{32}")
 _HEAD = 6  # digits of an erased person's hash: whoever knows an address could look whether a whole hash is of it
-_COLUMNS = ("email", "phone", "contact", "survey", "until", "why")
+_WHOM: tuple[Literal["email", "phone", "contact"], ...] = ("email", "phone", "contact")
+_COLUMNS = (*_WHOM, "survey", "until", "why")
+_WRONG = {
+    "email": "this is no e-mail address: it has no @",
+    "phone": "a phone number begins with + and its country, such as +905330000000; spreadsheets often drop the +",
+    "contact": "this is no contact's id: Salesforce's ids have 15 or 18 letters and digits",
+    None: "write an e-mail address, a phone number with its country such as +905330000000, or a contact's id of 15 or"
+    " 18 letters and digits",
+}
+
+
+def new_entry(
+    config: Config,
+    whom: str,
+    *,
+    of: Literal["email", "phone", "contact"] | None = None,
+    survey: str | None = None,
+    until: datetime | None = None,
+    why: str | None = None,
+    by: str,
+) -> Suppression:
+    """An entry to add. `of` says what `whom` has to be; without it, that shows in `whom`, as `entry` says.
+
+    Raises:
+        Fatal: The entry would protect nobody: `whom` is something else or names nobody, there is no such survey, or
+            `until` has passed.
+    """
+    one = entry(whom, survey=survey, until=until, why=why, by=by)
+    found = {"email": one.email, "phone": one.phone, "contact": one.contact}
+    if (of and not found[of]) or (one.contact and not record_ids.is_id(one.contact)):
+        raise Fatal(_WRONG[of])
+    if survey is not None and survey not in config.surveys:
+        raise Fatal(f"there is no survey {survey}; {one_of(survey, config.surveys)}")
+    if until is not None and until <= one.at:
+        raise Fatal(f"the entry would have ended at {until.astimezone(UTC):%FT%TZ} already: give a later time, or none")
+    return one
 
 
 def entry(
     whom: str, *, survey: str | None = None, until: datetime | None = None, why: str | None = None, by: str
 ) -> Suppression:
-    """An entry about an e-mail address (it has an @), a phone number (it begins with +), a contact's id, or the hash of
-    somebody who was erased (`person/<hash>`).
+    """An entry as the list may have it, also one that protects nobody: about an e-mail address (it has an @), a phone
+    number (it begins with +), a contact's id, or the hash of somebody who was erased (`person/<hash>`).
 
     Raises:
         Fatal: It is none of these.
@@ -49,12 +87,12 @@ def entry(
     except ValueError as error:
         raise Fatal(f"this is not an address that could be invited: {error}") from error
     if not whom or "/" in about.get("contact", ""):
-        raise Fatal("write an e-mail address, a phone number with its country such as +905330000000, or a contact's id")
+        raise Fatal(_WRONG[None])
     return Suppression(**about, survey=survey, until=until, why=why, by=by, at=datetime.now(UTC))
 
 
-def from_csv(file: Path, by: str) -> Iterator[Suppression]:
-    """The entries of a CSV file with a head line. Each line has an `email`, a `phone` or a `contact`.
+def from_csv(config: Config, file: Path, by: str) -> Iterator[Suppression]:
+    """The entries of a CSV file with a head line. Each line has an `email`, a `phone` or a `contact`: one of them.
 
     Raises:
         Fatal: With the line, for what cannot be used.
@@ -66,18 +104,28 @@ def from_csv(file: Path, by: str) -> Iterator[Suppression]:
                 raise Fatal(f"{file}:1: the columns are {', '.join(_COLUMNS)}, and not {', '.join(sorted(unknown))}")
             for row in rows:
                 try:
-                    until = row.get("until")
-                    yield entry(
-                        row.get("email") or row.get("phone") or row.get("contact") or "",
-                        survey=row.get("survey") or None,
-                        until=moment(until) if until else None,
-                        why=row.get("why") or None,
-                        by=by,
-                    )
+                    yield _of_row(config, row, by)
                 except Fatal as error:
                     raise Fatal(f"{file}:{rows.line_num}: {error}") from error
     except (OSError, ValueError, csv.Error) as error:
         raise Fatal(f"{file} cannot be read: {error}") from error
+
+
+def _of_row(config: Config, row: Mapping[str, str | None], by: str) -> Suppression:
+    filled = [column for column in _WHOM if (row.get(column) or "").strip()]
+    if len(filled) != 1:
+        raise Fatal(f"a line names one of {', '.join(_WHOM)}, and this one {' and '.join(filled) or 'none'}")
+    (of,) = filled
+    until = row.get("until")
+    return new_entry(
+        config,
+        row[of] or "",
+        of=of,
+        survey=row.get("survey") or None,
+        until=moment(until) if until else None,
+        why=row.get("why") or None,
+        by=by,
+    )
 
 
 def moment(text: str) -> datetime:

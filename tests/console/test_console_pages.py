@@ -93,6 +93,8 @@ async def test_a_click_tells_what_became_of_it_once(tmp_path: Path) -> None:
             ),
             ("/suppressions/add", {"whom": "@"}, "this is not an address that could be invited"),
             ("/suppressions/add", {"whom": "a@b.co", "survey": "closed-cas"}, "did you mean closed-case?"),
+            ("/suppressions/add", {"whom": "a@b.co", "until": "2020-01-01"}, "would have ended at 2020-01-01"),
+            ("/suppressions/add", {"whom": "905331234567"}, "a phone number with its country"),
         ):
             done = await client.post(path, data={**given, **data}, allow_redirects=False)
             assert says in await (await client.get(done.headers["Location"])).text()
