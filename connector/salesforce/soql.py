@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import quote
 
+from connector.errors import Rejected
+
 _MOST_IDS = 200  # as many as one lookup asks for; one page of results holds ten times as many
 _LONGEST_QUERY = 12_000  # bytes once URL-encoded; URI and headers together may have 16,384, and a token can be long
+_ID = 18 + len(quote("'',", safe=""))  # bytes of a record id in a query; fields that leave no room for it are too many
 _ORDER = re.compile(r"([\w.]+)(?: (asc|desc))?(?: nulls (first|last))?", re.IGNORECASE)
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 _ESCAPES = str.maketrans(
@@ -73,6 +76,7 @@ def select(
 
     Raises:
         ValueError: A name is not valid, or the fields alone are too long for a query.
+        Rejected: A value is too long for a query. The message does not hold it.
     """
     columns = ",".join(dict.fromkeys(["Id", name(source.by), *map(name, fields)]))
     start = f"SELECT {columns} FROM {name(source.object)} WHERE {source.by} IN ("  # noqa: S608 - checked and escaped
@@ -85,10 +89,16 @@ def select(
 def _chunks(start: str, literals: Sequence[str], end: str) -> Iterator[str]:
     chunk: list[str] = []
     length = free = _LONGEST_QUERY - len(quote(start + end, safe=""))
-    for value in literals:
-        size = len(quote(value + ",", safe=""))
-        if size > free:
-            raise ValueError(f"too many fields for one query: {start[:80]}…")
+    sizes = [len(quote(value + ",", safe="")) for value in literals]
+    if free < _ID:
+        raise ValueError(f"too many fields for one query: {start[:80]}…")
+    if (longest := max(sizes, default=0)) > free:
+        raise Rejected(
+            f"a value is too long to look up: it has {longest:,} bytes once URL-encoded, and the query has room for"
+            f" {free:,}: {start[:80]}…",
+            code="value_too_long",
+        )
+    for value, size in zip(literals, sizes, strict=True):
         if chunk and (size > length or len(chunk) == _MOST_IDS):
             yield f"{start}{','.join(chunk)}{end}"
             chunk, length = [], free

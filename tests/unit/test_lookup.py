@@ -8,7 +8,7 @@ import pytest
 from helpers.waiting import until
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
-from connector.salesforce.soql import Source, Value
+from connector.salesforce.soql import Source, Value, select
 from connector.surveys.lookup import Lookup
 
 CASE = Source("Case")
@@ -88,6 +88,25 @@ async def test_an_id_that_only_salesforce_knows_to_be_none_fails_its_own_reader_
     assert failed == [7]
     assert all(isinstance(row, dict) for number, row in enumerate(rows) if number != 7)
     assert len(org.calls) < 20
+
+
+async def test_a_value_that_is_too_long_for_a_query_fails_its_own_reader_only() -> None:
+    """One record's text of 12,000 characters, beside 20 ordinary ones that share the call."""
+    accounts, asked = Source("Account", "Name"), list[str]()
+
+    async def find(source: Source, fields: Iterable[str], values: list[Value]) -> list[Row]:
+        asked.extend(select(source, fields, values))  # as the client of Salesforce does
+        return [{"Id": "0015g0000000001AAA", "Name": value} for value in values]
+
+    lookup, long = Lookup(find), "private " * 1_500
+    names = [*(f"Company {number}" for number in range(20)), long]
+    rows = await asyncio.gather(*(lookup.read(accounts, name, ["Id"]) for name in names), return_exceptions=True)
+    assert [row["Name"] for row in rows if isinstance(row, dict)] == names[:-1]
+    assert isinstance(rows[-1], Rejected)
+    assert rows[-1].code == "value_too_long"
+    assert str(rows[-1]).startswith("a value is too long to look up: it has 15,")
+    assert "private" not in "".join([str(rows[-1]), *asked])
+    assert len(asked) <= 5, "each half is asked once"
 
 
 async def test_what_is_no_records_fault_is_raised_to_every_reader_of_the_call(org: Org, lookup: Lookup) -> None:

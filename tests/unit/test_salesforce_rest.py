@@ -84,6 +84,11 @@ def test_queries_fit_into_a_uri_and_ask_for_every_id_once(ids: list[str], column
     )
 
 
+def test_fields_that_leave_no_room_for_an_id_are_a_mistake_of_the_configuration() -> None:
+    with pytest.raises(ValueError, match="too many fields for one query"):
+        list(select(Source("Case"), [f"Field_{number}__c" for number in range(1_000)], ["5005g0000000001AAA"]))
+
+
 @given(st.text())
 def test_no_text_gets_out_of_its_literal(text: str) -> None:
     """Inside the quotes every quote is escaped, and every backslash escapes something."""
