@@ -72,7 +72,7 @@ def _protection(survey: Survey) -> Iterator[str]:
         counts = {"invitations": "invitation", "answers": "answer", "either": "invitation or answer"}[protect.counts]
         yield f"The same person is invited once in {protect.once_per}, counted from the last {counts}."
     if protect.sample < 1:
-        yield f"{protect.sample:.0%} of the persons are invited."
+        yield f"{protect.sample * 100:.10g}% of the persons are invited."
     if protect.send_between:
         zone = f", in the zone {protect.zone} if it has a value" if protect.zone else ""
         holidays = f", not on {len(protect.holidays)} holidays" if protect.holidays else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import ended
+from helpers.config_files import MINIMAL
 
 from connector.cli import main
 
@@ -52,6 +53,16 @@ def test_the_plan_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "An empty value leaves its field as it is. A value that its field does not take is left out." in printed
     assert printed.endswith("Kafka at localhost:9092\n  Topics are named like pisano.invitations.\n")
     assert "hunter2" not in printed
+
+
+@pytest.mark.parametrize("share", ["0.4%", "2.5%", "7%", "33.3%", "99.6%", "99.9999%"])
+def test_a_sample_is_told_as_it_is_written(
+    share: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(MINIMAL.replace("    account: main\n", f"    account: main\n    protect: {{sample: {share}}}\n"))
+    assert run(monkeypatch, "check", str(file)) == 0
+    assert f"\n  {share} of the persons are invited.\n" in capsys.readouterr().out
 
 
 def test_a_mistake_is_one_clear_message_and_exit_code_2(tmp_path: Path) -> None:
