@@ -50,6 +50,12 @@ def _is_count(template: Template) -> Template:
     return template
 
 
+def _is_some_time(wait: float) -> float:
+    if wait == 0:
+        raise ValueError("with 0s every invitation would expire before its call; leave this out for 30d")
+    return wait
+
+
 Period = Annotated[Template, AfterValidator(_is_period), Allowed("like 30d, or a template that gives that")]
 Count = Annotated[Template, AfterValidator(_is_count), Allowed("a whole number, or a template that gives one")]
 Wait = Annotated[
@@ -134,7 +140,7 @@ class Protect(Model):
     `email` are decided anew with what Salesforce has then. What only the change event says stays as it was. `never`
     checks none."""
 
-    expires_after: Wait = 30 * _DAY
+    expires_after: Annotated[Wait, AfterValidator(_is_some_time)] = 30 * _DAY
     """How long an invitation may wait after it is due, for send hours, caps, the brake or Pisano."""
 
     brake: Limit | None = None

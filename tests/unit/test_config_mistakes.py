@@ -192,6 +192,11 @@ from connector.config.file import ConfigError, load
             "account: main\n    delay: 3d\n    protect: {max_age: 2d}",
             "`protect.max_age` is not longer than `delay`, so nothing would ever be sent",
         ),
+        (
+            "account: main",
+            "account: main\n    protect: {expires_after: 0s}",
+            "surveys.closed-case.protect.expires_after: with 0s every invitation would expire before its call",
+        ),
         ("account: main", "account: main\n    delay: 90d", "surveys.closed-case.delay: input should be less than or"),
         (
             "surveys:",
