@@ -79,6 +79,23 @@ async def committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartiti
     return {place: entry.offset for place, entry in offsets.items()}
 
 
+async def finished(kafka: Kafka, stages: Sequence[str]) -> dict[str, dict[tuple[str, int], int]]:
+    """By stage, topic and partition the offset that its group has committed: what comes before is finished (rule 1).
+
+    Raises:
+        Fatal: No broker answers, or a right is missing.
+        Retryable: Kafka is away.
+    """
+    found: dict[str, dict[tuple[str, int], int]] = {}
+    async with admin_client(kafka) as admin:
+        for stage in stages:
+            with translated():
+                async with asyncio.timeout(WITHIN):
+                    offsets = await committed(admin, kafka.topic_prefix + stage)
+            found[stage] = {(place.topic, place.partition): offset for place, offset in offsets.items()}
+    return found
+
+
 async def _answered(group: str, ask: Callable[[], Awaitable[T]]) -> T:
     """Asks until the group has a coordinator: a cluster that never had a group needs a moment to make one."""
     while True:

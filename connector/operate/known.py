@@ -83,9 +83,13 @@ class Known:
 
     def is_settled_or_waits(self, invitation: Invitation) -> bool:
         """Whether an invitation has an outcome, waits, or is a dead letter."""
-        key = digest_of(invitation.id)
+        waits = self._waiting.get(digest_of(invitation.id)) == b"\1"
         cell = f"send/{invitation.account}/{invitation.survey}"
-        return key in self._settled or self._waiting.get(key) == b"\1" or self._is_aside(cell, invitation.id)
+        return self.is_settled(invitation.id) or waits or self._is_aside(cell, invitation.id)
+
+    def is_settled(self, invitation: str) -> bool:
+        """Whether the invitation with this id has an outcome."""
+        return digest_of(invitation) in self._settled
 
     def is_written(self, feedback: str, rule: str) -> bool:
         """Whether an answer has a write of this rule, is a dead letter, or waits for the held rule."""

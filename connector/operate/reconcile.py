@@ -2,7 +2,7 @@
 
 First it notes how far each stage has finished its topics. Then it reads in this order, so that what moves from one
 topic to another meanwhile is seen on one of them: parked and waiting records, outcomes, writes, dead letters, answers,
-invitations, change events, and then Salesforce.
+invitations, all outcomes again if an invitation has none, change events, and then Salesforce.
 """
 
 import asyncio
@@ -14,13 +14,11 @@ from typing import Any
 
 from connector.config import Config, catalogue
 from connector.errors import Fatal, Rejected
-from connector.kafka.connection import admin_client
 from connector.kafka.dead_letters import DEAD_LETTERS
-from connector.kafka.errors import translated
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS
-from connector.kafka.members import WITHIN, committed
+from connector.kafka.members import finished
 from connector.kafka.parking import PARKED
 from connector.kafka.waiting import WAITING
 from connector.operate.findings import Findings
@@ -69,6 +67,7 @@ class Reconciliation:
     known: Known = field(default_factory=Known)
     findings: Findings = field(default_factory=Findings)
     finished: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)  # by stage, topic and partition
+    _without_outcome: dict[str, str] = field(default_factory=dict)  # the survey by the invitation's id
 
     async def run(self) -> Findings:
         """Compares everything.
@@ -79,7 +78,7 @@ class Reconciliation:
         """
         self._require_kept()
         early = self.span.since - _SLACK
-        self.finished = await _finished(self.config, ["trigger", "send", "write"])
+        self.finished = await finished(self.config.kafka, ["trigger", "send", "write"])
         takes: Sequence[tuple[str, datetime | None, Callable[[InRecord], None]]] = [
             (PARKED, None, self.known.take_parked),
             (WAITING, None, self.known.take_waiting),
@@ -92,6 +91,7 @@ class Reconciliation:
         for topic, since, take in takes:
             async for record in self._kept(topic, since):
                 take(record)
+        await self._judge_without_outcome()
         await self._judge_changes(early)
         for entity in self._entities():
             if not entity.endswith("__e"):
@@ -140,14 +140,33 @@ class Reconciliation:
         if self.span.has(record):
             self.findings.compared["invitations", invitation.survey] += 1
             if not self.known.is_settled_or_waits(invitation):
-                self._miss("no_outcome", "send", invitation.survey, record, invitation.id)
+                if self._is_finished("send", record):
+                    self._without_outcome[invitation.id] = invitation.survey
+                else:
+                    self.findings.add("not_finished", f"send/{invitation.survey}", invitation.id)
+
+    async def _judge_without_outcome(self) -> None:
+        """Looks for older outcomes: a replay writes an invitation again, and send settles it only once.
+
+        The ledger may be long: it is read whole only if an outcome is missing, and parsed only where one may be.
+        """
+        if self._without_outcome:
+            async for record in self._kept(ATTEMPTS, None):
+                if (record.key or b"").decode(errors="replace").rpartition("/")[2] in self._without_outcome:
+                    self.known.take_outcome(record)
+        for id_, survey in self._without_outcome.items():
+            if not self.known.is_settled(id_):
+                self.findings.add("no_outcome", survey, id_)
+
+    def _is_finished(self, stage: str, record: InRecord) -> bool:
+        return record.offset < self.finished[stage].get((record.topic, record.partition), 0)
 
     def _miss(self, reason: str, stage: str, name: str, record: InRecord, id_: str) -> None:
         """Names what has no result. The stage may still have its record before it."""
-        if record.offset >= self.finished[stage].get((record.topic, record.partition), 0):
-            self.findings.add("not_finished", f"{stage}/{name}", id_)
-        else:
+        if self._is_finished(stage, record):
             self.findings.add(reason, name, id_)
+        else:
+            self.findings.add("not_finished", f"{stage}/{name}", id_)
 
     async def _judge_changes(self, early: datetime) -> None:
         """Takes note of all changes, and decides again about those that a survey may want and that have no result."""
@@ -210,19 +229,6 @@ class Reconciliation:
         self.findings.notes.append(
             f"only {_MOST:,} records of {entity} are compared, and more may have changed. Shorten --since"
         )
-
-
-async def _finished(config: Config, stages: Sequence[str]) -> dict[str, dict[tuple[str, int], int]]:
-    """The offsets that each stage has committed: what comes before them is finished (rule 1)."""
-    finished: dict[str, dict[tuple[str, int], int]] = {}
-    async with admin_client(config.kafka) as admin:
-        for stage in stages:
-            group = config.kafka.topic_prefix + stage
-            with translated():
-                async with asyncio.timeout(WITHIN):
-                    offsets = await committed(admin, group)
-            finished[stage] = {(place.topic, place.partition): offset for place, offset in offsets.items()}
-    return finished
 
 
 async def _would_invite(rule: SurveyRule, event: ChangeEvent) -> bool | None:

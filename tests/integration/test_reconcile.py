@@ -20,6 +20,7 @@ from helpers.waiting import until
 from connector.config import Config, Kafka, catalogue
 from connector.config.file import load
 from connector.kafka.cloud_events import to_record
+from connector.kafka.members import finished
 from connector.kafka.topics import apply
 from connector.operate import reconcile
 from connector.operate.findings import Findings
@@ -144,6 +145,36 @@ async def test_all_that_is_missing_is_named_and_nothing_else(place: Place) -> No
     for named in (unseen, uninvited, lost.id, answer.id):
         assert named in ended.stdout
     assert "@example.com" not in ended.stdout
+
+
+async def test_an_invitation_that_is_replayed_has_its_outcome_from_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outcome is older than what is compared; the copy, and one that has no outcome at all, are not."""
+    kafka, [settled, lost] = place.config.kafka, [invitation(number, campaign="4711") for number in (1, 2)]
+    await topics.publish(kafka, as_invitations(kafka, [settled]))
+    async with running_app(place.config, ["send"]):
+        await until(lambda: outcomes(kafka))
+        since = datetime.now(UTC)
+        replayed = await connector(
+            place.environ, "replay", "send", "--from", "1h", "--yes", "--config", str(place.file)
+        )
+        assert replayed.returncode == 0, replayed.stderr
+
+        async def send_has_finished_both() -> bool:
+            (offset,) = (await finished(kafka, ["send"]))["send"].values()
+            return len(await topics.read(kafka, "pisano.invitations")) == 2 <= offset
+
+        await until(send_has_finished_both)
+    await topics.publish(kafka, as_invitations(kafka, [lost]))
+    await skip_to_the_end(kafka, "send", "pisano.invitations")
+    monkeypatch.setattr(reconcile, "_SLACK", timedelta(0))
+    async with Shared(place.config) as shared:
+        reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
+        span = Span(since, datetime.now(UTC) + timedelta(minutes=1))
+        found = await Reconciliation(place.config, span, shared.rest.query, reader, lambda _: []).run()
+    assert found.compared["invitations", "closed-case"] == 2
+    assert {key: one.ids for key, one in found.differences.items()} == {("no_outcome", "closed-case"): [lost.id]}
 
 
 async def test_salesforce_is_asked_page_by_page_up_to_a_bound(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
