@@ -12,6 +12,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -21,7 +22,7 @@ from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import nothing_came, translated
-from connector.kafka.inbound import InRecord
+from connector.kafka.inbound import Headers, InRecord
 from connector.kafka.read_back import read_back_lots
 from connector.records import Invitation
 from connector.values.digests import Digests, digest_of
@@ -45,6 +46,20 @@ class Found:
     offset: int
     invitation: str
     record: InRecord
+
+
+class Waits(NamedTuple):
+    """What the headers on `pisano.waiting` say of an invitation. Without `until` it waits for a person."""
+
+    survey: str
+    until: datetime | None
+    happened_at: datetime | None
+
+
+def what_waits(headers: Headers) -> Waits:
+    """Reads the headers of a record on `pisano.waiting` that `Waiting.record` has made."""
+    ours = dict(headers)
+    return Waits(ours["wt_survey"].decode(), _time(ours["wt_until"]), _time(ours["wt_happened"]))
 
 
 class Waiting:
@@ -103,11 +118,10 @@ class Waiting:
                 if row := self._noted.get(digest_of(invitation)):
                     replaced.add(*_OFFSET.unpack(row))
                 if record.value is not None and not is_settled(invitation):
-                    headers = dict(record.headers)
-                    survey, until = headers["wt_survey"].decode(), _time(headers["wt_until"])
+                    waits = what_waits(record.headers)
                     self._noted.put(digest_of(invitation), _OFFSET.pack(record.offset))
-                    self.agenda.put(survey, until, record.offset)
-                    saw(survey, _time(headers["wt_happened"]), until is None)
+                    self.agenda.put(waits.survey, waits.until, record.offset)
+                    saw(waits.survey, waits.happened_at, waits.until is None)
         self.agenda.drop(replaced)
 
     async def fetch(self, offsets: Sequence[int]) -> list[Found]:

@@ -47,7 +47,8 @@ async def forecast(
 ) -> tuple[list[Forecast], list[Load]]:
     """Decides about each kept change event as if it had just come, with nobody invited before. Sends nothing.
 
-    Lookups read Salesforce as it is now. An invitation that would wait counts as invited, and its reason as well.
+    Lookups read Salesforce as it is now. An invitation that would wait counts as invited, and its reason as well. A
+    brake that holds goes on holding, because nobody decides about it here.
 
     Raises:
         Fatal, Retryable: Kafka or Salesforce cannot be read.
@@ -89,6 +90,7 @@ def _take(invitation: Invitation, at: datetime, protection: ContactProtection, k
     if invitation.suppressed is not None:
         survey.not_invited[invitation.suppressed] += 1
         return False
+    known.memory.brakes.saw(invitation.survey, invitation.protection.happened_at)  # as the sender does
     match protection.policy.verdict(invitation, known, at):
         case Stop(reason=reason):
             survey.not_invited[reason] += 1
@@ -98,7 +100,7 @@ def _take(invitation: Invitation, at: datetime, protection: ContactProtection, k
         case Go():
             pass
     survey.invited += 1
-    known.memory.settled(as_sent(protection, invitation, at))
+    known.memory.settled(as_sent(protection, invitation, at), is_ours=True)
     return True
 
 

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from connector.config import Config
 from connector.errors import Fatal, Rejected
 from connector.kafka.inbound import InRecord
-from connector.kafka.kept import Place, Progress, kept
-from connector.kafka.ledger import ATTEMPTS, read_entry
+from connector.kafka.kept import Place, Progress
+from connector.kafka.ledger import read_entry
 from connector.kafka.waiting import WAITING
+from connector.operate.ledgers import WaitingNow, ledgers
 from connector.operate.protections import as_sent
 from connector.operate.replay import Found, place_of
 from connector.protection import ContactProtection, Known, Stop, Wait
@@ -32,9 +33,9 @@ class Sending:
         self._accounts = config.pisano
         self._protection = ContactProtection(config.surveys, config.protect)
         self._known: dict[str, Known] = {name: self._protection.known(name) for name in config.pisano}
-        # By account: an invitation's outcome, as its place in `_OUTCOMES`; and the invitations that wait.
+        # By account: an invitation's outcome, as its place in `_OUTCOMES`.
         self._settled: defaultdict[str, Digests] = defaultdict(lambda: Digests(width=1))
-        self._waiting: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._waiting = WaitingNow()
 
     @classmethod
     async def load(cls, config: Config, progress: Progress = lambda *_: None) -> Self:
@@ -45,15 +46,15 @@ class Sending:
             Retryable: Kafka is away.
         """
         sending = cls(config)
-        takes = sending._protection.topics()
-        takes[ATTEMPTS] = lambda _, value, __: sending._entry(value)
-        takes[WAITING] = lambda key, value, _: sending._waits(key, value)
-        prefix = config.kafka.topic_prefix
-        async for record in kept(config.kafka, [prefix + name for name in takes], progress=progress):
+        async for record in ledgers(config, sending._protection, progress):
+            if record.topic == config.kafka.topic_prefix + WAITING:
+                sending._waiting.take(record)
+                continue
             try:
-                takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
+                sending._entry(record.value)
             except ValidationError as error:
                 raise Fatal(f"{place_of(record)} is no ledger entry, so nobody knows who was e-mailed") from error
+        sending._waiting.tell(sending._known)
         return sending
 
     async def work(self, lot: Sequence[InRecord]) -> list[Found]:
@@ -77,8 +78,8 @@ class Sending:
         of this one, so both would send it.
         """
         digest = digest_of(invitation.id)
-        for account in {*self._settled, *self._waiting} - {invitation.account}:
-            if digest in self._settled[account] or digest in self._waiting[account]:
+        for account in {*self._settled, *self._waiting.accounts} - {invitation.account}:
+            if digest in self._settled[account] or self._waiting.has(account, invitation.id):
                 return account
         return None
 
@@ -88,7 +89,7 @@ class Sending:
             return "would be a dead letter", "unknown_account", True
         if (settled := self._settled[invitation.account].get(digest)) is not None:
             return "has its outcome already", str(_OUTCOMES[settled[0]]), False
-        if digest in self._waiting[invitation.account]:
+        if self._waiting.has(invitation.account, invitation.id):
             return "waits already", None, False
         if invitation.suppressed is not None:
             return "would not be sent", str(invitation.suppressed), False
@@ -97,13 +98,14 @@ class Sending:
 
     def _protected(self, invitation: Invitation, now: datetime) -> tuple[str, str | None]:
         known = self._known[invitation.account]
+        known.memory.brakes.saw(invitation.survey, invitation.protection.happened_at)  # as the sender does
         match self._protection.policy.verdict(invitation, known, now):
             case Stop(reason=reason):
                 return "would not be sent", str(reason)
             case Wait(reason=reason):
                 return "would wait", str(reason)
         self._settle(invitation.account, invitation.id, Outcome.SENT)
-        known.memory.settled(as_sent(self._protection, invitation, now))
+        known.memory.settled(as_sent(self._protection, invitation, now), is_ours=True)
         return "would be sent", None
 
     def _entry(self, value: bytes | None) -> None:
@@ -121,10 +123,3 @@ class Sending:
 
     def _settle(self, account: str, invitation: str, outcome: Outcome) -> None:
         self._settled[account].put(digest_of(invitation), bytes([_OUTCOMES.index(outcome)]))
-
-    def _waits(self, key: bytes | None, value: bytes | None) -> None:
-        account, _, invitation = (key or b"").decode(errors="replace").rpartition("/")
-        if value is None:
-            self._waiting[account].discard(digest_of(invitation))
-        else:
-            self._waiting[account].add(digest_of(invitation))

@@ -7,17 +7,18 @@ from typing import Any
 
 from connector.config import Config
 from connector.errors import ConnectorError
-from connector.kafka.kept import kept
-from connector.kafka.ledger import ATTEMPTS, Memory, read_entry
+from connector.kafka.ledger import Memory, read_entry
+from connector.kafka.waiting import WAITING
+from connector.operate.ledgers import WaitingNow, ledgers
 from connector.operate.preview import Ready
 from connector.protection import ContactProtection, Stop, Verdict, Wait
-from connector.records import Attempt, Invitation, Outcome
+from connector.records import Attempt, Invitation, Outcome, Settlement
 
 
 async def verdicts(config: Config, account: str, invitations: Sequence[Invitation], now: datetime) -> list[Verdict]:
     """What the policy says about an account's invitations, with what its sender would know.
 
-    That is the ledger, the suppression list, the answers and the operators' decisions.
+    That is the ledger, what waits, the suppression list, the answers and the operators' decisions.
 
     It reads these topics from their start, which may take a minute for millions of records.
 
@@ -27,11 +28,16 @@ async def verdicts(config: Config, account: str, invitations: Sequence[Invitatio
     """
     protection = ContactProtection(config.surveys, config.protect)
     known = protection.known(account)
-    takes = protection.topics()
-    takes[ATTEMPTS] = lambda _, value, __: _remember(known.memory, account, value)
-    prefix = config.kafka.topic_prefix
-    async for record in kept(config.kafka, [prefix + name for name in takes]):
-        takes[record.topic.removeprefix(prefix)](record.key, record.value, record.offset)
+    waiting, new = WaitingNow(), {invitation.id: invitation for invitation in invitations}
+    async for record in ledgers(config, protection):
+        if record.topic == config.kafka.topic_prefix + WAITING:
+            waiting.take(record)
+        elif settled := _remember(known.memory, account, record.value):
+            new.pop(settled.invitation, None)
+    waiting.tell({account: known})
+    for one in new.values():
+        if not waiting.has(account, one.id):
+            known.memory.brakes.saw(one.survey, one.protection.happened_at)  # as the sender does when it comes
     return [protection.policy.verdict(invitation, known, now) for invitation in invitations]
 
 
@@ -48,15 +54,18 @@ async def protected(config: Config, account: str, ready: Sequence[Ready], now: d
 
 
 def as_sent(protection: ContactProtection, invitation: Invitation, at: datetime) -> dict[str, Any]:
-    """The settlement of an invitation that is sent at this time, for a memory."""
+    """The settlement of an invitation that is sent at this time, for a memory. It is one of ours: `brakes.saw` has
+    counted the invitation."""
+    happened_at = invitation.protection.happened_at
     return {
         "invitation": invitation.id,
         "survey": invitation.survey,
+        "record_id": invitation.record_id,
         "outcome": Outcome.SENT,
         "persons": protection.hashes.persons(invitation.protection.contact, invitation.address),
         "cap": invitation.protection.cap and protection.hashes.of(invitation.protection.cap),
         "action": None,
-        "happened_at": None,
+        "happened_at": happened_at.isoformat() if happened_at else None,
         "at": at.isoformat(),
     }
 
@@ -73,13 +82,12 @@ def words(verdict: Verdict) -> str:
     return "nothing holds it: it would be sent with the next call"
 
 
-def _remember(memory: Memory, account: str, value: bytes | None) -> None:
-    if value is None:
-        return
-    entry = read_entry(value)
-    if entry.account != account:
-        return
+def _remember(memory: Memory, account: str, value: bytes | None) -> Settlement | None:
+    entry = None if value is None else read_entry(value)
+    if entry is None or entry.account != account:
+        return None
     if isinstance(entry, Attempt):
         memory.called(entry)
-    else:
-        memory.settled(entry.model_dump(mode="json"), is_ours=False)
+        return None
+    memory.settled(entry.model_dump(mode="json"), is_ours=False)
+    return entry
