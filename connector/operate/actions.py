@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from connector.config import Config, Kafka
+from connector.config import Config, Kafka, Protect
 from connector.decisions import Action, Kind
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
@@ -18,6 +18,7 @@ from connector.records import Invitation, Outcome, Settlement, read
 ACTIONS = "connector.actions"
 INVITATIONS = "pisano.invitations"
 
+_DAY = 86400.0  # seconds
 _FEWEST_DAYS = 0.1  # a brake of less is none
 _MOST_DAYS = 30  # then nobody remembers what the survey was about
 
@@ -44,14 +45,27 @@ async def brake(
     """Decides about the invitations that a survey's brake holds.
 
     Raises:
-        Fatal: There is no such survey, or the days are too few or too many.
+        Fatal: There is no such survey, or the days are too few or too many, also for the survey's own limits.
     """
     if survey not in config.surveys:
         raise Fatal(f"there is no survey {survey} in the configuration; there is {', '.join(sorted(config.surveys))}")
     if not _FEWEST_DAYS <= days <= _MOST_DAYS:
         raise Fatal(f"nothing was done: an invitation can be spread over {_FEWEST_DAYS} to {_MOST_DAYS} days")
+    if decision == "spread":
+        _require_in_time(survey, config.surveys[survey].protect, days)
     target, params = f"{config.surveys[survey].account}/{survey}", {"days": days} if decision == "spread" else {}
     return await write(config, action_of("brake", target, decision, by=by, reason=reason, params=params))
+
+
+def _require_in_time(survey: str, protect: Protect, days: float) -> None:
+    """Raises Fatal when invitations would have their turn after they have ended."""
+    lasts = {"expires_after": protect.expires_after, "max_age": protect.max_age}
+    name, most = min(((name, each) for name, each in lasts.items() if each is not None), key=lambda pair: pair[1])
+    if days * _DAY > most:
+        raise Fatal(
+            f"nothing was done: with `{name}: {most / _DAY:g}d` of {survey}, many that are spread over {days:g} days"
+            " would end before their turn. Spread them over fewer days, or release them"
+        )
 
 
 def action_of(kind: Kind, target: str, decision: str, *, by: str, reason: str, params: Any = None) -> Action:
