@@ -211,8 +211,9 @@ class Watch:
         with translated():
             async with asyncio.timeout(_TIMEOUT):
                 ends = await client.end_offsets(list(own.fetched) or [self._anywhere])
-                committed = {partition: await client.committed(partition) for partition in own.fetched}
-        return Look(own, ends, {partition: at for partition, at in committed.items() if at is not None})
+                # aiokafka's `committed` would ask Kafka for each partition by itself.
+                committed = await client._coordinator.fetch_committed_offsets(list(own.fetched))
+        return Look(own, ends, {partition: at.offset for partition, at in committed.items()})
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:
