@@ -102,7 +102,7 @@ class Sharings:
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._clock = clock
-        self._refused: str | None = None  # the header that Pisano refused last, until it accepts one again
+        self._was_refused = False  # Pisano's last answer was a 401, so a second one means the account, not the token
 
     async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
         """Make one call and return Pisano's answer, if something was sent or each of several addresses was refused.
@@ -166,12 +166,11 @@ class Sharings:
 
     def _check(self, answer: Answer, call: str, header: str, campaign: str, recipients: Sequence[Recipient]) -> None:
         if answer.status == 401:
-            renewed = self._refused not in {None, header}
-            self._refused = header
+            renewed, self._was_refused = self._was_refused, True
             if self._auth.invalidate(header) and not renewed:
                 raise TokenRenewed(f"{call}: Pisano answered {answer.status} to the token.", retry_after=0.0)
         else:
-            self._refused = None
+            self._was_refused = False
         if answer.status == 404:
             raise Fatal(
                 f"{call}: Pisano answered 404. Check base_url, that this account has the campaign {campaign} for the"

@@ -210,6 +210,23 @@ async def test_a_refused_token_is_renewed_once_and_then_fatal(
     assert permits.taken == sum(call.path.endswith("/token") for call in pisano.calls) == 4
 
 
+async def test_a_token_that_pisano_hands_out_again_although_it_refuses_it_is_fatal(
+    pisano: PisanoDouble, http: httpx.AsyncClient
+) -> None:
+    """Many token endpoints give the same token until it expires."""
+
+    class Same(StaticToken):
+        def invalidate(self, _: str) -> bool:
+            return True
+
+    sharings = Sharings(http, pisano.base_url, Same("t"))
+    pisano.fail(Fault(status=401, times=2, calls="email_sharings"))
+    with pytest.raises(TokenRenewed):
+        await sharings.send("4711", [JANE])
+    with pytest.raises(Fatal, match="credentials"):
+        await sharings.send("4711", [JANE])
+
+
 @pytest.mark.parametrize("token_key", ["token", "access_token", "data.token"])
 @pytest.mark.parametrize("expiry_key", ["expires_in", "expires_at", "expire_at", "expired_at", None])
 async def test_every_candidate_shape_of_the_token_answer(
