@@ -91,7 +91,7 @@ class AccountSender:
             ledger.account, protection.actions, known.memory, self._admission, self._book, self._admitted, self._waits
         )
         self._one_call = asyncio.Lock()
-        self._campaign = ""  # of the last call
+        self._campaign = ("", "")  # of the last call
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -202,7 +202,7 @@ class AccountSender:
             async with self._one_call:
                 chosen = await self._admission.next_batch(at_most=1 if self._evidence.in_outage else None)
                 if batch := await self._claiming.first(chosen):
-                    self._campaign = batch[0].invitation.campaign
+                    self._campaign = batch[0].campaign
                     with tracing.span("call Pisano", links=[each.record.headers for each in batch]):
                         await self._call(batch, pisano)
         except Throttled as error:
@@ -251,6 +251,6 @@ class AccountSender:
             self._evidence.passed()
             self._outage.ends()
             refused = await self._book.accepted(attempt, batch, answer)
-            self._refusals.count(campaign, len(batch) - refused, refused)
+            self._refusals.count(batch[0].campaign, len(batch) - refused, refused)
         finally:
             self._limiter.count_now()  # Pisano counted the call on arrival, so not later than this

@@ -9,7 +9,7 @@ from connector.kafka.ledger import Ledger
 from connector.pisano import call_body, recipient
 from connector.protection import ContactProtection, Go, Known, Stop, Verdict, Wait
 from connector.reasons import Reason
-from connector.records import Outcome
+from connector.records import Invitation, Outcome
 from connector.stages._batches import Entry, Queue
 from connector.stages._book import Book, Decision, Now
 from connector.stages._rechecks import Rechecks
@@ -38,12 +38,14 @@ class Admission:
         self._queue = queue
         self._book = book
         self._policy = protection.policy
+        self._surveys = protection.surveys
         self._hashes = protection.hashes
         self._known = known
         self._now = now
 
     async def admit(self, entry: Entry) -> None:
-        """Settles the invitation if that is decided already; else it waits for a call."""
+        """Settles the invitation if that is decided already; else it waits for a call, in its survey's campaign."""
+        entry.invitation = self._in_campaign(entry.invitation)
         invitation = self.named(entry).invitation
         if (reason := invitation.suppressed) is not None:
             decision = Decision([entry], Outcome.SUPPRESSED, reason=reason)
@@ -63,6 +65,13 @@ class Admission:
         if entry.action is None and not self._waits.is_woken(invitation.id):
             self._known.memory.brakes.saw(invitation.survey, invitation.protection.happened_at)
         await self._decide([entry])
+
+    def _in_campaign(self, invitation: Invitation) -> Invitation:
+        """The survey may have another campaign since it was decided, perhaps because Pisano refuses the first one."""
+        survey = self._surveys.get(invitation.survey)
+        if survey is None or survey.channel != invitation.channel or survey.campaign == invitation.campaign:
+            return invitation
+        return invitation.model_copy(update={"campaign": survey.campaign})
 
     def named(self, entry: Entry) -> Entry:
         """The same entry, with the hashes under which its person is remembered."""

@@ -141,9 +141,9 @@ class Queue:
         """The invitations of the next call; see `Turns`."""
         return self._turns.next_batch(self.waiting, at_most=at_most)
 
-    def of_campaign(self, campaign: str) -> list[Entry]:
-        """The waiting invitations of this campaign."""
-        return [entry for entry in self.waiting if entry.invitation.campaign == campaign]
+    def of_campaign(self, campaign: tuple[str, str]) -> list[Entry]:
+        """The waiting invitations of this campaign, in the form of `Entry.campaign`."""
+        return [entry for entry in self.waiting if entry.campaign == campaign]
 
     def settled(self, entry: Entry) -> None:
         """Removes an invitation whose outcome is written down, and tells the waiting caller."""

@@ -20,10 +20,14 @@ class Refusals:
         self._queue = queue
         self._book = book
         self._evidence = evidence
-        self._breakers: defaultdict[str, Breaker] = defaultdict(breaker)  # by campaign
+        self._breakers: defaultdict[tuple[str, str], Breaker] = defaultdict(breaker)  # by channel and campaign
 
-    def count(self, campaign: str, sent: int, refused: int) -> None:
-        """Counts what an accepted call says of its addresses. Raises Fatal when most are refused."""
+    def count(self, campaign: tuple[str, str], sent: int, refused: int) -> None:
+        """Counts what an accepted call says of its addresses; `campaign` is that of an `Entry`.
+
+        Raises:
+            Fatal: Most are refused.
+        """
         breaker = self._breakers[campaign]
         if sent:
             breaker.passed()
@@ -39,7 +43,7 @@ class Refusals:
         elif isinstance(error, Forbidden) and not self._evidence.is_the_body(batch[0], self._queue.waiting, error):
             await self._book.end(attempt, "refused", f"{error}; others are tried first, to see who is at fault")
             self._evidence.raise_if_it_is_the_credential(self._queue.waiting, error)
-        elif self._breakers[batch[0].invitation.campaign].refused():
+        elif self._breakers[batch[0].campaign].refused():
             await self._book.end(attempt, "refused", f"{error}; too many were refused like this")
             raise Fatal(f"{error} Many were refused like this: check the campaign's flow and question keys.")
         else:

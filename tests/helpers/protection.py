@@ -18,7 +18,7 @@ NO_RECHECK = Recheck({}, Reader(Lookup(_nobody), Lookup(_nobody)))  # of surveys
 
 def survey(**protect: Any) -> Survey:
     """A survey with this `protect`; `priority` and `delay` are settings of the survey itself."""
-    own = {name: protect.pop(name) for name in ("priority", "delay", "account") if name in protect}
+    own = {name: protect.pop(name) for name in ("priority", "delay", "account", "campaign") if name in protect}
     basic = {"on": "Case", "account": "main", "campaign": "4711", "email": "{{ record.Email }}"}
     return Survey.model_validate({**basic, **own, "protect": protect})
 
@@ -26,5 +26,5 @@ def survey(**protect: Any) -> Survey:
 def protection(over_all: dict[str, Any] | None = None, /, **surveys: Survey) -> ContactProtection:
     """The protection of these surveys, whose names have `_` for `-`; without any, of surveys that protect nobody."""
     named = {name.replace("_", "-"): each for name, each in surveys.items()}
-    plain = {name: survey() for name in ("closed-case", "urgent", "mass", "gone")}
+    plain = {name: survey() for name in ("closed-case", "urgent", "mass")} | {"gone": survey(campaign="9999")}
     return ContactProtection(named or plain, ProtectAll.model_validate(over_all or {}))

@@ -1,7 +1,7 @@
 """What a refusal by Pisano affects: one invitation, a campaign, the account, or none of them if Pisano is down."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from helpers.simulated_sender import Pisano, World
 
 from connector.cells import Breaker
 from connector.errors import Fatal, Rejected, Unknown
-from connector.pisano import Forbidden, Unclear
+from connector.pisano import Accepted, Forbidden, Recipient, Unclear
 from connector.records import Invitation, Outcome, Protection, digest
 
 
@@ -72,6 +72,40 @@ def test_a_campaign_that_is_gone_holds_its_own_invitations_and_no_others() -> No
         assert all(isinstance(result, Fatal) and not result.whole for result in results[:5])
         assert results[5:] == [None] * 5
         assert pisano.campaigns["9999"] == 1
+
+    play(scenario)
+
+
+def test_an_sms_campaign_that_is_gone_holds_no_e_mails_of_a_campaign_with_the_same_id() -> None:
+    class NoSms(Pisano):
+        async def send(self, campaign: str, recipients: Sequence[Recipient]) -> Accepted:
+            if recipients[0].channel == "sms":
+                await asyncio.sleep(0.1)
+                raise Fatal("no campaign 4711")
+            return await super().send(campaign, recipients)
+
+    async def scenario() -> None:
+        pisano = NoSms()
+        sms = invitation(1, survey="urgent", channel="sms", email=None, phone="+905331234567")
+        refused, *sent = await World(pisano).deliver(sms, *(invitation(number) for number in range(2, 5)))
+        assert isinstance(refused, Fatal)
+        assert sent == [None] * 3
+
+    play(scenario)
+
+
+def test_an_invitation_goes_to_the_campaign_that_its_survey_has_now() -> None:
+    """Pisano may have deleted the one that the survey had when the invitation was decided."""
+
+    async def scenario() -> None:
+        def by_campaign(campaign: str) -> Exception | None:
+            return Fatal("no campaign 9999") if campaign == "9999" else None
+
+        pisano = Pisano(by_campaign)
+        old, sms = invitation(1, campaign="9999"), invitation(2, channel="sms", phone="+905331234567", campaign="9999")
+        sent, refused = await World(pisano).deliver(old, sms)
+        assert sent is None
+        assert isinstance(refused, Fatal)  # the survey sends e-mails now, so its campaign is none for SMS
 
     play(scenario)
 
