@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from connector.records import digest
 from connector.values import exact
+from connector.values.times import iso
 
 FieldType = Literal["integer", "number", "boolean", "string"]
 
@@ -102,14 +103,15 @@ def feedback_id(account: str, body: bytes, place: int = 0) -> str:
 
 
 def moment(value: object) -> datetime | None:
-    """A time in ISO 8601 or since 1970, in seconds or milliseconds; without a zone it is UTC. None for all else.
+    """A time in ISO 8601 or as Ruby writes it, or since 1970, in seconds or milliseconds. None for all else.
 
-    The result is in UTC.
+    Without a zone it is UTC, as the result is.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
     try:
-        found = _TIME.validate_python(float(value) if isinstance(value, Decimal) else value)
+        given = iso(value.strip()) if isinstance(value, str) else value
+        found = _TIME.validate_python(float(given) if isinstance(given, Decimal) else given)
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -89,9 +89,10 @@ class Answers:
             raise ValueError(f"a value does not fit its type: {wanted}")
         time = body.get(webhook.answered_at) if webhook.answered_at else None
         answered_at = moment(time)
+        named = identity(body, webhook.identity)
         if webhook.answered_at and answered_at is None and time is not None and time != "":
             misfits[webhook.answered_at] = time
-        named = identity(body, webhook.identity)
+            named = named and (*named, str(time))  # an answer may grow, and its time is what tells the versions apart
         return Feedback(
             id=digest("answer", self._account, *named) if named else self._content_id(body, place, sent),
             account=self._account,

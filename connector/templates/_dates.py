@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from connector.templates._strftime import strftime
 from connector.templates._values import WrongValueError, number, text
+from connector.values.times import iso
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS = 10**11  # as seconds the year 5138, as milliseconds March 1973: from here on a number is milliseconds
@@ -55,21 +56,13 @@ def _moment(value: object) -> datetime:
             case date():
                 moment = datetime(value.year, value.month, value.day, tzinfo=UTC)
             case str() if not (value.isascii() and value.isdigit()):
-                moment = datetime.fromisoformat(_iso(value.strip()))
+                moment = datetime.fromisoformat(iso(value.strip()))
             case _:
                 epoch = Decimal(number(value))
                 moment = _EPOCH + timedelta(milliseconds=float(epoch if abs(epoch) >= _MILLISECONDS else epoch * 1000))
     except (ValueError, OverflowError):
         raise WrongValueError(_NO_TIME) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _iso(written: str) -> str:
-    """Ruby puts a space before the offset, and writes UTC."""
-    head, _, offset = written.rpartition(" ")
-    if offset == "UTC" or offset.startswith(("+", "-")):
-        return head.rstrip() + offset.removeprefix("UTC")
-    return written
 
 
 def _zone(name: object) -> tzinfo | None:

@@ -118,6 +118,13 @@ def test_the_time_of_an_answer_is_what_the_named_key_holds() -> None:
     assert (wrong.answered_at, wrong.misfits) == (None, {"at": "yesterday"})
 
 
+def test_an_answer_that_grew_is_another_one_also_if_its_time_cannot_be_read() -> None:
+    first, again, grown = (
+        one(f'{{"id": "r-1", "at": "{at}"}}'.encode(), identity=["id"], answered_at="at") for at in ("x", "x", "y")
+    )
+    assert first.id == again.id != grown.id
+
+
 @pytest.mark.parametrize(
     ("encoding", "pack"),
     [
