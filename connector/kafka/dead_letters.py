@@ -27,18 +27,17 @@ class Retry:
 
 
 def retried(letter: InRecord) -> OutRecord:
-    """The record as it was, for the partition that it came from. `dl_retry` says which dead letter it was.
-
-    Of a record that was written without some values, `dl_retry_cell` and `dl_retry_fields` say whose and which.
+    """The record as it was, for the partition that it came from. `dl_retry` says which dead letter it was, and
+    `dl_retry_cell` of which cell. Of a record that was written without some values, `dl_retry_fields` says which.
 
     Raises:
         KeyError, ValueError: The letter does not say where its record was.
     """
     said = {name: (value or b"").decode(errors="replace") for name, value in letter.headers}
-    ours = {"dl_retry": f"{letter.partition}/{letter.offset}"}
+    ours = {"dl_retry": f"{letter.partition}/{letter.offset}", "dl_retry_cell": said["dl_cell"]}
     earlier = said.get("dl_retry_fields") if said.get("dl_retry_cell") == said.get("dl_cell") else None
     if fields := said.get("dl_fields") or earlier:
-        ours |= {"dl_retry_cell": said["dl_cell"], "dl_retry_fields": fields}
+        ours["dl_retry_fields"] = fields
     headers = [(name, value) for name, value in letter.headers if not name.startswith(_OURS)]
     headers += [(name, text.encode()) for name, text in ours.items()]
     return OutRecord(said["dl_topic"], letter.key, letter.value, headers, partition=int(said["dl_partition"]))
@@ -51,6 +50,12 @@ def retry_of(record: InRecord, cell: str) -> Retry | None:
     if not fields or said.get("dl_retry_cell") != cell.encode():
         return None
     return Retry(said.get("dl_retry", b"").decode(errors="replace"), tuple(fields.decode(errors="replace").split(",")))
+
+
+def retried_cell(record: InRecord) -> str | None:
+    """The cell whose letter the record was before an operator put it back; None for any other record."""
+    cell = dict(record.headers).get("dl_retry_cell")
+    return cell.decode(errors="replace") if cell else None
 
 
 class DeadLetters:

@@ -13,6 +13,7 @@ import structlog
 from connector.errors import Fatal, Rejected
 from connector.kafka.cell_work import Work
 from connector.kafka.cloud_events import OutRecord, to_record
+from connector.kafka.dead_letters import retried_cell
 from connector.kafka.inbound import InRecord
 from connector.observe.metrics import Metrics
 from connector.records import ChangeEvent, Invitation, read
@@ -44,6 +45,9 @@ class Trigger:
     def plan(self, record: InRecord) -> dict[str, Work]:
         """The work that a change event makes for each survey that may want it. See `CellWork`.
 
+        A dead letter that was put back is work for its own survey: the others have decided about the change. All see it
+        if the configuration does not have that survey any more.
+
         Raises:
             Rejected: The record is not a change event.
         """
@@ -54,7 +58,9 @@ class Trigger:
         if event.change_type.startswith("GAP_"):
             self._metrics.gap_events.labels(event.entity, event.change_type).inc()
             log.warning("gap_event", entity=event.entity, record_id=event.record_id, change_type=event.change_type)
-        return {rule.name: partial(self._invite, rule, event, record) for rule in self._rules if rule.may_want(event)}
+        cell = retried_cell(record)
+        rules = [rule for rule in self._rules if cell == f"trigger/{rule.name}"] or self._rules
+        return {rule.name: partial(self._invite, rule, event, record) for rule in rules if rule.may_want(event)}
 
     async def _invite(self, rule: SurveyRule, event: ChangeEvent, record: InRecord) -> None:
         try:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.change_events import change
 from helpers.config_files import MINIMAL
 from helpers.config_files import read as config_of
+from helpers.protection import survey
 
 from connector.cells import Cells
 from connector.config import Config
@@ -16,10 +18,15 @@ from connector.errors import Fatal
 from connector.kafka.dead_letters import DeadLetters, Retry, retried, retry_of
 from connector.kafka.inbound import InRecord
 from connector.kafka.skipped import Skipped
+from connector.observe.metrics import Metrics
 from connector.operate.actions import action_of
 from connector.operate.letters import Decisions, Letter, Wanted, moment, target_of
 from connector.operate.masked import described, printable, value_of
 from connector.operate.work_off import Tally, obstacle
+from connector.stages.trigger import Trigger
+from connector.surveys.invitations import SurveyRule
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
 from connector.wiring import releases
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
@@ -136,7 +143,32 @@ def test_a_terminal_gets_no_control_characters() -> None:
 def test_a_retry_puts_back_the_record_as_it_was_and_says_which_letter_it_was(config: Config) -> None:
     record = retried(a_letter(config, "trigger", "trigger/closed-case").record)
     assert (record.topic, record.partition, record.key, record.value) == ("topic", 3, b"ada@acme.com", b"{}")
-    assert record.headers == [("ce_id", b"x"), ("dl_retry", b"0/12")]
+    assert record.headers == [("ce_id", b"x"), ("dl_retry", b"0/12"), ("dl_retry_cell", b"trigger/closed-case")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "decide"),
+    [
+        ("trigger/closed-case", ["closed-case"]),
+        ("trigger/unreadable", ["closed-case", "other"]),
+        ("trigger/renamed-since", ["closed-case", "other"]),
+    ],
+)
+def test_a_change_that_is_put_back_is_decided_by_its_own_survey_while_there_is_one(
+    config: Config, cell: str, decide: list[str]
+) -> None:
+    """If another survey has another account now, that one does not know whom the first one has e-mailed."""
+
+    async def nothing(*_: object) -> list[dict[str, Any]]:
+        return []
+
+    reader = Reader(Lookup(nothing), Lookup(nothing))
+    rules = [SurveyRule(name, survey(), reader) for name in ("closed-case", "other")]
+    trigger = Trigger(rules, nothing, "invitations", ours=lambda _: False, metrics=Metrics())
+    value = change("5005g0000000001AAA", {}, entity="Case").model_dump_json().encode()
+    assert list(trigger.plan(InRecord("topic", 3, 17, b"x", value, (), 0.0))) == ["closed-case", "other"]
+    back = retried(a_letter(config, "trigger", cell, value=value).record)
+    assert list(trigger.plan(InRecord("topic", 3, 18, back.key, back.value, tuple(back.headers), 0.0))) == decide
 
 
 def test_a_retry_names_the_values_that_were_left_out_to_their_rule_alone_also_the_second_time(config: Config) -> None:
@@ -149,7 +181,7 @@ def test_a_retry_names_the_values_that_were_left_out_to_their_rule_alone_also_th
     less = retried(a_letter(config, "write", "write/response", headers=back.headers, fields=("B__c",)).record)
     assert dict(less.headers)["dl_retry_fields"] == b"B__c"
     other = retried(a_letter(config, "write", "write/detractor", headers=back.headers).record)
-    assert other.headers == [("ce_id", b"x"), ("dl_retry", b"0/12")]
+    assert other.headers == [("ce_id", b"x"), ("dl_retry", b"0/12"), ("dl_retry_cell", b"write/detractor")]
 
 
 def test_a_retry_that_would_do_nothing_says_what_to_do_instead(config: Config) -> None:
