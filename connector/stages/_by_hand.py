@@ -1,12 +1,13 @@
 """Carries out what operators decided about single invitations, each decision exactly once.
 
-The settlement holds the decision's id. A decision counts only while the outcome is unknown, or, after the erasure of
-a person, while the invitation waits. So it does not matter how often the owner of the account sees the decision, or
-when it is killed.
+The settlement holds the decision's id. A decision counts only while the outcome is unknown as it was then, or, after
+the erasure of a person, while the invitation waits. So it does not matter how often the owner of the account sees the
+decision, or when it is killed.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -78,8 +79,8 @@ class ByHand:
         if action.kind == "erase":
             await self._until_done(action, partial(self._erase, action))
             return
-        if id_ not in self._memory.unknown:
-            log.warning("action_without_effect", action=action.id, invitation=id_, why="its outcome is not unknown")
+        if (why := self._why_not(id_, action)) is not None:
+            log.warning("action_without_effect", action=action.id, invitation=id_, why=why)
             return
         try:
             invitation = Invitation.model_validate(action.params["invitation"])
@@ -88,6 +89,14 @@ class ByHand:
             log.warning("action_without_effect", action=action.id, invitation=id_, why=why)
             return
         await self._until_done(action, partial(self._once, action, invitation))
+
+    def _why_not(self, invitation: str, action: Action) -> str | None:
+        """A decision is about the outcome that there was then: one of two at once may have sent an e-mail since."""
+        unknown = self._memory.unknown.get(invitation)
+        if unknown is None:
+            return "its outcome is not unknown"
+        is_later = datetime.fromisoformat(unknown["at"]) > action.at
+        return "its outcome has become unknown again since; find out, and decide anew" if is_later else None
 
     async def _until_done(self, action: Action, work: Callable[[], Awaitable[None]]) -> None:
         id_ = action.target.rpartition("/")[2]

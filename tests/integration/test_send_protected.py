@@ -1,5 +1,6 @@
 """send with what people decide: the suppression list, the brake, answers, and outcomes that are settled by hand."""
 
+import asyncio
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -160,3 +161,27 @@ async def test_an_unknown_outcome_is_settled_by_hand_exactly_once(
         await publish(setup, doubtful, other)
         await settlements(setup, other)
     assert [email.address for email in pisano.emails()] == [doubtful.email] * emails + [other.email]
+
+
+async def test_of_two_decisions_at_once_to_send_again_one_is_carried_out_also_after_a_restart(
+    setup: Setup, pisano: PisanoDouble
+) -> None:
+    """As after a double click. The e-mail leaves, and its outcome is unknown again: that needs a new decision."""
+    doubtful = invitation(1)
+    pisano.fail(Fault(calls="email_sharings", kind="drop"))
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, doubtful)
+        (first,) = await settlements(setup, doubtful, outcome=Outcome.UNKNOWN)
+        pisano.fail(Fault(calls="email_sharings", kind="drop", sent=True, delay=1.0))
+        again = (actions.settle(setup.config, doubtful.id, "resend", by="ada", reason="asked") for _ in range(2))
+        await asyncio.gather(*again)
+
+        async def is_unknown_again() -> bool:
+            return await settlements(setup, doubtful, outcome=Outcome.UNKNOWN) != [first]
+
+        await until(is_unknown_again)
+    other = invitation(2)
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, other)
+        await settlements(setup, other)
+    assert [email.address for email in pisano.emails()] == [doubtful.email, other.email]
