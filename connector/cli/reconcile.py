@@ -34,7 +34,10 @@ def reconcile(
     from connector.operate.reconcile import Span
 
     now = datetime.now(UTC)
-    span = Span(now - _period("--since", since), now - _period("--grace", grace))
+    try:
+        span = Span(now - _period("--since", since), now - _period("--grace", grace))
+    except OverflowError:
+        raise Fatal(f"--since {since}, --grace {grace}: there was nothing so long ago") from None
     if span.since >= span.until:
         raise Fatal("--since must be longer than --grace")
     try:

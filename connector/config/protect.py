@@ -168,7 +168,8 @@ class AnsweredBy(Model):
     """Keys that hold the person's e-mail address."""
 
     phone: tuple[Text, ...] = ("phone", "phone_number", "customer_phone")
-    """Keys that hold the person's phone number, with its country: +90 533 000 00 00."""
+    """Keys that hold the person's phone number: +90 533 000 00 00. The account's `phones.region` is the country of one
+    that names none."""
 
     contact: tuple[Text, ...] = ("external_id", "contact_id", "customer_external_id")
     """Keys that hold the person's id in Salesforce, as in a survey's `protect.contact`."""

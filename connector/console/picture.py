@@ -125,9 +125,12 @@ def count(number: float | None) -> str:
 
 
 def when(at: datetime | str) -> str:
-    """A time in UTC, to the second."""
+    """A time in UTC, to the second; as it is written, if it has no date in UTC any more."""
     at = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return f"{at.astimezone(UTC):%F %T}"
+    try:
+        return f"{at.astimezone(UTC):%F %T}"
+    except OverflowError:
+        return str(at)
 
 
 def _stages(status: Status) -> Iterator[Stage]:

@@ -133,7 +133,7 @@ def rights(config: Config, who: str, *, traced: bool = False) -> list[Right]:
 
     What traces need more is only with `traced`: a stage works without it.
     """
-    followed = ContactProtection(config.surveys, config.protect).topics()
+    followed = ContactProtection.of_config(config).topics()
     links = any(survey.channel == "link" for survey in config.surveys.values())
     counted = "pisano.feedback" in followed
     applies = {"": True, _LINKS: links, _SHARED: CLAIMS in followed, _COUNTED: counted, _TRACED: traced}

@@ -59,7 +59,7 @@ async def forecast(
         for name, survey in config.surveys.items()
     ]
     found = {rule.name: Forecast(rule.name) for rule in rules}
-    protection = ContactProtection(config.surveys, config.protect)
+    protection = ContactProtection.of_config(config)
     known = {account: protection.known(account) for account in config.pisano}
     campaigns: Counter[tuple[str, str, str]] = Counter()
     topics = list(catalogue.entity_topics(config).values())

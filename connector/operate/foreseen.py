@@ -31,7 +31,7 @@ class Sending:
 
     def __init__(self, config: Config) -> None:
         self._accounts = config.pisano
-        self._protection = ContactProtection(config.surveys, config.protect)
+        self._protection = ContactProtection.of_config(config)
         self._known: dict[str, Known] = {name: self._protection.known(name) for name in config.pisano}
         # By account: an invitation's outcome, as its place in `_OUTCOMES`.
         self._settled: defaultdict[str, Digests] = defaultdict(lambda: Digests(width=1))

@@ -26,7 +26,7 @@ async def verdicts(config: Config, account: str, invitations: Sequence[Invitatio
         Fatal: A topic does not exist.
         Retryable: Kafka is away.
     """
-    protection = ContactProtection(config.surveys, config.protect)
+    protection = ContactProtection.of_config(config)
     known = protection.known(account)
     waiting, new = WaitingNow(), {invitation.id: invitation for invitation in invitations}
     async for record in ledgers(config, protection):

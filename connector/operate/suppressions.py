@@ -132,9 +132,9 @@ def moment(text: str) -> datetime:
     """A day (until its end, in UTC) or a time. Raises Fatal for anything else."""
     try:
         found = datetime.fromisoformat(text if len(text) > 10 else f"{text}T23:59:59")
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise Fatal(f"{text!r} is neither a day such as 2026-12-31 nor a time such as 2026-12-31T09:00+03:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 async def write(kafka: Kafka, entries: list[Suppression]) -> None:

@@ -1,8 +1,9 @@
 """Contact protection of a whole process: one policy, and what is known of the persons, account by account."""
 
 from collections.abc import Callable, Mapping
+from typing import Self
 
-from connector.config import ProtectAll, Survey
+from connector.config import Config, Phones, ProtectAll, Survey
 from connector.protection._actions import Actions
 from connector.protection._brake import Brakes
 from connector.protection._claims import CLAIMS, Claims
@@ -15,16 +16,26 @@ Take = Callable[[bytes | None, bytes | None, int], None]
 
 
 class ContactProtection:
-    """`surveys` and `over_all` are the configuration. `people` and `actions` are shared by all accounts."""
+    """`surveys`, `over_all` and `phones`, which is by account, are the configuration. `people` and `actions` are shared
+    by all accounts.
+    """
 
-    def __init__(self, surveys: Mapping[str, Survey], over_all: ProtectAll) -> None:
+    def __init__(
+        self, surveys: Mapping[str, Survey], over_all: ProtectAll, phones: Mapping[str, Phones] | None = None
+    ) -> None:
         self.surveys = surveys
         self.over_all = over_all
         self.hashes = Hashes.of_config(over_all)
-        self.people = People(self.hashes, over_all.answered_by)
+        self.people = People(self.hashes, over_all.answered_by, phones or {})
         self.actions = Actions()
         self.claims = Claims(accounts) if len(accounts := _counted(surveys, over_all)) > 1 else None
         self.policy = Policy(surveys, over_all)
+
+    @classmethod
+    def of_config(cls, config: Config) -> Self:
+        """The protection that the configuration wants."""
+        phones = {name: account.phones for name, account in config.pisano.items()}
+        return cls(config.surveys, config.protect, phones)
 
     def topics(self) -> dict[str, Take]:
         """The topics that it learns from, beside the ledgers, and what takes a record's key, value and offset."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from connector.config import Phones
 from connector.config.protect import AnsweredBy
 from connector.decisions import Suppression
 from connector.errors import Rejected
@@ -14,9 +15,11 @@ from connector.protection._persons import Hashes, address_key, normal_contact
 from connector.protection._times import Times
 from connector.reasons import Reason
 from connector.records import Feedback, Invitation, read
+from connector.surveys.addresses import normalise_phone
 from connector.values.digests import digest_of
 
 _WHOM = r"email/(?P<email>.+@[^/]+)|phone/(?P<phone>\+\d+)|contact/(?P<contact>[^/]+)|person/(?P<person>[0-9a-f]{32})"
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)  # an entry until then has no end; a day later, some zones have no date any more
 _KEY = re.compile(rf"(?:{_WHOM})(?:/(?P<survey>[^/]+))?", re.DOTALL)
 
 
@@ -55,10 +58,14 @@ def read_suppression_key(key: bytes | None) -> Listed:
 
 
 class People:
-    """`listed` takes each record of `pisano.suppressions`, `answered` each of `pisano.feedback`."""
+    """`listed` takes each record of `pisano.suppressions`, `answered` each of `pisano.feedback`.
 
-    def __init__(self, hashes: Hashes, answered_by: AnsweredBy) -> None:
+    `phones` has the accounts' settings.
+    """
+
+    def __init__(self, hashes: Hashes, answered_by: AnsweredBy, phones: Mapping[str, Phones]) -> None:
         self._hashes = hashes
+        self._phones = phones
         self._answered_by = answered_by
         self._listed = Times()  # by the entry's key: until when
         self._answers = Times()  # by person: when they last answered
@@ -75,7 +82,7 @@ class People:
             return
         self._listed.put(place, math.inf)
         if (until := read(Suppression, value).until) is not None:
-            self._listed.put(place, until.timestamp())
+            self._listed.put(place, math.inf if until >= _FAR else until.timestamp())
 
     def answered(self, value: bytes | None) -> None:
         """Takes an answer. Raises Rejected when it cannot be read."""
@@ -86,9 +93,16 @@ class People:
         email = _first(feedback.body, self._answered_by.email)
         phone = _first(feedback.body, self._answered_by.phone)
         at = (feedback.answered_at or feedback.received_at).timestamp()
-        for address in (email and email.strip(), phone and re.sub(r"[^+\d]", "", phone)):
+        for address in (email and email.strip(), phone and self._number(feedback.account, phone)):
             for person in self._hashes.persons(contact, address):
                 self._answers.put_if_later(digest_of(person), at)
+
+    def _number(self, account: str, phone: str) -> str:
+        """As invitations have it; as it came, without what is no digit, if it cannot be read."""
+        try:
+            return normalise_phone(phone, self._phones.get(account, Phones()))
+        except ValueError:
+            return re.sub(r"[^+\d]", "", phone)
 
     def suppressed_by(self, invitation: Invitation, now: datetime) -> tuple[Reason, str] | None:
         """Why the suppression list stops the invitation, also in words without the address; None if it does not."""

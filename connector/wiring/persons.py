@@ -14,7 +14,7 @@ class PersonTopics:
     """What send knows from other topics than its own. It begins to follow them when send first asks."""
 
     def __init__(self, config: Config) -> None:
-        self.protection = ContactProtection(config.surveys, config.protect)
+        self.protection = ContactProtection.of_config(config)
         takes = self.protection.topics().items()
         self._followers = {name: Follower(config.kafka, name, parts_to(take)) for name, take in takes}
         self._tasks: list[asyncio.Task[None]] = []

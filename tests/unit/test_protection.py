@@ -11,8 +11,9 @@ from helpers.protection import protection, survey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.config import Phones, ProtectAll
 from connector.decisions import Action, Suppression
-from connector.protection import Go, Stop, Verdict, Wait, suppression_key
+from connector.protection import ContactProtection, Go, Stop, Verdict, Wait, suppression_key
 from connector.reasons import Reason
 from connector.records import Feedback, Invitation, Outcome, Protection, Settlement
 
@@ -354,3 +355,22 @@ def test_an_answer_with_a_list_or_an_object_for_an_address_is_read_all_the_same(
     sender.protection.people.answered(answer.model_dump_json().encode())
     assert reason(sender.verdict(sender.invite(once_per=30 * 86400.0))) is Reason.ANSWERED_BEFORE
     assert sender.verdict(sender.invite(email="bora@example.com", once_per=30 * 86400.0)) == Go()
+
+
+@pytest.mark.parametrize("written", ["+90 533 000 00 01", "905330000001", "0533 000 00 01", "00905330000001"])
+def test_who_answered_is_known_by_the_phone_number_however_it_is_written(written: str) -> None:
+    surveys = {"a": survey(once_per="30d", counts="answers")}
+    guard = ContactProtection(surveys, ProtectAll(), {"main": Phones(region="TR")})
+    answer = Feedback(id="f", account="main", received_at=NOW, body={"phone_number": written})
+    guard.people.answered(answer.model_dump_json().encode())
+    one = invitation(1, survey="a", email=None, phone="+905330000001", protection=Protection(once_per=30 * 86400.0))
+    assert reason(guard.policy.verdict(one, guard.known("main"), NOW)) is Reason.ANSWERED_BEFORE
+
+
+def test_an_entry_that_ends_after_the_last_date_has_no_end() -> None:
+    sender = Sender(a={})
+    value = (
+        b'{"email": "ada@example.com", "by": "me", "at": "2026-01-01T00:00:00Z", "until": "9999-12-31T23:59:59-05:00"}'
+    )
+    sender.protection.people.listed(b"email/ada@example.com", value)
+    assert reason(sender.verdict(sender.invite())) is Reason.ON_SUPPRESSION_LIST

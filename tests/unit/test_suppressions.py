@@ -57,6 +57,7 @@ def test_each_line_of_a_file_is_an_entry_of_its_own_kind(config: Config, tmp_pat
         ("email,why", ",asked by phone", "names one of email, phone, contact, and this one none"),
         ("email,survey", "ada@example.com,clsoed-case", "there is no survey clsoed-case; did you mean closed-case?"),
         ("email,until", "ada@example.com,2020-01-01", "would have ended at 2020-01-01T23:59:59Z already"),
+        ("email,until", "ada@example.com,9999-12-31T23:59:59-05:00", "is neither a day"),
     ],
 )
 def test_a_line_that_would_protect_nobody_is_refused_with_its_number(
