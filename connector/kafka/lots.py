@@ -9,8 +9,9 @@ from faust.types import TP
 
 from connector.kafka.cell_work import CellWork
 from connector.kafka.inbound import InRecord
+from connector.kafka.lot import Lot
 from connector.kafka.ordered import OrderedAcks
-from connector.kafka.parking import Lot, Parking
+from connector.kafka.parking import Parking
 from connector.kafka.skipped import Skipped
 
 _COMING = 10_000  # records on their way to a partition's lots; above this the stage waits until Kafka has taken them

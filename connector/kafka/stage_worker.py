@@ -21,9 +21,9 @@ from connector.kafka.faust_app import faust_app
 from connector.kafka.faust_consumer import fetch_positions, last_fetched, ongoing
 from connector.kafka.holes import Hole, look_for_holes
 from connector.kafka.inbound import InRecord, consumed
+from connector.kafka.lot import Lot
 from connector.kafka.lots import Lots
 from connector.kafka.ordered import OrderedAcks
-from connector.kafka.parking import Lot
 from connector.kafka.partition_tasks import PartitionTasks
 from connector.kafka.rooms import Rooms
 from connector.kafka.watch import Consumption, StandsStill, Watch

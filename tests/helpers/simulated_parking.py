@@ -10,7 +10,7 @@ import pytest
 
 from connector.kafka import parking
 from connector.kafka.cloud_events import OutRecord
-from connector.kafka.parking import Lot
+from connector.kafka.lot import Lot
 from helpers.processes import name_of_this, outside
 
 
