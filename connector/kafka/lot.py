@@ -43,12 +43,14 @@ class Place:
 class Lot:
     """The records parked from one source partition for one cell.
 
-    `todo` is the offset of the oldest parked record that is not worked off, and None when there is none.
+    `todo` is the offset of the oldest parked record that is not worked off, and None when there is none. `before` is
+    an older lot of the cell in another partition of `connector.parked`, which has to be worked off first.
     """
 
     def __init__(self, place: Place, topic: TopicPartition, kafka: Kafka, publish: Publish) -> None:
         self.place = place
         self.todo: int | None = None
+        self.before: Lot | None = None
         self.count = 0  # how many records wait, including those on their way to the topic
         self.in_order = asyncio.Lock()  # for callers that must put their records here one after the other
         self._pending = 0  # records that were announced and are not durable here yet
@@ -66,6 +68,10 @@ class Lot:
     def partition(self) -> int:
         """Of `connector.parked`."""
         return int(self._topic.partition)
+
+    def chain(self) -> list["Lot"]:
+        """The lots of the cell that have to be worked off one after the other. This one is the last."""
+        return [*(self.before.chain() if self.before else ()), self]
 
     @property
     def is_empty(self) -> bool:

@@ -42,7 +42,7 @@ class Lots:
     @property
     def count(self) -> int:
         """How many records are parked, as far as this worker knows."""
-        return sum(lot.count for lots in self._lots.values() for lot in lots.values())
+        return sum(each.count for lots in self._lots.values() for lot in lots.values() for each in lot.chain())
 
     def open(self, partition: TP) -> asyncio.Task[list[Lot]]:
         """Begins at once to read back what is parked of a newly assigned partition."""
@@ -120,10 +120,14 @@ class Lots:
 
     async def work_off(self, lot: Lot, work: CellWork) -> None:
         """Works the lot off in order, until it is empty. After that the cell's new records are no longer parked."""
-        room = asyncio.Semaphore(self._in_flight)
-        acks = OrderedAcks()
         if self._skipped:
             await self._skipped.known.wait()
+        for each in lot.chain():
+            await self._work_off(each, work)
+
+    async def _work_off(self, lot: Lot, work: CellWork) -> None:
+        room = asyncio.Semaphore(self._in_flight)
+        acks = OrderedAcks()
         async with asyncio.TaskGroup() as tasks:
             async for offset, record in lot.records():
                 await room.acquire()
@@ -132,7 +136,9 @@ class Lots:
                 task = tasks.create_task(_one(lot, offset, record, work, acks, room, given_up))
                 if work.cell(lot.place.cell).holder:
                     await asyncio.wait({task})  # one record probes the cell; the others stay on the topic
-            self._lots.get(lot.place.source, {}).pop(lot.place.cell, None)
+            lots = self._lots.get(lot.place.source, {})
+            if lots.get(lot.place.cell) is lot:  # an older lot of the chain is not there
+                del lots[lot.place.cell]
 
 
 def _never() -> bool:

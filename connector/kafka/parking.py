@@ -4,13 +4,19 @@ A parked record is durable there, so the worker may commit the record's own part
 cells of the partition go on. The records parked from one source partition for one cell are a lot. The worker that owns
 the source partition owns its lots: it reads them back when it gets the partition, works them off in order, and writes
 to the same topic how far it got. A crash repeats a part of a lot, so a stage's work must be safe to repeat.
+
+The number of its source partition says where a new lot goes, by the number of partitions that the topic has then. Some
+may be added later. So a worker looks for its lots in all of them, and a lot stays in its partition until it is empty.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
 from connector.config import Kafka
@@ -22,6 +28,22 @@ from connector.retry import until_done
 PARKED = "connector.parked"
 
 
+class _Notes(NamedTuple):
+    """What is parked of a lot: of each record its offset on `connector.parked`, and on its own topic. In order."""
+
+    place: Place
+    parked: deque[tuple[int, int]]
+
+
+@dataclass
+class _Pass:
+    """One pass over the topic, which looks for what is parked of the sources."""
+
+    sources: set[TP]
+    task: asyncio.Task[dict[TP, dict[str, Lot]]]
+    waiting: int = 0  # how many wait for it
+
+
 class Parking:
     """The lots of one stage."""
 
@@ -30,57 +52,73 @@ class Parking:
         self._stage = stage
         self._publish = publish
         self._topic = kafka.topic_prefix + PARKED
-        self._partitions: int | None = None
-        self._counting = asyncio.Lock()  # partitions are opened at the same time, and one of them asks Kafka
+        self._partitions = 1
+        self._next: _Pass | None = None  # it has not begun, so that others may join
 
     async def lots(self, sources: Iterable[TP]) -> dict[TP, dict[str, Lot]]:
         """Reads from the topic what is parked of these partitions, by cell. Waits out an outage of Kafka.
 
+        Calls at the same moment share one pass over the topic.
+
         Raises:
             Fatal: Kafka refuses us.
         """
-        by_parked: dict[int, set[TP]] = {}
-        async with self._counting:
-            if self._partitions is None:
-                self._partitions = await until_done(partial(partition_count, self._kafka, self._topic))
-        for source in sources:
-            by_parked.setdefault(source.partition % (self._partitions or 1), set()).add(source)
-        found: dict[TP, dict[str, Lot]] = {source: {} for each in by_parked.values() for source in each}
-        await asyncio.gather(*(self._read(partition, found) for partition in by_parked))
-        return found
+        wanted = {*sources}
+        if self._next is None:
+            together = set[TP]()
+            self._next = _Pass(together, asyncio.create_task(self._read(together)))
+        mine = self._next
+        mine.sources.update(wanted)
+        mine.waiting += 1
+        try:
+            found = await asyncio.shield(mine.task)
+        finally:
+            mine.waiting -= 1
+            if not mine.waiting:
+                mine.task.cancel()
+                self._next = None if self._next is mine else self._next
+        return {source: found[source] for source in wanted}
 
     def lot(self, source: TP, cell: str) -> Lot:
         """An empty lot. Call `lots` before this."""
-        partition = TopicPartition(self._topic, source.partition % (self._partitions or 1))
-        return Lot(Place(self._stage, cell, source), partition, self._kafka, self._publish)
+        return self._lot(Place(self._stage, cell, source), source.partition % self._partitions)
 
-    async def _read(self, partition: int, found: dict[TP, dict[str, Lot]]) -> None:
-        parked = await until_done(partial(self._read_notes, partition))
-        for offsets in parked.values():
-            for offset, place in offsets.items():
-                if place.source in found:
-                    lots = found[place.source]
-                    lot = lots.setdefault(place.cell, self.lot(place.source, place.cell))
-                    lot.found(offset)
-                    lot.count += 1
+    def _lot(self, place: Place, partition: int) -> Lot:
+        return Lot(place, TopicPartition(self._topic, partition), self._kafka, self._publish)
 
-    async def _read_notes(self, partition: int) -> dict[bytes, dict[int, Place]]:
-        parked: dict[bytes, dict[int, Place]] = {}
+    async def _read(self, sources: set[TP]) -> dict[TP, dict[str, Lot]]:
+        self._next = None  # who asks from now on has to see what was written meanwhile
+        self._partitions = await until_done(partial(partition_count, self._kafka, self._topic))
+        readings = (until_done(partial(self._read_notes, number, sources)) for number in range(self._partitions))
+        notes = [each for found in await asyncio.gather(*readings) for each in found.items() if each[1].parked]
+        lots: dict[TP, dict[str, Lot]] = {source: {} for source in sources}
+        for (partition, _), (place, parked) in sorted(notes, key=lambda each: each[1].parked[0][1]):
+            lot = self._lot(place, partition)
+            lot.before = lots[place.source].get(place.cell)
+            lot.count = len(parked)
+            for offset, _ in parked:
+                lot.found(offset)
+            lots[place.source][place.cell] = lot
+        return lots
+
+    async def _read_notes(self, partition: int, sources: Container[TP]) -> dict[tuple[int, bytes], _Notes]:
+        notes: dict[tuple[int, bytes], _Notes] = {}
         async for record in read_back(self._kafka, self._topic, partition):
-            self._take_note(record, parked)
-        return parked
-
-    def _take_note(self, record: ConsumerRecord, parked: dict[bytes, dict[int, Place]]) -> None:
-        headers = dict(record.headers)
-        if headers.get("pk_stage") != self._stage.encode():
-            return
-        offsets = parked.setdefault(record.key, {})
-        if "pk_done" in headers:
-            position = int(headers["pk_done"])
-            parked[record.key] = {offset: place for offset, place in offsets.items() if offset >= position}
-        else:
+            headers = dict(record.headers)
+            if headers.get("pk_stage") != self._stage.encode():
+                continue
+            lot = (partition, record.key)
+            if "pk_done" in headers:
+                parked = notes[lot].parked if lot in notes else deque()
+                while parked and parked[0][0] < int(headers["pk_done"]):
+                    parked.popleft()
+                continue
             source = TP(headers["pk_topic"].decode(), int(headers["pk_partition"]))
-            offsets[record.offset] = Place(self._stage, headers["pk_cell"].decode(), source)
+            if source in sources:
+                place = Place(self._stage, headers["pk_cell"].decode(), source)
+                known = notes.setdefault(lot, _Notes(place, deque()))
+                known.parked.append((record.offset, int(headers["pk_offset"])))
+        return notes
 
 
 async def partition_count(kafka: Kafka, topic: str) -> int:

@@ -8,18 +8,24 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.admin import NewPartitions
+from faust.types import TP
 from helpers import topics
 from helpers.waiting import until
 
 from connector.cells import Breaker, Cell, Cells
 from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
+from connector.kafka import parking
 from connector.kafka.cell_work import CellWork, Work
+from connector.kafka.connection import admin_client
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.kafka.lots import Lots
-from connector.kafka.parking import Parking
+from connector.kafka.parking import Parking, partition_count
 from connector.kafka.publisher import Publisher
+from connector.kafka.read_back import read_back
 from connector.kafka.stage_worker import StageWorker
 
 
@@ -80,14 +86,26 @@ async def working(
         await publisher.stop()
 
 
-async def prepared(kafka: Kafka) -> str:
+async def prepared(kafka: Kafka, partitions: int = 1) -> str:
     await topics.create(kafka, "connector.deadletters")
     await topics.create(kafka, "connector.parked")
-    return await topics.create(kafka, "in")
+    return await topics.create(kafka, "in", partitions)
 
 
-async def committed(kafka: Kafka) -> int:
-    return (await topics.committed(kafka, "stage")).get((kafka.topic_prefix + "in", 0), 0)
+async def add_partitions(kafka: Kafka, topic: str, count: int) -> None:
+    """Makes it `count` partitions. Returns when a new client sees them."""
+    name = kafka.topic_prefix + topic
+    async with admin_client(kafka) as admin:
+        await admin.create_partitions({name: NewPartitions(count)})
+
+    async def are_there() -> bool:
+        return await partition_count(kafka, name) == count
+
+    await until(are_there)
+
+
+async def committed(kafka: Kafka, partition: int = 0) -> int:
+    return (await topics.committed(kafka, "stage")).get((kafka.topic_prefix + "in", partition), 0)
 
 
 def records(cells: str, *numbers: int) -> list[bytes]:
@@ -114,8 +132,8 @@ async def test_a_held_cell_waits_in_order_and_the_other_cells_of_its_records_go_
     assert other.done["b"] == list(range(310)), "nothing of a healthy cell is done twice"
 
 
-async def committed_is(kafka: Kafka, offset: int) -> bool:
-    return await committed(kafka) == offset
+async def committed_is(kafka: Kafka, offset: int, partition: int = 0) -> bool:
+    return await committed(kafka, partition) == offset
 
 
 async def is_marked(kafka: Kafka) -> bool:
@@ -144,6 +162,89 @@ async def test_what_is_parked_outlives_the_worker(kafka: Kafka) -> None:
         await topics.produce(kafka, topic, records("a", 50))
         await until(lambda: len(other.done["a"]) == 51)
     assert other.tries["a"] == tries + 1, "what was worked off is not worked off again"
+
+
+async def test_what_is_parked_is_found_after_partitions_were_added(kafka: Kafka) -> None:
+    """What comes later queues up behind it, in the old partition. New partitions are used once it is worked off."""
+    topic, other = await prepared(kafka, partitions=2), Other()
+    other.refuses["a"] = lambda _: Fatal("no such campaign")
+    async with working(kafka, other):
+        await topics.produce(kafka, topic, records("a", *range(50)), partition=1)
+        await until(lambda: committed_is(kafka, 50, partition=1))
+    await add_partitions(kafka, "connector.parked", 2)
+    async with working(kafka, other):
+        await until(lambda: other.tries["a"] > 50)  # it knows again what is parked
+        await topics.produce(kafka, topic, records("a", *range(50, 60)), partition=1)
+        await until(lambda: committed_is(kafka, 60, partition=1))
+        del other.refuses["a"]
+        await until(lambda: len(other.done["a"]) == 60)
+        await until(lambda: is_marked(kafka))
+        other.refuses["a"] = lambda _: Fatal("no such campaign")
+        await topics.produce(kafka, topic, records("a", 60), partition=1)
+        await until(lambda: committed_is(kafka, 61, partition=1))
+        del other.refuses["a"]
+        await until(lambda: len(other.done["a"]) == 61)
+    assert other.done["a"] == list(range(61))
+    assert [record.partition for record in await topics.read(kafka, "connector.parked") if record.value] == [0] * 60 + [
+        1
+    ]
+
+
+async def test_two_lots_of_one_cell_are_worked_off_one_after_the_other(kafka: Kafka) -> None:
+    """A worker that knew the old number of partitions wrote one of them, and one with the new number the other."""
+    topic, other = await prepared(kafka, partitions=2), Other()
+    source, publisher = TP(topic, 1), Publisher(kafka)
+    await publisher.start()
+    for part in (range(50), range(50, 100)):
+        writer = Parking(kafka, "stage", publisher.send_all)
+        await writer.lots([])
+        lot = writer.lot(source, "a")
+        for number, value in zip(part, records("a", *part), strict=True):
+            lot.announce()
+            stored = lot.put(InRecord(topic, 1, number, None, value, (), 0.0))
+        await stored
+        if lot.partition == 0:
+            await add_partitions(kafka, "connector.parked", 2)
+    await publisher.stop()
+    other.refuses["a"] = lambda _: Fatal("no such campaign")
+    async with working(kafka, other):
+        await until(lambda: other.tries["a"])
+        await topics.produce(kafka, topic, records("a", *range(100, 110)), partition=1)
+        await until(lambda: committed_is(kafka, 10, partition=1))
+        del other.refuses["a"]
+        await until(lambda: len(other.done["a"]) == 110)
+    assert other.done["a"] == list(range(110))
+    async with working(kafka, other):
+        await topics.produce(kafka, topic, records("a", 110), partition=1)
+        await until(lambda: len(other.done["a"]) == 111)
+    assert other.done["a"] == list(range(111)), "both are marked as worked off"
+
+
+async def test_all_partitions_of_an_assignment_share_one_look_at_the_topic(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later assignment looks again, as other workers may have parked something meanwhile."""
+    await topics.create(kafka, "connector.parked", 3)
+    read = list[int]()
+
+    def counted(kafka: Kafka, name: str, partition: int) -> AsyncIterator[ConsumerRecord]:
+        read.append(partition)
+        return read_back(kafka, name, partition)
+
+    monkeypatch.setattr(parking, "read_back", counted)
+    publisher = Publisher(kafka)
+    await publisher.start()
+    lots = Lots(Parking(kafka, "stage", publisher.send_all), 10)
+    sources = [TP(kafka.topic_prefix + "in", number) for number in range(12)]
+    opening = [lots.open(source) for source in sources]
+    await asyncio.sleep(0)
+    lots.forget(sources[0])
+    for task in opening[1:]:
+        assert await task == []
+    assert sorted(read) == [0, 1, 2]
+    assert await lots.open(sources[0]) == []
+    assert len(read) == 6
+    await publisher.stop()
 
 
 async def test_an_older_record_that_fails_late_is_parked_before_the_newer_ones(kafka: Kafka) -> None:
