@@ -123,15 +123,19 @@ class Lot:
         self.todo = position if position <= self._last else None
         self._unmarked += 1
         if self.todo is None or self._unmarked >= _MARK_EVERY:
-            self._unmarked = 0
-            mark = OutRecord(
-                self._topic.topic,
-                self.place.key,
-                None,
-                [("pk_stage", self.place.stage.encode()), ("pk_done", str(position).encode())],
-                partition=self._topic.partition,
-            )
-            await until_done(partial(self._publish, [mark]))
+            await self.mark()
+
+    async def mark(self) -> None:
+        """Writes to the topic how far the lot is worked off, unless it says so. Waits out an outage of Kafka."""
+        unmarked, self._unmarked = self._unmarked, 0
+        if unmarked:
+            ours = [("pk_stage", self.place.stage.encode()), ("pk_done", str(self._position).encode())]
+            mark = OutRecord(self._topic.topic, self.place.key, None, ours, partition=self._topic.partition)
+            try:
+                await until_done(partial(self._publish, [mark]))
+            except BaseException:
+                self._unmarked += unmarked
+                raise
 
     async def _write(self) -> None:
         while self._coming:

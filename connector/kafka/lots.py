@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 
+import structlog
 from faust.types import TP
 
 from connector.kafka.cell_work import CellWork
@@ -14,7 +15,10 @@ from connector.kafka.ordered import OrderedAcks
 from connector.kafka.parking import Parking
 from connector.kafka.skipped import Skipped
 
+log = structlog.get_logger(__name__)
+
 _COMING = 10_000  # records on their way to a partition's lots; above this the stage waits until Kafka has taken them
+_MARKED_WITHIN = 2.0  # seconds for a last mark, which takes some 30 ms; without it a part of the lot is repeated
 _OLDER_WITHIN = 60.0  # seconds for work under way to end or to be parked; a failure is first retried for 30 s
 
 
@@ -123,7 +127,10 @@ class Lots:
         if self._skipped:
             await self._skipped.known.wait()
         for each in lot.chain():
-            await self._work_off(each, work)
+            try:
+                await self._work_off(each, work)
+            finally:
+                await _marked(each)
 
     async def _work_off(self, lot: Lot, work: CellWork) -> None:
         room = asyncio.Semaphore(self._in_flight)
@@ -139,6 +146,19 @@ class Lots:
             lots = self._lots.get(lot.place.source, {})
             if lots.get(lot.place.cell) is lot:  # an older lot of the chain is not there
                 del lots[lot.place.cell]
+
+
+async def _marked(lot: Lot) -> None:
+    """Writes how far the lot is when its work ends early. Its own task, because the one that ends may be cancelled."""
+    marking = asyncio.create_task(lot.mark())
+    try:
+        await asyncio.wait({marking}, timeout=_MARKED_WITHIN)
+    finally:
+        marking.cancel()
+    (failed,) = await asyncio.gather(marking, return_exceptions=True)
+    if failed is not None:
+        cell, why = f"{lot.place.stage}/{lot.place.cell}", str(failed) or "Kafka does not answer"
+        log.warning("parked_records_repeat", cell=cell, partition=lot.partition, reason=why)
 
 
 def _never() -> bool:

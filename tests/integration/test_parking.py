@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -19,6 +19,7 @@ from connector.config import Kafka
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka import parking
 from connector.kafka.cell_work import CellWork, Work
+from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import admin_client
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
@@ -84,6 +85,11 @@ async def working(
     finally:
         await worker.stop(5.0)
         await publisher.stop()
+
+
+async def bury(*_: object) -> None:
+    """No dead letters are expected."""
+    raise AssertionError
 
 
 async def prepared(kafka: Kafka, partitions: int = 1) -> str:
@@ -162,6 +168,49 @@ async def test_what_is_parked_outlives_the_worker(kafka: Kafka) -> None:
         await topics.produce(kafka, topic, records("a", 50))
         await until(lambda: len(other.done["a"]) == 51)
     assert other.tries["a"] == tries + 1, "what was worked off is not worked off again"
+
+
+async def test_a_clean_stop_repeats_only_what_was_under_way(kafka: Kafka) -> None:
+    """It writes how far the lot is worked off. A later worker begins there."""
+    topic, other = await prepared(kafka), Other()
+    other.refuses["a"] = lambda _: Fatal("no such campaign")
+    async with working(kafka, other):
+        await topics.produce(kafka, topic, records("a", *range(100)))
+        await until(lambda: committed_is(kafka, 100))
+        other.refuses["a"] = lambda number: Fatal("no such campaign") if number == 60 else None
+        await until(lambda: len(other.done["a"]) >= 60)
+    del other.refuses["a"]
+    async with working(kafka, other):
+        await until(lambda: len(other.done["a"]) == 100)
+    assert other.done["a"] == list(range(100))
+
+
+async def test_a_stop_does_not_wait_for_a_kafka_that_takes_no_mark(kafka: Kafka) -> None:
+    """What the last mark does not say is repeated."""
+    await topics.create(kafka, "connector.parked")
+    publisher, other, source = Publisher(kafka), Other(), TP(kafka.topic_prefix + "in", 0)
+    await publisher.start()
+    is_away = False
+
+    async def publish(records: Sequence[OutRecord]) -> list[int]:
+        if is_away:
+            raise Retryable("Kafka is away")
+        return await publisher.send_all(records)
+
+    lots = Lots(Parking(kafka, "stage", publish), 1)
+    await lots.open(source)
+    lot, _ = lots.lot(source, "a")
+    await asyncio.gather(*(lots.park(lot, InRecord(source.topic, 0, n, None, b"a %d" % n, (), 0.0)) for n in range(9)))
+    other.refuses["a"] = lambda number: Fatal("no such campaign") if number == 5 else None
+    working_off = asyncio.create_task(lots.work_off(lot, CellWork("stage", other.plan, bury, Cells())))
+    await until(lambda: other.tries["a"] == 6)
+    is_away, began = True, time.monotonic()
+    working_off.cancel()
+    await asyncio.gather(working_off, return_exceptions=True)
+    assert time.monotonic() - began < 10
+    again = (await Parking(kafka, "stage", publisher.send_all).lots([source]))[source]["a"]
+    assert again.count == 9
+    await publisher.stop()
 
 
 async def test_what_is_parked_is_found_after_partitions_were_added(kafka: Kafka) -> None:
