@@ -9,7 +9,8 @@ one, which is kept in memory only.
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -60,6 +61,21 @@ def what_waits(headers: Headers) -> Waits:
     """Reads the headers of a record on `pisano.waiting` that `Waiting.record` has made."""
     ours = dict(headers)
     return Waits(ours["wt_survey"].decode(), _time(ours["wt_until"]), _time(ours["wt_happened"]))
+
+
+async def count_besides(kafka: Kafka, partition: int, accounts: Container[str]) -> Counter[str]:
+    """How many invitations wait in a partition of the topic, by account, without these accounts.
+
+    Raises:
+        Retryable: Kafka is away.
+    """
+    waits = set[str]()
+    async for lot in read_back_lots(kafka, kafka.topic_prefix + WAITING, partition):
+        for record in lot:
+            key = record.key.decode()
+            if key.rpartition("/")[0] not in accounts:
+                (waits.discard if record.value is None else waits.add)(key)
+    return Counter(key.rpartition("/")[0] for key in waits)
 
 
 class Waiting:

@@ -1,6 +1,9 @@
 """Builds send from the configuration."""
 
+import asyncio
 from functools import partial
+
+from faust.types import TP
 
 from connector.kafka.ledger import Ledger
 from connector.kafka.parking import partition_count
@@ -8,7 +11,9 @@ from connector.kafka.shared_work import partition_of
 from connector.kafka.stage_worker import StageWorker
 from connector.records import Outcome
 from connector.retry import until_done
+from connector.stages._waits import Again
 from connector.stages.send import Send
+from connector.stages.unknown_accounts import hold_unknown_accounts
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
 from connector.surveys.recheck import Recheck
@@ -24,6 +29,12 @@ def build(shared: Shared) -> StageWorker:
     async def accounts_of(partition: int) -> list[str]:
         count = await until_done(partial(partition_count, shared.config.kafka, topic))
         return [name for name in shared.config.pisano if partition_of(name, count) == partition]
+
+    async def beside(partition: TP, again: Again) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send.beside(partition, again))
+            known = shared.config.pisano.keys()
+            tasks.create_task(hold_unknown_accounts(shared.config.kafka, partition.partition, known, shared.cells))
 
     for name, survey in shared.config.surveys.items():
         shared.metrics.outcomes.labels(survey.account, name, Outcome.SENT, "")  # Prometheus wants a zero first
@@ -51,7 +62,7 @@ def build(shared: Shared) -> StageWorker:
         settle=send.settle,
         drains=False,
         keeps_order=False,
-        beside=send.beside,
+        beside=beside,
     )
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from helpers import topics
-from helpers.invitations import as_records, invitation, outcomes
-from helpers.service import Setup, running_app, set_up
+from helpers.commands import connector
+from helpers.invitations import CAMPAIGN, as_records, invitation, outcomes
+from helpers.service import Setup, held, running_app, set_up
 from helpers.waiting import until
 
+from connector.kafka.cloud_events import OutRecord
 from connector.kafka.inbound import InRecord
 from connector.kafka.parking import partition_count
 from connector.kafka.shared_work import partition_of
@@ -34,6 +36,17 @@ def due(number: int, after: timedelta) -> Invitation:
 
 async def publish(setup: Setup, invitations: Sequence[Invitation]) -> None:
     await topics.publish(setup.kafka, as_records(setup.kafka, invitations))
+
+
+async def put_aside(setup: Setup, invitations: Sequence[Invitation]) -> None:
+    """Writes invitations to pisano.waiting, as a sender does."""
+    records = []
+    for place, one in enumerate(invitations):
+        (record,) = as_records(setup.kafka, [one])
+        partition = partition_of(one.account, await partition_count(setup.kafka, setup.kafka.topic_prefix + WAITING))
+        was = InRecord(record.topic, partition, place, record.key, record.value, tuple(record.headers), 0.0)
+        records.append(Waiting(setup.kafka, one.account, partition).record(was, one, one.protection.not_before))
+    await topics.publish(setup.kafka, records)
 
 
 async def waiting(setup: Setup) -> set[str]:
@@ -66,13 +79,7 @@ async def test_those_that_are_due_are_sent_once_and_leave_the_topic(setup: Setup
     """They became due while no worker ran. Those of an account that is not configured stay."""
     invitations = [due(number, timedelta(hours=-1)) for number in range(MANY)]
     others = [invitation(MANY + number, account="other") for number in range(3)]
-    records = []
-    for place, one in enumerate([*invitations, *others]):
-        (record,) = as_records(setup.kafka, [one])
-        partition = partition_of(one.account, await partition_count(setup.kafka, setup.kafka.topic_prefix + WAITING))
-        was = InRecord(record.topic, partition, place, record.key, record.value, tuple(record.headers), 0.0)
-        records.append(Waiting(setup.kafka, one.account, partition).record(was, one, one.protection.not_before))
-    await topics.publish(setup.kafka, records)
+    await put_aside(setup, [*invitations, *others])
     async with running_app(setup.config, ["send"]):
 
         async def all_gone() -> bool:
@@ -82,3 +89,47 @@ async def test_those_that_are_due_are_sent_once_and_leave_the_topic(setup: Setup
     assert await outcomes(setup.kafka) == {each.id: Counter(sent=1) for each in invitations}
     assert pisano.second_emails() == []
     assert len(pisano.emails()) == MANY
+
+
+async def test_what_waits_for_an_account_that_is_gone_is_told_and_goes_on_when_the_account_is_back(
+    tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble
+) -> None:
+    """As when the account was renamed by mistake. What has its outcome does not count."""
+    login = {"method": "authorized_app", "client_id": pisano.app_id, "client_secret": pisano.app_secret}
+    account = {"base_url": pisano.base_url, "auth": login, "max_recipients_per_call": 1}
+
+    async def configured(name: str) -> Setup:
+        survey = {"on": "Case", "account": name, "campaign": CAMPAIGN, "email": "{{ record.SuppliedEmail }}"}
+        sections: dict[str, Any] = {"surveys": {"closed-case": survey}, "feedback": {}}
+        return await set_up(tmp_path, bootstrap_servers, unique, accounts={name: account}, **sections)
+
+    renamed = await configured("renamed")
+    wanted = [due(number, timedelta(hours=-1)) for number in range(2)]
+    of_a_removed_survey = due(2, timedelta(hours=-1)).model_copy(update={"survey": "removed"})
+    settled = due(3, timedelta(hours=-1))
+    await put_aside(renamed, [*wanted, of_a_removed_survey, settled])
+    (latest,) = [each for each in await topics.read(renamed.kafka, WAITING) if each.key.decode().endswith(settled.id)]
+    await topics.publish(renamed.kafka, [OutRecord(latest.topic, latest.key, None, [], latest.partition)])
+
+    async with running_app(renamed.config, ["send"]) as app:
+        reason = (await until(lambda: held(app)))["send/main"]
+        assert reason.startswith(
+            "3 invitations wait on pisano.waiting for the Pisano account main, which the configuration does not"
+        )
+        status = await connector(renamed.environ, "status", str(renamed.file), "--url", app.address)
+        assert "look at this: the cell send/main is held: 3 invitations wait" in " ".join(status.stdout.split())
+        assert status.returncode == 1
+    assert len(await waiting(renamed)) == 3
+    assert pisano.emails() == []
+
+    back = await configured("main")
+    async with running_app(back.config, ["send"]) as app:
+
+        async def none_waits() -> bool:
+            return not await waiting(back)
+
+        await until(none_waits)
+        assert await held(app) == {}
+    ends = {**{each.id: Counter(sent=1) for each in wanted}, of_a_removed_survey.id: Counter(suppressed=1)}
+    assert await outcomes(back.kafka) == ends
+    assert len(pisano.emails()) == len(wanted)
