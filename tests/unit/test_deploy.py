@@ -1,4 +1,6 @@
-"""What `deploy/` gives to Prometheus and Grafana names only metrics that exist, and each alert has its run-book."""
+"""What `deploy/` gives to Prometheus and Grafana names only metrics that exist, and each alert has its run-book.
+`docker-compose.yml` mounts what there is, and gives `live` what the examples read.
+"""
 
 import json
 import re
@@ -92,6 +94,18 @@ def test_the_profile_watch_mounts_what_there_is() -> None:
     mounts = [mount.partition(":")[0] for service in watch for mount in service["volumes"] if mount.startswith(".")]
     assert len(mounts) == 5
     assert [mount for mount in mounts if not (ROOT / mount).is_file()] == []
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)
+def test_live_gets_each_variable_that_an_example_reads_and_the_doubles_no_secret(example: Path) -> None:
+    """A variable that is not passed on would have its default, without an error."""
+    named = set(re.findall(r"\$\{([A-Z_]+)", example.read_text())) - {"NAME"}  # a comment explains ${NAME}
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert len(named) > 10
+    for service in ("live-topics", "live"):
+        assert sorted(named - set(services[service]["environment"]) - {"SERVICE_HOST", "SERVICE_PORT"}) == []
+    others = [service for name, service in services.items() if not name.startswith("live")]
+    assert [name for service in others for name, value in service.get("environment", {}).items() if value is None] == []
 
 
 def promtool(*arguments: str) -> None:
