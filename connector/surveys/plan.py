@@ -63,9 +63,8 @@ def _which(lookup: Lookup) -> str:
 
 def _protection(survey: Survey) -> Iterator[str]:
     protect = survey.protect
-    yield "Not invited, with the reason recorded: customers without a valid address" + (
-        f", and customers who opted out ({protect.opted_out})." if protect.opted_out else "."
-    )
+    if excluded := [*_excluded(survey)]:
+        yield f"Not invited, with the reason recorded: {', and '.join(excluded)}."
     if survey.delay:
         yield f"Due {_duration(survey.delay)} after the change."
     if protect.once_per:
@@ -78,6 +77,15 @@ def _protection(survey: Survey) -> Iterator[str]:
         holidays = f", not on {len(protect.holidays)} holidays" if protect.holidays else ""
         yield f"Sent between {protect.send_between}{zone}{holidays}."
     yield from _limits(survey)
+
+
+def _excluded(survey: Survey) -> Iterator[str]:
+    if survey.channel != "link":
+        yield "customers without a valid address"
+    elif survey.address:
+        yield "customers whose address is not valid"  # without any they get the link all the same
+    if survey.protect.opted_out:
+        yield f"customers who opted out ({survey.protect.opted_out})"
 
 
 def _limits(survey: Survey) -> Iterator[str]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import ended
-from helpers.config_files import MINIMAL
+from helpers.config_files import MINIMAL, read
 
 from connector.cli import main
+from connector.surveys.plan import plan
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -63,6 +64,29 @@ def test_a_sample_is_told_as_it_is_written(
     file.write_text(MINIMAL.replace("    account: main\n", f"    account: main\n    protect: {{sample: {share}}}\n"))
     assert run(monkeypatch, "check", str(file)) == 0
     assert f"\n  {share} of the persons are invited.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("survey", "told"),
+    [
+        ("channel: link", None),
+        ('channel: link, protect: {opted_out: "{{ record.Out__c }}"}', "customers who opted out ({{ record.Out__c }})"),
+        ('channel: link, email: "{{ record.SuppliedEmail }}"', "customers whose address is not valid"),
+        ('email: "{{ record.SuppliedEmail }}"', "customers without a valid address"),
+        (
+            'email: "{{ record.SuppliedEmail }}", protect: {opted_out: "{{ record.Out__c }}"}',
+            "customers without a valid address, and customers who opted out ({{ record.Out__c }})",
+        ),
+    ],
+)
+def test_who_is_not_invited_fits_the_channel(survey: str, told: str | None, tmp_path: Path) -> None:
+    """A link needs no address, and one that is given must be valid."""
+    above, _, _ = MINIMAL.partition("  closed-case:\n")
+    rule = '{of: link, update: Case, by: {Id: "{{ body.record_id }}"}, fields: {Link__c: "{{ body.link }}"}}'
+    survey = f"  closed-case: {{on: Case, account: main, campaign: 1, {survey}}}\n"
+    lines = plan(read(tmp_path, f"{above}{survey}feedback: {{link: {rule}}}\n"))
+    said = [line.strip() for line in lines if "Not invited" in line]
+    assert said == ([f"Not invited, with the reason recorded: {told}."] if told else [])
 
 
 def test_a_mistake_is_one_clear_message_and_exit_code_2(tmp_path: Path) -> None:
