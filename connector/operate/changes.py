@@ -49,11 +49,14 @@ def from_text(text: bytes, survey: Survey, path: str) -> tuple[ChangeEvent, Give
         raise Fatal(f"{path} has {', '.join(sorted(unknown))} beside `record`; the form is {_FORM}")
     if not isinstance(parts["record"], dict):
         raise Fatal(f"{path}: `record` is no JSON object; the form is {_FORM}")
+    event = parts.get("event") or {}
+    if not isinstance(event, dict):
+        raise Fatal(f'{path}: `event` is no JSON object, such as {{"change_origin": "…"}}; the form is {_FORM}')
     changed = parts.get("changed")
     if changed is not None and not isinstance(changed, list):
         raise Fatal(f"{path}: `changed` is a list of field names; the form is {_FORM}")
-    event = _made_up(survey, parts["record"], changed, parts.get("event") or {})
-    return event, _given(path, survey, parts.get("lookups") or {})
+    change = _made_up(survey, parts["record"], changed, event)
+    return change, _given(path, survey, parts.get("lookups") or {})
 
 
 async def from_salesforce(record_id: str, survey: Survey, changed: Sequence[str] | None, find: Find) -> ChangeEvent:
@@ -109,7 +112,7 @@ def _made_up(
     }
     try:
         return read(ChangeEvent, exact.dumps(whole))
-    except Rejected as error:
+    except (Rejected, ValueError) as error:
         raise Fatal(f"this cannot be a change of {survey.on}: {error}") from error
 
 

@@ -219,8 +219,12 @@ async def test_a_preview_is_masked_until_an_operator_reveals_it(tmp_path: Path) 
         assert "ada@example.com" not in found
         revealed = await (await client.post("/surveys/closed-case", data={**given, "reveal": "yes"})).text()
         assert "ada@example.com" in revealed.partition('id="found"')[2]
-        wrong = await client.post("/surveys/closed-case", data={**given, "record": "{"})
-        assert (wrong.status, "the record cannot be read" in await wrong.text()) == (400, True)
+        for damaged, why in (
+            ("{", "the record cannot be read"),
+            ('{"record": {}, "event": ["x"]}', "is no JSON object"),
+        ):
+            wrong = await client.post("/surveys/closed-case", data={**given, "record": damaged})
+            assert (wrong.status, why in await wrong.text()) == (400, True)
         assert (await client.get("/surveys/closed-cas")).status == 404
 
 

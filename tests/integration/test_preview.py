@@ -130,6 +130,8 @@ async def test_a_file_with_its_lookups_needs_no_salesforce(tmp_path: Path, boots
         ({"record": {}, "lookup": {}}, "has lookup beside `record`"),
         ({"record": {}, "lookups": {"contakt": {}}}, "the survey has no lookup contakt; it has contact, owner"),
         ({"record": {}, "changed": "Status"}, "`changed` is a list of field names"),
+        ({"record": {}, "event": ["x"]}, "`event` is no JSON object, such as {"),
+        pytest.param(f'{{"Status": {"[" * 199}{"]" * 199}}}', "nested deeper than 200 levels", id="deep"),
         ({"entity": "Case", "change_type": "UPDATE"}, "not a readable ChangeEvent"),
     ],
 )
