@@ -1,6 +1,6 @@
 """Carries out the work of a stage's records, each in its cell, and decides what a failure holds back (rules 2 to 4)."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 
@@ -27,7 +27,8 @@ class CellWork:
     error lasts, it holds the cell. Fatal holds the cell, or its parent if the error is `whole`. After Rejected or any
     unexpected error the record goes to `dead_letter(record, reason, error, cell)`; too many of those hold the cell
     instead. If the stage `keeps_order`, a held cell is probed with its oldest work. Otherwise each probe uses another
-    piece of work, so that a faulty one does not hold the others for good.
+    piece of work, so that a faulty one does not hold the others for good. `configured` names the cells that the
+    configuration has, whether or not a record has work for them.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class CellWork:
         cells: Cells,
         *,
         keeps_order: bool = True,
+        configured: Collection[str] = (),
         breaker: Callable[[], Breaker] = Breaker,
         patience: float = PATIENCE,
     ) -> None:
@@ -46,6 +48,7 @@ class CellWork:
         self._dead_letter = dead_letter
         self._cells = cells
         self._keeps_order = keeps_order
+        self._configured = configured
         self._new_breaker = breaker
         self._patience = patience
         self._breakers: dict[str, Breaker] = {}
@@ -62,9 +65,16 @@ class CellWork:
             return {UNREADABLE: _failing(error)}
 
     def part(self, record: InRecord, cell: str) -> Work:
-        """The work of one cell, for a record that was parked for it."""
-        gone = Rejected(f"the configuration no longer has {cell} for {self._name}", code="not_configured")
-        return self.parts(record).get(cell) or _failing(gone)
+        """The work of one cell, for a record that was parked for it. The configuration may have changed since.
+
+        If the cell does not want the record any more, there is nothing to do. If the cell is gone, the work fails.
+        """
+        parts = self.parts(record)
+        if found := parts.get(cell) or parts.get(UNREADABLE):
+            return found
+        if cell in self._configured:
+            return _nothing
+        return _failing(Rejected(f"the configuration no longer has {cell} for {self._name}", code="not_configured"))
 
     async def finish(
         self, record: InRecord, cell: str, work: Work, given_up: Callable[[], bool] = lambda: False
@@ -134,6 +144,10 @@ class CellWork:
 def alone(handle: Handle) -> Plan:
     """The plan of a stage with one cell."""
     return lambda record: {"all": lambda: handle(record)}
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _failing(error: Exception) -> Work:

@@ -1,6 +1,7 @@
 """What the stages of one process share: the clients, the metrics and the cells."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -85,9 +86,10 @@ class Shared:
         settle: Settle = nothing,
         drains: bool = True,
         keeps_order: bool = True,
+        configured: Collection[str] = (),
         beside: Beside | None = None,
     ) -> StageWorker:
-        """A worker of the stage `name`; see `StageWorker` and `Lots`."""
+        """A worker of the stage `name`; see `StageWorker`, `CellWork` and `Lots`."""
         letters = self.letters(name)
 
         async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
@@ -101,7 +103,8 @@ class Shared:
 
         parking = Parking(self.config.kafka, name, self.parking.send_all)
         lots = Lots(parking, in_flight, keeps_order=keeps_order, skipped=self.skipped)
-        work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, breaker=self.config.service.breaker.make)
+        breaker = self.config.service.breaker.make
+        work = CellWork(name, plan, bury, self.cells, keeps_order=keeps_order, configured=configured, breaker=breaker)
         options: dict[str, Any] = {"in_flight": in_flight, "lots": lots, "settle": settle, "drains": drains}
         options |= {"on_hole": say, "beside": beside}
         worker = StageWorker(name, self.config.kafka, topics, work, **options)

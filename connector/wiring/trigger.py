@@ -19,7 +19,8 @@ def build(shared: Shared) -> StageWorker:
     trigger = stage(shared, rules(shared), shared.publisher.send, shared.topic("pisano.invitations"))
     topics = [*catalogue.entity_topics(shared.config).values()]
     # An invitation is a pure function of its change event, so the order of a survey's change events does not matter.
-    return shared.worker("trigger", topics, trigger.plan, in_flight=_IN_FLIGHT, keeps_order=False)
+    surveys = shared.config.surveys
+    return shared.worker("trigger", topics, trigger.plan, in_flight=_IN_FLIGHT, keeps_order=False, configured=surveys)
 
 
 def rules(shared: Shared) -> list[SurveyRule]:

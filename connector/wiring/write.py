@@ -23,9 +23,8 @@ def build(shared: Shared) -> StageWorker:
     )
     publish = Outbox(shared.publisher.send_all).publish
     write = stage(shared, writer, publish, shared.letters("write").of_record)
-    return shared.worker(
-        "write", [shared.topic("pisano.feedback")], write.plan, in_flight=_IN_FLIGHT, settle=write.forget
-    )
+    topics, rules = [shared.topic("pisano.feedback")], shared.config.feedback
+    return shared.worker("write", topics, write.plan, in_flight=_IN_FLIGHT, settle=write.forget, configured=rules)
 
 
 def stage(shared: Shared, writer: CollectionWriter, publish: Publish, set_aside: SetAside) -> WriteBack:

@@ -1,7 +1,9 @@
 """`connector held`: lists what is held, and lets a held cell be tried at once."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.change_events import as_records, change
@@ -10,6 +12,8 @@ from helpers.service import Setup, held, metric, running_app, set_up
 from helpers.topics import publish, read
 from helpers.waiting import until
 
+from connector.kafka.cloud_events import OutRecord
+from connector.records import Feedback
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 
@@ -90,6 +94,45 @@ async def test_parked_records_that_are_skipped_are_dead_letters_once_and_the_oth
             return await invited() == {each.id for each in events}
 
         await until(all_invited)
+
+
+async def test_what_was_parked_is_decided_by_the_configuration_of_now(
+    tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble
+) -> None:
+    """What a survey or rule does not want any more is done, as if it came now. Only a cell that is gone fails."""
+
+    def survey(when: str) -> dict[str, Any]:
+        return {"on": "Case", "when": when, "account": "main", "campaign": "1", "email": "{{ record.Floor__c }}"}
+
+    def rule(when: str) -> dict[str, Any]:
+        return {"update": "Case", "when": when, "by": {"Id": "{{ body.case }}"}, "fields": {"Floor__c": "1"}}
+
+    async def made(surveys: dict[str, Any], rules: dict[str, Any]) -> Setup:
+        return await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, surveys=surveys, feedback=rules)
+
+    closed, low = 'record.Status == "Closed"', "body.score < 3"
+    setup = await made({"kept": survey(closed), "gone": survey(closed)}, {"kept": rule(low), "gone": rule(low)})
+    case = sf.create("Case", {})
+    answer = Feedback(id="1" * 32, account="main", received_at=datetime.now(UTC), body={"case": case, "score": 2})
+    topic = setup.kafka.topic_prefix + "pisano.feedback"
+    answered = OutRecord(topic, case.encode(), answer.model_dump_json().encode(), [])
+
+    async def all_have(header: str) -> bool:
+        return sum(header in dict(each.headers) for each in await read(setup.kafka, "connector.parked")) == 4
+
+    async with running_app(setup.config, ["trigger", "write"]):
+        await publish(setup.kafka, [*as_records(setup.kafka, [change(case, {"Status": "Closed"})]), answered])
+        await until(lambda: all_have("pk_cell"))
+    sf.add_field("Case", "Floor__c text(20)")
+    setup = await made({"kept": survey('record.Status == "New"')}, {"kept": rule("body.score < 2")})
+    async with running_app(setup.config, ["trigger", "write"]):
+        await until(lambda: all_have("pk_done"))
+    letters = [dict(each.headers) for each in await read(setup.kafka, "connector.deadletters")]
+    assert {each["dl_cell"]: each["dl_reason"] for each in letters} == {
+        b"trigger/gone": b"not_configured",
+        b"write/gone": b"not_configured",
+    }
+    assert await read(setup.kafka, "pisano.invitations") == await read(setup.kafka, "salesforce.writes") == []
 
 
 @pytest.mark.parametrize(

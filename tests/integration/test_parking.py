@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -49,9 +50,12 @@ class Other:
         self.done: defaultdict[str, list[int]] = defaultdict(list)
         self.tries: defaultdict[str, int] = defaultdict(int)
         self.pauses: dict[str, asyncio.Event] = {}
+        self.unreadable = False
 
     def plan(self, record: InRecord) -> Mapping[str, Work]:
         """A record such as b"a,b 17" has work for the cells a and b."""
+        if self.unreadable:
+            raise Rejected("the form is not known", code="unreadable")
         cells, _, number = (record.value or b"").decode().partition(" ")
         return {cell: partial(self.work, cell, int(number)) for cell in cells.split(",")}
 
@@ -75,7 +79,8 @@ async def working(
     async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None:
         await publisher.send(letters.of_record(record, reason, error, cell))
 
-    work = CellWork("stage", other.plan, bury, cells or Cells(), breaker=lambda: breaker or Breaker(), patience=1.0)
+    settings: dict[str, Any] = {"configured": ("a",), "breaker": lambda: breaker or Breaker(), "patience": 1.0}
+    work = CellWork("stage", other.plan, bury, cells or Cells(), **settings)
     lots = Lots(Parking(kafka, "stage", publisher.send_all), in_flight)
     worker = StageWorker("stage", kafka, [kafka.topic_prefix + "in"], work, in_flight=in_flight, lots=lots)
     await worker.start()
@@ -294,6 +299,24 @@ async def test_all_partitions_of_an_assignment_share_one_look_at_the_topic(
     assert await lots.open(sources[0]) == []
     assert len(read) == 6
     await publisher.stop()
+
+
+async def test_a_parked_record_that_cannot_be_read_any_more_is_a_dead_letter(kafka: Kafka) -> None:
+    """After an upgrade was undone. Nobody can tell that its cell does not want it."""
+    topic, other = await prepared(kafka), Other()
+    other.refuses["a"] = lambda _: Fatal("no rights")
+    async with working(kafka, other):
+        await topics.produce(kafka, topic, records("a", 1))
+        await until(lambda: committed_is(kafka, 1))
+    other.refuses.clear()
+    other.unreadable = True
+    async with working(kafka, other):
+        await until(lambda: is_marked(kafka))
+    [letter] = await topics.read(kafka, "connector.deadletters")
+    assert {name: value for name, value in letter.headers if name in ("dl_cell", "dl_reason")} == {
+        "dl_cell": b"stage/a",
+        "dl_reason": b"unreadable",
+    }
 
 
 async def test_an_older_record_that_fails_late_is_parked_before_the_newer_ones(kafka: Kafka) -> None:
