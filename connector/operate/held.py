@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import httpx
@@ -11,14 +12,18 @@ from connector.config import Config
 from connector.config.scope import one_of
 from connector.decisions import Action
 from connector.errors import Fatal
+from connector.kafka.cell_work import UNREADABLE
+from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress, kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
+from connector.kafka.parking import PARKED
 from connector.operate.actions import action_of, write
 from connector.operate.worker_page import address
 from connector.records import Outcome, Settlement
 
 _ANSWERED_WITHIN = 5.0  # seconds; /readyz itself waits 2 s for Kafka
 _STAGES = ("capture", "trigger", "send", "write")  # each is a cell too, and has one for its place in Kafka
+_PARKING = ("trigger", "send", "write")  # each has a cell for what it cannot read
 
 
 @dataclass(frozen=True)
@@ -73,23 +78,42 @@ async def unknown(config: Config, progress: Progress = lambda *_: None) -> list[
 async def release(config: Config, cell: str, *, by: str, reason: str) -> Action:
     """Asks the workers to try a held cell, and the cells in it, at once.
 
-    Raises:
-        Fatal: The configuration has no such cell, or only a decision about invitations releases it.
+    Raises what `require_cell` raises.
     """
-    require_cell(config, cell)
+    await require_cell(config, cell)
     return await write(config, action_of("cell", f"cell/{cell}", "release", by=by, reason=reason))
 
 
-def require_cell(config: Config, cell: str) -> None:
-    """Raises Fatal when there is no such cell, or only a decision about invitations releases it."""
+async def require_cell(config: Config, cell: str) -> None:
+    """Returns when there is such a cell in the configuration, or records were parked for it.
+
+    Raises:
+        Fatal: There is none, or only a decision about invitations releases it.
+        Retryable: Kafka is away.
+    """
     if cell.startswith("brake/"):
         survey = cell.rpartition("/")[2]
         raise Fatal(
             f"{cell} waits for a decision: connector invitations brake {survey} release|drop|spread --reason TEXT"
         )
-    names = _cells(config)
-    if cell not in names:
-        raise Fatal(f"there is no cell {cell}; {one_of(cell, names)}")
+    if cell in (names := _cells(config)):
+        return
+    async with aclosing(kept(config.kafka, [config.kafka.topic_prefix + PARKED])) as records:
+        async for record in records:  # of a survey or an account that the configuration does not have any more
+            if record.value is not None and is_parked_for(cell, record):
+                return
+    raise Fatal(f"there is no cell {cell}; {one_of(cell, names)}")
+
+
+def is_parked_for(cell: str, record: InRecord) -> bool:
+    """Whether a record of `connector.parked` belongs to this cell, or to one in it."""
+    return f"{parked_for(record)}/".startswith(f"{cell}/")
+
+
+def parked_for(record: InRecord) -> str:
+    """The cell of a record on `connector.parked`."""
+    headers = dict(record.headers)
+    return b"/".join(headers.get(name, b"") for name in ("pk_stage", "pk_cell")).decode(errors="replace")
 
 
 def _cells(config: Config) -> list[str]:
@@ -97,6 +121,8 @@ def _cells(config: Config) -> list[str]:
     surveys = [
         name for survey, one in config.surveys.items() for name in (f"trigger/{survey}", f"send/{one.account}/{survey}")
     ]
-    accounts = [f"send/{account}" for account in config.pisano]
+    accounts = [name for account in config.pisano for name in (f"send/{account}", f"send/{account}/(calls)")]
     stages = [name for stage in _STAGES for name in (stage, f"kafka/{stage}")]
-    return [*channels, *surveys, *accounts, *(f"write/{rule}" for rule in config.feedback), "kafka", *stages]
+    unreadable = [f"{stage}/{UNREADABLE}" for stage in _PARKING]
+    rules = [f"write/{rule}" for rule in config.feedback]
+    return [*channels, *surveys, *accounts, *rules, *unreadable, "kafka", "kafka/index", *stages]

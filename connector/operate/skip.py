@@ -5,7 +5,7 @@ the decision and does nothing more about it.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from connector.kafka.kept import Progress, kept
 from connector.kafka.parking import PARKED
 from connector.kafka.skipped import source_of, target_of
 from connector.operate.actions import action_of, record_of
-from connector.operate.held import require_cell
+from connector.operate.held import is_parked_for, parked_for, require_cell
 from connector.operate.letters import Decisions, decisions
 from connector.operate.work_off import AT_ONCE, commit, working_off
 
@@ -56,7 +56,7 @@ async def skip(
             caller is not `sure`. Or another operator began later.
         Retryable: Kafka is away.
     """
-    require_cell(config, cell)
+    await require_cell(config, cell)
     wanted = {_place(text) for text in places}
     if not wanted and not sure:
         open_ = _open(await parked(config, cell, progress), await decisions(config.kafka))
@@ -86,17 +86,9 @@ async def parked(config: Config, cell: str, progress: Progress = lambda *_: None
             if "pk_done" in headers:
                 done = int(headers["pk_done"])
                 lots[lot] = [offset for offset in lots[lot] if offset >= done]
-            elif _is_in(cell, headers):
+            elif is_parked_for(cell, record):
                 lots[lot].append(record.offset)
     return sorted(Parked(partition, offset) for (partition, _), offsets in lots.items() for offset in offsets)
-
-
-def _is_in(cell: str, headers: Mapping[str, bytes]) -> bool:
-    return f"{_cell(headers)}/".startswith(f"{cell}/")
-
-
-def _cell(headers: Mapping[str, bytes]) -> str:
-    return b"/".join(headers.get(name, b"") for name in ("pk_stage", "pk_cell")).decode(errors="replace")
 
 
 async def _batches(config: Config, places: Collection[Parked]) -> AsyncIterator[list[InRecord]]:
@@ -119,7 +111,7 @@ async def _batches(config: Config, places: Collection[Parked]) -> AsyncIterator[
 
 def _given_up(config: Config, record: InRecord, by: str, reason: str) -> list[OutRecord]:
     """The dead letter and the decision."""
-    stage, _, cell = _cell(dict(record.headers)).partition("/")
+    stage, _, cell = parked_for(record).partition("/")
     error = Rejected(f"an operator has given it up: {by}: {reason}")
     make = DeadLetters(config.kafka, stage, lambda *_: None).of_record
     parked = as_it_was(record)

@@ -96,6 +96,32 @@ async def test_parked_records_that_are_skipped_are_dead_letters_once_and_the_oth
         await until(all_invited)
 
 
+@pytest.mark.parametrize("cell", ["trigger/unreadable", "send/main/(calls)", "kafka/index"])
+async def test_a_cell_that_no_survey_or_rule_names_can_be_tried(cell: str, setup: Setup) -> None:
+    assert f"the workers try {cell} now" in await said(setup, "release", cell, code=0)
+
+
+async def test_a_cell_that_the_configuration_no_longer_has_can_be_tried_and_skipped(
+    tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble, setup: Setup
+) -> None:
+    """As long as records were parked for it. Other names are mistyped."""
+
+    async def parked() -> bool:
+        return bool(await read(setup.kafka, "connector.parked"))
+
+    async with running_app(setup.config, ["trigger"]):
+        event = change(sf.create("Case", {}), {"Status": "Closed"})
+        await publish(setup.kafka, as_records(setup.kafka, [event]))
+        await until(parked)
+    survey = {"on": "Case", "account": "main", "campaign": "1", "email": "{{ record.SuppliedEmail }}"}
+    setup = await set_up(tmp_path, bootstrap_servers, unique, salesforce=sf, surveys={"other": survey})
+    cell = "trigger/closed-case"
+    assert f"the workers try {cell} now" in await said(setup, "release", cell, code=0)
+    assert "there is no cell trigger/closed" in await said(setup, "release", "trigger/closed", code=2)
+    skipped = await said(setup, "skip", cell, "--reason", "the survey is gone", "--yes", code=0)
+    assert f"1 records of {cell} are dead letters now" in skipped
+
+
 async def test_what_was_parked_is_decided_by_the_configuration_of_now(
     tmp_path: Path, bootstrap_servers: str, unique: str, sf: SalesforceDouble
 ) -> None:
