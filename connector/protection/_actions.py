@@ -1,5 +1,6 @@
 """The decisions of operators about invitations, as `connector.actions` has them: the latest for each target."""
 
+from collections import defaultdict
 from collections.abc import Callable
 
 from connector.decisions import Action
@@ -14,35 +15,34 @@ class Actions:
 
     def __init__(self) -> None:
         self._latest: dict[str, Action] = {}
+        self._brakes: defaultdict[str, dict[str, Action]] = defaultdict(dict)  # by survey and target
         self._listeners: set[Callable[[], None]] = set()
 
     def take(self, key: bytes | None, value: bytes | None) -> None:
         """Takes an action, or the end of what a key says. Raises Rejected when it cannot be read."""
         target = (key or b"").decode(errors="replace")
+        _, _, survey = target.partition("/")
         if value is None:
             self._latest.pop(target, None)
+            self._brakes.get(survey, {}).pop(target, None)
             return
         action = read(Action, value)
         if action.target != target:
             raise Rejected(f"the action's target is {action.target}, and its key {target}", code="unreadable")
         if action.kind not in _OURS:
             return  # a person may work off a hundred thousand dead letters, and no sender needs to remember them
-        self._latest[target] = action
+        of_kind = self._brakes[survey] if action.kind == "brake" else self._latest
+        of_kind[target] = action
         for listener in list(self._listeners):
             listener()
 
-    def brake(self, account: str, survey: str) -> Action | None:
-        """The latest decision about a survey's brake."""
-        action = self._latest.get(f"{account}/{survey}")
-        return action if action and action.kind == "brake" else None
+    def brake(self, survey: str) -> Action | None:
+        """The latest decision about a survey's brake, for all accounts: the survey may have had another one before."""
+        return max(self._brakes.get(survey, {}).values(), key=lambda action: action.at, default=None)
 
     def about_invitations(self, account: str) -> list[Action]:
         """The decisions about single invitations of the account: `settle` and `erase`."""
-        return [
-            action
-            for target, action in self._latest.items()
-            if action.kind != "brake" and target.startswith(f"{account}/")
-        ]
+        return [action for target, action in self._latest.items() if target.startswith(f"{account}/")]
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Calls the listener after each action; the result ends that."""

@@ -25,9 +25,8 @@ class Brakes:
     held)` is called when a survey begins or ends to wait for a person.
     """
 
-    def __init__(self, account: str, surveys: Mapping[str, Survey], actions: Actions) -> None:
+    def __init__(self, surveys: Mapping[str, Survey], actions: Actions) -> None:
         self.told: Told = lambda *_: None
-        self._account = account
         self._surveys = surveys
         self._actions = actions
         self._held: dict[str, datetime] = {}  # when the survey's last change was made before it was held
@@ -36,7 +35,7 @@ class Brakes:
     def saw(self, survey: str, happened_at: datetime | None) -> None:
         """Counts an invitation that would be sent, or that was sent. Call this once for each."""
         brake = self._surveys[survey].protect.brake if survey in self._surveys else None
-        decided = self._actions.brake(self._account, survey)
+        decided = self._actions.brake(survey)
         if brake is None or happened_at is None or (decided and happened_at <= decided.at):
             return
         counted = self._counted[survey, decided.id if decided else ""]
@@ -55,7 +54,7 @@ class Brakes:
 
     def verdict(self, invitation: Invitation, now: datetime) -> Wait | Stop | None:
         """None when the brake does not stop the invitation."""
-        survey, action = invitation.survey, self._actions.brake(self._account, invitation.survey)
+        survey, action = invitation.survey, self._actions.brake(invitation.survey)
         if action and survey in self._held and self._held[survey] <= action.at:
             del self._held[survey]
             self.told(survey, False)

@@ -52,7 +52,7 @@ class ContactProtection:
 
     def known(self, account: str) -> Known:
         """Nothing is known of the account yet: its ledger has to tell the memory."""
-        brakes = Brakes(account, self.surveys, self.actions)
+        brakes = Brakes(self.surveys, self.actions)
         return Known(Memory(self.surveys, self.over_all, self.hashes, brakes), self.people, account, self.claims)
 
 

@@ -119,7 +119,7 @@ class Waits:
     def _release(self) -> None:
         """Looks again at those that wait for a person, once there is a decision."""
         for survey in self._agenda.held:
-            if self._actions.brake(self._ledger.account, survey):
+            if self._actions.brake(survey):
                 self._agenda.release(survey)
 
     def _pause(self) -> float:

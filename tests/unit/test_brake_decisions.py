@@ -1,14 +1,18 @@
 """What a person may decide about a survey's brake."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.config_files import MINIMAL, read
+from helpers.invitations import invitation
 
 from connector.config import Config
 from connector.errors import Fatal
 from connector.operate import actions
+from connector.protection import ContactProtection, Wait
+from connector.reasons import Reason
 
 
 def config(folder: Path, protect: str) -> Config:
@@ -58,3 +62,20 @@ async def test_what_has_its_turn_in_time_is_written_down(
     """`days` is only about `spread`; the command line gives 1 to the others, too."""
     await actions.brake(config(tmp_path, protect), "closed-case", decision, days, by="ada", reason="real")
     assert len(written) == 1
+
+
+async def test_a_decision_reaches_the_account_that_the_survey_had_before(tmp_path: Path, written: list[Any]) -> None:
+    second = "  second: {base_url: https://api.pisano.co, auth: {method: static_token, token: hunter2}}\n"
+    text = MINIMAL.replace("surveys:\n", f"{second}surveys:\n")
+    text = text.replace("    account: main\n", "    account: second\n    protect: {brake: 1/1h}\n")
+    config, now = read(tmp_path, text), datetime.now(UTC)
+    protection = ContactProtection(config.surveys, config.protect)
+    brakes = protection.known("main").memory.brakes
+    one = invitation(1, account="main", created_at=now)
+    for _ in range(2):
+        brakes.saw("closed-case", now)
+    assert brakes.verdict(one, now) == Wait(None, Reason.BRAKE)
+    await actions.brake(config, "closed-case", "release", 1, by="ada", reason="real")
+    for record in written:
+        protection.actions.take(record.key, record.value)
+    assert brakes.verdict(one, datetime.now(UTC)) is None
