@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from connector.decisions import Action
 from connector.errors import Rejected
-from connector.records import read
+from connector.records import Invitation, read
 
 _OURS = {"settle", "brake", "erase"}
 
@@ -39,6 +39,12 @@ class Actions:
     def brake(self, survey: str) -> Action | None:
         """The latest decision about a survey's brake, for all accounts: the survey may have had another one before."""
         return max(self._brakes.get(survey, {}).values(), key=lambda action: action.at, default=None)
+
+    def braked(self, invitation: Invitation) -> Action | None:
+        """The latest decision about the brake of the invitation's survey, if its change was made before it."""
+        action = self.brake(invitation.survey)
+        happened_at = invitation.protection.happened_at or invitation.created_at
+        return action if action and happened_at <= action.at else None
 
     def about_invitations(self, account: str) -> list[Action]:
         """The decisions about single invitations of the account: `settle` and `erase`."""

@@ -58,7 +58,7 @@ class Brakes:
         if action and survey in self._held and self._held[survey] <= action.at:
             del self._held[survey]
             self.told(survey, False)
-        if action and (invitation.protection.happened_at or invitation.created_at) <= action.at:
+        if action := self._actions.braked(invitation):
             if action.decision == "drop":
                 return Stop(Outcome.SUPPRESSED, Reason.DROPPED, f"by {action.by}: {action.reason}", action.id)
             turn = _turn(invitation, action)

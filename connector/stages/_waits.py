@@ -52,6 +52,7 @@ class Waits:
         self._again = again
         self._woken: dict[str, Found] = {}  # by invitation
         self._under_way: Counter[str] = Counter()  # by survey
+        self._decided: dict[str, str] = {}  # by survey: the decision after which we have looked at its invitations
         self._changed = asyncio.Event()
 
     def has(self, invitation: str) -> bool:
@@ -96,8 +97,10 @@ class Waits:
                 self._agenda.put(entry.survey, until, found.offset)
         if new:
             await self._ledger.wait([(entry.record, entry.invitation, until) for entry, until in new])
-        for entry, _ in later:
+        for entry, until in later:
             self._queue.settled(entry)
+            if until is None and self._actions.braked(entry.invitation):  # a person decided meanwhile
+                self._agenda.release(entry.survey)
         self._changed.set()
 
     async def run(self) -> None:
@@ -117,9 +120,11 @@ class Waits:
             end()
 
     def _release(self) -> None:
-        """Looks again at those that wait for a person, once there is a decision."""
+        """Looks again at those that wait for a person, once after each decision."""
         for survey in self._agenda.held:
-            if self._actions.brake(survey):
+            action = self._actions.brake(survey)
+            if action and self._decided.get(survey) != action.id:
+                self._decided[survey] = action.id
                 self._agenda.release(survey)
 
     def _pause(self) -> float:

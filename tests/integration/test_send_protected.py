@@ -1,6 +1,7 @@
 """send with what people decide: the suppression list, the brake, answers, and outcomes that are settled by hand."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -14,8 +15,11 @@ from helpers.waiting import until
 
 from connector.errors import Fatal
 from connector.kafka.cloud_events import OutRecord, to_record
-from connector.kafka.ledger import read_entry
+from connector.kafka.inbound import InRecord
+from connector.kafka.ledger import Ledger, read_entry
+from connector.kafka.waiting import Found, Waiting
 from connector.operate import actions, suppressions
+from connector.protection import Actions
 from connector.reasons import Reason
 from connector.records import Feedback, Invitation, Outcome, Protection, Settlement
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
@@ -125,6 +129,56 @@ async def test_more_invitations_than_usual_wait_for_a_person_also_after_a_restar
         await settlements(setup, *flood, outcome=Outcome.SENT)
     assert len(pisano.emails()) == 10
     assert pisano.second_emails() == []
+
+
+@pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
+async def test_what_waits_for_a_person_is_looked_at_once_after_each_decision(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier decision is no reason to read it from Kafka again and again."""
+    fetch, fetched = Waiting.fetch, list[int]()
+
+    async def counted(self: Waiting, offsets: Sequence[int]) -> list[Found]:
+        fetched.append(len(offsets))
+        return await fetch(self, offsets)
+
+    monkeypatch.setattr(Waiting, "fetch", counted)
+    await actions.brake(setup.config, "closed-case", "release", 1, by="ada", reason="an earlier flood")
+    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(10)]
+    async with running_app(setup.config, ["send"]) as app:
+        await publish(setup, *flood)
+        await until(lambda: _holds(app))
+        await asyncio.sleep(2)  # it read them some hundred times
+        assert len(fetched) < 20
+        await actions.brake(setup.config, "closed-case", "release", 1, by="ada", reason="all is well")
+        await settlements(setup, *flood, outcome=Outcome.SENT)
+
+
+@pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
+async def test_a_decision_reaches_an_invitation_that_is_just_being_put_aside(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(11)]
+    wait, take, taken = Ledger.wait, Actions.take, asyncio.Event()
+
+    def tells(self: Actions, key: bytes | None, value: bytes | None) -> None:
+        take(self, key, value)
+        taken.set()
+
+    async def meanwhile(self: Ledger, invitations: Sequence[tuple[InRecord, Invitation, datetime | None]]) -> None:
+        if flood[-1].id in {each.id for _, each, _ in invitations}:
+            await actions.brake(setup.config, "closed-case", "release", 1, by="ada", reason="all is well")
+            await taken.wait()
+            await settlements(setup, *flood[:-1], outcome=Outcome.SENT)
+        await wait(self, invitations)
+
+    monkeypatch.setattr(Actions, "take", tells)
+    monkeypatch.setattr(Ledger, "wait", meanwhile)
+    async with running_app(setup.config, ["send"]) as app:
+        await publish(setup, *flood[:-1])
+        await until(lambda: _holds(app))
+        await publish(setup, flood[-1])
+        await settlements(setup, *flood, outcome=Outcome.SENT)
 
 
 @pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
