@@ -50,7 +50,8 @@ class Brakes:
 
     def hold(self, survey: str) -> None:
         """Holds a survey of which invitations waited for a person when the sender was opened."""
-        self._hold(survey, datetime.min.replace(tzinfo=UTC))
+        if survey in self._surveys:  # else they end: the policy stops what belongs to no survey
+            self._hold(survey, datetime.min.replace(tzinfo=UTC))
 
     def verdict(self, invitation: Invitation, now: datetime) -> Wait | Stop | None:
         """None when the brake does not stop the invitation."""

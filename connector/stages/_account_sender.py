@@ -82,7 +82,7 @@ class AccountSender:
         policy, ends = account.unknown_outcome, self._claiming.ends
         self._book = Book(ledger, self._queue, dead_letter, metrics, now, policy=policy, ends=ends)
         self._refusals = Refusals(self._queue, self._book, self._evidence, breaker)
-        self._waits = Waits(ledger, self._queue, protection.actions, metrics, now, again)
+        self._waits = Waits(ledger, self._queue, protection, metrics, now, again)
         self._rechecks = Rechecks(recheck, self._queue, self._book, now)
         self._admission = Admission(
             ledger, self._queue, self._book, protection, known, now, self._waits, self._rechecks

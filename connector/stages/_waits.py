@@ -17,7 +17,7 @@ from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import Ledger
 from connector.kafka.waiting import WAITING, Found
 from connector.observe.metrics import Metrics
-from connector.protection import Actions
+from connector.protection import ContactProtection
 from connector.records import Invitation, read
 from connector.stages._batches import Entry, Queue
 
@@ -38,7 +38,7 @@ class Waits:
         self,
         ledger: Ledger,
         queue: Queue,
-        actions: Actions,
+        protection: ContactProtection,
         metrics: Metrics,
         now: Callable[[], datetime],
         again: Again,
@@ -46,7 +46,8 @@ class Waits:
         self._ledger = ledger
         self._agenda = ledger.waiting.agenda
         self._queue = queue
-        self._actions = actions
+        self._actions = protection.actions
+        self._surveys = protection.surveys
         self._metrics = metrics
         self._now = now
         self._again = again
@@ -120,10 +121,12 @@ class Waits:
             end()
 
     def _release(self) -> None:
-        """Looks again at those that wait for a person, once after each decision."""
+        """Looks again at those that wait for a person, once after each decision, and if their survey is gone."""
         for survey in self._agenda.held:
             action = self._actions.brake(survey)
-            if action and self._decided.get(survey) != action.id:
+            if survey not in self._surveys:
+                self._agenda.release(survey)
+            elif action and self._decided.get(survey) != action.id:
                 self._decided[survey] = action.id
                 self._agenda.release(survey)
 

@@ -1,6 +1,7 @@
 """send with what people decide: the suppression list, the brake, answers, and outcomes that are settled by hand."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -179,6 +180,25 @@ async def test_a_decision_reaches_an_invitation_that_is_just_being_put_aside(
         await until(lambda: _holds(app))
         await publish(setup, flood[-1])
         await settlements(setup, *flood, outcome=Outcome.SENT)
+
+
+@pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
+async def test_what_a_brake_holds_ends_when_its_survey_is_gone_and_the_other_surveys_go_on(
+    setup: Setup, tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble
+) -> None:
+    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(10)]
+    async with running_app(setup.config, ["send"]) as app:
+        await publish(setup, *flood)
+        await until(lambda: _holds(app))
+    sent = len(pisano.emails())
+    setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, surveys={"other": SURVEY})
+    other = invitation(10, survey="other")
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, other)
+        found = await settlements(setup, *flood, other)
+    reasons = Counter(one.reason for one in found)
+    assert reasons == {None: sent + 1, Reason.SURVEY_REMOVED: 10 - sent}
+    assert await topics.read(setup.kafka, "connector.deadletters") == []
 
 
 @pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
