@@ -1,6 +1,7 @@
 """Carries out the work of a stage's records, each in its cell, and decides what a failure holds back (rules 2 to 4)."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 
 import structlog
 
@@ -67,9 +68,12 @@ class CellWork:
     def part(self, record: InRecord, cell: str) -> Work:
         """The work of one cell, for a record that was parked for it. The configuration may have changed since.
 
-        If the cell does not want the record any more, there is nothing to do. If the cell is gone, the work fails.
+        If the cell does not want the record any more, there is nothing to do. If the cell is gone, the work fails. What
+        could not be read and can be now has the work of all its cells.
         """
         parts = self.parts(record)
+        if cell == UNREADABLE and cell not in parts:
+            return partial(_each, parts.values())
         if found := parts.get(cell) or parts.get(UNREADABLE):
             return found
         if cell in self._configured:
@@ -148,6 +152,11 @@ def alone(handle: Handle) -> Plan:
 
 async def _nothing() -> None:
     pass
+
+
+async def _each(works: Iterable[Work]) -> None:
+    for work in works:
+        await work()
 
 
 def _failing(error: Exception) -> Work:

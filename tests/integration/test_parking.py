@@ -319,6 +319,22 @@ async def test_a_parked_record_that_cannot_be_read_any_more_is_a_dead_letter(kaf
     }
 
 
+async def test_parked_records_that_can_be_read_again_have_the_work_of_all_their_cells(kafka: Kafka) -> None:
+    """After an upgrade, or when an account is in the configuration again."""
+    topic, other, cells = await prepared(kafka), Other(), Cells()
+    other.unreadable = True
+    async with working(kafka, other, cells=cells, breaker=Breaker(run=5)):
+        await topics.produce(kafka, topic, records("a,b", *range(200)))
+        await until(cells.held)
+        await until(lambda: committed_is(kafka, 200))
+        other.unreadable = False
+        await until(lambda: not cells.held())
+        letters = len(await topics.read(kafka, "connector.deadletters"))
+        await until(lambda: len(other.done["b"]) == 200 - letters)
+    assert other.done["a"] == other.done["b"]
+    assert 5 <= letters < 200
+
+
 async def test_an_older_record_that_fails_late_is_parked_before_the_newer_ones(kafka: Kafka) -> None:
     """Its call was under way when the cell was held. Parked after them, it would overwrite newer answers."""
     topic, other = await prepared(kafka), Other()
