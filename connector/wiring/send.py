@@ -11,9 +11,9 @@ from connector.kafka.shared_work import partition_of
 from connector.kafka.stage_worker import StageWorker
 from connector.records import Outcome
 from connector.retry import until_done
+from connector.stages._unknown_accounts import hold_unknown_accounts
 from connector.stages._waits import Again
 from connector.stages.send import Send
-from connector.stages._unknown_accounts import hold_unknown_accounts
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
 from connector.surveys.recheck import Recheck
