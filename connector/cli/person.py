@@ -135,7 +135,7 @@ def _kept(stays: "Stays") -> str:
     if stays.hashes_only:
         end = f" until {stays.until:%F}" if stays.until else " for good"
         return f"{count} with hashes and ids only stay{end}: they keep the person from being invited twice"
-    if stays.is_compacted:
+    if stays.is_replaced:
         when = (
             f"by {stays.until:%F}"
             if stays.until

@@ -11,7 +11,7 @@ from connector.config import Config
 from connector.errors import ConnectorError, Fatal
 from connector.protection import Hashes
 
-_VERSION = 2  # raise it when facts, tokens or tables change: the file is then built again
+_VERSION = 3  # raise it when facts, tokens or tables change: the file is then built again
 _BUSY = 10.0  # seconds to wait for a lock that another process holds; a transaction takes milliseconds
 _CACHE = 65_536  # KiB; tokens are spread over the whole file
 _WAL_PAGES = 16_384  # 64 MiB between two checkpoints: the tokens of many transactions are on the same pages

@@ -52,11 +52,12 @@ def change(record: InRecord, client_name: str) -> Said:
 def invitation(record: InRecord, persons: Persons) -> Said:
     """An invitation, suppressed or not."""
     found = read(Invitation, record.value)
+    contact = found.protection.contact or found.protection.owner
     ids = {
         "invitation": (found.id,),
         "event": (found.cause,),
         "record": (normal_record(found.record_id),),
-        "person": persons(found.protection.contact, found.address),
+        "person": persons(contact, found.address),
     }
     details = {
         "survey": found.survey,

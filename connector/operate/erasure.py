@@ -6,7 +6,7 @@ other records cannot be changed in Kafka: they are gone when their topic's reten
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -23,7 +23,7 @@ from connector.kafka.ledger import ATTEMPTS
 from connector.kafka.waiting import WAITING
 from connector.operate._writing import written
 from connector.operate.actions import ACTIONS, action_of, record_of
-from connector.operate.mentions import Mentions
+from connector.operate.mentions import Mentions, contact_of
 from connector.operate.person import Leads, Sharing, leads, records
 from connector.operate.suppressions import SUPPRESSIONS
 from connector.operate.suppressions import record_of as entry_of
@@ -32,6 +32,7 @@ from connector.records import Invitation, Write, read
 
 WRITES = "salesforce.writes"
 HASHES_ONLY = (ATTEMPTS, CLAIMS)
+_Key = tuple[str, bytes | None]  # a topic and a key
 _FOR_EVER = 2**63 - 1  # what Kafka says when a setting has no limit
 
 
@@ -42,7 +43,7 @@ class Stays:
     topic: str
     records: int
     until: datetime | None
-    is_compacted: bool
+    is_replaced: bool
     hashes_only: bool
 
 
@@ -94,7 +95,8 @@ async def plan(
         record_of(config.kafka, action_of("erase", target, "drop", by=by, reason=why)) for target in gathered.targets()
     ]
     erasure.writes = gathered.emptied()
-    erasure.stays = _stays(gathered, await topics.settings(config.kafka, sorted(gathered.counts)), now)
+    settings = await topics.settings(config.kafka, sorted(gathered.counts))
+    erasure.stays = [*_stays(gathered, _replaced(config, erasure), settings, now)]
     return erasure
 
 
@@ -121,6 +123,13 @@ class _Gathered:
         name = record.topic.removeprefix(self.prefix)
         if record.topic in self.compacted and name not in HASHES_ONLY:
             self._last[record.topic][record.key] = record
+
+    def left(self, topic: str, replaced: Set[_Key]) -> int:
+        """How many records compaction leaves, because neither a later record nor the erasure replaces them."""
+        if topic not in self.compacted or topic.removeprefix(self.prefix) in HASHES_ONLY:
+            return self.counts[topic]
+        last = self._last[topic]
+        return sum(one.value is not None and (topic, key) not in replaced for key, one in last.items())
 
     def _alive(self, name: str) -> list[InRecord]:
         return [one for one in self._last.get(self.prefix + name, {}).values() if one.value is not None]
@@ -155,7 +164,7 @@ class _Gathered:
             invitation = Invitation.model_validate(held)
         except (Rejected, ValidationError):
             return False
-        return self._found.person.is_of(invitation.address, invitation.protection.contact)
+        return self._found.person.is_of(invitation.address, contact_of(invitation))
 
     def emptied(self) -> list[OutRecord]:
         """The writes that hold values, without them. Write still knows that they are done."""
@@ -175,17 +184,24 @@ class _Gathered:
         return found
 
 
-def _stays(gathered: _Gathered, settings: Mapping[str, Mapping[str, str]], now: datetime) -> list[Stays]:
-    found: list[Stays] = []
+def _replaced(config: Config, erasure: Erasure) -> set[_Key]:
+    """What the erasure writes, and the invitations that wait: their sender removes them."""
+    waiting = ((config.kafka.topic_prefix + WAITING, one.key) for one in erasure.waiting)
+    return {*waiting, *((one.topic, one.key) for one in erasure.changes)}
+
+
+def _stays(
+    gathered: _Gathered, replaced: Set[_Key], settings: Mapping[str, Mapping[str, str]], now: datetime
+) -> Iterator[Stays]:
     for topic, count in sorted(gathered.counts.items()):
-        name, its = topic.removeprefix(gathered.prefix), settings.get(topic, {})
-        hashes_only = name in HASHES_ONLY
-        replaced = topic in gathered.compacted and not hashes_only
-        ends = [_deleted_by(its, datetime.fromtimestamp(gathered.newest[topic], UTC))]
-        ends += [_compacted_by(its, now)] if replaced else []
-        until = min((end for end in ends if end is not None), default=None)
-        found.append(Stays(topic, count, until, replaced, hashes_only))
-    return found
+        its, left = settings.get(topic, {}), gathered.left(topic, replaced)
+        deleted = _deleted_by(its, datetime.fromtimestamp(gathered.newest[topic], UTC))
+        if count > left:
+            ends = [end for end in (deleted, _compacted_by(its, now)) if end is not None]
+            yield Stays(topic, count - left, min(ends, default=None), is_replaced=True, hashes_only=False)
+        if left:
+            hashes_only = topic.removeprefix(gathered.prefix) in HASHES_ONLY
+            yield Stays(topic, left, deleted, is_replaced=False, hashes_only=hashes_only)
 
 
 def _deleted_by(settings: Mapping[str, str], newest: datetime) -> datetime | None:

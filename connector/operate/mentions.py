@@ -36,7 +36,7 @@ class Person:
     def with_(self, invitations: Sequence[Invitation]) -> "Person":
         """The same person with the other addresses and contacts of these invitations."""
         addresses = {small(one.address) for one in invitations if one.address}
-        contacts = {normal_contact(one.protection.contact) for one in invitations if one.protection.contact}
+        contacts = {normal_contact(contact) for contact in map(contact_of, invitations) if contact}
         return Person(self.addresses | addresses, self.contacts | contacts)
 
 
@@ -93,6 +93,11 @@ def _texts(value: Any) -> Iterator[str]:
             return
         case _:
             yield str(value)
+
+
+def contact_of(invitation: Invitation) -> str | None:
+    """The contact's id, also of a contact whom a survey invites at several addresses."""
+    return invitation.protection.contact or invitation.protection.owner
 
 
 def small(address: str | None) -> str:

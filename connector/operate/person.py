@@ -18,7 +18,7 @@ from connector.explain import Fact, Facts, Kind, wanted
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress, kept
 from connector.masking import mask_emails
-from connector.operate.mentions import Mentions, Person, small
+from connector.operate.mentions import Mentions, Person, contact_of, small
 from connector.protection import Hashes
 from connector.records import Invitation
 from connector.values import exact
@@ -87,13 +87,13 @@ def apart(named: Person, invitations: Mapping[str, Invitation]) -> Leads:
         return Leads(named, {id_: one for id_, one in invitations.items() if named.is_of(one.address, None)})
     own, others = set[str](), set[str]()
     for one in invitations.values():
-        if one.protection.contact:
-            (own if named.is_of(None, one.protection.contact) else others).add(small(one.address))
+        if contact := contact_of(one):
+            (own if named.is_of(None, contact) else others).add(small(one.address))
     person = Person(frozenset(own - others - {""}), named.contacts)
     its = {
         id_: one
         for id_, one in invitations.items()
-        if person.is_of(None if one.protection.contact else one.address, one.protection.contact)
+        if person.is_of(None if contact_of(one) else one.address, contact_of(one))
     }
     return Leads(person, its)
 
@@ -125,7 +125,7 @@ class Search:
         names = [(None, address) for address in found.person.addresses]
         both = [*names, *((contact, None) for contact in found.person.contacts)]
         self._persons = {id_ for contact, address in both for id_ in self.facts.persons(contact, address)}
-        mine = [(one.protection.contact, one.address) for one in found.invitations.values()]
+        mine = [(contact_of(one), one.address) for one in found.invitations.values()]
         # also an address that is shared
         self._near = self._persons.union(*(self.facts.persons(*each) for each in mine))
 
@@ -158,7 +158,7 @@ async def _invitations(config: Config, person: Person, progress: Progress) -> As
                 invitation = Invitation.model_validate_json(record.value or b"")
             except ValidationError:
                 continue
-            if person.is_of(invitation.address, invitation.protection.contact):
+            if person.is_of(invitation.address, contact_of(invitation)):
                 yield invitation
 
 

@@ -27,7 +27,7 @@ from connector.reasons import Reason
 from connector.records import Feedback, Invitation, Protection, Raw, Record, Settlement, Write, read
 from connector.sandbox.doubles.pisano import PisanoDouble
 
-ADA, OTHER = "ada@example.com", "xada@example.com"
+ADA, ADA_AT_WORK, OTHER = "ada@example.com", "ada@work.example.com", "xada@example.com"
 CONTACT = "0035g00000XyZ12AAF"
 CASE, OTHERS_CASE, NEXT_CASE = "5005g0000000001AAA", "5005g0000000002AAA", "5005g0000000003AAA"
 SURVEY: dict[str, Any] = {
@@ -35,7 +35,7 @@ SURVEY: dict[str, Any] = {
     "when": 'record.Status == "Closed"',
     "account": "main",
     "campaign": CAMPAIGN,
-    "email": "{{ record.SuppliedEmail }}",
+    "email": "{{ record.SuppliedEmail }}; {{ record.Second_Email__c }}",
     "built_in_responses": {"sf_ref_id": "{{ record.Id }}"},
     "protect": {"contact": "{{ record.ContactId }}", "recheck_after": "never"},
 }
@@ -55,8 +55,8 @@ async def setup(tmp_path: Path, bootstrap_servers: str, unique: str, pisano: Pis
     )
 
 
-def closed(case: str, email: str, contact: str = "", **attributes: object) -> Any:
-    fields = {"Status": "Closed", "SuppliedEmail": email, "ContactId": contact}
+def closed(case: str, email: str, contact: str = "", second: str = "", **attributes: object) -> Any:
+    fields = {"Status": "Closed", "SuppliedEmail": email, "Second_Email__c": second, "ContactId": contact}
     return change(case, fields, committed_at=datetime.now(UTC), **attributes)
 
 
@@ -186,6 +186,36 @@ async def test_a_person_is_exported_and_erased_and_nobody_else(setup: Setup, pis
     assert (write.success, write.fields, write.error) == (True, {}, "erased")
 
 
+async def test_a_contact_whom_a_survey_invites_at_several_addresses_is_erased_with_all_of_them(
+    setup: Setup, pisano: PisanoDouble
+) -> None:
+    async with running_app(setup.config, ["trigger", "send", "index"]):
+        both = closed(CASE, ADA, CONTACT, second=ADA_AT_WORK)
+        await topics.publish(setup.kafka, as_records(setup.kafka, [both]))
+
+        async def one_sent_and_one_waits_for_each() -> bool:
+            return len(pisano.emails()) == 2 and len(await latest(setup, "pisano.waiting")) == 2
+
+        await until(one_sent_and_one_waits_for_each)
+        assert len((await tell(setup, CONTACT)).story.of(Kind.INVITATION)) == 4
+        exported = await command(setup, "person", "export", CONTACT)
+        names = [json.loads(line)["topic"] for line in exported.stdout.splitlines()]
+        assert names.count(setup.kafka.topic_prefix + "pisano.invitations") == 4
+
+        erased = await command(setup, "person", "erase", CONTACT, "--yes", "--by", "dpo")
+        assert b"waiting invitations, ended by the account's sender: 2" in erased.stdout, erased.stderr
+
+        async def nothing_waits() -> bool:
+            return not await latest(setup, "pisano.waiting")
+
+        await until(nothing_waits)
+        later = [closed(NEXT_CASE, ADA_AT_WORK), closed(OTHERS_CASE, OTHER)]  # the first without the contact's id
+        await topics.publish(setup.kafka, as_records(setup.kafka, later))
+        assert (await until(lambda: settled(setup, "now", NEXT_CASE))).reason is Reason.ERASED
+        await until(lambda: settled(setup, "now", OTHERS_CASE))
+    assert Counter(email.address for email in pisano.emails()) == {ADA: 1, ADA_AT_WORK: 1, OTHER: 1}
+
+
 async def test_whoever_shares_an_address_is_another_person_only_if_the_operator_says_so(setup: Setup) -> None:
     family, own, child = "family@example.com", "ada@example.com", "0035g00000Child"
     each = [(family, CONTACT[:15]), (own, CONTACT[:15]), (family, child)]
@@ -225,6 +255,8 @@ async def test_whoever_shares_an_address_is_another_person_only_if_the_operator_
     assert {(record.key or b"").decode().partition("/")[2] for record in planned.entries} == persons
     assert [json.loads(record.value or b"")["id"] for record in planned.writes] == ["1" * 32]
     assert planned.waiting == []  # the decision about the child's invitation stays
+    kept = [(stays.records, stays.is_replaced) for stays in planned.stays if stays.topic.endswith("connector.actions")]
+    assert kept == [(1, False)]
 
 
 @pytest.mark.parametrize(
