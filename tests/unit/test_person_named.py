@@ -1,5 +1,8 @@
 """Which records name a person, and whom an erasure stops."""
 
+import io
+
+import fastavro
 import pytest
 from helpers.invitations import invitation
 from helpers.protection import protection, survey
@@ -62,11 +65,29 @@ def test_contacts_and_phone_numbers_are_found_as_a_whole(whom: str, text: str, i
     assert names(whom, text) is is_named
 
 
+@pytest.mark.parametrize("whom", ["ada@example.com", "+905330000000", CONTACT])
+def test_in_avro_a_person_is_found_whatever_the_length_says(whom: str) -> None:
+    """As capture's dead letters hold it: the length of a text is the byte before it, which may be a letter."""
+    schema = {"type": "record", "name": "E", "fields": [{"name": n, "type": ["null", "string"]} for n in ("a", "b")]}
+    text = f"{'a' * 70}{whom}" if "@" in whom else whom
+    for length in range(len(whom), len(text) + 1):
+        written = io.BytesIO()
+        fastavro.schemaless_writer(written, schema, {"a": "Closed", "b": text[-length:]})
+        record = InRecord("topic", 0, 0, None, written.getvalue(), (), 0.0)
+        assert Mentions(person_of(text[-length:]), HASHES).in_record(record), length
+
+
+@pytest.mark.parametrize("whom", ["ada@example.com", CONTACT])
+def test_a_body_that_is_cut_is_searched_also_behind_an_escape(whom: str) -> None:
+    assert names(whom, f'{{"comment": "write me:\\n{whom}')
+
+
 def test_a_hash_in_a_key_or_a_header_names_the_person() -> None:
     (person,) = HASHES.persons(None, "ada@example.com")
     mentions = Mentions(person_of("ADA@example.com"), HASHES)
     assert mentions.in_record(InRecord("topic", 0, 0, f"{person}/main".encode(), b"{}", (), 0.0))
     assert mentions.in_record(InRecord("topic", 0, 0, None, b"{}", (("name", b"ada@example.com"),), 0.0))
+    assert not mentions.in_record(InRecord("topic", 0, 0, b"email/xada@example.com", b"{}", (), 0.0))
 
 
 def test_a_contact_that_is_no_id_of_salesforce_is_not_looked_for_in_texts() -> None:
