@@ -60,11 +60,11 @@ def lines(story: Story) -> Iterator[str]:
             told.add(id_)
             parts = [_invited(invitation), _sent(invitation, story), *_answered(answered[id_], story)]
             yield f"invitation {id_}: " + ", ".join(filter(None, parts))
-    for outcome in story.of(Kind.OUTCOME):
-        if (id_ := outcome.id("invitation")) not in told:
-            told.add(id_)
+    last = {outcome.id("invitation"): outcome for outcome in story.of(Kind.OUTCOME)}
+    for id_, outcome in last.items():
+        if id_ not in told:
             yield f"invitation {id_}: {_ended(outcome)}; its own record is no longer on the topic"
-    if not told:
+    if not told and not last:
         yield from _not_invited(story)
 
 

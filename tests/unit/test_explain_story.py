@@ -161,6 +161,18 @@ def test_without_an_invitation_the_head_says_why_there_may_be_none(
     ]
 
 
+def test_the_last_outcome_counts_also_when_the_invitations_own_record_is_gone(
+    topics: MadeUpTopics, index: Index, ask: Ask
+) -> None:
+    """A call had no clear end, and a person found out later that the e-mail was sent."""
+    id_, _ = topics.invitation(topics.change(case_id(1), START), case_id(1), "c@acme.com", START)
+    unknown = topics.call(CALL, {id_: case_id(1)}, START, outcome=Outcome.UNKNOWN)
+    put(index, [*unknown, *topics.call(CALL, {id_: case_id(1)}, START + HOUR, outcome=Outcome.SENT)])
+    assert [*lines(ask(id_))] == [
+        f"invitation {id_}: sent on 2026-01-01 01:00:01 UTC; its own record is no longer on the topic"
+    ]
+
+
 def test_every_reason_that_ends_an_invitation_is_said_in_words() -> None:
     assert [reason for reason in Reason if reason not in WAITS and why(reason) == reason] == []
 
