@@ -21,6 +21,7 @@ _MOST_FIELDS = 20  # names of changed fields; a created record has hundreds
 _HEX = re.compile("[0-9a-f]{32}")
 
 Persons = Callable[[str | None, str | None], tuple[str, ...]]  # of a contact's id and an address
+Hidden = Callable[[tuple[str, ...]], tuple[str, ...]]  # of the hashes that a topic has
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,12 @@ def invitation(record: InRecord, persons: Persons) -> Said:
     return Said(Kind.INVITATION, found.created_at, ids, details, found.suppressed)
 
 
-def ledger(record: InRecord) -> Said | None:
+def ledger(record: InRecord, hidden: Hidden) -> Said | None:
     """A call, or the outcome of an invitation."""
     if record.value is None:
         return None
     entry = read_entry(record.value)
-    return _attempt(entry) if isinstance(entry, Attempt) else _outcome(entry)
+    return _attempt(entry) if isinstance(entry, Attempt) else _outcome(entry, hidden)
 
 
 def _attempt(attempt: Attempt) -> Said:
@@ -91,12 +92,13 @@ def _attempt(attempt: Attempt) -> Said:
     return Said(Kind.ATTEMPT, attempt.last_known_at, ids, details)
 
 
-def _outcome(settlement: Settlement) -> Said:
+def _outcome(settlement: Settlement, hidden: Hidden) -> Said:
     ids = {
         "invitation": (settlement.invitation,),
         "attempt": (settlement.attempt,),
         "record": (normal_record(settlement.record_id),),
         "action": (settlement.action,),
+        "person": hidden(settlement.persons),
     }
     details = {
         "outcome": str(settlement.outcome),

@@ -1,7 +1,7 @@
 """Makes facts of the records of all topics that say something about an invitation or a record."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,12 +25,13 @@ class Facts:
     def __init__(self, config: Config, hashes: Hashes) -> None:
         self._prefix = config.kafka.topic_prefix
         self._hashes = hashes
+        self._of_topics = Hashes.of_config(config.protect)
         client, answered_by = config.salesforce.client_name, config.protect.answered_by
         self._readers: dict[str, Callable[[InRecord], Said | None]] = {
             "salesforce.cdc": lambda record: _said.change(record, client),
             "salesforce.events": lambda record: _said.change(record, client),
             "pisano.invitations": lambda record: _said.invitation(record, self.persons),
-            "pisano.attempts": _said.ledger,
+            "pisano.attempts": lambda record: _said.ledger(record, self._hidden),
             "pisano.feedback": lambda record: _said.feedback(record, self.persons, answered_by),
             "salesforce.writes": _said.write,
             "pisano.suppressions": lambda record: _said.suppression(record, self.persons),
@@ -63,7 +64,11 @@ class Facts:
 
     def persons(self, contact: str | None, address: str | None) -> tuple[str, ...]:
         """The ids of a person."""
-        return tuple(person[:_PERSON] for person in self._hashes.persons(contact, address))
+        return self._hidden(self._of_topics.persons(contact, address))
+
+    def _hidden(self, persons: Sequence[str]) -> tuple[str, ...]:
+        """The ids of persons whom a topic has as hashes, such as the ledger, which is kept longest."""
+        return tuple(self._hashes.of(person)[:_PERSON] for person in persons)
 
     def _tells(self, topic: str) -> bool:
         return self._family(topic) in self._readers

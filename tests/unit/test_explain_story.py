@@ -14,8 +14,9 @@ from connector.explain import Index, Kind, Story, tell, wanted
 from connector.explain.words import lines, why, words
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
+from connector.protection import Hashes
 from connector.reasons import Reason
-from connector.records import Feedback, Outcome, digest
+from connector.records import Feedback, Outcome, Settlement, digest
 
 CALL = "a" * 32
 HOUR = timedelta(hours=1)
@@ -171,6 +172,29 @@ def test_the_last_outcome_counts_also_when_the_invitations_own_record_is_gone(
     assert [*lines(ask(id_))] == [
         f"invitation {id_}: sent on 2026-01-01 01:00:01 UTC; its own record is no longer on the topic"
     ]
+
+
+def test_a_person_is_known_as_long_as_the_ledger_knows_whom_an_invitation_went_to(
+    config: Config, topics: MadeUpTopics, index: Index, ask: Ask
+) -> None:
+    """Kafka keeps the ledger longer than the invitations."""
+    contact = "0035g00000XyZ12AAF"
+    id_, _ = topics.invitation(topics.change(case_id(1), START), case_id(1), "c@acme.com", START, contact=contact)
+    settlement = Settlement(
+        invitation=id_,
+        account="main",
+        survey="closed-case",
+        record_id=case_id(1),
+        outcome=Outcome.SENT,
+        persons=Hashes.of_config(config.protect).persons(contact, "c@acme.com"),
+        at=START,
+    )
+    put(index, [topics.put("pisano.attempts", f"main/{id_}", settlement, START)])
+    for whom in ("C@acme.com", contact):
+        assert [*lines(ask(whom))] == [
+            f"invitation {id_}: sent on 2026-01-01 00:00:00 UTC; its own record is no longer on the topic"
+        ]
+    assert ask("d@acme.com").facts == []
 
 
 def test_every_reason_that_ends_an_invitation_is_said_in_words() -> None:
