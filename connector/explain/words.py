@@ -44,7 +44,9 @@ def why(code: str) -> str:
 
 
 def words(fact: Fact, story: Story | None = None) -> str:
-    """What a fact says. `story` tells how long a call's invitations had waited."""
+    """What a fact says. `story` tells how long a call's invitations had waited, and what an erasure wrote again."""
+    if story and fact.kind is Kind.WRITE and _is_emptied(fact, story):
+        return f"emptied by an erasure: the write of rule {fact.details['rule']}"
     said = _attempt(fact, story) if fact.kind is Kind.ATTEMPT else _SAYS[fact.kind](fact)
     retried = f" (retry of the dead letter {fact.details['retry_of']})" if "retry_of" in fact.details else ""
     return said + retried
@@ -150,6 +152,12 @@ def _write(fact: Fact) -> str:
     return f"rule {said['rule']} {done} {target}: {said.get('fields', 'no field')}{left}"
 
 
+def _is_emptied(write: Fact, story: Story) -> bool:
+    """Whether an erasure wrote it again: it keeps the write's id and time, which a new write would not."""
+    same = (one for one in story.of(Kind.WRITE) if (one.id("write"), one.at) == (write.id("write"), write.at))
+    return next(same, write).place != write.place
+
+
 def _target(write: Fact) -> str:
     return f"{write.details['object']} {write.details.get('record', '')}".strip()
 
@@ -243,7 +251,7 @@ def _answered(answered: Sequence[Fact], story: Story) -> Iterator[str]:
             yield f"{done} on {_short(first.at)}"
     ids = {fact.id("feedback") for fact in answered}
     for write in story.of(Kind.WRITE):
-        if write.id("feedback") in ids:
+        if write.id("feedback") in ids and not _is_emptied(write, story):
             yield f"{'' if write.details['success'] else 'not '}written to {_target(write)}"
 
 

@@ -16,7 +16,7 @@ from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
 from connector.protection import Hashes
 from connector.reasons import Reason
-from connector.records import Feedback, Outcome, Settlement, digest
+from connector.records import Feedback, Outcome, Settlement, Write, digest
 
 CALL = "a" * 32
 HOUR = timedelta(hours=1)
@@ -195,6 +195,23 @@ def test_a_person_is_known_as_long_as_the_ledger_knows_whom_an_invitation_went_t
             f"invitation {id_}: sent on 2026-01-01 00:00:00 UTC; its own record is no longer on the topic"
         ]
     assert ask("d@acme.com").facts == []
+
+
+def test_what_an_erasure_writes_again_is_no_second_write(topics: MadeUpTopics, index: Index, ask: Ask) -> None:
+    [invitation, _], records = two_customers_in_one_call(topics)
+    put(index, records)
+    before = [*lines(ask(invitation))]
+    for record in [one for one in records if one.topic == "salesforce.writes"]:
+        write = Write.model_validate_json(record.value or b"")
+        put(index, [topics.put("salesforce.writes", write.id, write.model_copy(update={"fields": {}}), write.at)])
+    story = ask(invitation)
+    assert [*lines(story)] == before
+    assert [words(fact, story) for fact in story.of(Kind.WRITE)] == [
+        "rule response created Survey_Response__c a015g0000000001AAA: Comment__c",
+        f"rule detractor updated Case {case_id(1)}: Comment__c",
+        "emptied by an erasure: the write of rule response",
+        "emptied by an erasure: the write of rule detractor",
+    ]
 
 
 def test_every_reason_that_ends_an_invitation_is_said_in_words() -> None:
