@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from connector.config import Config
+from connector.config import Config, Phones
 from connector.errors import ConnectorError, Fatal
 from connector.protection import Hashes
 
@@ -143,5 +143,6 @@ def _hashes(config: Config, salt: str) -> Hashes:
 
 def _fingerprint(config: Config, salt: str) -> str:
     """Changes with all that decides what a record's fact and tokens are."""
-    settings = (_VERSION, config.kafka.topic_prefix, config.salesforce.client_name, config.protect.answered_by)
+    phones = sorted((name, account.phones) for name, account in config.pisano.items() if account.phones != Phones())
+    settings = (_VERSION, config.kafka.topic_prefix, config.salesforce.client_name, config.protect.answered_by, phones)
     return _hashes(config, salt).of(repr(settings))

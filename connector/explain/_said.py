@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from connector.config import Phones
 from connector.config.protect import AnsweredBy
 from connector.decisions import Action, Suppression
 from connector.explain.fact import Kind, normal_record
@@ -15,6 +16,7 @@ from connector.masking import mask_emails
 from connector.protection import read_suppression_key
 from connector.records import Attempt, ChangeEvent, Feedback, Invitation, Settlement, Write, read
 from connector.salesforce import client_of
+from connector.surveys.addresses import normalise_phone
 
 _LONGEST = 200  # characters of a text that another system or a person wrote; the whole text is on the topic
 _MOST_FIELDS = 20  # names of changed fields; a created record has hundreds
@@ -53,12 +55,13 @@ def change(record: InRecord, client_name: str) -> Said:
 def invitation(record: InRecord, persons: Persons) -> Said:
     """An invitation, suppressed or not."""
     found = read(Invitation, record.value)
-    contact = found.protection.contact or found.protection.owner
+    terms = found.protection
+    people = _people(persons, contact=terms.contact, owner=terms.owner, email=found.email, phone=found.phone)
     ids = {
         "invitation": (found.id,),
         "event": (found.cause,),
         "record": (normal_record(found.record_id),),
-        "person": persons(contact, found.address),
+        "person": (*people,),
     }
     details = {
         "survey": found.survey,
@@ -66,6 +69,7 @@ def invitation(record: InRecord, persons: Persons) -> Said:
         "campaign": found.campaign,
         "due": _text(found.protection.not_before),
         "detail": short(found.detail),
+        "person_by": [*people.values()] or None,
     }
     return Said(Kind.INVITATION, found.created_at, ids, details, found.suppressed)
 
@@ -109,17 +113,21 @@ def _outcome(settlement: Settlement, hidden: Hidden) -> Said:
     return Said(Kind.OUTCOME, settlement.at, ids, details, settlement.reason)
 
 
-def feedback(record: InRecord, persons: Persons, answered_by: AnsweredBy) -> Said:
+def feedback(record: InRecord, persons: Persons, answered_by: AnsweredBy, phones: Mapping[str, Phones]) -> Said:
     """An answer, or a link. The key of its record is the correlation key of its body, or its own id."""
     found = read(Feedback, record.value)
     about = (record.key or b"").decode(errors="replace")
     email, phone = _first(found.body, answered_by.email), _first(found.body, answered_by.phone)
-    contact = _first(found.body, answered_by.contact)
-    by_phone = persons(None, re.sub(r"[^+\d]", "", phone)) if phone else ()
+    people = _people(
+        persons,
+        contact=_first(found.body, answered_by.contact),
+        email=email and email.strip(),
+        phone=phone and _phone(phone, phones.get(found.account, Phones())),
+    )
     ids = {
         "feedback": (found.id,),
         "record": (normal_record(about),),
-        "person": (*persons(contact, email and email.strip()), *by_phone),
+        "person": (*people,),
     }
     details = {
         "account": found.account,
@@ -127,6 +135,7 @@ def feedback(record: InRecord, persons: Persons, answered_by: AnsweredBy) -> Sai
         "answered": _text(found.answered_at),
         "misfits": ", ".join(found.misfits),
         "not_strict": ", ".join(found.not_strict),
+        "person_by": [*people.values()] or None,
     }
     return Said(Kind.FEEDBACK, found.received_at, ids, details)
 
@@ -192,6 +201,27 @@ def action(record: InRecord) -> Said | None:
         "reason": short(found.reason),
     }
     return Said(Kind.ACTION, found.at, ids, details)
+
+
+def _people(
+    persons: Persons, *, contact: str | None, email: str | None, phone: str | None, owner: str | None = None
+) -> dict[str, str]:
+    """The ids of a person, and of what each is the hash."""
+    each = {
+        "contact": persons(contact, None),
+        "owner": persons(owner, None),
+        "email": persons(None, email),
+        "phone": persons(None, phone),
+    }
+    return {id_: kind for kind, ids in each.items() for id_ in ids}
+
+
+def _phone(text: str, phones: Phones) -> str:
+    """The number as invitations have it; what is none, without blanks and signs."""
+    try:
+        return normalise_phone(text, phones)
+    except ValueError:
+        return re.sub(r"[^+\d]", "", text)
 
 
 def short(text: str | None) -> str | None:

@@ -37,7 +37,8 @@ class Fact:
     `code` is the reason, if there is one. `details` holds plain JSON values, which `connector.explain.words` reads. The
     kinds of ids are event, record (15 characters), invitation, attempt, feedback, write, answer, action, trace,
     person (the first 64 bits of the index's hashes of the topics' hashes of the contact's id and of the address), and
-    erased (the hash that the suppression list has of somebody who was erased).
+    erased (the hash that the suppression list has of somebody who was erased). `person_by` in the details says what
+    each id of the person is of: contact, owner (the contact of several addresses), email or phone.
     """
 
     kind: Kind

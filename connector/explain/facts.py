@@ -27,12 +27,13 @@ class Facts:
         self._hashes = hashes
         self._of_topics = Hashes.of_config(config.protect)
         client, answered_by = config.salesforce.client_name, config.protect.answered_by
+        phones = {name: account.phones for name, account in config.pisano.items()}
         self._readers: dict[str, Callable[[InRecord], Said | None]] = {
             "salesforce.cdc": lambda record: _said.change(record, client),
             "salesforce.events": lambda record: _said.change(record, client),
             "pisano.invitations": lambda record: _said.invitation(record, self.persons),
             "pisano.attempts": lambda record: _said.ledger(record, self._hidden),
-            "pisano.feedback": lambda record: _said.feedback(record, self.persons, answered_by),
+            "pisano.feedback": lambda record: _said.feedback(record, self.persons, answered_by, phones),
             "salesforce.writes": _said.write,
             "pisano.suppressions": lambda record: _said.suppression(record, self.persons),
             "connector.actions": _said.action,

@@ -4,7 +4,7 @@ Some ids are shared: a call carries many customers' invitations, a record may ha
 have many records. So a fact leads only to its own story, and to others only if it is itself what was asked for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -88,10 +88,24 @@ def answers(feedback: Fact, invitation: Fact) -> bool:
     """
     if feedback.details.get("link"):
         return feedback.id("feedback") == digest("link", invitation.id("invitation") or "")
-    its, asked = feedback.ids, invitation.ids
     return feedback.at >= invitation.at and not any(
-        its.get(kind) and asked.get(kind) and {*its[kind]}.isdisjoint(asked[kind]) for kind in ("record", "person")
+        _contradict(known(feedback), known(invitation)) for known in (_record, _person)
     )
+
+
+def _contradict(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether both know the same kinds of ids, and agree in none of them."""
+    both = one.keys() & other.keys()
+    return bool(both) and all(one[kind] != other[kind] for kind in both)
+
+
+def _record(fact: Fact) -> Mapping[str, str]:
+    return {"record": id_} if (id_ := fact.id("record")) else {}
+
+
+def _person(fact: Fact) -> Mapping[str, str]:
+    """The person's ids by what they are of. Of one who has several addresses, the contact tells none from another."""
+    return dict(zip(fact.details.get("person_by", ()), fact.ids.get("person", ()), strict=True))
 
 
 def _causes(fact: Fact, id_kind: str) -> Iterator[_Lead]:

@@ -93,7 +93,9 @@ class MadeUpTopics:
             entity="Case",
             record_id=record_id,
             cause=event.id,
-            protection=Protection(contact=more.pop("contact", None), not_before=at + timedelta(seconds=2)),
+            protection=Protection(
+                contact=more.pop("contact", None), owner=more.pop("owner", None), not_before=at + timedelta(seconds=2)
+            ),
             created_at=at,
             **more,
         )

@@ -14,7 +14,7 @@ from helpers.made_up_topics import COMMENT, START, MadeUpTopics, case_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.config import Config
+from connector.config import Config, Phones
 from connector.errors import Fatal
 from connector.explain import Index, Kind, NotThisIndex, tell, wanted
 from connector.kafka.inbound import InRecord
@@ -145,6 +145,9 @@ def test_a_file_of_another_configuration_or_version_is_built_again(config: Confi
         Index.open(file, other)
     with closing(Index.open(file, config)) as index:
         assert index.searched().facts == 1
+    account = config.pisano["main"].model_copy(update={"phones": Phones(region="TR")})  # which reads other numbers
+    with pytest.raises(NotThisIndex, match="another version or for another configuration"):
+        Index.open(file, config.model_copy(update={"pisano": {"main": account}}))
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 999")
     connection.close()

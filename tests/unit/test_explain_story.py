@@ -271,6 +271,69 @@ def test_a_phone_number_and_the_link_that_was_made(topics: MadeUpTopics, index: 
     assert "example.com" not in "".join(map(repr, story.facts))
 
 
+def answered(topics: MadeUpTopics, **body: str) -> InRecord:
+    """An answer about the first case."""
+    body = {"sf_ref_id": case_id(1), **body}
+    given = Feedback(id=digest("answer", *body.values()), account="main", received_at=START + HOUR, body=body)
+    return topics.put("pisano.feedback", case_id(1), given, START + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_its"),
+    [
+        ("+90 533 123 45 67", True),
+        ("0533 123 45 67", True),
+        ("00905331234567", True),
+        ("905331234567", True),
+        ("0533 123 45 68", False),
+        ("none", True),
+    ],
+)
+def test_a_phone_number_in_an_answer_is_read_as_that_of_an_invitation(given: str, is_its: bool, tmp_path: Path) -> None:
+    config = read(tmp_path, MINIMAL.replace("webhook:", "phones: {region: TR}\n    webhook:"))
+    topics = MadeUpTopics(config)
+    change = topics.change(case_id(1), START)
+    id_, record = topics.invitation(change, case_id(1), None, START, phone="+905331234567", channel="sms")
+    with closing(Index.temporary(config)) as index:
+        put(index, [change, record, answered(topics, phone=given)])
+        [line] = lines(tell(index, wanted(id_).all_ids(index.facts)))
+    assert ("answered on" in line) is is_its
+
+
+@pytest.mark.parametrize(
+    ("body", "is_its"),
+    [
+        ({"external_id": "0035g00000XyZ12AAF"}, True),
+        ({"phone": "+905331234567"}, True),
+        ({"external_id": "0035g00000XyZ12AAF", "email": "d@acme.com"}, False),
+    ],
+)
+def test_only_what_both_know_can_tell_that_an_answer_is_another_persons(
+    body: dict[str, str], is_its: bool, topics: MadeUpTopics, index: Index, ask: Ask
+) -> None:
+    """The invitation knows an address and no contact."""
+    change = topics.change(case_id(1), START)
+    id_, record = topics.invitation(change, case_id(1), "c@acme.com", START)
+    put(index, [change, record, answered(topics, **body)])
+    [line] = lines(ask(id_))
+    assert ("answered on" in line) is is_its
+
+
+def test_of_a_contacts_several_addresses_an_answer_belongs_to_the_one_that_it_names(
+    topics: MadeUpTopics, index: Index, ask: Ask
+) -> None:
+    owner = "0035g00000XyZ12AAF"
+    change = topics.change(case_id(1), START)
+    (home, first), (work, second) = (
+        topics.invitation(change, case_id(1), f"{name}@acme.com", START, owner=owner) for name in ("home", "work")
+    )
+    put(index, [change, first, second, answered(topics, external_id=owner, email="home@acme.com")])
+    assert {line.partition(":")[0]: "answered on" in line for line in lines(ask(owner))} == {
+        f"invitation {home}": True,
+        f"invitation {work}": False,
+    }
+
+
 def test_an_answer_before_the_invitation_is_not_its_answer(topics: MadeUpTopics, index: Index, ask: Ask) -> None:
     change = topics.change(case_id(1), START)
     id_, record = topics.invitation(change, case_id(1), "c@acme.com", START)
