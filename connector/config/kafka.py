@@ -19,9 +19,9 @@ class TopicSettings(Model):
     """
 
     retention: Retention | None = None
-    """How long records are kept, and so how far back a stage can be replayed. `pisano.attempts` and `salesforce.writes`
-    remember what was done. They must be kept at least 7 days longer than `pisano.invitations` and `pisano.feedback`, or
-    a replay would e-mail or write a second time."""
+    """How long records are kept, and so how far back a stage can be replayed. No stage starts if Kafka keeps them for
+    less time. `pisano.attempts` and `salesforce.writes` remember what was done. They must be kept at least 7 days
+    longer than `pisano.invitations` and `pisano.feedback`, or a replay would e-mail or write a second time."""
 
     partitions: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     """How many workers can share a stage's work; no stage has work for 1000. `pisano.attempts` must have as many as

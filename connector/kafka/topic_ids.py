@@ -3,12 +3,10 @@
 Kafka's clients go by the name. They would read on in the middle of the new topic, and take its empty memory for ours.
 """
 
-from collections.abc import Collection
-
-from aiokafka.admin import AIOKafkaAdminClient
+from collections.abc import Mapping
 
 from connector.errors import Fatal
-from connector.kafka.told import told
+from connector.kafka.told import Told
 
 
 class TopicIds:
@@ -17,14 +15,12 @@ class TopicIds:
     def __init__(self) -> None:
         self._first: dict[str, tuple[int, int]] = {}
 
-    async def require_the_same(self, admin: AIOKafkaAdminClient, topics: Collection[str]) -> None:
-        """Checks that topics are still those of the first look. `topics` are full names.
+    def require_the_same(self, found: Mapping[str, Told]) -> None:
+        """Checks that topics are still those of the first look. `found` is what Kafka tells, by their full names.
 
         Raises:
             Fatal: One was created anew.
-            Retryable: Kafka is away.
         """
-        found = await told(admin, topics)
         anew = [topic for topic, now in found.items() if now.id and self._first.setdefault(topic, now.id) != now.id]
         if anew:
             raise Fatal(

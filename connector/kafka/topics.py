@@ -14,6 +14,7 @@ from connector.config.catalogue import MEMORIES, Topic, configured
 from connector.errors import Fatal
 from connector.kafka.connection import admin_client
 from connector.kafka.errors import missing_right, translated
+from connector.kafka.told import Told, told
 from connector.kafka.topic_ids import TopicIds
 
 _TIMEOUT = 30_000  # milliseconds for creating topics; a cluster of hundreds takes seconds
@@ -72,13 +73,15 @@ async def require(kafka: Kafka, topics: Sequence[Topic], ids: TopicIds | None = 
     Raises:
         Fatal: A topic is missing. Or its number of partitions is wrong, so that a stage would not find what was done.
             Or Kafka deletes what a stage reads back at its start, so that it would resume elsewhere or ask a customer
-            twice.
+            twice, or what still waits for a stage. The latter is not known where this user lacks DESCRIBE_CONFIGS.
     """
     async with admin_client(kafka) as admin:
+        found = await told(admin, [topic.name for topic in topics])
         if ids:
-            await ids.require_the_same(admin, [topic.name for topic in topics])
+            ids.require_the_same(found)
         existing = await _existing(admin, topics)
-        settings = await _settings(admin, [t.name for t in topics if t.is_read_back and t.name in existing])
+        compared = [t.name for t in topics if t.is_read_back or _may_compare(found.get(t.name))]
+        settings = await _settings(admin, [name for name in compared if name in existing])
     missing = [topic.name for topic in topics if topic.name not in existing]
     if missing:
         raise Fatal(
@@ -92,8 +95,14 @@ async def require(kafka: Kafka, topics: Sequence[Topic], ids: TopicIds | None = 
     if forgetful:
         raise Fatal(
             f"Kafka deletes records of {', '.join(forgetful)} that are still needed. Set cleanup.policy, retention.ms "
-            "and retention.bytes as `connector topics apply` says."
+            "and retention.bytes as `connector topics apply` says. If a shorter retention is meant, give it under "
+            "kafka.topics."
         )
+
+
+def _may_compare(found: Told | None) -> bool:
+    """Whether this user may ask for the topic's settings. A broker before Kafka 3.0 does not tell."""
+    return found is not None and (found.rights is None or "DESCRIBE_CONFIGS" in found.rights)
 
 
 def _require_partitions(kafka: Kafka, topics: Sequence[Topic], existing: Mapping[str, int]) -> None:

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from helpers import topics
 from helpers.commands import connector
 
+from connector.config import Kafka
 from connector.config.catalogue import topics_for
 from connector.config.file import load
 from connector.kafka.topics import apply
@@ -96,6 +98,16 @@ async def test_missing_topics_and_channels_that_cannot_be_followed_are_errors(bo
     assert code == 1
     assert "✗ Kafka: these topics are missing in Kafka" in lines[0]
     assert any(line.startswith("! Salesforce: ") and "API requests are left today" in line for line in lines)
+
+
+async def test_a_topic_where_kafka_deletes_what_waits_is_an_error(
+    check: Checked, bootstrap_servers: str, unique: str
+) -> None:
+    kafka = Kafka(bootstrap_servers=bootstrap_servers, topic_prefix=unique)
+    name = await topics.create(kafka, "pisano.invitations", 6, cleanup_policy="compact")
+    code, lines = await check()
+    assert code == 1
+    assert unfit(lines)[0].startswith(f"✗ Kafka: Kafka deletes records of {name} that are still needed.")
 
 
 async def test_fields_that_are_not_there_or_cannot_be_written_are_errors(check: Checked) -> None:

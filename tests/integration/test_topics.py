@@ -143,12 +143,17 @@ async def test_what_the_configuration_wants_otherwise_is_created_and_compared_so
         ),  # the settings of a topic that the broker created by itself
         ("pisano.attempts", 6, {"cleanup.policy": "compact,delete", "retention.ms": "86400000"}),
         ("salesforce.writes", 6, {"cleanup.policy": "compact,delete", "retention.bytes": "1000000"}),
+        ("pisano.invitations", 6, {"cleanup.policy": "compact"}),  # one invitation per account would survive
+        ("connector.deadletters", 3, {"cleanup.policy": "compact,delete", "retention.ms": "-1"}),
+        ("connector.parked", 6, {"retention.ms": "3600000"}),
+        ("pisano.feedback", 6, {"retention.ms": "-1", "retention.bytes": "1000000"}),
     ],
 )
-async def test_a_topic_that_forgets_what_must_be_read_back_is_refused(
+async def test_a_topic_that_forgets_what_is_still_needed_is_refused(
     config: Config, name: str, partitions: int, settings: Mapping[str, str]
 ) -> None:
-    """With such a topic a stage would, weeks later and silently, resume in the wrong place or ask a customer twice."""
+    """With such a topic a stage would, weeks later and silently, resume in the wrong place, ask a customer twice, or
+    never see what waits for it."""
     forgetful = await topics.create(config.kafka, name, partitions, **settings)
     await apply(config.kafka, topics_for(config))
     with pytest.raises(Fatal, match=rf"Kafka deletes records of {forgetful} that are still needed"):
@@ -157,9 +162,24 @@ async def test_a_topic_that_forgets_what_must_be_read_back_is_refused(
 
 async def test_a_topic_that_remembers_longer_is_welcome(config: Config) -> None:
     await topics.create(config.kafka, "pisano.attempts", 6, cleanup_policy="compact")
+    await topics.create(config.kafka, "pisano.feedback", 6, retention_ms="-1")
     await topics.create(config.kafka, "salesforce.writes", 6, cleanup_policy="delete", retention_ms="-1")
     await apply(config.kafka, topics_for(config))
     await require(config.kafka, topics_for(config))
+
+
+@pytest.fixture
+def brief(file: Path) -> Config:
+    """A configuration that keeps what is parked for less time, on purpose."""
+    changes = "topics: {connector.parked: {retention: 3d}}, topic_prefix:"
+    return read(file.parent, file.read_text().replace("topic_prefix:", changes))
+
+
+async def test_a_shorter_retention_that_the_configuration_names_is_welcome(config: Config, brief: Config) -> None:
+    await apply(brief.kafka, topics_for(brief))
+    await require(brief.kafka, topics_for(brief))
+    with pytest.raises(Fatal, match=r"connector.parked that are still needed.* give it under kafka.topics"):
+        await require(config.kafka, topics_for(config))
 
 
 def test_two_processes_at_once_create_each_topic_once(config: Config, file: Path) -> None:
