@@ -25,22 +25,28 @@ Key = tuple[str, str]
 
 
 class Tail:
-    """Reads a topic from some time on, and at the next call only what is new. `topic` is without the prefix."""
+    """Reads a topic from `period` ago on, or from its beginning with None, and at the next call only what is new.
 
-    def __init__(self, kafka: Kafka, topic: str, take: Callable[[InRecord], None]) -> None:
+    `topic` is without the prefix.
+    """
+
+    def __init__(
+        self, kafka: Kafka, topic: str, take: Callable[[InRecord], None], *, period: timedelta | None = LONGEST
+    ) -> None:
         self._kafka = kafka
         self._topic = kafka.topic_prefix + topic
         self._take = take
+        self._period = period
         self._next: dict[int, int] = {}  # offset by partition
         self._since: datetime | None = None
 
     async def read(self, now: datetime, progress: Progress = lambda *_: None) -> None:
-        """Takes each record of the last week once.
+        """Takes each record once.
 
         Raises:
             Fatal, Retryable: As `kept` says.
         """
-        since = self._since or now - LONGEST
+        since = self._since or (now - self._period if self._period else None)
         async for record in kept(self._kafka, [self._topic], since=since, progress=progress):
             if record.offset >= self._next.get(record.partition, 0):
                 self._next[record.partition] = record.offset + 1

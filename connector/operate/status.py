@@ -80,7 +80,8 @@ class Board:
         self._outcomes = Outcomes(config.kafka)
         self._letters = Letters(config.kafka)
         self._positions: dict[str, datetime] = {}
-        self._position_tail = Tail(config.kafka, POSITIONS, self._take_position)
+        # A channel that stands still has its last position for weeks.
+        self._position_tail = Tail(config.kafka, POSITIONS, self._take_position, period=None)
         self._before: Mapping[str, Group] = {}
         self._growing: set[str] = set()
 

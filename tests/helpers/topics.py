@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -48,6 +49,13 @@ async def produce(kafka: Kafka, topic: str, values: Iterable[bytes], partition: 
         for value in values:
             await producer.send(topic, value, partition=partition)
         await producer.flush()
+
+
+async def write_at(kafka: Kafka, record: OutRecord, at: datetime) -> None:
+    """Writes a record with an older time than now."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all")
+    async with _started(producer, producer.stop):
+        await producer.send_and_wait(**record.arguments(), timestamp_ms=int(at.timestamp() * 1000))
 
 
 async def publish(kafka: Kafka, records: Iterable[OutRecord]) -> None:

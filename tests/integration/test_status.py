@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from helpers.plain_http import plain_http
 from helpers.service import Setup, running_app, set_up
 from helpers.waiting import PATIENCE, until
 
+from connector.kafka.channel_log import POSITIONS, position_record
 from connector.kafka.cloud_events import OutRecord
+from connector.operate.status import Board
+from connector.records import Position
 from connector.sandbox.doubles.pisano import PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.wiring import App
@@ -181,6 +185,22 @@ async def test_what_is_held_is_something_to_look_at(setup: Setup) -> None:
         assert ended.returncode == 1
         assert "the cell send/main/closed-case is held" in ended.stdout
         assert cell["since"][:16] in ended.stdout
+
+
+async def test_a_channel_that_has_stood_still_for_weeks_is_something_to_look_at(setup: Setup) -> None:
+    """Its last position is older than all that status counts. A later look of the same console knows it, too."""
+    (channel,) = setup.config.salesforce.channels
+    old = datetime.now(UTC) - timedelta(days=20)
+    topic = setup.kafka.topic_prefix + POSITIONS
+    record = position_record(topic, Position(channel=channel, replay_id="00" * 8, at=old), 0)
+    await topics.write_at(setup.kafka, record, old)
+    said = f"the position of {channel} is 480 h old; after 72 h changes are lost"
+    ended = await status(setup, "--json")
+    assert ended.returncode == 1
+    assert said in json.loads(ended.stdout)["problems"]
+    board = Board(setup.config, [])
+    for _ in range(2):
+        assert said in (await board.look()).problems
 
 
 @pytest.mark.parametrize(
