@@ -47,7 +47,8 @@ class Spool(Model):
 
 
 class Tls(Model):
-    """The certificate of the port, in PEM files. If a file changes, new connections use it without a restart."""
+    """The certificate of the port, in PEM files. If a file changes, new connections use it without a restart. The
+    image's own health check works with it; a probe of Kubernetes needs `scheme: HTTPS`."""
 
     cert_file: Text
     """Our certificate, and those between it and its authority."""

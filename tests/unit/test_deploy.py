@@ -2,16 +2,27 @@
 `docker-compose.yml` mounts what there is, and gives `live` what the examples read.
 """
 
+import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from helpers.certificates import Authority
+from helpers.waiting import PATIENCE
+from structlog.testing import capture_logs
 
+from connector.certificates import server_context
+from connector.config import Service
+from connector.observe.health import Server
 from connector.observe.metrics import Metrics
 from connector.operate import status
 
@@ -85,6 +96,43 @@ def test_no_runbook_is_left_over() -> None:
 def test_an_old_position_is_as_old_for_prometheus_as_for_connector_status() -> None:
     hours = status._OLD.total_seconds() / 3600
     assert f"> {hours:.0f} * 3600" in ALERTS["ConnectorPositionOld"]["expr"]
+
+
+async def healthcheck(port: int) -> int:
+    """The exit code of the image's check, beside a service on this port."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    (said,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", text, re.MULTILINE)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    check = await asyncio.create_subprocess_exec(*json.loads(said), env={"SERVICE_PORT": str(port), "PATH": path})
+    async with asyncio.timeout(PATIENCE):
+        return await check.wait()
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+async def test_the_images_check_says_whether_the_service_answers(tmp_path: Path, has_tls: bool) -> None:
+    async def ready() -> dict[str, bool]:
+        return {}
+
+    settings: dict[str, Any] = {"port": 0}
+    if has_tls:
+        settings["tls"] = {"cert_file": str(Authority(tmp_path).certify("port"))}
+    server = Server(Service.model_validate(settings), [], ready=ready, metrics=Metrics())
+    await server.start()
+    port = int(server.address.rpartition(":")[2])
+    with capture_logs() as logs:
+        assert await healthcheck(port) == 0
+    assert logs == []
+    await server.stop()
+    assert await healthcheck(port) != 0
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+async def test_the_images_check_fails_where_the_answer_is_none_of_ours(tmp_path: Path, has_tls: bool) -> None:
+    """A server without such a page says 404."""
+    server = TestServer(web.Application())
+    await server.start_server(ssl=server_context(str(Authority(tmp_path).certify("port")), None) if has_tls else None)
+    assert await healthcheck(server.port or 0) != 0
+    await server.close()
 
 
 def test_the_profile_watch_mounts_what_there_is() -> None:
