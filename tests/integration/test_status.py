@@ -171,10 +171,11 @@ async def test_it_watches_until_ctrl_c(setup: Setup) -> None:
     assert said == b""
 
 
-async def test_what_is_held_is_something_to_look_at(setup: Setup) -> None:
+async def test_what_is_held_is_something_to_look_at(setup: Setup, pisano: PisanoDouble) -> None:
     """With the reason, and since when."""
+    del pisano.campaigns[CAMPAIGN]
     async with running_app(setup.config, ["send"]) as app:
-        await topics.publish(setup.kafka, as_records(setup.kafka, [invitation(1, campaign="no such campaign")]))
+        await topics.publish(setup.kafka, as_records(setup.kafka, [invitation(1)]))
 
         async def held() -> list[dict[str, Any]]:
             return list((await page(app))["held"])
