@@ -16,7 +16,7 @@ from connector.masking import mask_emails
 from connector.protection import read_suppression_key
 from connector.records import Attempt, ChangeEvent, Feedback, Invitation, Settlement, Write, read
 from connector.salesforce import client_of
-from connector.surveys.addresses import normalise_phone
+from connector.surveys.addresses import phone_of_answer
 
 _LONGEST = 200  # characters of a text that another system or a person wrote; the whole text is on the topic
 _MOST_FIELDS = 20  # names of changed fields; a created record has hundreds
@@ -122,7 +122,7 @@ def feedback(record: InRecord, persons: Persons, answered_by: AnsweredBy, phones
         persons,
         contact=_first(found.body, answered_by.contact),
         email=email and email.strip(),
-        phone=phone and _phone(phone, phones.get(found.account, Phones())),
+        phone=phone and phone_of_answer(phone, phones.get(found.account, Phones())),
     )
     ids = {
         "feedback": (found.id,),
@@ -214,14 +214,6 @@ def _people(
         "phone": persons(None, phone),
     }
     return {id_: kind for kind, ids in each.items() for id_ in ids}
-
-
-def _phone(text: str, phones: Phones) -> str:
-    """The number as invitations have it; what is none, without blanks and signs."""
-    try:
-        return normalise_phone(text, phones)
-    except ValueError:
-        return re.sub(r"[^+\d]", "", text)
 
 
 def short(text: str | None) -> str | None:

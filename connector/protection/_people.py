@@ -15,7 +15,7 @@ from connector.protection._persons import Hashes, address_key, normal_contact
 from connector.protection._times import Times
 from connector.reasons import Reason
 from connector.records import Feedback, Invitation, read
-from connector.surveys.addresses import normalise_phone
+from connector.surveys.addresses import phone_of_answer
 from connector.values.digests import digest_of
 
 _WHOM = r"email/(?P<email>.+@[^/]+)|phone/(?P<phone>\+\d+)|contact/(?P<contact>[^/]+)|person/(?P<person>[0-9a-f]{32})"
@@ -93,16 +93,10 @@ class People:
         email = _first(feedback.body, self._answered_by.email)
         phone = _first(feedback.body, self._answered_by.phone)
         at = (feedback.answered_at or feedback.received_at).timestamp()
-        for address in (email and email.strip(), phone and self._number(feedback.account, phone)):
+        phones = self._phones.get(feedback.account, Phones())
+        for address in (email and email.strip(), phone and phone_of_answer(phone, phones)):
             for person in self._hashes.persons(contact, address):
                 self._answers.put_if_later(digest_of(person), at)
-
-    def _number(self, account: str, phone: str) -> str:
-        """As invitations have it; as it came, without what is no digit, if it cannot be read."""
-        try:
-            return normalise_phone(phone, self._phones.get(account, Phones()))
-        except ValueError:
-            return re.sub(r"[^+\d]", "", phone)
 
     def suppressed_by(self, invitation: Invitation, now: datetime) -> tuple[Reason, str] | None:
         """Why the suppression list stops the invitation, also in words without the address; None if it does not."""

@@ -60,6 +60,14 @@ def normalise_phone(raw: str, phones: Phones) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+def phone_of_answer(raw: str, phones: Phones) -> str:
+    """The number in an answer as invitations have it; if it cannot be read, without what is no digit and no +."""
+    try:
+        return normalise_phone(raw, phones)
+    except ValueError:
+        return re.sub(r"[^+\d]", "", raw)
+
+
 def separate(value: object) -> list[str]:
     """The addresses in a text, which may have several with semicolons or line breaks between them.
 
