@@ -46,7 +46,12 @@ class Addressees:
         out = self.opted_out(scope, gone)
         if out and out.reason is Reason.RECORD_GONE:
             return [out]
-        address, reason = self._survey.address, out and out.reason
+        each = self.addresses(scope, gone)
+        return each if out is None else [one if one.reason else one._replace(reason=out.reason) for one in each]
+
+    def addresses(self, scope: Mapping[str, Any], gone: Mapping[str, str]) -> list[Addressee]:
+        """The same, whether or not the customer opted out."""
+        address = self._survey.address
         found = [part for value in address.render_all(scope) for part in separate(value)] if address else []
         missing = [gone[name] for name in gone if name in self._behind_address]
         if not found and (missing or self._survey.channel != "link"):
@@ -54,9 +59,9 @@ class Addressees:
         if len(found) > _MOST:
             name = "email" if self._survey.phone is None else "phone"
             raise Rejected(f"`{name}` gives {len(found)} addresses; {_MOST} is the most", code="many_addresses")
-        each: dict[str, Addressee] = {} if found else {"": Addressee(None, reason)}
+        each: dict[str, Addressee] = {} if found else {"": Addressee(None)}
         for one in map(self._read, found):
-            each.setdefault(str(one.address).lower(), one if one.reason else one._replace(reason=reason))
+            each.setdefault(str(one.address).lower(), one)
         return list(each.values())
 
     def _read(self, raw: str) -> Addressee:

@@ -94,9 +94,9 @@ class _Rule(SurveyRule):
             if out := self._addressees.opted_out(scope, gone):
                 return NoLonger(out.reason or Reason.OPTED_OUT, out.detail)
         try:
-            each = self._addressees.of(scope, gone)
-        except Unread:  # the address depends on what only the change event said
-            return self._renewed(invitation, scope, alone=invitation.protection.owner is None)
+            each = self._addressees.addresses(scope, gone)
+        except Unread:
+            return invitation  # the address depends on what only the change event said, so the person stays, too
         found = self._addressee_now(invitation, each)
         if found.reason:
             return NoLonger(found.reason, found.detail)

@@ -160,6 +160,30 @@ async def test_a_case_with_another_contact_asks_that_person_under_its_own_name(c
     assert found.protection == invitation.protection.model_copy(update={"contact": bob})
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"email": '{% if event.origin == "app" %}{% endif %}{{ contact.Email }}'},
+        {
+            "protect": {
+                "opted_out": '{% if event.origin == "x" %}true{% endif %}{{ contact.HasOptedOutOfEmail }}',
+                "contact": "{{ contact.Id }}",
+            }
+        },
+    ],
+)
+async def test_an_invitation_never_mixes_two_persons(client: Client, own: dict[str, Any]) -> None:
+    names = {"custom_attributes": {"name": "{{ contact.LastName }}"}}
+    asked = Asked(client, **{"protect": {"contact": "{{ contact.Id }}"}, **names, **own})
+    [ada] = await asked.invite()
+    bob = asked.sf.create("Contact", {"LastName": "Bob", "Email": "bob@acme.com"})
+    asked.sf.update("Case", asked.case, {"ContactId": bob})
+    found = await asked.check(ada)
+    assert isinstance(found, Invitation)
+    person = (found.email, found.custom_attributes["name"], found.protection.contact)
+    assert person in {(ADA, "Ada", asked.contact), ("bob@acme.com", "Bob", bob)}
+
+
 async def test_the_answers_of_the_same_person_stay_as_they_were(client: Client) -> None:
     own = {
         "custom_attributes": {"name": "{{ contact.LastName }}"},
