@@ -6,7 +6,7 @@ from functools import partial
 import structlog
 
 from connector.cells import Breaker, Cell, Cells, next_ticket
-from connector.errors import ConnectorError, Fatal, Rejected
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.kafka.inbound import InRecord
 from connector.observe.tracing import tracing
 from connector.retry import PATIENCE, Lasts, patiently
@@ -155,8 +155,15 @@ async def _nothing() -> None:
 
 
 async def _each(works: Iterable[Work]) -> None:
+    """Does all of them, whatever becomes of one. Then it raises what may work later, or else why one never will."""
+    failed: list[Exception] = []
     for work in works:
-        await work()
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+    if failed:
+        raise next((error for error in failed if isinstance(error, Retryable | Fatal)), failed[0])
 
 
 def _failing(error: Exception) -> Work:

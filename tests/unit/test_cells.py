@@ -1,12 +1,16 @@
 """Cells: a failure holds one cell. The worker probes it at growing intervals, and it goes on by itself."""
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 
+import pytest
 from helpers.simulated_loop import simulate
 
 from connector.cells import FIRST_PROBE, LONGEST_PROBE, Breaker, Cells
-from connector.errors import Fatal
+from connector.errors import ConnectorError, Fatal, Rejected, Retryable
+from connector.kafka.cell_work import UNREADABLE, CellWork
+from connector.kafka.inbound import InRecord
 
 
 def now() -> float:
@@ -118,3 +122,37 @@ def test_the_breaker_tells_a_flood_from_single_refusals() -> None:
         assert not quiet.refused()
         quiet.passed()
         quiet.passed()
+
+
+@pytest.mark.parametrize(
+    ("errors", "raised"),
+    [
+        ([Rejected("refused"), None], "refused"),
+        ([Rejected("refused"), Retryable("away")], "away"),
+        ([Fatal("no field"), Retryable("away")], "no field"),
+        ([None, None], None),
+    ],
+)
+def test_a_record_that_can_be_read_again_has_the_work_of_each_cell_whatever_becomes_of_the_others(
+    errors: list[Exception | None], raised: str | None
+) -> None:
+    """A dead letter for one must not cost another its work, so what may work later is raised first."""
+    done: list[int] = []
+
+    async def work(number: int, error: Exception | None) -> None:
+        done.append(number)
+        if error:
+            raise error
+
+    async def bury(*_: object) -> None:
+        raise AssertionError("nothing is buried here")
+
+    parts = {f"rule-{number}": partial(work, number, error) for number, error in enumerate(errors)}
+    again = CellWork("write", lambda _: parts, bury, Cells()).part(InRecord("t", 0, 0, b"", b"", (), 0.0), UNREADABLE)
+    try:
+        simulate(again())
+    except ConnectorError as error:
+        assert str(error) == raised
+    else:
+        assert raised is None
+    assert done == [0, 1]
