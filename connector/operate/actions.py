@@ -35,7 +35,8 @@ async def settle(
     if settlement.outcome is not Outcome.UNKNOWN:
         raise Fatal(f"the outcome of the invitation {id_} is {settlement.outcome}: only an unknown one can be settled")
     invitation = await _invitation(config, id_)
-    target, params = f"{settlement.account}/{id_}", {"invitation": invitation.model_dump(mode="json")}
+    target = f"{settlement.account}/{id_}"
+    params = {"invitation": invitation.model_dump(mode="json"), "unknown_at": settlement.at.isoformat()}
     return await write(config, action_of("settle", target, decision, by=by, reason=reason, params=params))
 
 

@@ -95,8 +95,10 @@ class ByHand:
         unknown = self._memory.unknown.get(invitation)
         if unknown is None:
             return "its outcome is not unknown"
-        is_later = datetime.fromisoformat(unknown["at"]) > action.at
-        return "its outcome has become unknown again since; find out, and decide anew" if is_later else None
+        at = datetime.fromisoformat(unknown["at"])
+        seen = action.params.get("unknown_at")  # earlier versions do not write it
+        is_it = at <= action.at if seen is None else at == datetime.fromisoformat(seen)
+        return None if is_it else "its outcome has become unknown again since; find out, and decide anew"
 
     async def _until_done(self, action: Action, work: Callable[[], Awaitable[None]]) -> None:
         id_ = action.target.rpartition("/")[2]
