@@ -118,11 +118,6 @@ class Memory:
         place = self._change(invitation)
         return place is not None and place in self._reached
 
-    def is_repeated(self, invitation: Invitation) -> bool:
-        """Whether the change is about to invite this address with another invitation, in the same call."""
-        place, others = self._change(invitation), (one for one in self._calling if one.id != invitation.id)
-        return place is not None and any(self._change(other) == place for other in others)
-
     def in_doubt(self, invitation: Invitation) -> bool:
         """Whether a call is under way, or ended without a clear end, that may have reached the person with another
         invitation; or whether that is about to be in the same call."""

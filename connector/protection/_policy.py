@@ -140,8 +140,7 @@ class Policy:
         over_all = self._over_all.once_per_any is not None and not survey.protect.except_from_any
         left = (survey.protect.total_cap or 0) - known.memory.sent_in_all(invitation.survey)
         is_last = survey.protect.total_cap is not None and known.memory.about_to(invitation.survey) >= left
-        is_repeated = known.memory.is_repeated(invitation)
-        if is_last or is_repeated or ((own or over_all) and known.memory.in_doubt(invitation)):
+        if is_last or ((own or over_all) and known.memory.in_doubt(invitation)):
             return Wait(now + _ENDS_WITHIN, Reason.IN_DOUBT)
         return None
 

@@ -163,17 +163,6 @@ def test_a_change_that_is_decided_anew_invites_no_address_a_second_time() -> Non
     assert [sender.verdict(later), sender.verdict(another_record)] == [Go(), Go()]
 
 
-def test_one_call_has_an_address_of_a_change_once() -> None:
-    sender = Sender(a={})
-    change = {"record_id": "case-1", "protection": Protection(happened_at=NOW)}
-    first, again = (sender.invite().model_copy(update=change) for _ in range(2))
-    sender.known.memory.calling([first])
-    assert reason(sender.verdict(again)) is Reason.IN_DOUBT
-    assert sender.verdict(first) == Go()
-    sender.known.memory.calling([])
-    assert sender.verdict(again) == Go()
-
-
 def test_who_was_invited_by_a_survey_that_is_not_in_the_file_any_more_is_invited_by_no_other() -> None:
     over_all = {"once_per_any": "30d"}
     before, after = Sender(over_all, campaign={}, a={}), Sender(over_all, a={})
