@@ -43,19 +43,19 @@ def retried(letter: InRecord) -> OutRecord:
     return OutRecord(said["dl_topic"], letter.key, letter.value, headers, partition=int(said["dl_partition"]))
 
 
-def retry_of(record: InRecord, cell: str) -> Retry | None:
-    """What `retried` says about the values that this cell left out; None for any other record."""
-    said = dict(record.headers)
-    fields = said.get("dl_retry_fields")
-    if not fields or said.get("dl_retry_cell") != cell.encode():
-        return None
-    return Retry(said.get("dl_retry", b"").decode(errors="replace"), tuple(fields.decode(errors="replace").split(",")))
-
-
 def retried_cell(record: InRecord) -> str | None:
     """The cell whose letter the record was before an operator put it back; None for any other record."""
     cell = dict(record.headers).get("dl_retry_cell")
     return cell.decode(errors="replace") if cell else None
+
+
+def retry_of(record: InRecord, cell: str) -> Retry | None:
+    """What `retried` says about the values that this cell left out; None for any other record."""
+    said = dict(record.headers)
+    fields = said.get("dl_retry_fields")
+    if not fields or retried_cell(record) != cell:
+        return None
+    return Retry(said.get("dl_retry", b"").decode(errors="replace"), tuple(fields.decode(errors="replace").split(",")))
 
 
 class DeadLetters:
