@@ -190,14 +190,14 @@ class App:
     async def _stop(self, drain: float) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        # at once, as a webhook's answer must not wait for a start that Kafka holds up
+        ending = [asyncio.create_task(self._server.stop())] if self._server is not None else []
         if self._running is not None:
             self._running.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LEAVE):
                     await asyncio.gather(self._running, return_exceptions=True)
-        ending = [supervisor.stop(drain) for supervisor in self._supervisors]
-        if self._server is not None:
-            ending.append(self._server.stop())
+        ending += [asyncio.create_task(supervisor.stop(drain)) for supervisor in self._supervisors]
         try:
             async with asyncio.timeout(drain + _LEAVE):
                 await asyncio.gather(*ending, return_exceptions=True)

@@ -178,6 +178,18 @@ async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_mo
     assert await scores(setup) == [10]
 
 
+async def test_at_the_end_the_port_closes_before_a_start_that_kafka_holds_up_has_ended(
+    own_broker: LocalBroker, setup: Setup
+) -> None:
+    """Otherwise the webhooks that came last had less time to be stored."""
+    async with AsyncExitStack() as running:
+        app = await running.enter_async_context(App(setup.config, ["receive"]))
+        with frozen(own_broker):
+            ending = asyncio.create_task(running.aclose())
+            await until(lambda: is_free(app.address), within=3)
+        await ending
+
+
 async def test_the_end_is_not_held_up_by_a_kafka_that_is_away(own_broker: LocalBroker, setup: Setup) -> None:
     """A webhook that Kafka did not store got a 503, so the stage may drop it."""
     with ExitStack() as outage:
