@@ -15,14 +15,14 @@ from connector.records import Invitation, Outcome
 _PARTS = 12  # of the brake's time, in which invitations are counted
 _MOST_PARTS = 20_000  # counters of a survey in memory: two months of them for a brake of one hour
 
-Told = Callable[[str, bool], None]
+Told = Callable[[str, str | None], None]
 
 
 class Brakes:
     """The brakes of one account's surveys. Invitations count at the time of their change, so a replay counts the same.
 
     A decision is about every invitation whose change was made before it; later ones are counted anew. `told(survey,
-    held)` is called when a survey begins or ends to wait for a person.
+    why)` is called when a survey begins to wait for a person, and with None when it ends to.
     """
 
     def __init__(self, surveys: Mapping[str, Survey], actions: Actions) -> None:
@@ -58,7 +58,7 @@ class Brakes:
         survey, action = invitation.survey, self._actions.brake(invitation.survey)
         if action and survey in self._held and self._held[survey] <= action.at:
             del self._held[survey]
-            self.told(survey, False)
+            self.told(survey, None)
         if action := self._actions.braked(invitation):
             if action.decision == "drop":
                 return Stop(Outcome.SUPPRESSED, Reason.DROPPED, f"by {action.by}: {action.reason}", action.id)
@@ -70,7 +70,8 @@ class Brakes:
         is_new = survey not in self._held
         self._held[survey] = max(happened_at, self._held.get(survey, happened_at))
         if is_new:
-            self.told(survey, True)
+            brake = self._surveys[survey].protect.brake
+            self.told(survey, f"more than {brake} invitations" if brake else "a brake that was taken out held them")
 
 
 def _turn(invitation: Invitation, action: Action) -> datetime:

@@ -237,12 +237,11 @@ class Send:
         sender.start(sharings, auth, self._flows.reading(name, account, auth, sender.counted, limiter))
         return sender
 
-    def _tell_brake(self, account: str, survey: str, held: bool) -> None:
+    def _tell_brake(self, account: str, survey: str, why: str | None) -> None:
         """Shows that a survey waits for a person, or does no more."""
         cell = self._cells.at(f"brake/{account}/{survey}")
-        if held:
-            limit, command = self._protection.surveys[survey].protect.brake, "connector invitations brake"
-            cell.hold(Fatal(f"more than {limit} invitations; say what to do with `{command}`"), "brake")
+        if why:
+            cell.hold(Fatal(f"{why}; say what to do with `connector invitations brake`"), "brake")
         else:
             cell.works()
 

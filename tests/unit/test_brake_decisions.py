@@ -8,7 +8,7 @@ import pytest
 from helpers.config_files import MINIMAL, read
 from helpers.invitations import invitation
 
-from connector.config import Config
+from connector.config import Config, ProtectAll
 from connector.errors import Fatal
 from connector.operate import actions
 from connector.protection import ContactProtection, Wait
@@ -79,3 +79,15 @@ async def test_a_decision_reaches_the_account_that_the_survey_had_before(tmp_pat
     for record in written:
         protection.actions.take(record.key, record.value)
     assert brakes.verdict(one, datetime.now(UTC)) is None
+
+
+@pytest.mark.parametrize(
+    ("protect", "why"),
+    [("brake: 5/1h", "more than 5/3600s invitations"), ("max_age: 1d", "a brake that was taken out held them")],
+)
+def test_it_tells_why_invitations_that_waited_at_the_start_still_do(protect: str, why: str, tmp_path: Path) -> None:
+    told: list[tuple[str, str | None]] = []
+    memory = ContactProtection(config(tmp_path, protect).surveys, ProtectAll()).known("main").memory
+    memory.brakes.told = lambda *what: told.append(what)
+    memory.waits("closed-case", datetime.now(UTC), is_held=True)
+    assert told == [("closed-case", why)]
