@@ -54,6 +54,9 @@ Set `isolation.level=read_committed` in tools that read transactional topics. Wi
 kafkajs 2.2.4 and @platformatic/kafka 2.12.1 hand out
 [some aborted records](../findings/nodejs-read-committed.sh), and segmentio's kafka-go 0.4.51 all of them. aiokafka,
 confluent-kafka, kafka-python, sarama and franz-go leave them out.
+
+Set `header.converter=org.apache.kafka.connect.storage.StringConverter` in Kafka Connect. What it does without (4.4.0)
+[changes headers](../findings/kafka-connect-headers.sh): `ce_specversion` becomes `1`.
 """
 
 
