@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from connector.cells import Breaker, Cell
-from connector.errors import Fatal
+from connector.errors import Fatal, Retryable
 from connector.pisano import Forbidden
 from connector.retry import PATIENCE
 from connector.stages._batches import Entry
@@ -73,10 +73,11 @@ class Outage:
         self._since: float | None = None
 
     def shows(self, error: Exception, *, at_once: bool) -> None:
-        """Takes note that a call failed as in an outage."""
+        """Takes note that a call failed as in an outage. A pause that Pisano asks for counts as if it were over."""
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
-        if at_once or now - self._since > PATIENCE:
+        asked = (error.retry_after or 0.0) if isinstance(error, Retryable) else 0.0
+        if at_once or now - self._since + asked > PATIENCE:
             self._calls.hold(error, "outage")
 
     def ends(self) -> None:

@@ -12,7 +12,7 @@ from helpers.simulated_loop import simulate
 from helpers.simulated_sender import Pisano, World
 
 from connector.cells import Breaker
-from connector.errors import Fatal, Rejected, Unknown
+from connector.errors import Fatal, Rejected, Retryable, Unknown
 from connector.pisano import Accepted, Forbidden, Recipient, Unclear
 from connector.records import Invitation, Outcome, Protection, digest
 
@@ -340,5 +340,20 @@ def test_the_person_is_remembered_under_the_address_that_got_the_e_mail() -> Non
         persons = protection().hashes.persons(None, "moved@example.com")
         assert [each.persons for each in world.ledger.settlements] == [persons]
         assert world.ledger.attempts[0].persons == (persons,)
+
+    play(scenario)
+
+
+def test_a_long_pause_that_pisano_asks_for_is_shown_at_once() -> None:
+    """The sender sleeps for as long, and nobody would see why nothing is sent."""
+
+    async def scenario() -> None:
+        world = World(Pisano(lambda _: Retryable("503: maintenance", retry_after=3600.0)))
+        waits = asyncio.create_task(world.deliver(invitation(1)))
+        await asyncio.sleep(60)
+        assert world.cells.held() == {"send/main/(calls)": "503: maintenance"}
+        world.pisano.meets = lambda _: None
+        assert await waits == [None]
+        assert world.cells.held() == {}
 
     play(scenario)
