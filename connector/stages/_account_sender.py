@@ -101,10 +101,11 @@ class AccountSender:
 
     def start(self, pisano: Sharings, auth: Auth, first: First = nothing) -> None:
         """Begins to make calls, `first` before all others. It and `auth` use `counted`."""
-        beside = (self._beside(each.run()) for each in (self._by_hand, self._waits, self._rechecks))
-        self._tasks = [tracing.apart(each) for each in (self._run(pisano, auth, first), *beside)]
+        beside = (each.run() for each in (self._by_hand, self._waits, self._rechecks))
+        works = (self._run(pisano, auth, first), *beside)
+        self._tasks = [tracing.apart(self._guarded(work)) for work in works]
 
-    async def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:

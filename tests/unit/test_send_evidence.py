@@ -15,6 +15,9 @@ from connector.cells import Breaker
 from connector.errors import Fatal, Rejected, Retryable, Unknown
 from connector.pisano import Accepted, Forbidden, Recipient, Unclear
 from connector.records import Invitation, Outcome, Protection, digest
+from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
+from connector.surveys.recheck import Recheck
 
 
 def play(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -357,3 +360,29 @@ def test_a_long_pause_that_pisano_asks_for_is_shown_at_once() -> None:
         assert world.cells.held() == {}
 
     play(scenario)
+
+
+def test_an_error_in_the_connector_between_two_calls_ends_the_sender_and_not_only_its_work() -> None:
+    """A sender that stood still in silence would send nothing until the next restart."""
+
+    class Broken(dict[str, float]):
+        asked = 0
+
+        def get(self, *_: Any) -> Any:
+            self.asked += 1
+            if self.asked > 1:  # first when the invitation comes, then before its call
+                raise RuntimeError("a mistake of ours")
+
+    async def scenario() -> None:
+        recheck = Recheck({}, Reader(Lookup(nothing), Lookup(nothing)))  # of its own, as it is changed
+        recheck.after = Broken()
+        world = World(Pisano(), recheck=recheck)
+        (failed,) = await world.deliver(invitation(1))
+        assert isinstance(failed, Retryable)
+        await world.sender.lost()
+
+    play(scenario)
+
+
+async def nothing(*_: object) -> list[dict[str, Any]]:
+    return []
