@@ -78,7 +78,8 @@ def from_answer(
     body = excerpt(answer.body, hide)
     if status == 429:
         return Throttled(f"{said}. The call limit is spent.", retry_after=retry_after(answer.headers, clock()))
-    unsettled = status == 408 or status >= 500
+    was_made = status == 303 and not repeatable  # "See Other" leads to what a call has made
+    unsettled = status == 408 or status >= 500 or was_made
     if status in retry_statuses or (unsettled and repeatable):
         return Retryable(f"{said} ({body}).", retry_after=retry_after(answer.headers, clock()))
     if unsettled:

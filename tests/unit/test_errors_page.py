@@ -79,7 +79,7 @@ def test_every_code_of_pubsub_that_the_code_names_is_on_the_page() -> None:
 @pytest.mark.parametrize(
     ("status", "then"),
     [(429, "again"), (503, "again"), (302, "again"), (401, "held"), (403, "dead letter"), (422, "dead letter")]
-    + [(status, "in doubt") for status in (408, 500, 502, 504)],
+    + [(status, "in doubt") for status in (303, 408, 500, 502, 504)],
 )
 def test_pisano(status: int, then: str) -> None:
     assert (
