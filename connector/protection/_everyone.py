@@ -28,7 +28,8 @@ class ContactProtection:
         self.hashes = Hashes.of_config(over_all)
         self.people = People(self.hashes, over_all.answered_by, phones or {})
         self.actions = Actions()
-        self.claims = Claims(accounts) if len(accounts := _counted(surveys, over_all)) > 1 else None
+        accounts = _counted(surveys, over_all, phones or {})
+        self.claims = Claims(accounts) if len(accounts) > 1 else None
         self.policy = Policy(surveys, over_all)
 
     @classmethod
@@ -56,8 +57,8 @@ class ContactProtection:
         return Known(Memory(self.surveys, self.over_all, self.hashes, brakes), self.people, account, self.claims)
 
 
-def _counted(surveys: Mapping[str, Survey], over_all: ProtectAll) -> set[str]:
-    """The accounts whose invitations count for `once_per_any`."""
+def _counted(surveys: Mapping[str, Survey], over_all: ProtectAll, phones: Mapping[str, Phones]) -> set[str]:
+    """The accounts whose invitations count for `once_per_any`: also those whose surveys were taken out of the file."""
     if over_all.once_per_any is None or over_all.counts == "answers":
         return set()
-    return {survey.account for survey in surveys.values() if not survey.protect.except_from_any}
+    return {*phones, *(survey.account for survey in surveys.values() if not survey.protect.except_from_any)}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from connector.config import Phones, ProtectAll
 from connector.decisions import Action, Suppression
-from connector.protection import ContactProtection, Go, Stop, Verdict, Wait, suppression_key
+from connector.protection import CLAIMS, ContactProtection, Go, Stop, Verdict, Wait, claim_key, suppression_key
 from connector.reasons import Reason
-from connector.records import Feedback, Invitation, Outcome, Protection, Settlement
+from connector.records import Claim, Feedback, Invitation, Outcome, Protection, Settlement
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)  # a Monday
 DAY = timedelta(days=1)
@@ -169,6 +169,16 @@ def test_who_was_invited_by_a_survey_that_is_not_in_the_file_any_more_is_invited
     invited = before.invite("campaign")
     after.settle(invited)
     assert reason(after.verdict(after.invite(), NOW + DAY)) is Reason.INVITED_BY_ANOTHER
+
+
+def test_whom_another_account_has_invited_counts_also_when_it_has_no_survey_in_the_file_any_more() -> None:
+    accounts = {"main": Phones(), "other": Phones()}
+    guard = ContactProtection({"a": survey()}, ProtectAll(once_per_any=30 * 86400.0), accounts)
+    one, known = invitation(1, survey="a"), guard.known("main")
+    for person in known.memory.persons(one):
+        claim = Claim(person=person, account="other", invitation="before", at=NOW)
+        guard.topics()[CLAIMS](claim_key(person, "other"), claim.model_dump_json().encode(), 0)
+    assert reason(guard.policy.verdict(one, known, NOW + DAY)) is Reason.INVITED_BY_ANOTHER
 
 
 @pytest.mark.parametrize("end", [Outcome.SENT, Outcome.SUPPRESSED])
