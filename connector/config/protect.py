@@ -14,6 +14,7 @@ from connector.templates import Template
 Counts = Literal["invitations", "answers", "either"]
 
 _DAY = 86400.0
+_LONGEST_PERIOD = 100 * 366 * _DAY  # seconds: more is a mistake, and far more is more than a date can be moved by
 _LONGEST_WAIT = 60 * _DAY  # seconds: by then nobody remembers what the survey is about
 
 
@@ -24,8 +25,8 @@ def period(value: object) -> float:
         ValueError: It is no duration.
     """
     found = seconds(value.strip() if isinstance(value, str) else value)
-    if not isinstance(found, (int, float)) or not found > 0:
-        raise ValueError("a duration above 0 is wanted, such as 30d")
+    if not isinstance(found, (int, float)) or not 0 < found <= _LONGEST_PERIOD:
+        raise ValueError("a duration above 0 is wanted, such as 30d, of 100 years at most")
     return float(found)
 
 

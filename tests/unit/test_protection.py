@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.config import Phones, ProtectAll
+from connector.config.protect import period
 from connector.decisions import Action, Suppression
 from connector.protection import CLAIMS, ContactProtection, Go, Stop, Verdict, Wait, claim_key, suppression_key
 from connector.reasons import Reason
@@ -179,6 +180,12 @@ def test_whom_another_account_has_invited_counts_also_when_it_has_no_survey_in_t
         claim = Claim(person=person, account="other", invitation="before", at=NOW)
         guard.topics()[CLAIMS](claim_key(person, "other"), claim.model_dump_json().encode(), 0)
     assert reason(guard.policy.verdict(one, known, NOW + DAY)) is Reason.INVITED_BY_ANOTHER
+
+
+def test_a_period_that_no_date_can_be_moved_by_is_refused_before_it_reaches_the_sender() -> None:
+    assert period("36500d") == 36500 * 86400.0
+    with pytest.raises(ValueError, match="100 years at most"):
+        period("9999999999d")
 
 
 @pytest.mark.parametrize("end", [Outcome.SENT, Outcome.SUPPRESSED])
