@@ -17,7 +17,18 @@ from connector.config._plain import list_in as _list
 from connector.config._plain import map_in as _map
 from connector.config.catalogue import MEMORIES, REMEMBERED_LONGER, Topic, catalogue
 from connector.config.periods import Key, forgotten
-from connector.config.scope import ANSWER, FEEDBACK, REFUSAL, RESULT, Scope, is_variable, mistakes, one_of, survey_scope
+from connector.config.scope import (
+    ANSWER,
+    FEEDBACK,
+    REFUSAL,
+    RESULT,
+    Scope,
+    is_bare,
+    is_variable,
+    mistakes,
+    one_of,
+    survey_scope,
+)
 from connector.limits import Window
 from connector.templates import Condition, RenderError, Template, TemplateError, VariablePath
 
@@ -163,6 +174,9 @@ def _variables(
         return  # the models report it
     for path, message in mistakes(compiled.paths(), scope):
         yield Finding(key, message, path)
+    if isinstance(compiled, Template) and is_bare(source, scope):
+        name = source.strip()
+        yield Finding(key, f'this is the text {name} for every record; for its value write "{{{{ {name} }}}}"')
 
 
 def _webhooks(accounts: dict[str, Any]) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from connector.config.hours import Holidays, Hours
+from connector.config.hours import Holidays, Hours, zone
 from connector.config.model import Allowed, Model
 from connector.config.types import Limit, NotBlank, Seconds, Secret, Share, Text, Timeout, Whole, seconds
 from connector.templates import Template
@@ -45,6 +45,12 @@ def _is_period(template: Template) -> Template:
     return template
 
 
+def _is_zone(template: Template) -> Template:
+    if not template.paths():
+        zone(str(template.render({})))
+    return template
+
+
 def _is_count(template: Template) -> Template:
     if not template.paths():
         count(template.render({}))
@@ -58,6 +64,7 @@ def _is_some_time(wait: float) -> float:
 
 
 Period = Annotated[Template, AfterValidator(_is_period), Allowed("like 30d, or a template that gives that")]
+CustomerZone = Annotated[NotBlank, AfterValidator(_is_zone)]
 Count = Annotated[Template, AfterValidator(_is_count), Allowed("a whole number, or a template that gives one")]
 Wait = Annotated[
     Seconds,
@@ -87,11 +94,11 @@ class Protect(Model):
     A day begins at midnight in the zone of `send_between`; without that setting, in UTC.
     """
 
-    opted_out: Template | None = None
+    opted_out: NotBlank | None = None
     """A customer for whom this is true is not invited. Empty, false and the text `false`, also with
     white space around it, are not true."""
 
-    contact: Template | None = None
+    contact: NotBlank | None = None
     """The id of the person in Salesforce, such as `{{ contact.Id }}`. Two invitations are for the same person if they
     have the same id here or the same e-mail address."""
 
@@ -116,7 +123,7 @@ class Protect(Model):
     send_between: Hours | None = None
     """The hours in which calls to Pisano are made, also after a delay. Outside them an invitation waits."""
 
-    zone: Template | None = None
+    zone: CustomerZone | None = None
     """The customer's time zone, such as `{{ contact.TimeZone__c }}`, for `send_between`. Where it is empty, the zone of
     `send_between` counts. A name that is no IANA time zone makes the change a dead letter."""
 

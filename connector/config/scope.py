@@ -10,6 +10,7 @@ from connector.templates import PROPERTIES, Condition, TemplateError, VariablePa
 _EVENT = ("id", "change_type", "entity", "record_id", "committed_at", "origin", "user", "channel")
 _MOST_NAMES = 20  # in a message
 _FEEDBACK = ("id", "account", "received_at")
+_BARE = re.compile(r"[a-z]\w*(\.\w+)+")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -47,6 +48,17 @@ def is_variable(name: str) -> bool:
         return [path.parts for path in Condition(name).paths()] == [(name,)]
     except TemplateError:
         return False
+
+
+def is_bare(text: str, scope: Scope) -> bool:
+    """Whether a text is the path of a value, such as contact.Id, without the braces that make it one."""
+    if not _BARE.fullmatch(text.strip()):
+        return False
+    try:
+        paths = Condition(text).paths()
+    except TemplateError:
+        return False
+    return bool(paths) and not any(mistakes(paths, scope))
 
 
 def mistakes(paths: Collection[VariablePath], scope: Scope) -> Iterator[tuple[VariablePath, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
@@ -139,7 +140,14 @@ KeysOrAll = Annotated[
         "keys and places in lists, with points between, such as data.0.results; or . for the whole body",
     ),
 ]
-Region = Annotated[str, _shape(r"[A-Z]{2}", "a country is written with", "two capital letters, such as TR")]
+Region = Annotated[
+    str,
+    _Shape(
+        "two capital letters, such as TR or GB",
+        is_right=lambda text: text in phonenumbers.SUPPORTED_REGIONS,
+        says="a country is written with",
+    ),
+]
 CampaignId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a campaign is", "its id in Pisano: letters, digits, - and _")]
 FlowId = Annotated[str, _shape(r"[A-Za-z0-9_.-]+", "a flow is", "its id in Pisano: letters, digits, - and _")]
 

@@ -70,6 +70,24 @@ from connector.config.file import ConfigError, load
                 ("id: x, fields: [Account..Name]", "Id", "a path of them such as Account.Parent.Name"),
             )
         ],
+        # What is a text, and was meant as a value
+        *[
+            ("on: Case", f"on: Case\n    {setting}", f'this is the text {name} for every record; for its value write "')
+            for setting, name in (
+                ("protect: {opted_out: record.Opted_Out__c}", "record.Opted_Out__c"),
+                ("lookup: {c: {object: Contact, id: record.ContactId, fields: [Id]}}", "record.ContactId"),
+                ("lookup: {c: {object: Contact, id: x, fields: [Id]}}\n    protect: {contact: c.Id}", "c.Id"),
+                ("built_in_responses: {origin: record.Owner.Name}", "record.Owner.Name"),
+            )
+        ],
+        ("on: Case", "on: Case\n    protect: {opted_out: ''}", "protect.opted_out: this is empty"),
+        ("on: Case", "on: Case\n    protect: {contact: ' '}", "protect.contact: this is empty"),
+        (
+            "on: Case",
+            "on: Case\n    protect: {send_between: 09:00-18:00 UTC, zone: Europe/Istambul}",
+            "surveys.closed-case.protect.zone: there is no time zone 'Europe/Istambul'",
+        ),
+        ("    webhook:", "    phones: {region: UK}\n    webhook:", "phones.region: a country is written with two"),
         ("/pisano/main", "/healthz", "/healthz belongs to the service's own pages; choose another"),
         (
             "    webhook:",
