@@ -17,6 +17,7 @@ _DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
 _TIME_OF_DAY = frozenset("HIMSfp")
 _READABLE = frozenset("aAbBdGjmuUVwWyYz%") | _TIME_OF_DAY  # of those that strptime knows, the ones alike everywhere
 _CLOCK_TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d+)?)?Z?", re.ASCII)  # a Time field of REST is 09:30:00.000Z
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TWO_DAYS = (date(1970, 1, 1), date(2011, 12, 24))  # no directive writes both alike
 
 
@@ -30,6 +31,8 @@ def _date(value: object, pattern: object, zone: object = None) -> object:
     if isinstance(value, str) and _CLOCK_TIME.fullmatch(value):
         return _clock_time(value, text(pattern), place)
     moment = _moment(value)
+    if place and isinstance(value, str) and _DAY.fullmatch(value.strip()):
+        moment = moment.replace(tzinfo=place)  # a Date field: the same day everywhere
     return strftime(moment.astimezone(place) if place else moment, text(pattern))
 
 
