@@ -46,6 +46,6 @@ class Answers(Model):
     takes the only web address in the answer."""  # pisano §3.2: not documented
 
     results: Results | None = None
-    """Where the answer lists addresses. If it lists some of the call, the list decides, and the two conditions do not.
-    If it lists only others, the outcome is unknown unless `sent_when` or `refused_when` holds. If it lists others and
-    leaves out some of the call, the outcome is unknown."""
+    """Where the answer to e-mails or SMS lists addresses; links have none. If it lists some of the call, the list
+    decides, and the two conditions do not. If it lists only others, the outcome is unknown unless `sent_when` or
+    `refused_when` holds. If it lists others and leaves out some of the call, the outcome is unknown."""

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -143,8 +143,9 @@ class Sharings:
         body = _LINK.sub(b"***", answer.body) if is_link else answer.body  # whoever has the link can answer
         said = f"{call}: Pisano answered {answer.status} ({excerpt(body, hide)})"
         written = {each.written(self._phone_form): each.address for each in recipients}
+        rules = replace(self._rules, results=None) if is_link else self._rules  # a link goes to no address
         try:
-            refused = self._rules.refused(answer, written)
+            refused = rules.refused(answer, written)
             link = self._rules.link(answer) if is_link else None
         except Rejected as error:
             raise Rejected(f"{said}, and {error}", code=error.code) from error

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from connector.errors import Fatal, Unknown
-from connector.pisano import Accepted, AnswerRules, Recipient, Sharings, StaticToken
+from connector.pisano import Accepted, AnswerRules, Recipient, Results, Sharings, StaticToken
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 from connector.templates import Condition
 
@@ -96,6 +96,19 @@ async def test_the_link_is_found_wherever_it_is(
     """pisano §3.2 does not say where."""
     pisano.configure(link_body=body)
     assert (await made(pisano, http, ADA, at)).link == pisano.links()[0].url
+
+
+@pytest.mark.parametrize("recipient", [ADA, NOBODY])
+@pytest.mark.parametrize(
+    "listed", ['[{"link": "https://pisano.example/l/1"}]', '{"link": "https://pisano.example/l/1"}']
+)
+async def test_where_answers_list_addresses_says_nothing_about_a_link(
+    pisano: PisanoDouble, http: httpx.AsyncClient, recipient: Recipient, listed: str
+) -> None:
+    pisano.fail(Fault(status=200, body=f'{{"data": {listed}}}'))
+    rules = AnswerRules(results=Results("data"))
+    sharings = Sharings(http, pisano.base_url, StaticToken(pisano.static_token), rules=rules, timeout=1.0)
+    assert (await sharings.send("77", [recipient])).link == "https://pisano.example/l/1"
 
 
 @pytest.mark.parametrize("written", ["https://psn.example/a?b=1", r"https:\/\/psn.example\/a?b=1"])
