@@ -162,7 +162,10 @@ def _read(text: str, depth: int = _TEXTS_IN_TEXTS) -> object:
 def _text(body: bytes, content_type: str = "") -> str:
     """The body in the charset that its header names, or else in the Unicode form that its first bytes show."""
     headers = {"Content-Type": content_type}
-    text = httpx.Response(200, headers=headers, content=body, default_encoding=json.detect_encoding).text
+    try:
+        text = httpx.Response(200, headers=headers, content=body, default_encoding=json.detect_encoding).text
+    except ValueError:  # the header names a charset that the body is not in
+        text = body.decode(errors="replace")
     return text.removeprefix("\ufeff")  # a mark that some systems put first, and that JSON does not allow
 
 

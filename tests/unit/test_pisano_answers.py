@@ -186,6 +186,16 @@ async def test_an_address_is_found_in_both_spellings_of_its_domain() -> None:
 FAILED = AnswerRules(refused_when=Condition('answer.body.status == "geçersiz"'))
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32", "undefined"])
+@pytest.mark.parametrize("status", [200, 422])
+async def test_an_answer_that_names_a_wrong_charset_is_read_all_the_same(charset: str, status: int) -> None:
+    rules = AnswerRules(
+        refused_when=FAILED.refused_when, campaign_off_when=Condition('answer.text contains "provider"')
+    )
+    with pytest.raises(Rejected):
+        await refused(rules, {"status": "geçersiz"}, status=status, content_type=f"text/plain; charset={charset}")
+
+
 @pytest.mark.parametrize(
     ("charset", "named"), [("utf-8-sig", False), ("utf-16", False), ("iso-8859-9", True), ("utf-8", False)]
 )
