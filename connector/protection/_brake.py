@@ -1,7 +1,7 @@
 """The brake: more invitations of a survey than usual wait until a person has decided about them."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +29,8 @@ class Brakes:
         self.told: Told = lambda *_: None
         self._surveys = surveys
         self._actions = actions
-        self._held: dict[str, datetime] = {}  # when the survey's last change was made before it was held
+        # When the change was made with which the survey was held, and the latest changes since then.
+        self._held: dict[str, tuple[datetime, deque[datetime]]] = {}
         self._counted: defaultdict[tuple[str, str], Counter[int]] = defaultdict(Counter)
 
     def saw(self, survey: str, happened_at: datetime | None) -> None:
@@ -44,6 +45,8 @@ class Brakes:
         around = [counted.get(part + offset, 0) for offset in range(1 - _PARTS, _PARTS)]
         if any(sum(around[start : start + _PARTS]) > brake.limit for start in range(_PARTS)):
             self._hold(survey, happened_at)
+        if survey in self._held:
+            self._held[survey][1].append(happened_at)
         if len(counted) > _MOST_PARTS:
             for old in sorted(counted)[: _MOST_PARTS // 2]:
                 del counted[old]
@@ -56,9 +59,11 @@ class Brakes:
     def verdict(self, invitation: Invitation, now: datetime) -> Wait | Stop | None:
         """None when the brake does not stop the invitation."""
         survey, action = invitation.survey, self._actions.brake(invitation.survey)
-        if action and survey in self._held and self._held[survey] <= action.at:
-            del self._held[survey]
+        if action and survey in self._held and self._held[survey][0] <= action.at:
+            _, seen = self._held.pop(survey)
             self.told(survey, None)
+            for happened_at in seen:
+                self.saw(survey, happened_at)  # counts those that the decision is not about
         if action := self._actions.braked(invitation):
             if action.decision == "drop":
                 return Stop(Outcome.SUPPRESSED, Reason.DROPPED, f"by {action.by}: {action.reason}", action.id)
@@ -67,10 +72,9 @@ class Brakes:
         return Wait(None, Reason.BRAKE) if survey in self._held else None
 
     def _hold(self, survey: str, happened_at: datetime) -> None:
-        is_new = survey not in self._held
-        self._held[survey] = max(happened_at, self._held.get(survey, happened_at))
-        if is_new:
+        if survey not in self._held:
             brake = self._surveys[survey].protect.brake
+            self._held[survey] = happened_at, deque(maxlen=brake.limit + 1 if brake else 0)
             self.told(survey, f"more than {brake} invitations" if brake else "a brake that was taken out held them")
 
 

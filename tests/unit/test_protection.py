@@ -341,6 +341,24 @@ def test_the_brake_holds_a_flood_in_any_order_until_a_person_decides(order: list
     assert sender.verdict(later, now + timedelta(minutes=2)) == Go()
 
 
+@pytest.mark.parametrize(("later", "is_held"), [(1, False), (6, True)])
+def test_changes_that_come_before_the_decision_but_were_made_after_it_are_counted_anew(
+    later: int, is_held: bool
+) -> None:
+    """The clock of whoever decides may be behind Salesforce's."""
+    sender, second = Sender(a={"brake": "5/1h"}), timedelta(seconds=1)
+    flood = [sender.invite(email=f"{n}@example.com", happened_at=NOW + n * second) for n in range(6)]
+    after = [sender.invite(email=f"{n}@later.com", happened_at=NOW + (60 + n) * second) for n in range(later)]
+    for one in (*flood, *after):
+        sender.known.memory.brakes.saw("a", one.protection.happened_at)
+    at = NOW + 30 * second
+    action = Action(id="1", kind="brake", target="main/a", decision="release", by="ada", reason="r", at=at)
+    sender.protection.actions.take(b"main/a", action.model_dump_json().encode())
+    now = NOW + timedelta(minutes=5)
+    assert [sender.verdict(one, now) for one in flood] == [Go()] * 6
+    assert [sender.verdict(one, now) for one in after] == [Wait(None, Reason.BRAKE) if is_held else Go()] * later
+
+
 def test_a_few_over_a_longer_time_do_not_brake() -> None:
     sender = Sender(a={"brake": "8/1h"})
     for hours in range(100):
