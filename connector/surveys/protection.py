@@ -12,6 +12,7 @@ from connector.config.protect import count, period
 from connector.errors import Rejected
 from connector.reasons import Reason
 from connector.records import ChangeEvent, Protection
+from connector.salesforce.record_ids import full
 from connector.templates import Scalar, Template, Unread
 
 _PARTS = 1 << 64
@@ -70,7 +71,7 @@ def suppression(
         age = (now - protection.happened_at).total_seconds()
         if age > protect.max_age:
             return Reason.TOO_OLD, f"the change is {age / 86400:.1f} days old"
-    person = protection.contact or address.lower()
+    person = full(protection.contact) if protection.contact else address.lower()
     if not is_sampled(person, protect.seed or name, protect.sample):
         return Reason.NOT_SAMPLED, None
     return None, None

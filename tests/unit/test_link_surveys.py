@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from connector.config import Survey
 from connector.reasons import Reason
 from connector.records import Invitation
+from connector.salesforce.record_ids import full
 from connector.surveys.invitations import SurveyRule
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
@@ -56,6 +57,15 @@ async def test_contact_protection_holds_for_links_too() -> None:
     assert (await invitation({}, protect={"sample": "0%"})).suppressed is Reason.NOT_SAMPLED
     wrong = await invitation({"Email__c": "ada@"}, email="{{ record.Email__c }}")
     assert wrong.suppressed is Reason.INVALID_ADDRESS
+
+
+async def test_a_sample_draws_a_contact_alike_by_both_forms_of_its_id() -> None:
+    protect = {"contact": "{{ record.ContactId }}", "sample": "50%"}
+    ids = [f"0035g00000XyZ{number:02}" for number in range(40)]
+    by_15 = [await invitation({"ContactId": one}, protect=protect) for one in ids]
+    by_18 = [await invitation({"ContactId": full(one)}, protect=protect) for one in ids]
+    assert [one.suppressed for one in by_15] == [one.suppressed for one in by_18]
+    assert len({one.suppressed for one in by_18}) == 2
 
 
 @pytest.mark.parametrize(
