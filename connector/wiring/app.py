@@ -90,7 +90,8 @@ class App:
 
     def _topics_of(self, stage: str) -> list[catalogue.Topic]:
         """The topics that the stage reads, and those where it matters in which partition a key lies."""
-        names = tuple(self._config.kafka.topic_prefix + name for name in _TOPICS[stage])
+        follows = self._shared.persons.protection.topics() if stage == "send" else ()
+        names = tuple(self._config.kafka.topic_prefix + name for name in (*_TOPICS[stage], *follows))
         return [topic for topic in catalogue.topics_for(self._config) if topic.name.startswith(names)]
 
     async def __aenter__(self) -> Self:

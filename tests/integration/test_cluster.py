@@ -12,7 +12,7 @@ from aiokafka.protocol.admin import AlterPartitionReassignmentsRequest, DeleteGr
 from helpers import topics
 from helpers.busy import Busy, busy
 from helpers.cluster import cluster
-from helpers.service import Setup, held, running_app
+from helpers.service import Setup, held, running_app, set_up
 from helpers.waiting import until
 
 from connector.cells import Cell
@@ -131,6 +131,20 @@ async def test_a_topic_that_is_deleted_and_made_again_is_told_and_costs_nobody_a
             await until(lambda group=unique + stage: is_deleted(setup.kafka, group))
         async with running_app(setup.config):
             await company.all_asked_once()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("impatient", "collected")
+async def test_a_suppression_list_that_was_made_anew_holds_send_which_would_not_hear_of_new_entries(
+    tmp_path: Path, bootstrap_servers: str, unique: str
+) -> None:
+    """send went on, and e-mailed everybody who was put on the new list."""
+    setup = await set_up(tmp_path, bootstrap_servers, unique)
+    async with running_app(setup.config, ["send"]) as app:
+        await topics.delete(setup.kafka, unique + "pisano.suppressions")
+        await says(app, "pisano.suppressions. Create them with `connector topics apply`", "send")
+        await until(lambda: is_made(setup))
+        await says(app, "pisano.suppressions was deleted and created anew", "send")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
