@@ -6,11 +6,14 @@ shared memory, which a network share does not have.
 """
 
 import base64
+import errno
 import fcntl
 import mmap
 import os
 import secrets
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,6 +26,7 @@ _VERSION = 1  # of the tables; another version belongs to another release, and w
 _BUSY_WITHIN = 1.0  # seconds that SQLite waits for another process's write, which takes milliseconds
 _MARK = 8  # bytes, at random: two marks are never equal
 _OVERHEAD = 100  # bytes that a row takes in addition to its parts
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}  # the latter is for the memory that processes share
 
 _TABLES = """
 CREATE TABLE records (
@@ -55,6 +59,7 @@ class SpoolFile:
     """An open spool. `max_bytes` limits the records in it, those of all processes together.
 
     Raises:
+        Full: The disk has no room for what SQLite needs.
         OSError, sqlite3.Error: The file cannot be opened, is damaged, or belongs to another release.
     """
 
@@ -63,9 +68,13 @@ class SpoolFile:
         self._max_bytes = max_bytes
         self._lock: IO[bytes] | None = None
         self._lock_path = folder / "spool.lock"
+        with _room():
+            self._open(folder)
+
+    def _open(self, folder: Path) -> None:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # only our own user may read answers
         with (folder / "spool.mark").open("a+b") as mark:
-            mark.truncate(_MARK)
+            os.posix_fallocate(mark.fileno(), 0, _MARK)  # else writing to `_mark` on a full disk ends us: SIGBUS
             self._mark = mmap.mmap(mark.fileno(), _MARK)
         self._db = sqlite3.connect(self.path, timeout=_BUSY_WITHIN, isolation_level=None, check_same_thread=False)
         try:
@@ -102,17 +111,12 @@ class SpoolFile:
         """Returns once the record is on the disk. Raises Full."""
         row = _to_row(record)
         size = len(row) + _OVERHEAD
-        try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                if self.total().bytes + size > self._max_bytes:
-                    raise Full(f"it holds {self._max_bytes} bytes at most")
-                self._db.execute("INSERT INTO records (record, bytes) VALUES (?, ?)", (row, size))
-            self._mark[:] = secrets.token_bytes(_MARK)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise Full("the disk is full") from error
-            raise
+        with _room(), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            if self.total().bytes + size > self._max_bytes:
+                raise Full(f"it holds {self._max_bytes} bytes at most")
+            self._db.execute("INSERT INTO records (record, bytes) VALUES (?, ?)", (row, size))
+        self._mark[:] = secrets.token_bytes(_MARK)
 
     def first(self) -> tuple[int, OutRecord] | None:
         """The oldest record that Kafka did not refuse, with its number."""
@@ -150,6 +154,18 @@ class SpoolFile:
         self._mark.close()
         if self._lock is not None:
             self._lock.close()
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Turns the errors of a full disk into Full."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        is_full = getattr(error, "sqlite_errorcode", None) in _NO_ROOM or getattr(error, "errno", None) == errno.ENOSPC
+        if is_full:
+            raise Full("the disk is full") from error
+        raise
 
 
 def _statements(script: str) -> list[str]:

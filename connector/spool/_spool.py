@@ -21,6 +21,8 @@ _FIRST_PAUSE = 1.0  # seconds; Kafka has just failed
 _LONGEST_PAUSE = 15.0  # seconds: we notice the end of an outage soon, and do not press a Kafka that starts
 _TAKEN_WITHIN = 30.0  # seconds: more than the 20 s of Kafka's client, so we never resend a record that is under way
 _OPENED_WITHIN = 30.0  # seconds; the check of a full file takes some, and the port opens only after it
+_OTHERS_OPEN = 0.1  # seconds until we open a file again that another process has just opened
+_OPENED_AGAIN = 60.0  # seconds until we try again to open a file for which the disk has no room
 _DISK_WITHIN = 2.0  # seconds for a commit, which takes milliseconds; a look, Kafka's 5 s and a commit are 9 s
 
 Publish = Callable[[OutRecord], Awaitable[object]]
@@ -69,19 +71,40 @@ class Spool:
         return self._file is not None
 
     async def start(self) -> None:
-        """Opens the file and drains what an earlier process left there. Never raises if the file cannot be used."""
+        """Opens the file and drains what an earlier process left there. Never raises if the file cannot be used.
+
+        While a full disk has no room for what SQLite needs, it is tried again: records may wait in the file.
+        """
         if self._max_bytes == 0:
             return
         if not self._folder.is_dir():
             log.warning("spool_off", reason=f"there is no folder {self._folder}", effect=_EFFECT)
             return
+        if await self._opened() is not False:
+            self._drainer = asyncio.create_task(self._drain(), name="spool")
+
+    async def _opened(self) -> bool | None:
+        """Whether the file can be used; None for not yet, because the disk is full."""
         try:
             async with asyncio.timeout(_OPENED_WITHIN):
-                self._file = await self._call(lambda: SpoolFile(self._folder, self._max_bytes))
+                while not await self._opened_alone():
+                    await self._sleep(_OTHERS_OPEN)
+        except Full as error:
+            log.warning("spool_off", reason=str(error), effect=_EFFECT, next_try_in=_OPENED_AGAIN)
+            return None
         except (OSError, sqlite3.Error) as error:  # a TimeoutError is an OSError
-            self._give_up(error)
-            return
-        self._drainer = asyncio.create_task(self._drain(), name="spool")
+            self._say_off(error)
+            return False
+        return True
+
+    async def _opened_alone(self) -> bool:
+        """False when another process opens it, too: SQLite does not always wait for that."""
+        try:
+            self._file = await self._call(lambda: SpoolFile(self._folder, self._max_bytes))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        return self.is_on
 
     async def stop(self) -> None:
         """Stops draining. Records that wait stay in the file for the next start."""
@@ -121,6 +144,10 @@ class Spool:
         self._metrics.spool_taken.inc()
 
     async def _drain(self) -> None:
+        opened: bool | None = self.is_on or None
+        while opened is None:
+            await self._sleep(_OPENED_AGAIN)
+            opened = await self._opened()
         pause = _FIRST_PAUSE
         while (file := self._file) is not None:
             try:
@@ -208,16 +235,18 @@ class Spool:
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _give_up(self, error: Exception) -> None:
-        if self._file is not None or self._drainer is None:
-            log.error(
-                "spool_off",
-                reason=f"{self._folder / 'spool.db'} cannot be used: {error}",
-                effect=_EFFECT,
-                advice="repair it or move it away, then restart; its records are not in Kafka yet",
-            )
         file, self._file = self._file, None
         if file is not None:
+            self._say_off(error)
             self._thread.submit(file.close)  # then another process may drain
+
+    def _say_off(self, error: Exception) -> None:
+        log.error(
+            "spool_off",
+            reason=f"{self._folder / 'spool.db'} cannot be used: {error}",
+            effect=_EFFECT,
+            advice="repair it or move it away, then restart; its records are not in Kafka yet",
+        )
 
 
 _EFFECT = "while Kafka is away, webhooks are answered with 503"

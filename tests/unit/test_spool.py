@@ -15,7 +15,7 @@ from helpers.waiting import until
 from connector.errors import Fatal, Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.observe.metrics import Metrics
-from connector.spool import Spool, _spool
+from connector.spool import Spool, _file, _spool
 from connector.spool._file import SpoolFile
 from connector.stages.receive import Receive
 
@@ -269,6 +269,54 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_start(
     assert not waiting.is_on
     answers.set()
     await waiting.stop()
+
+
+async def test_a_file_that_another_process_opens_at_the_same_moment_is_opened_a_moment_later(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several processes on a new folder, one could run without a spool from then on."""
+    monkeypatch.setattr(_file, "_BUSY_WITHIN", 0.01)
+    other = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    asyncio.get_running_loop().call_later(0.2, other.close)
+    waiting = spool(tmp_path, kafka)
+    await waiting.start()
+    assert waiting.is_on
+    await waiting.stop()
+
+
+async def test_what_waits_in_a_file_is_drained_when_a_full_disk_has_room_again(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start SQLite needs room for the memory that processes share, and has an error of its own for that."""
+    file, connect, is_full, pauses = SpoolFile(tmp_path, MANY), sqlite3.connect, True, list[float]()
+    file.add(record(1))
+    file.close()
+    kafka.error = None
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        if not is_full:
+            return connect(*arguments, **options)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+        raise error
+
+    monkeypatch.setattr(_file.sqlite3, "connect", connected)
+    waiting = spool(tmp_path, kafka, pauses)
+    with structlog.testing.capture_logs() as logged:
+        await waiting.start()
+        await until(lambda: len(pauses) > 1)
+        assert await waiting.is_empty()  # not known, but Kafka may take a record
+        is_full = False
+        await until(lambda: kafka.taken == [record(1)])
+    assert {line["reason"] for line in logged if line["event"] == "spool_off"} == {"the disk is full"}
+    await waiting.stop()
+
+
+def test_the_mark_has_its_place_on_the_disk_before_the_disk_is_full(tmp_path: Path) -> None:
+    """To write to memory that has no place on a full disk ends the process, with SIGBUS."""
+    SpoolFile(tmp_path, MANY).close()
+    assert (tmp_path / "spool.mark").stat().st_blocks > 0
 
 
 def _nonsense(folder: Path) -> None:
