@@ -43,7 +43,7 @@ class Spool(Model):
 
     max_bytes: Annotated[Whole, Field(ge=0, le=1 << 40)] = 256 * 1024 * 1024
     """Bytes that may wait; beyond that, a webhook that Kafka does not take gets a 503. 0 means no spool. The default
-    holds some 100,000 answers."""
+    holds some 100,000 answers. The last 16 MiB of the disk stay free: taking records out needs room, too."""
 
 
 class Tls(Model):

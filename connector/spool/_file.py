@@ -26,6 +26,7 @@ _VERSION = 1  # of the tables; another version belongs to another release, and w
 _BUSY_WITHIN = 1.0  # seconds that SQLite waits for another process's write, which takes milliseconds
 _MARK = 8  # bytes, at random: two marks are never equal
 _OVERHEAD = 100  # bytes that a row takes in addition to its parts
+_LEFT_FREE = 16 * 1024 * 1024  # bytes of the disk: to take a record out of a full one, SQLite has to write first
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}  # the latter is for the memory that processes share
 
 _TABLES = """
@@ -44,7 +45,7 @@ END;
 
 
 class Full(Exception):
-    """There is no room for this record: `max_bytes` is reached, or the disk is full."""
+    """There is no room for this record: `max_bytes` is reached, or the disk is full but for 16 MiB."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,9 @@ class SpoolFile:
 
     def add(self, record: OutRecord) -> None:
         """Returns once the record is on the disk. Raises Full."""
+        disk = os.statvfs(self.path)
+        if disk.f_bavail * disk.f_frsize < _LEFT_FREE:
+            raise Full("the disk is full")
         row = _to_row(record)
         size = len(row) + _OVERHEAD
         with _room(), self._db:

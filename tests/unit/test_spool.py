@@ -1,6 +1,7 @@
 """The spool without Kafka: keeps order, has a size limit, is shared by processes, turns off instead of crashing."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -162,6 +163,22 @@ async def test_a_full_disk_refuses_and_does_not_end_the_spool(tmp_path: Path, ka
     await waiting.add(record(3))
     kafka.error = None
     await until(lambda: kafka.taken == [record(1), record(3)])
+    await waiting.stop()
+
+
+async def test_the_spool_leaves_room_on_its_disk_to_take_records_out_again(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spool that had filled its disk could delete nothing, so it never drained, not even after a restart."""
+    waiting, disk = spool(tmp_path, kafka), os.statvfs(tmp_path)
+    await waiting.start()
+    await waiting.add(record(1))
+    nearly_full = os.statvfs_result((*disk[:4], 15 * 1024 * 1024 // disk.f_frsize, *disk[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: nearly_full)
+    with pytest.raises(Retryable, match="the disk is full"):
+        await waiting.add(record(2))
+    kafka.error = None
+    await until(lambda: kafka.taken == [record(1)])
     await waiting.stop()
 
 
