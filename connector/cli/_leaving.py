@@ -23,8 +23,8 @@ def run_and_leave(
 ) -> None:
     """Runs `work` in a loop of its own, and raises what it raises.
 
-    Tasks that are left then are cancelled. If they do not end `within` these seconds, the process ends at once, with
-    exit code 0 if the work had ended well, else 1.
+    Tasks that are left then are cancelled. If they, or threads that are left, do not end `within` these seconds, the
+    process ends at once, with exit code 0 if the work had ended well, else 1.
     """
     code, reason = 1, "it was interrupted"
     runner = asyncio.Runner(loop_factory=loop_factory)
@@ -39,12 +39,19 @@ def run_and_leave(
         leaving.daemon = True
         leaving.start()
         runner.close()
-        leaving.cancel()
+        if not _threads():  # else Python waits for them at the process's end
+            leaving.cancel()
 
 
 def _leave(loop: asyncio.AbstractEventLoop, code: int, reason: str) -> None:
-    left = [str(task.get_coro()) for task in asyncio.all_tasks(loop)]
+    left = [*(str(task.get_coro()) for task in asyncio.all_tasks(loop)), *_threads()]
     log.error("process_ends_all_the_same", left=left, exit_code=code, reason=reason)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _threads() -> list[str]:
+    """Those that Python waits for, beside the main one. That of a call to a disk that hangs never ends."""
+    every = threading.enumerate()
+    return [thread.name for thread in every if not thread.daemon and thread is not threading.main_thread()]

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,13 +108,15 @@ class Spool:
         return self.is_on
 
     async def stop(self) -> None:
-        """Stops draining. Records that wait stay in the file for the next start."""
+        """Stops draining. Records that wait stay in the file for the next start. A disk that hangs has 2 s."""
         if self._drainer is not None:
             self._drainer.cancel()
             await asyncio.gather(self._drainer, return_exceptions=True)
         file, self._file = self._file, None
         if file is not None:
-            await self._call(file.close)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DISK_WITHIN):
+                    await self._call(file.close)
         self._thread.shutdown(wait=False)
 
     async def is_empty(self) -> bool:

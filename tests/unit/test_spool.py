@@ -336,6 +336,22 @@ def test_the_mark_has_its_place_on_the_disk_before_the_disk_is_full(tmp_path: Pa
     assert (tmp_path / "spool.mark").stat().st_blocks > 0
 
 
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After SIGTERM the process never ended."""
+    answers = threading.Event()
+    waiting = spool(tmp_path, kafka)
+    await waiting.start()
+    monkeypatch.setattr(_spool, "_DISK_WITHIN", 0.05)
+    waiting._thread.submit(answers.wait)
+    try:
+        async with asyncio.timeout(20):
+            await waiting.stop()
+    finally:
+        answers.set()
+
+
 def _nonsense(folder: Path) -> None:
     (folder / "spool.db").write_bytes(b"this is no database" * 1000)
 
