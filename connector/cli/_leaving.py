@@ -12,7 +12,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-_WITHIN = 10.0  # seconds for tasks and threads that are left when the work has ended
+_WITHIN = 5.0  # seconds for tasks and threads that are left when the work has ended
 
 
 def run_and_leave(

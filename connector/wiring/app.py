@@ -191,6 +191,7 @@ class App:
     async def _stop(self, drain: float) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        until = asyncio.get_running_loop().time() + drain + _LEAVE
         # at once, as a webhook's answer must not wait for a start that Kafka holds up
         ending = [asyncio.create_task(self._server.stop())] if self._server is not None else []
         if self._running is not None:
@@ -200,10 +201,10 @@ class App:
                     await asyncio.gather(self._running, return_exceptions=True)
         ending += [asyncio.create_task(supervisor.stop(drain)) for supervisor in self._supervisors]
         try:
-            async with asyncio.timeout(drain + _LEAVE):
+            async with asyncio.timeout_at(until):
                 await asyncio.gather(*ending, return_exceptions=True)
         except TimeoutError:
             log.warning("not_drained_in_time", seconds=drain + _LEAVE)
-        if self._receiving:
-            await self._receiving.stop()
-        await self._shared.__aexit__()
+        # together: while Kafka hangs, each client takes 5 s
+        receiving = [self._receiving.stop()] if self._receiving else []
+        await asyncio.gather(self._shared.__aexit__(), *receiving)

@@ -58,15 +58,16 @@ class Shared:
             timeout=settings.timeout,
         )
         self.metrics.watch_api(lambda: self.rest.api_usage)
-        self._resources.push_async_callback(self.publisher.stop)
-        self._resources.push_async_callback(self.parking.stop)
-        self._resources.push_async_callback(self.persons.stop)
+        self._resources.push_async_callback(self._leave_kafka)
         for beside in (self.awake.run(), self.cells.say_what_is_held()):
             self._resources.callback(asyncio.create_task(beside).cancel)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._resources.aclose()
+
+    async def _leave_kafka(self) -> None:
+        await asyncio.gather(self.publisher.stop(), self.parking.stop(), self.persons.stop())
 
     def topic(self, name: str) -> str:
         """The full name of a topic."""
