@@ -68,7 +68,7 @@ class Follower:
                         left = [place for place, end in ends.items() if await consumer.position(place) < end]
                     if not left:
                         self._read.set()
-                with translated():
+                with translated(reads={self._topic}):
                     wait = _WAIT if self._read.is_set() else _POLL
                     batches = await consumer.getmany(timeout_ms=wait, max_records=_AT_ONCE)
                 for record in (record for batch in batches.values() for record in batch):

@@ -1,6 +1,7 @@
 """Follows the topics that say something about persons, or that operators write, for the contact protection."""
 
 import asyncio
+from typing import NoReturn
 
 from connector.config import Config
 from connector.errors import Retryable
@@ -18,6 +19,7 @@ class PersonTopics:
         takes = self.protection.topics().items()
         self._followers = {name: Follower(config.kafka, name, parts_to(take)) for name, take in takes}
         self._tasks: list[asyncio.Task[None]] = []
+        self._began = asyncio.Event()
 
     async def caught_up(self) -> None:
         """Returns when the protection knows all that was on the topics when we began to follow them.
@@ -27,13 +29,29 @@ class PersonTopics:
         """
         if not self._tasks:
             self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers.values()]
+            self._began.set()
         known = asyncio.create_task(self._all_caught_up())
         await asyncio.wait({known, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         for task in self._tasks:
             if task.done():
                 known.cancel()
-                self._tasks = []
+                tasks, self._tasks = self._tasks, []
+                self._began.clear()
+                for other in tasks:
+                    other.cancel()
                 task.result()
+
+    async def ended(self) -> NoReturn:
+        """Waits until a topic is not followed any more: from then on nobody would hear of a new suppression.
+
+        Raises:
+            Fatal: Kafka refuses us.
+        """
+        await self._began.wait()
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        raise Retryable("a topic about persons is not followed any more")
 
     async def claims_to(self, offset: int) -> None:
         """Returns when every claim up to this offset of `pisano.claims` is known.

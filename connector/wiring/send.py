@@ -5,6 +5,7 @@ from functools import partial
 
 from faust.types import TP
 
+from connector.errors import ConnectorError
 from connector.kafka.ledger import Ledger
 from connector.kafka.parking import partition_count
 from connector.kafka.shared_work import partition_of
@@ -31,10 +32,14 @@ def build(shared: Shared) -> StageWorker:
         return [name for name in shared.config.pisano if partition_of(name, count) == partition]
 
     async def beside(partition: TP, again: Again) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(send.beside(partition, again))
-            known = shared.config.pisano.keys()
-            tasks.create_task(hold_unknown_accounts(shared.config.kafka, partition.partition, known, shared.cells))
+        known = shared.config.pisano.keys()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(send.beside(partition, again))
+                tasks.create_task(hold_unknown_accounts(shared.config.kafka, partition.partition, known, shared.cells))
+                tasks.create_task(shared.persons.ended())
+        except* ConnectorError as errors:
+            raise errors.exceptions[0] from None
 
     for name, survey in shared.config.surveys.items():
         shared.metrics.outcomes.labels(survey.account, name, Outcome.SENT, "")  # Prometheus wants a zero first

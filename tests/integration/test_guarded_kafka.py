@@ -118,6 +118,27 @@ async def test_a_missing_right_is_one_sentence_and_holds_one_stage(
         await guarded.forbid_no_longer(resource, operation)
 
 
+@pytest.mark.usefixtures("short_pauses")
+async def test_send_is_held_when_it_may_read_the_suppression_list_no_more(
+    guarded: GuardedBroker, config: Config
+) -> None:
+    """It went on, and called for persons who were put on the list from then on."""
+    topic = f"{PREFIX}pisano.suppressions"
+    try:
+        async with App(config, ["send"]) as app:
+            await until(lambda: all_ready(app))
+            await guarded.forbid(f"Topic:{topic}", "READ")
+
+            async def says_so() -> bool:
+                return f"the user needs the right READ on Topic {topic}" in (await held(app)).get("kafka/send", "")
+
+            await until(says_so)
+            await guarded.forbid_no_longer(f"Topic:{topic}", "READ")
+            await until(lambda: all_ready(app))
+    finally:
+        await guarded.forbid_no_longer(f"Topic:{topic}", "READ")
+
+
 async def others_are_ready(app: App, stages: set[str]) -> bool:
     return {name for name, is_ready in (await app.ready()).items() if not is_ready} == stages
 
