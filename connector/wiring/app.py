@@ -193,18 +193,18 @@ class App:
             self._looking.cancel()
         until = asyncio.get_running_loop().time() + drain + _LEAVE
         # at once, as a webhook's answer must not wait for a start that Kafka holds up
-        ending = [asyncio.create_task(self._server.stop())] if self._server is not None else []
+        ending = [asyncio.create_task(self._server.stop())] if self._server else []
         if self._running is not None:
             self._running.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LEAVE):
                     await asyncio.gather(self._running, return_exceptions=True)
         ending += [asyncio.create_task(supervisor.stop(drain)) for supervisor in self._supervisors]
-        try:
-            async with asyncio.timeout_at(until):
-                await asyncio.gather(*ending, return_exceptions=True)
-        except TimeoutError:
+        _, left = await asyncio.wait(ending, timeout=until - asyncio.get_running_loop().time())
+        if left:
             log.warning("not_drained_in_time", seconds=drain + _LEAVE)
-        # together: while Kafka hangs, each client takes 5 s
-        receiving = [self._receiving.stop()] if self._receiving else []
-        await asyncio.gather(self._shared.__aexit__(), *receiving)
+        for task in left:
+            task.cancel()
+        # together: while Kafka hangs, each of these takes 5 s
+        closing = [self._shared.__aexit__(), *([self._receiving.stop()] if self._receiving else [])]
+        await asyncio.gather(*closing, asyncio.gather(*ending, return_exceptions=True))
