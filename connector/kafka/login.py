@@ -10,6 +10,7 @@ from functools import cache
 from urllib.parse import quote_plus
 
 import httpx
+import structlog
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, SaslAuthenticationFailed
@@ -19,6 +20,8 @@ from pydantic import BaseModel, ValidationError
 from connector.certificates import RenewedContext, load_chain
 from connector.config import Kafka, OAuth
 from connector.errors import Fatal
+
+log = structlog.get_logger(__name__)
 
 _TIMEOUT = 10.0  # seconds for a token; a connection to a broker may take 20 in all
 _RENEWED_AT = 0.8  # of a token's life; the rest is for slow clocks, and for a token server that is away for a while
@@ -86,14 +89,14 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._fetching: Future[str] | None = None
         self._token = ""
-        self._renew_at = -1.0
+        self._renew_at = self._ends_at = -1.0
 
     async def token(self) -> str:
-        """A token with at least a fifth of its life before it.
+        """A token with at least a fifth of its life before it, or with less while the server gives no new one.
 
         Raises:
             AuthenticationFailedError: The server refuses us.
-            KafkaConnectionError: The server does not answer, or not with a token.
+            KafkaConnectionError: The server does not answer, or not with a token, and the last one has ended.
         """
         with self._lock:
             if self._clock() < self._renew_at:
@@ -115,7 +118,14 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             with self._lock:
                 self._token = answer.access_token or ""
                 self._renew_at = self._clock() + answer.expires_in * _RENEWED_AT
+                self._ends_at = self._clock() + answer.expires_in
             result.set_result(self._token)
+        except KafkaConnectionError as error:
+            if self._clock() < self._ends_at:
+                log.warning("token_kept", reason=str(error), seconds_left=round(self._ends_at - self._clock()))
+                result.set_result(self._token)
+            else:
+                result.set_exception(error)
         except Exception as error:  # noqa: BLE001 - every caller gets it
             result.set_exception(error)
         finally:

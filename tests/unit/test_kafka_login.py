@@ -74,6 +74,19 @@ async def test_a_server_that_is_away_is_tried_again(issuer: Issuer) -> None:
             await tokens.token()
 
 
+async def test_a_token_serves_until_it_ends_while_the_server_is_away(issuer: Issuer) -> None:
+    """A client that had to connect again in the last fifth of its life could not."""
+    clock = Clock(0.0)
+    async with issuer.serving() as url:
+        tokens = Tokens(oauth(url), clock)
+        given = await tokens.token()
+    clock.now += 0.99 * LIFE
+    assert await tokens.token() == given
+    clock.now += 0.02 * LIFE
+    with pytest.raises(KafkaConnectionError, match=f"{url} gave no token"):
+        await tokens.token()
+
+
 async def test_callers_do_not_wait_for_one_that_was_cancelled(url: str) -> None:
     tokens = Tokens(oauth(url))
     first, second = asyncio.create_task(tokens.token()), asyncio.create_task(tokens.token())
