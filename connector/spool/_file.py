@@ -48,6 +48,14 @@ class Full(Exception):
     """There is no room for this record: `max_bytes` is reached, or the disk is full but for 16 MiB."""
 
 
+class Damaged(Exception):
+    """The record with this number cannot be read any more."""
+
+    def __init__(self, number: int, error: Exception) -> None:
+        super().__init__(f"the record {number} cannot be read: {error}")
+        self.number = number
+
+
 @dataclass(frozen=True)
 class Total:
     """What the file holds, including the records of other processes."""
@@ -123,16 +131,19 @@ class SpoolFile:
         self._mark[:] = secrets.token_bytes(_MARK)
 
     def first(self) -> tuple[int, OutRecord] | None:
-        """The oldest record that Kafka did not refuse, with its number."""
+        """The oldest record that was not set aside, with its number. Raises Damaged."""
         found = self._db.execute("SELECT id, record FROM records WHERE refused IS NULL ORDER BY id LIMIT 1").fetchone()
-        return None if found is None else (found[0], _from_row(found[1]))
+        try:
+            return None if found is None else (found[0], _from_row(found[1]))
+        except (ValueError, TypeError) as error:
+            raise Damaged(found[0], error) from error
 
     def remove(self, number: int) -> None:
         """Deletes a record that is now in Kafka."""
         self._db.execute("DELETE FROM records WHERE id = ?", (number,))
 
     def set_aside(self, number: int, reason: str) -> None:
-        """Keeps a record in the file for a person, because Kafka takes it on no topic. Later records go on."""
+        """Keeps a record in the file for a person: Kafka takes it on no topic, or it is damaged. Later ones go on."""
         self._db.execute("UPDATE records SET refused = ? WHERE id = ?", (reason, number))
 
     def is_empty(self) -> bool:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ import structlog
 from connector.errors import ConnectorError, Rejected, Retryable
 from connector.kafka.cloud_events import OutRecord
 from connector.observe.metrics import Metrics
-from connector.spool._file import Full, SpoolFile
+from connector.spool._file import Damaged, Full, SpoolFile
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +173,12 @@ class Spool:
         """Drains one record: this keeps the order, and a kill repeats at most one. False if there is nothing to do."""
         await self._guarded(lambda: self._show(file))
         await self._remove_taken(file)
-        found = await self._guarded(file.first) if await self._guarded(file.may_drain) else None
+        try:
+            found = await self._guarded(file.first) if await self._guarded(file.may_drain) else None
+        except Damaged as error:
+            log.warning("spool_record_set_aside", number=error.number, reason=str(error), folder=str(self._folder))
+            await self._guarded(partial(file.set_aside, error.number, str(error)))
+            return True
         if found is None:
             return False
         number, record = found

@@ -288,6 +288,25 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_start(
     await waiting.stop()
 
 
+@pytest.mark.parametrize("garbage", [b"\xff\x00", b"7", b'["pisano.feedback"]', b'["t", 1, 2, [], null]'])
+async def test_a_record_that_cannot_be_read_is_set_aside_and_those_behind_go_on(
+    tmp_path: Path, kafka: Kafka, garbage: bytes
+) -> None:
+    """It turned the spool off, or held up all behind it, at every start again."""
+    file = SpoolFile(tmp_path, MANY)
+    for number in (1, 2, 3):
+        file.add(record(number))
+    file._db.execute("UPDATE records SET record = ? WHERE id = 2", (garbage,))
+    file.close()
+    kafka.error = None
+    waiting = spool(tmp_path, kafka)
+    with structlog.testing.capture_logs() as logged:
+        await waiting.start()
+        await until(lambda: kafka.taken == [record(1), record(3)])
+    assert [line["number"] for line in logged if line["event"] == "spool_record_set_aside"] == [2]
+    await waiting.stop()
+
+
 async def test_a_file_that_another_process_opens_at_the_same_moment_is_opened_a_moment_later(
     tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
