@@ -25,6 +25,7 @@ _TAKEN_WITHIN = 30.0  # seconds: more than the 20 s of Kafka's client, so we nev
 _OPENED_WITHIN = 30.0  # seconds; the check of a full file takes some, and the port opens only after it
 _OTHERS_OPEN = 0.1  # seconds until we open a file again that another process has just opened
 _OPENED_AGAIN = 60.0  # seconds until we try again to open a file for which the disk has no room
+_FULL_FOR = 60.0  # seconds that we call the spool full; then only another record can show whether it is
 _DISK_WITHIN = 2.0  # seconds for a commit, which takes milliseconds; a look, Kafka's 5 s and a commit are 9 s
 
 Publish = Callable[[OutRecord], Awaitable[object]]
@@ -65,12 +66,18 @@ class Spool:
         self._letter: tuple[int, OutRecord] | None = None
         self._empty_at: bytes | None = None  # the file's mark before we last saw it empty
         self._late: asyncio.Future[Any] | None = None  # a call to the file that took too long
+        self._full_until = 0.0  # by the loop's clock
         self._taken: int | None = None  # the number of a record that Kafka has taken and that is still in the file
 
     @property
     def is_on(self) -> bool:
         """Whether there is a file that takes records."""
         return self._file is not None
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes records, as far as we know: a full one may have room again after a minute."""
+        return self.is_on and asyncio.get_running_loop().time() >= self._full_until
 
     async def start(self) -> None:
         """Opens the file and drains what an earlier process left there. Never raises if the file cannot be used.
@@ -144,7 +151,9 @@ class Spool:
         try:
             await self._guarded(add)
         except Full as error:
+            self._full_until = asyncio.get_running_loop().time() + _FULL_FOR
             raise Retryable(f"the spool is full: {error}") from error
+        self._full_until = 0.0
         self._metrics.spool_taken.inc()
 
     async def _drain(self) -> None:
@@ -197,7 +206,7 @@ class Spool:
         """A full disk takes no deletion either. The record must not go to Kafka again because of that."""
         if (number := self._taken) is not None:
             await self._guarded(lambda: file.remove(number))
-            self._taken = None
+            self._taken, self._full_until = None, 0.0
             self._metrics.spool_drained.inc()
 
     async def _bury(self, number: int, record: OutRecord, error: Rejected) -> bool:

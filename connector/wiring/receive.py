@@ -65,7 +65,7 @@ class Receiving:
 
     async def ready(self) -> bool:
         """Whether a webhook would be taken: by Kafka, or by the spool."""
-        return self._spool.is_on or (self._may_write and await self._publisher.answers())
+        return self._spool.takes or (self._may_write and await self._publisher.answers())
 
     async def start(self) -> None:
         """Opens the spool, and begins to connect to Kafka."""

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -147,6 +148,28 @@ async def test_it_is_ready_while_kafka_answers_and_not_while_kafka_is_away(
         await until(lambda: _is(statuses, (200, 503, False)))
         await own_broker.start()
         await until(lambda: _is(statuses, (200, 200, True)))
+
+
+async def test_a_full_spool_is_not_ready_while_kafka_is_away(
+    own_broker: LocalBroker, tmp_path: Path, unique: str
+) -> None:
+    """It was, so a load balancer went on to send webhooks that all got a 503."""
+    (tmp_path / "spool").mkdir()
+    service = {"host": "127.0.0.1", "port": 0, "spool": {"folder": str(tmp_path / "spool"), "max_bytes": 2000}}
+    setup = await set_up(tmp_path, own_broker.bootstrap_servers, unique, service=service)
+
+    async def status() -> int:
+        return (await http.get("/readyz/receive")).status_code
+
+    async def refused(score: int) -> bool:
+        return not await _taken(http, answer(score))
+
+    async with running_app(setup.config, ["receive"]) as app, client(app.address) as http:
+        with frozen(own_broker):
+            assert await status() == 200
+            await until(partial(refused, 1))
+            assert await status() == 503
+        await until(lambda: _is(status, 200))
 
 
 async def _is(look: Callable[[], Awaitable[object]], wanted: object) -> bool:
