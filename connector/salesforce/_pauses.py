@@ -18,7 +18,10 @@ _DOUBLINGS = 8  # of the first pause; more would exceed the longest pause
 
 
 def may_pass(operation: str, result: Result, tries: int) -> bool:
-    """Whether the next try may succeed. If two upserts both create a record, their race is over by then (§D4)."""
+    """Whether the next try may succeed. If two upserts both create a record, their race is over by then (§D4).
+
+    `tries` is how often the record was tried again after an error of this kind: a lock before says nothing about it.
+    """
     if isinstance(result.error, Failing):
         return tries < FAILURES
     raced = isinstance(result.error, Rejected) and result.error.code == "DUPLICATE_VALUE"

@@ -6,6 +6,7 @@ becomes of its records (`_answers.py`).
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import partial
@@ -84,15 +85,16 @@ class CollectionWriter:
         entry, traffic = Entry(write, unless), self._of(write.target)
         self._waiting.add(entry)
         try:
-            tries = 0
+            tries = Counter[type]()  # by the kind of the error
             while True:
                 traffic.wake()
                 result = await entry.result
                 if not await self._may_go_on(entry, result):
-                    if not may_pass(write.operation, result, tries):
+                    kind = type(result.error)
+                    if not may_pass(write.operation, result, tries[kind]):
                         break
-                    await self._sleep(pause(result, tries))
-                    tries += 1
+                    await self._sleep(pause(result, tries.total()))
+                    tries[kind] += 1
                 entry.result = asyncio.get_running_loop().create_future()
                 self._waiting.again(entry)
         finally:

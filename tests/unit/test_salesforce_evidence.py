@@ -322,3 +322,24 @@ def test_an_outage_that_lasts_is_told_to_whoever_reads_that_object() -> None:
     case, contact = simulate(play())
     assert isinstance(case, Lasts)
     assert contact["Name"] == "x"
+
+
+class Taking(Org):
+    """An org whose errors are all of the record, and never of the whole call."""
+
+    async def upsert(self, _: str, field: str, records: Sequence[dict[str, object]], __: CallOptions) -> list[Result]:
+        found = [self.meets(str(record[field]), len(records)) for record in records]
+        return [Result(not error, error=error) for error in found]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("then", [["DUPLICATE_VALUE"], ["UNKNOWN_EXCEPTION"] * 3])
+def test_a_lock_before_takes_no_tries_from_another_error_that_may_pass(then: list[str]) -> None:
+    """An upsert that lost a race, or failed for no reason, became a dead letter after a lock."""
+    codes = iter(["UNABLE_TO_LOCK_ROW"] * 5 + then)
+
+    def meets(_: str, __: int) -> Any:
+        code = next(codes, None)
+        return errors.from_record(problem(code), "upsert Response__c") if code else None
+
+    [result] = simulate(all_of(Taking(meets), [response("7")]))
+    assert result.success
