@@ -23,5 +23,9 @@ class FieldsRefused(Rejected):
         self.lengths = lengths or {}
 
 
+class Exhausted(Retryable):
+    """The org takes no such record for minutes to days: storage, calls or maintenance. The record is not at fault."""
+
+
 class Failing(Retryable):
     """A 5xx, an UNKNOWN_EXCEPTION, or a firewall's page. The record may be at fault."""

@@ -15,7 +15,7 @@ import orjson
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.masking import mask_emails
 from connector.retry import retry_after
-from connector.salesforce._refusals import BatchTooLarge, Failing, FieldsRefused
+from connector.salesforce._refusals import BatchTooLarge, Exhausted, Failing, FieldsRefused
 from connector.salesforce._wording import code_of, is_governor_limit, most_characters, passes
 
 _PREFIX = "sfdc.platform.eventbus.grpc."
@@ -180,7 +180,7 @@ def _rejected(problems: Sequence[Mapping[str, Any]], message: str, code: str | N
 
 def _passing_record(problems: Sequence[Mapping[str, Any]], codes: Sequence[str], message: str) -> Retryable | None:
     if set(codes) & _EXHAUSTED:
-        return Retryable(message, retry_after=_LONG)
+        return Exhausted(message, retry_after=_LONG)
     if codes and all(passes(problem) or code in _BUSY for problem, code in zip(problems, codes, strict=True)):
         return Retryable(message)
     if codes == ["ENTITY_IS_LOCKED"]:

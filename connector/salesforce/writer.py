@@ -10,20 +10,26 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import partial
+from typing import NoReturn
+
+import structlog
 
 from connector.errors import Rejected, Retryable
+from connector.masking import mask_emails
 from connector.retry import PATIENCE, Lasts
 from connector.salesforce import _calls
 from connector.salesforce._answers import Answers
 from connector.salesforce._entry import Entry, Unless, Written
 from connector.salesforce._pauses import may_pass, patiently, pause
-from connector.salesforce._refusals import FieldsRefused
+from connector.salesforce._refusals import Exhausted, FieldsRefused
 from connector.salesforce._slots import Slots
 from connector.salesforce._traffic import Traffic
 from connector.salesforce._waiting import Waiting
 from connector.salesforce.object_fields import ObjectFields
 from connector.salesforce.record_write import RecordWrite, Target
 from connector.salesforce.rest import Result
+
+log = structlog.get_logger(__name__)
 
 # The record, or one that a reference points to, is deleted, merged into another one, or not there.
 _POINTS_NOWHERE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID"}
@@ -74,26 +80,33 @@ class CollectionWriter:
     async def write(self, write: RecordWrite, unless: Unless = in_any_case) -> Written:
         """Returns the final result: a success or a rejection. Repeats a write that may work later, until it does.
 
-        A value that its field does not take is cut or left out, as its `Choice` says, and the rest is written.
+        A value that its field does not take is cut or left out, as its `Choice` says, and the rest is written. A lock
+        of the record is waited out, however long it lasts; after `patience` the log says so once.
         `unless` is asked right before each call, when the callers of the earlier writes of the record have their
         results. If it gives a rejection, that is the result, and nothing is written.
 
         Raises:
             Fatal: Salesforce does not take these fields of this object until a person changes something.
-            Lasts: Salesforce has taken no write of this object for longer than `patience`.
+            Lasts: Salesforce has taken no write of this object for longer than `patience`, or says that it will not.
         """
         entry, traffic = Entry(write, unless), self._of(write.target)
         self._waiting.add(entry)
         try:
-            tries = Counter[type]()  # by the kind of the error
+            tries, waited = Counter[type](), 0.0  # by the kind of the error; in seconds
             while True:
                 traffic.wake()
                 result = await entry.result
                 if not await self._may_go_on(entry, result):
                     kind = type(result.error)
+                    if isinstance(result.error, Exhausted):
+                        self._hold(entry, result.error)
                     if not may_pass(write.operation, result, tries[kind]):
                         break
-                    await self._sleep(pause(result, tries.total()))
+                    seconds = pause(result, tries.total())
+                    if waited <= self._patience < waited + seconds:
+                        _say_that_it_waits(entry, result)
+                    await self._sleep(seconds)
+                    waited += seconds
                     tries[kind] += 1
                 entry.result = asyncio.get_running_loop().create_future()
                 self._waiting.again(entry)
@@ -142,8 +155,11 @@ class CollectionWriter:
                 partial(_calls.survivor, self._rest, object_name, record_id), self._patience, self._sleep, self._clock
             )
         except Retryable as outage:
-            self._of(entry.write.target).answers.hold([entry], outage)
-            raise Lasts(outage) from outage
+            self._hold(entry, outage)
+
+    def _hold(self, entry: Entry, outage: Retryable) -> NoReturn:
+        self._of(entry.write.target).answers.hold([entry], outage)
+        raise Lasts(outage) from outage
 
     def _of(self, target: Target) -> Traffic:
         if target not in self._traffic:
@@ -164,3 +180,8 @@ class CollectionWriter:
         """Lets the targets with the fewest calls under way go first."""
         for target in sorted(self._waiting.targets, key=lambda each: self._of(each).calls):
             self._of(target).wake()
+
+
+def _say_that_it_waits(entry: Entry, result: Result) -> None:
+    key, why = mask_emails(entry.write.key), str(result.error)
+    log.warning("salesforce_record_waits", object=entry.write.object, key=key, reason=why)

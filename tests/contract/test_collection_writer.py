@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from helpers.waiting import PATIENCE, until
+from structlog.testing import capture_logs
 
 from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import (
@@ -292,15 +293,21 @@ async def test_an_external_id_in_other_capitals_does_not_travel_in_the_same_call
 
 
 @pytest.mark.parametrize(("retry_after", "longest"), [(None, 30.0), (300.0, 300.0)])
-async def test_full_storage_or_a_lock_is_waited_out_for_days(retry_after: float | None, longest: float) -> None:
+async def test_a_lock_is_waited_out_for_days_and_the_log_says_so_once(
+    retry_after: float | None, longest: float
+) -> None:
     """salesforce §D4: a pause and no dead letter, even after so many tries that a power of two overflows a float."""
-    full = Result(False, error=Retryable("full", retry_after=retry_after))
-    rest = Answers(lambda _: full if len(rest.keys) <= 1100 else Result(True))
+    locked = Result(False, error=Retryable("locked", retry_after=retry_after))
+    rest = Answers(lambda _: locked if len(rest.keys) <= 1100 else Result(True))
     naps = Naps()
     naps.end()
-    assert (await CollectionWriter(rest, sleep=naps.sleep).write(response("key"))).success
+    with capture_logs() as said:
+        assert (await CollectionWriter(rest, sleep=naps.sleep).write(response("ada@example.com"))).success
     assert len(naps.seconds) == 1100
     assert max(naps.seconds) <= longest
+    assert [(line["event"], line["key"], line["reason"]) for line in said] == [
+        ("salesforce_record_waits", "a***@example.com", "locked")
+    ]
 
 
 class Slow:

@@ -343,3 +343,17 @@ def test_a_lock_before_takes_no_tries_from_another_error_that_may_pass(then: lis
 
     [result] = simulate(all_of(Taking(meets), [response("7")]))
     assert result.success
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["STORAGE_LIMIT_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE"],
+)
+def test_an_org_that_takes_no_records_for_hours_holds_the_object_and_does_not_let_it_wait_in_silence(code: str) -> None:
+    """salesforce §D4: these come for each record of a call that itself passes, as the storage's end does."""
+    full = errors.from_record(problem(code), "upsert Response__c")
+    org = Taking(lambda key, _: full if key else None)
+    writes = [*map(response, ["1", "2", "2", "3"]), response("1", "Other__c")]
+    *held, _ = simulate(all_of(org, writes))
+    assert [(type(each), each.at_least) for each in held] == [(Lasts, 300.0)] * 4
+    assert code in str(held[0])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ConnectorError, Fatal, Rejected, Retryable
 from connector.salesforce import ClientCredentials, RestClient
+from connector.salesforce._refusals import Exhausted
 from connector.salesforce.soql import Source, literal, select
 
 BASE = "/services/data/v66.0"
@@ -222,7 +223,7 @@ async def test_each_failure_of_a_call_says_what_to_do(
         ([failure("ALL_OR_NONE_OPERATION_ROLLED_BACK")], Retryable),
         ([failure("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "T: UNABLE_TO_LOCK_ROW, unable to obtain")], Retryable),
         ([failure("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "T: System.NullPointerException")], Rejected),
-        ([failure("STORAGE_LIMIT_EXCEEDED")], Retryable),
+        ([failure("STORAGE_LIMIT_EXCEEDED")], Exhausted),
         ([failure("DUPLICATE_VALUE")], Rejected),
         ([failure("INSUFFICIENT_ACCESS_OR_READONLY")], Rejected),
         ([failure("SOMETHING_NEW")], Rejected),
