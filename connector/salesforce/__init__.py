@@ -3,6 +3,7 @@
 from connector.salesforce._entry import Unless, Written
 from connector.salesforce._fitting import misfit
 from connector.salesforce._numbers import text_of
+from connector.salesforce._refusals import Failing
 from connector.salesforce.auth import ClientCredentials, JwtBearer, Token, TokenSource
 from connector.salesforce.change_events import (
     DecodedChange,
@@ -27,6 +28,7 @@ __all__ = [
     "DecodedChange",
     "DecodedPlatformEvent",
     "EventSchema",
+    "Failing",
     "JwtBearer",
     "PositionLost",
     "PubSubClient",

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connector.errors import Fatal, Rejected
-from connector.retry import patiently
-from connector.salesforce import record_ids
+from connector.masking import mask_value
+from connector.retry import PATIENCE, Lasts, patiently
+from connector.salesforce import Failing, record_ids
 from connector.salesforce.soql import Source, Value
 
 _FOR_MORE = 0.01  # seconds that a call under load waits for more reads, as each call takes 1 ms of CPU time
+_BRIEFLY = 1.0  # seconds, for two or three tries, where a longer patience has ended already
 _MOST = 200  # values per call; more would exceed the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
@@ -32,6 +34,7 @@ class Lookup:
     After a call that reads shared, reads that wait by then wait 10 ms more, and others join them.
 
     A set of fields that could not be read shares no call until it can be read again, as it would fail other reads.
+    A record that Salesforce fails to read again and again, while it reads others, fails only its own readers.
     `find(source, fields, values)` returns the rows that exist, each with its `Id` and its `source.by`.
     """
 
@@ -41,13 +44,14 @@ class Lookup:
         self._waiting: dict[_Line, list[_Request]] = {}  # the stage limits them by its records in flight
         self._readers: dict[_Line, asyncio.Task[None]] = {}  # one for each line that a `read` waits in
         self._at_fault: set[_Line] = set()
+        self._failing: dict[tuple[Source, Value], bool] = {}  # what failed alone; whether others were read since
 
     async def read(self, source: Source, value: Value, fields: Iterable[str]) -> Row | None:
         """The record's `fields`, or None when Salesforce has no such record that we may see.
 
         Raises:
             Rejected: `value` is meant to be a record id, and is none. In a SOQL text it would make the call fail for
-                all readers.
+                all readers. Or Salesforce fails to read this record, with code `UNKNOWN_EXCEPTION`.
             Lasts: Salesforce cannot be read for longer than we wait.
             Fatal: These fields cannot be read, or Salesforce spells one of them differently.
         """
@@ -73,30 +77,60 @@ class Lookup:
         del self._readers[line]
 
     async def _read_together(self, source: Source, requests: list[_Request]) -> None:
+        if error := await self._read(source, requests, PATIENCE):
+            await self._read_apart(source, requests, error, others_pass=False)
+
+    async def _read(self, source: Source, requests: list[_Request], patience: float) -> Lasts | None:
+        """Gives each reader its row or its error. If a record may be at fault, it only returns the error."""
         fields = frozenset({"Id", source.by}).union(*(request.fields for request in requests))
         values = sorted({request.value for request in requests}, key=repr)
         try:
-            rows = await self._rows(source, sorted(fields), values)
+            rows = await self._rows(source, sorted(fields), values, patience)
             _require(fields, rows, source.object)
         except Rejected as error:
             await self._read_by_halves(source, requests, error)
         except Exception as error:  # noqa: BLE001 - each reader raises it in its own task
+            if isinstance(error, Lasts) and isinstance(error.__cause__, Failing):
+                return error
             await self._read_by_fields(source, requests, error)
         else:
             found = _Found(rows, source.by)
+            self._failing = {place: True if place[0] == source else seen for place, seen in self._failing.items()}
             for request in requests:
+                self._failing.pop((source, request.value), None)
                 self._at_fault.discard((source, request.fields))
                 if not request.row.done():
                     request.row.set_result(found.row(request.value))
+        return None
 
-    async def _rows(self, source: Source, fields: list[str], values: list[Value]) -> list[dict[str, Any]]:
+    async def _read_apart(self, source: Source, requests: list[_Request], error: Lasts, *, others_pass: bool) -> None:
+        """Looks for the record with which Salesforce fails. If neither half can be read, it is an outage."""
+        values = sorted({request.value for request in requests}, key=repr)
+        if len(values) == 1:
+            at_fault = others_pass or self._failing.pop((source, values[0]), False)
+            if not at_fault:
+                self._failing[source, values[0]] = False
+            _fail(requests, _unreadable(source, values[0], error) if at_fault else error)
+            return
+        first = {*values[: len(values) // 2]}
+        halves = [[each for each in requests if (each.value in first) is is_first] for is_first in (True, False)]
+        failed = [(half, found) for half in halves if (found := await self._read(source, half, _BRIEFLY))]
+        if len(failed) == len(halves):
+            _fail(requests, error)
+            return
+        for half, found in failed:
+            await self._read_apart(source, half, found, others_pass=True)
+
+    async def _rows(
+        self, source: Source, fields: list[str], values: list[Value], patience: float
+    ) -> list[dict[str, Any]]:
         """Waits out an outage once for all readers. Raises Lasts when the outage lasts too long."""
         rows: list[dict[str, Any]] = []
 
         async def find() -> None:
             rows[:] = await self._find(source, fields, values)
 
-        await patiently(find)
+        await patiently(find, patience)
         return rows
 
     async def _read_by_fields(self, source: Source, requests: list[_Request], error: Exception) -> None:
@@ -162,6 +196,14 @@ def _has(row: Row | None, path: str) -> bool:
             return False
         row = row[name]
     return True
+
+
+def _unreadable(source: Source, value: Value, error: Exception) -> Rejected:
+    which = value if source.by == "Id" else mask_value(value)
+    return Rejected(
+        f"Salesforce fails to read the {source.object} whose {source.by} is {which}, while it reads others: {error}",
+        code="UNKNOWN_EXCEPTION",
+    )
 
 
 def _fail(requests: Iterable[_Request], error: Exception) -> None:

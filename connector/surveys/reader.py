@@ -22,7 +22,7 @@ class Reader:
     Every method raises:
         Gone: The record is in the recycle bin.
         Rejected: With code `no_record` if Salesforce shows no trace of it: it was deleted long ago, or the user may not
-            see it. With code `malformed_id` if `record_id` is none.
+            see it. With code `malformed_id` if `record_id` is none, `UNKNOWN_EXCEPTION` if it fails to read this one.
         Lasts, Fatal: As `Lookup.read` says.
     """
 
@@ -82,6 +82,8 @@ class Reader:
         except (Rejected, Fatal) as error:
             if isinstance(error, Fatal) and error.whole:
                 raise  # nothing can be read now, for example because the credential is refused
+            if isinstance(error, Rejected) and error.code == "UNKNOWN_EXCEPTION":
+                raise  # Salesforce has it, or not: it failed to say
             return None  # the user may not read that, or it only looks like an id: there is no evidence
 
 

@@ -14,6 +14,7 @@ from connector.retry import Lasts
 from connector.salesforce import CallOptions, CollectionWriter, RecordWrite, Result, errors
 from connector.salesforce.soql import Source, Value
 from connector.surveys.lookup import Lookup
+from connector.surveys.reader import Reader
 
 
 def problem(status_code: str, message: str = "m") -> list[dict[str, Any]]:
@@ -357,3 +358,84 @@ def test_an_org_that_takes_no_records_for_hours_holds_the_object_and_does_not_le
     *held, _ = simulate(all_of(org, writes))
     assert [(type(each), each.at_least) for each in held] == [(Lasts, 300.0)] * 4
     assert code in str(held[0])
+
+
+def lookup_failing_for(bad: set[str], down: bool = False) -> tuple[Lookup, list[int]]:
+    """A lookup where Salesforce answers each call that reads one of the `bad` ids with a 500, and its calls' sizes."""
+    calls: list[int] = []
+
+    async def select(_: Source, fields: Any, ids: list[Value]) -> list[dict[str, Any]]:
+        calls.append(len(ids))
+        await asyncio.sleep(0.1)
+        if down or bad & {*ids}:
+            raise failing()
+        return [dict.fromkeys(fields, "x") | {"Id": id_} for id_ in ids]
+
+    return Lookup(select), calls
+
+
+async def reads(lookup: Lookup, numbers: Sequence[int]) -> list[str]:
+    """What became of the reads of these cases, each by two surveys."""
+    wanted = [lookup.read(Source("Case"), case(n), [field]) for n in numbers for field in ("Name", "Status")]
+    found = await asyncio.gather(*wanted, return_exceptions=True)
+    return [getattr(each, "code", None) or type(each).__name__ for each in found]
+
+
+def case(number: int) -> str:
+    return f"500{number:012d}"
+
+
+def test_one_record_that_salesforce_cannot_read_stops_no_other() -> None:
+    """One record made the call fail for all, each time, and every survey that reads the object stood still."""
+
+    async def play() -> tuple[list[str], list[int]]:
+        lookup, calls = lookup_failing_for({case(70)})
+        return await reads(lookup, range(200)), calls
+
+    said, calls = simulate(play())
+    assert said == [*["dict"] * 140, *["UNKNOWN_EXCEPTION"] * 2, *["dict"] * 258]
+    assert len(calls) < 60
+
+
+def test_a_record_that_fails_alone_is_given_up_when_others_were_read_since() -> None:
+    """When few changes come, none shares its call. Before others are read, nobody knows whether it is an outage."""
+
+    async def play() -> list[list[str]]:
+        lookup, _ = lookup_failing_for({case(1), case(2)})
+        return [await reads(lookup, [number]) for number in (1, 1, 3, 1, 3, 2)]
+
+    assert simulate(play()) == [
+        *[["Lasts"] * 2] * 2,
+        ["dict"] * 2,
+        ["UNKNOWN_EXCEPTION"] * 2,
+        ["dict"] * 2,
+        ["Lasts"] * 2,
+    ]
+
+
+def test_an_outage_of_reads_blames_no_record() -> None:
+    async def play() -> tuple[list[str], list[int]]:
+        lookup, calls = lookup_failing_for(set(), down=True)
+        return await reads(lookup, range(200)), calls
+
+    said, calls = simulate(play())
+    assert said == ["Lasts"] * 400
+    assert len(calls) < 60
+
+
+def test_a_record_whose_trace_salesforce_fails_to_read_is_not_taken_for_missing() -> None:
+    """Where it was merged into another one, what that one says, such as an opt-out, must count."""
+
+    async def play() -> None:
+        async def nothing(*_: object) -> list[dict[str, Any]]:
+            return []
+
+        lookup, _ = lookup_failing_for({case(1)})
+        reader, source = Reader(Lookup(nothing), lookup), Source("Contact", "Case__c")
+        with pytest.raises(Lasts):
+            await reader.find(source, case(1), frozenset({"Email"}))
+        await lookup.read(Source("Case"), case(2), ["IsDeleted"])
+        with pytest.raises(Rejected, match="UNKNOWN_EXCEPTION"):
+            await reader.find(source, case(1), frozenset({"Email"}))
+
+    simulate(play())
