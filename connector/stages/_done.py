@@ -76,5 +76,5 @@ class Done:
 
 
 def _target(rule: str, write: RecordWrite | Write) -> _Target:
-    """An Id of 15 and one of 18 characters name the same record."""
-    return rule, write.object, write.key[:15] if write.key_field == "Id" else write.key
+    """As `RecordWrite.record`: an Id may have 15 or 18 characters, and an external id ignores capitals."""
+    return rule, write.object, write.key[:15] if write.key_field == "Id" else write.key.casefold()

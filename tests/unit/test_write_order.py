@@ -23,7 +23,7 @@ from connector.salesforce import CollectionWriter, Result
 from connector.stages.write import WriteBack
 
 NOON = (datetime.now(UTC) - timedelta(days=2)).replace(hour=12, minute=0, second=0, microsecond=0)
-RULE = {"update": "Case", "by": {"Id": "{{ body.case }}"}, "fields": {"Score__c": "{{ body.minute }}"}}
+RULE: dict[str, Any] = {"update": "Case", "by": {"Id": "{{ body.case }}"}, "fields": {"Score__c": "{{ body.minute }}"}}
 
 
 @dataclass
@@ -42,8 +42,9 @@ class Org:
     async def limits(self) -> object:
         raise AssertionError("no call fails")
 
-    async def upsert(self, *_: object) -> list[Result]:
-        raise AssertionError("the rule updates")
+    async def upsert(self, _: str, key: str, records: Sequence[dict[str, Any]], __: object) -> list[Result]:
+        await asyncio.sleep(0.1)
+        return [self._store(record[key].lower(), record["Score__c"]) for record in records]
 
     async def update(self, _: str, records: Sequence[dict[str, Any]], __: object) -> list[Result]:
         await asyncio.sleep(0.1)
@@ -62,12 +63,12 @@ class Org:
 class Stage:
     """The stage. `said` has by minute what became of an answer: what its write says, or that it is a dead letter."""
 
-    def __init__(self, org: Org) -> None:
+    def __init__(self, org: Org, rule: dict[str, Any] = RULE) -> None:
         self.writes: list[Write] = []
         self.said: dict[int, list[str]] = {}
         self.metrics = Metrics()
         self._stage = WriteBack(
-            {"score": FeedbackRule.model_validate(RULE)},
+            {"score": FeedbackRule.model_validate(rule)},
             CollectionWriter(org, clock=lambda: asyncio.get_running_loop().time()),
             self._publish,
             "salesforce.writes",
@@ -179,6 +180,24 @@ def test_what_salesforce_refuses_does_not_make_the_stage_forget_what_it_holds(re
     stage = played(org, play)
     assert org.stored == {"500000000000001AAA": [10]}
     assert stage.said == {10: ["written"], 20: ["dead letter"], 5: [superseded_by(10)]}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_older_answer_does_not_overwrite_a_newer_one_whose_external_id_has_other_capitals(restart: bool) -> None:
+    """To Salesforce they name one record, as most external ids ignore capitals."""
+
+    async def play() -> Stage:
+        stage = Stage(org, {**RULE, "by": {"Email_Key__c": RULE["by"]["Id"]}, "upsert": "Person__c", "update": None})
+        await stage.takes(5, "Ada@example.com")
+        if restart:
+            await stage.starts_anew()
+        await stage.takes(2, "ada@example.com")
+        return stage
+
+    org = Org()
+    stage = simulate(play(), tick=1e-6)
+    assert org.stored == {"ada@example.com": [5]}
+    assert stage.said[2] == [superseded_by(5)]
 
 
 def test_a_repeat_of_an_answer_under_way_is_not_written_again() -> None:
