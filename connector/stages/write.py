@@ -40,7 +40,7 @@ _ADVICE = {
     " duplicates: save in this rule."
 }
 _Result = Literal["done", "superseded", "rejected"]
-_GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}  # the record was deleted, or merged into another
+_GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND"}  # deleted, or merged into another
 
 
 class _Superseded(Rejected):

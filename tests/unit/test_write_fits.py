@@ -953,6 +953,7 @@ async def test_a_rule_chooses_its_headers() -> None:
         ("DUPLICATES_DETECTED", "write_rejected", "set duplicates: save in this rule"),
         ("ENTITY_IS_DELETED", "record_gone", "ENTITY_IS_DELETED"),
         ("INVALID_CROSS_REFERENCE_KEY", "record_gone", "INVALID_CROSS_REFERENCE_KEY"),
+        ("NOT_FOUND", "record_gone", "NOT_FOUND"),
     ],
 )
 async def test_a_refusal_says_what_can_be_done(code: str, reason: str, advice: str) -> None:
