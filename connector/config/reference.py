@@ -64,7 +64,8 @@ equals only `nil` and `blank`. To compare a text with a number is an error: the 
 Only fields that a template names are read: `{{ record.Branch__c }}`, and `{{ record.Owner.Name }}` from a record \
 that it points to |
 | surveys | `changed`, `nulled` | the names of the fields that changed, and of those that were emptied: `changed \
-contains "Status"`. For a created record `changed` is every field that has a value. A platform event has neither |
+contains "Status"`. For a created record `changed` is every field that has a value. Of a name or an address they hold \
+the parts, such as `LastName` and `MailingCity`; formulas are never among them. A platform event has neither |
 | surveys | `event` | the event itself: EVENT |
 | surveys | each lookup's name | the fields that it reads: `{{ contact.Email }}` |
 | feedback | `feedback` | the answer itself: FEEDBACK |

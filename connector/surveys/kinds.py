@@ -11,6 +11,7 @@ from connector.templates import Condition, Scalar, Template
 
 _BARE = re.compile(r"\s*\{\{-?\s*(?P<root>\w+)\.(?P<field>\w+)\s*-?\}\}\s*")  # a field alone, without a filter
 _NEVER = re.compile(r"""\s*(?P<list>changed|nulled)\s+contains\s+(["'])(?P<field>[^"']*)\2\s*""")
+_UNNAMED = {"Id", "SystemModstamp", "IsDeleted"}  # in no event's bitmaps (salesforce §B3)
 _KINDS: Mapping[str, Kind] = {  # by the type in Salesforce's describe; every other type is a text (salesforce §D2)
     "boolean": "true or false",
     "int": "a whole number",
@@ -53,12 +54,23 @@ def names_changes(when: Condition | None) -> bool:
 
 
 def never_true(when: Condition | None, entity: str, fields: Described) -> Iterator[str]:
-    """Each part of the condition that can never hold, because the entity has no such field. In words."""
+    """Each part of the condition that can never hold, because no change event names such a field. In words."""
     for part in when.comparisons() if when else ():
         named = _NEVER.fullmatch(part.source)
-        if named and named["field"] not in fields:
-            near = one_of(named["field"], fields) if fields else ""
-            yield f"{part.source.strip()} never holds: {entity} has no field {named['field']}; {near}"
+        if named and (why := _never_named(named["field"], entity, fields)):
+            yield f"{part.source.strip()} never holds: {why}"
+
+
+def _never_named(field: str, entity: str, fields: Described) -> str | None:
+    if field not in fields:
+        return f"{entity} has no field {field}; {one_of(field, fields) if fields else ''}"
+    if field in _UNNAMED or fields[field].get("calculatedFormula"):
+        what = "" if field in _UNNAMED else " is a formula, and"
+        return f"{entity}.{field}{what} is in no change event; name the fields that it depends on"
+    parts = [name for name, about in fields.items() if name != field and about.get("compoundFieldName") == field]
+    if parts and (entity, field) != ("Account", "Name"):  # a business account has a name of its own (salesforce §B1)
+        return f"{entity}.{field} is made of other fields, and a change event names these: {', '.join(parts)}"
+    return None
 
 
 def _kind(field: Mapping[str, Any]) -> Kind:

@@ -13,6 +13,7 @@ from connector.errors import Rejected
 from connector.reasons import Reason
 from connector.records import Invitation
 from connector.surveys.invitations import SurveyRule
+from connector.surveys.kinds import fields_of, never_true
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
 
@@ -250,3 +251,30 @@ async def test_a_platform_event_invites_from_its_own_values_and_by_lookup(client
     values = {"Store__c": "Izmir", "Card__c": "L-1"}
     [invitation] = await invited(survey, "uuid-1", values, "Store_Visit__e", change_type="EVENT")
     assert invitation.email == ADA
+
+
+@pytest.mark.parametrize(
+    ("entity", "field", "why"),
+    [
+        ("Case", "Status", None),
+        ("Case", "Statsu", "Case has no field Statsu; did you mean Status?"),
+        ("Case", "Branch_Label__c", "Branch_Label__c is a formula, and is in no change event"),
+        ("Case", "SystemModstamp", "Case.SystemModstamp is in no change event"),
+        ("Case", "Branch_Location__c", "names these: Branch_Location__Latitude__s, Branch_Location__Longitude__s"),
+        ("Contact", "Name", "Contact.Name is made of other fields, and a change event names these: Salutation, First"),
+        ("Contact", "MailingAddress", "MailingStreet, MailingCity"),
+        ("Contact", "MailingCity", None),
+        ("Account", "Name", None),
+    ],
+)
+async def test_a_condition_on_a_field_that_no_change_event_names_is_told(
+    client: Client, entity: str, field: str, why: str | None
+) -> None:
+    """salesforce §B3: no event has formulas, and of a compound field it names the parts (§B2)."""
+    when = f'changed contains "{field}"'
+    survey = Survey.model_validate(
+        {"on": entity, "account": "main", "campaign": "4711", "email": "{{ record.Email__c }}", "when": when}
+    )
+    said = [*never_true(survey.when, entity, fields_of(await client.rest.describe(entity)))]
+    assert len(said) == (why is not None)
+    assert all(f"{when} never holds: " in line and (why or "") in line for line in said)

@@ -52,7 +52,8 @@ class Describe:
             {"childSObject": child, "field": field, "relationshipName": None, "cascadeDelete": False}
             for child, field in store.references(entity.name)
         ]
-        fields = [_field(field) for field in entity.rest.values()]
+        parents = {part.name: field.name for field in entity.fields for part in field.parts.values()}
+        fields = [_field(field) | {"compoundFieldName": parents.get(field.name)} for field in entity.rest.values()]
         return Answer(
             {
                 **_outline(entity, ask.base),
@@ -111,6 +112,7 @@ def _field(field: Field) -> dict[str, Any]:
         "idLookup": field.unique or field.kind == "id",
         "unique": field.unique,
         "calculated": field.kind == "formula",
+        "calculatedFormula": field.argument if field.kind == "formula" else None,
         "autoNumber": field.kind == "auto",
         "filterable": field.kind not in {"long", "address", "location"},
         "sortable": field.kind not in {"long", "address", "location"},
