@@ -92,7 +92,8 @@ class Webhook(Model):
     records the value in `misfits` and writes the rest. `dead_letter` gives up the whole answer."""
 
     correlation: Text = "sf_ref_id"
-    """The body's key that names the record. The connector keeps answers about one record in order."""
+    """The body's key that names the record. The connector keeps answers with the same value in order, and only among
+    these an older one does not overwrite a newer one. Name what the rules under `feedback` find their record by."""
 
     identity: tuple[Text, ...] = ()
     """The body's keys that together name an answer, such as `[response_id]`. Bodies with the same values are the same
