@@ -129,7 +129,8 @@ class Salesforce(Model):
     outage."""
 
     calls_per_second: Annotated[Number, Field(gt=0)] = 25.0
-    """REST calls, evenly spaced: far below what Salesforce takes at once. 25 full calls write 5,000 records."""
+    """REST calls; after a pause as many may begin at once. It is far below what Salesforce takes. 25 full calls write
+    5,000 records."""
 
     write_batch: Annotated[Whole, Field(ge=1, le=200)] = 200
     """Records that one call may write; 200 is the limit of Salesforce's collections."""
