@@ -89,12 +89,12 @@ class CollectionWriter:
             Fatal: Salesforce does not take these fields of this object until a person changes something.
             Lasts: Salesforce has taken no write of this object for longer than `patience`, or says that it will not.
         """
-        entry, traffic = Entry(write, unless), self._of(write.target)
+        entry = Entry(write, unless)
         self._waiting.add(entry)
         try:
             tries, waited = Counter[type](), 0.0  # by the kind of the error; in seconds
+            self._of(write.target).wake()
             while True:
-                traffic.wake()
                 result = await entry.result
                 if not await self._may_go_on(entry, result):
                     kind = type(result.error)
@@ -110,6 +110,7 @@ class CollectionWriter:
                     tries[kind] += 1
                 entry.result = asyncio.get_running_loop().create_future()
                 self._waiting.again(entry)
+                self._wake_all()  # it may stand behind another's write now, and another's behind its last place
         finally:
             if behind := self._waiting.remove(entry):
                 self._of(behind).wake()

@@ -439,3 +439,40 @@ def test_a_record_whose_trace_salesforce_fails_to_read_is_not_taken_for_missing(
             await reader.find(source, case(1), frozenset({"Email"}))
 
     simulate(play())
+
+
+class Merging(Org):
+    """Case 1 was merged into case 2, which is locked once. The question which case survives takes a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locks = 1
+
+    async def query(self, _: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        assert deleted
+        await asyncio.sleep(1)
+        return [{"MasterRecordId": case(2)}]
+
+    async def update(self, _: str, records: Sequence[dict[str, object]], __: CallOptions) -> list[Result]:
+        await asyncio.sleep(0.1)
+        return [self._written(str(record["Id"])) for record in records]
+
+    def _written(self, key: str) -> Result:
+        code = "ENTITY_IS_DELETED" if key == case(1) else "ENTITY_IS_LOCKED" if self.locks else None
+        if key == case(2):
+            self.locks = 0
+        return Result(code is None, key, error=errors.from_record(problem(code), "update Case") if code else None)
+
+
+def test_a_write_that_followed_a_merge_goes_on_when_the_write_of_another_rule_before_it_has_paused() -> None:
+    """Nobody told the calls of its own headers, so it waited until some other call ended, perhaps for hours."""
+
+    async def play() -> list[Result]:
+        writer = CollectionWriter(Merging(), clock=asyncio.get_running_loop().time)
+        first = asyncio.create_task(writer.write(RecordWrite("update", "Case", "Id", case(1), {"Score__c": 1})))
+        await asyncio.sleep(0.5)
+        assigned = CallOptions(auto_assign=True)
+        other = writer.write(RecordWrite("update", "Case", "Id", case(2), {"Status": "New"}, options=assigned))
+        return [*await asyncio.gather(first, other)]
+
+    assert [result.success for result in simulate(play())] == [True, True]
