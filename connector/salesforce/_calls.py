@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from connector.errors import ConnectorError, Fatal, Rejected
+from connector.errors import Fatal, Rejected, Retryable
 from connector.salesforce import record_ids, soql
 from connector.salesforce._entry import Entry
 from connector.salesforce.record_write import CallOptions
@@ -43,10 +43,12 @@ async def write(rest: Collections, batch: Sequence[Entry]) -> list[Result]:
 
 
 async def answers(rest: Collections) -> bool:
-    """Whether the org answers another call. If it does, there is no outage."""
+    """Whether the org answers another call, if only that the user may not ask. If it does, there is no outage."""
     try:
         await rest.limits()
-    except ConnectorError:
+    except (Rejected, Fatal) as error:  # a login that is refused is no answer of the org
+        return not (isinstance(error, Fatal) and error.whole)
+    except Retryable:
         return False
     return True
 

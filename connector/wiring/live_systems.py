@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from connector.config import Config, catalogue
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Fatal
 from connector.kafka import acls, preflight, topics
 from connector.wiring.found import Found
 
@@ -51,11 +51,15 @@ async def kafka(config: Config) -> AsyncIterator[Found]:
 
 async def salesforce(config: Config, limits: Limits, may_follow: MayFollow) -> AsyncIterator[Found]:
     """The login, the day's allowances and the channels."""
+    allowances: Mapping[str, Any] = {}
     try:
         allowances = await limits()
     except ConnectorError as error:
-        yield Found("error", f"Salesforce: {error}")
-        return
+        if not isinstance(error, Fatal) or error.whole or "INSUFFICIENT_ACCESS" not in str(error):
+            yield Found("error", f"Salesforce: {error}")
+            return
+        why = "the user may not ask, and need not: that takes View Setup and Configuration"
+        yield Found("note", f"Salesforce: the day's allowances are not known; {why}")
     yield Found("ok", "Salesforce: the login works")
     for name, about in (
         ("DailyApiRequests", "API requests"),

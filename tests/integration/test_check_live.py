@@ -13,6 +13,7 @@ from connector.config.file import load
 from connector.kafka.topics import apply
 from connector.sandbox.company import Sandbox, sandbox
 from connector.sandbox.doubles.pisano import Fault
+from connector.sandbox.doubles.salesforce import Fault as SalesforceFault
 
 FILE = """\
 kafka: {bootstrap_servers: SERVERS, topic_prefix: PREFIX}
@@ -98,6 +99,16 @@ async def test_missing_topics_and_channels_that_cannot_be_followed_are_errors(bo
     assert code == 1
     assert "✗ Kafka: these topics are missing in Kafka" in lines[0]
     assert any(line.startswith("! Salesforce: ") and "API requests are left today" in line for line in lines)
+
+
+async def test_a_user_who_may_not_read_the_allowances_is_no_error(both: Sandbox, check: Checked) -> None:
+    both.salesforce.fail(SalesforceFault(match="GET .*/limits", status=403, error_code="INSUFFICIENT_ACCESS"))
+    code, lines = await check()
+    assert (code, [line[:57] for line in unfit(lines)]) == (
+        0,
+        ["· Salesforce: the day's allowances are not known; the use"],
+    )
+    assert any("/data/CaseChangeEvent can be followed" in line for line in lines)
 
 
 async def test_a_topic_where_kafka_deletes_what_waits_is_an_error(

@@ -147,10 +147,18 @@ def test_one_record_that_is_always_a_500_stops_nobody() -> None:
     assert len(org.calls) < 40
 
 
-def test_the_only_record_that_waits_is_given_up_too_where_the_org_answers() -> None:
+@pytest.mark.parametrize("may_ask", [True, False])
+def test_the_only_record_that_waits_is_given_up_too_where_the_org_answers(may_ask: bool) -> None:
+    """Whether it answers, /limits tells, which many users may not read: they get a 403, and that is an answer."""
     org = Org(lambda *_: failing())
+    if not may_ask:
+        org.limits = forbidden  # type: ignore[method-assign]
     [result] = simulate(all_of(org, [response("bad")]))
     assert isinstance(result.error, Rejected)
+
+
+async def forbidden() -> object:
+    raise failing(403, "INSUFFICIENT_ACCESS")
 
 
 @pytest.mark.parametrize(
