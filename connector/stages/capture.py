@@ -124,9 +124,11 @@ class Capture:
         reading = asyncio.create_task(self._read(channel_log, after, preset, captured))
         try:
             while taken := await captured.take():
+                is_news = _is_news(channel_log.position, *taken)
                 await self._store(channel_log, *taken)
-                progress = True
-                self._cell(channel_log.channel).works()
+                if is_news:
+                    progress = True
+                    self._cell(channel_log.channel).works()
             await reading
         except Retryable as error:
             if error.retry_after or not progress:
@@ -177,6 +179,11 @@ class Capture:
         self._first.pop(channel_log.channel, None)
         self._metrics.change_events.labels(channel_log.channel).inc(len(records))
         self._metrics.position_at.labels(channel_log.channel).set(position.at.timestamp())
+
+
+def _is_news(before: Position | None, records: Sequence[OutRecord], position: Position) -> bool:
+    """False for events of a custom channel that come again at each start of a stream, see `_captured.py`."""
+    return bool(records) or before is None or position != before.model_copy(update={"at": position.at})
 
 
 class _Captured:
