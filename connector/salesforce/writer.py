@@ -21,7 +21,7 @@ from connector.salesforce import _calls
 from connector.salesforce._answers import Answers
 from connector.salesforce._entry import Entry, Unless, Written
 from connector.salesforce._pauses import may_pass, patiently, pause
-from connector.salesforce._refusals import Exhausted, FieldsRefused
+from connector.salesforce._refusals import Exhausted, Failing, FieldsRefused
 from connector.salesforce._slots import Slots
 from connector.salesforce._traffic import Traffic
 from connector.salesforce._waiting import Waiting
@@ -156,6 +156,8 @@ class CollectionWriter:
                 partial(_calls.survivor, self._rest, object_name, record_id), self._patience, self._sleep, self._clock
             )
         except Retryable as outage:
+            if isinstance(outage, Failing) and await _calls.answers(self._rest):
+                return None  # Salesforce fails with this one record, so its write is refused
             self._hold(entry, outage)
 
     def _hold(self, entry: Entry, outage: Retryable) -> NoReturn:

@@ -484,3 +484,22 @@ def test_a_write_that_followed_a_merge_goes_on_when_the_write_of_another_rule_be
         return [*await asyncio.gather(first, other)]
 
     assert [result.success for result in simulate(play())] == [True, True]
+
+
+def test_a_deleted_record_whose_survivor_salesforce_fails_to_tell_holds_nobody() -> None:
+    """A held rule is tried with its oldest work, so this record would have held all that came after it."""
+
+    async def play() -> Result:
+        org = Merging()
+        org.query = failing_query  # type: ignore[method-assign]
+        writer = CollectionWriter(org, clock=asyncio.get_running_loop().time)
+        return await writer.write(RecordWrite("update", "Case", "Id", case(1), {"Score__c": 1}))
+
+    error = simulate(play()).error
+    assert isinstance(error, Rejected)
+    assert error.code == "ENTITY_IS_DELETED"
+
+
+async def failing_query(_: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+    assert deleted
+    raise failing()
