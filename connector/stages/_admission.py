@@ -58,6 +58,8 @@ class Admission:
             await self._book.end(None, "rejected", str(error), decision)
             return
         if attempt := self._ledger.unsettled(invitation.id):
+            persons = dict(zip(attempt.invitations, attempt.persons, strict=False))  # earlier versions wrote none
+            entry.persons = persons.get(invitation.id, entry.persons)
             known = f"attempt {attempt.id} was begun at {attempt.begun_at:%FT%TZ} and its end was never written down"
             await self._book.unknown(None, [entry], Unknown(known))
         if entry.settled.done():

@@ -24,6 +24,7 @@ class Entry:
     cap: str | None = None  # the hash of the value that has a quota
     checked_at: datetime | None = None  # when it was last checked again
     action: str | None = None  # the id of the action with which a person decided about it
+    has_moved: bool = False  # its last call was for another person or address than its record has
     settled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def __post_init__(self) -> None:

@@ -128,6 +128,8 @@ class ByHand:
         value = invitation.model_dump_json().encode()
         record = InRecord("connector.actions", 0, 0, self._account.encode(), value, (), action.at.timestamp())
         entry = self._admission.named(Entry(invitation, record, _AT_MOST, action=action.id))
+        reached = tuple(self._memory.unknown.get(invitation.id, {}).get("persons") or entry.persons)
+        entry.has_moved, entry.persons = reached != entry.persons, reached
         match action.decision:
             case "resend":
                 await self._deliver(entry)

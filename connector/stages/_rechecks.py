@@ -29,12 +29,15 @@ class Rechecks:
         self._begun: asyncio.Queue[Entry] = asyncio.Queue()  # the stage limits what is in memory
 
     def needs(self, entry: Entry) -> bool:
-        """Whether the entry must be checked before its call. What a person sends by hand is not."""
+        """Whether the entry must be checked before its call. What a person sends by hand is not, unless the check
+        before its last call has changed its address or person: its record still has the ones of before."""
         after = self._recheck.after.get(entry.survey)
+        if entry.action is not None:
+            return after is not None and entry.has_moved and entry.checked_at is None
         invitation = entry.invitation
         said_at = min(invitation.created_at, invitation.protection.happened_at or invitation.created_at)
         age = self._now() - (entry.checked_at or said_at)
-        return after is not None and entry.action is None and age > timedelta(seconds=after)
+        return after is not None and age > timedelta(seconds=after)
 
     def begin(self, entry: Entry) -> None:
         """Checks an entry, and lets it wait for that."""

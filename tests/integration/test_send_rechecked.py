@@ -11,9 +11,10 @@ from helpers.service import Setup, running_app, set_up
 from helpers.waiting import until
 
 from connector.kafka.ledger import read_entry
+from connector.operate import actions
 from connector.reasons import Reason
-from connector.records import Invitation, Settlement, digest
-from connector.sandbox.doubles.pisano import PisanoDouble
+from connector.records import Invitation, Outcome, Settlement, digest
+from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
 SURVEY: dict[str, Any] = {
@@ -64,3 +65,30 @@ async def test_an_old_invitation_is_sent_only_if_it_is_still_right(
     assert {each.address for each in pisano.emails()} == {"c0@example.com", "moved@example.com", young.email}
     assert found[reopened.id].reason is Reason.NO_LONGER_TRUE
     assert all(found[each.id].reason is None for each in (right, moved, young))
+
+
+@pytest.mark.parametrize(("decision", "addresses"), [("resend", {"moved@example.com"}), ("sent", set())])
+async def test_a_decision_by_hand_is_about_the_address_that_the_call_had(
+    setup: Setup, pisano: PisanoDouble, sf: SalesforceDouble, decision: Any, addresses: set[str]
+) -> None:
+    """The record on `pisano.invitations` still has the address of before."""
+    case = sf.create("Case", {"Status": "Closed", "SuppliedEmail": "moved@example.com"})
+    moved = invited(1, case, timedelta(hours=1))
+    pisano.fail(Fault(calls="email_sharings", kind="drop"))
+
+    async def settlement(outcome: Outcome) -> Settlement:
+        async def found() -> Settlement | None:
+            entries = [read_entry(record.value) for record in await topics.read(setup.kafka, "pisano.attempts")]
+            return next((one for one in entries if isinstance(one, Settlement) and one.outcome is outcome), None)
+
+        one = await until(found)
+        assert one is not None
+        return one
+
+    async with running_app(setup.config, ["send"]):
+        await topics.publish(setup.kafka, as_records(setup.kafka, [moved]))
+        unknown = await settlement(Outcome.UNKNOWN)
+        await actions.settle(setup.config, moved.id, decision, by="ada", reason="asked Pisano")
+        sent = await settlement(Outcome.SENT)
+    assert {each.address for each in pisano.emails()} == addresses
+    assert sent.persons == unknown.persons  # so that nobody invites the person again at the new address

@@ -14,7 +14,7 @@ from helpers.simulated_sender import Pisano, World
 from connector.cells import Breaker
 from connector.errors import Fatal, Rejected, Retryable, Unknown
 from connector.pisano import Accepted, Forbidden, Recipient, Unclear
-from connector.records import Invitation, Outcome, Protection, digest
+from connector.records import Attempt, Invitation, Outcome, Protection, digest
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
 from connector.surveys.recheck import Recheck
@@ -386,3 +386,25 @@ def test_an_error_in_the_connector_between_two_calls_ends_the_sender_and_not_onl
 
 async def nothing(*_: object) -> list[dict[str, Any]]:
     return []
+
+
+def test_a_call_whose_worker_died_counts_for_the_address_that_it_had() -> None:
+    """The invitation's record has the address of before the check."""
+
+    async def scenario() -> None:
+        world, doubtful = World(Pisano()), invitation(1)
+        persons = protection().hashes.persons(None, "moved@example.com")
+        begun = Attempt(
+            id="a" * 32,
+            account="main",
+            call="email_sharings",
+            invitations=(doubtful.id,),
+            persons=(persons,),
+            state="begun",
+            begun_at=datetime(1970, 1, 1, tzinfo=UTC),
+        )
+        world.ledger.unsettled = lambda _: begun  # type: ignore[assignment, method-assign, return-value]
+        await world.deliver(doubtful)
+        assert [each.persons for each in world.ledger.settlements] == [persons]
+
+    play(scenario)
