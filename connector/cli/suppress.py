@@ -62,25 +62,28 @@ def remove(
 
 @app.command("list")
 def list_entries(
-    show: Annotated[bool, typer.Option("--show", help="Print addresses in full.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print addresses and hashes in full.")] = False,
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """List the entries; addresses are masked."""
+    """List the entries; addresses are masked, also in reasons."""
     from rich.table import Table
+    from rich.text import Text
 
     from connector.cli._kafka import with_kafka
     from connector.cli._output import console
     from connector.config.file import load
-    from connector.masking import mask_email
+    from connector.masking import mask_emails
     from connector.operate import suppressions
 
     table = Table("who", "survey", "until", "by", "why")
     kafka = load(config).kafka
     for entry in with_kafka(kafka, lambda: suppressions.entries(kafka)):
-        address = entry.email or entry.phone
-        who = mask_email(address) if address and not show else entry.whom
+        who, why = entry.whom, entry.why or ""
+        if not show:
+            who, why = suppressions.masked(entry), mask_emails(why)
         until = f"{entry.until:%F %R}" if entry.until else "for ever"
-        table.add_row(who, entry.survey or "every", until, entry.by, entry.why or "")
+        # what people and other systems wrote: rich would read `[…]` in it as markup
+        table.add_row(*map(Text, (who, entry.survey or "every", until, entry.by, why)))
     console().print(table)
 
 
