@@ -113,7 +113,8 @@ async def _offsets(
             return unbound
         case datetime():
             with translated():
-                found = await consumer.offsets_for_times({place: int(bound.timestamp() * 1000) for place in held})
+                at = max(0, int(bound.timestamp() * 1000))  # Kafka knows no time before 1970
+                found = await consumer.offsets_for_times(dict.fromkeys(held, at))
             return {
                 place: min(found[place].offset, held[place][-1]) if found[place] else held[place][-1] for place in held
             }

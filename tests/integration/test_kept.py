@@ -52,6 +52,14 @@ async def test_records_from_a_time_on(kafka: Kafka) -> None:
     assert [record async for record in kept(kafka, [name], since=datetime.now(UTC))] == []
 
 
+async def test_records_from_a_time_that_kafka_does_not_know(kafka: Kafka) -> None:
+    """As `--from 100y` or `--from 0001-01-01` means: from the beginning."""
+    name = await topics.create(kafka, "old-times", partitions=1)
+    await topics.publish(kafka, records(name, range(3)))
+    since = datetime(1, 1, 1, tzinfo=UTC)
+    assert [int(record.value or b"") async for record in kept(kafka, [name], since=since)] == [0, 1, 2]
+
+
 async def test_a_place_that_holds_no_record_says_what_is_there(kafka: Kafka) -> None:
     name = await topics.create(kafka, "places")
     producer = await transactional_producer(kafka, "writer")
