@@ -60,7 +60,7 @@ def preview(
             if record is not None:
                 change, given = changes.from_file(record, chosen)
             elif record_id is not None:
-                fields = changed.split(",") if changed else None
+                fields = [name.strip() for name in changed.split(",")] if changed else None
                 change = await changes.from_salesforce(record_id, chosen, fields, shared.rest.find)
             else:
                 await require_kafka(config.kafka)
@@ -90,13 +90,13 @@ async def _forecast(config: "Config", since: str, *, as_json: bool) -> None:
     from connector.wiring.shared import Shared
 
     try:
-        period = timedelta(seconds=float(str(seconds(since))))
-    except ValueError as error:
+        begin = datetime.now(UTC) - timedelta(seconds=float(str(seconds(since))))
+    except (ValueError, OverflowError) as error:
         raise Fatal(f"--since: {error}") from error
     await require_kafka(config.kafka)
     async with Shared(config) as shared:
         reader = Reader(Lookup(shared.rest.find), Lookup(shared.rest.find_deleted))
-        surveys, loads = await forecast(config, reader, datetime.now(UTC) - period)
+        surveys, loads = await forecast(config, reader, begin)
     if as_json:
         print(json.dumps({"surveys": [*map(vars, surveys)], "accounts": [*map(vars, loads)]}))
         return

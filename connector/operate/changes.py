@@ -9,6 +9,7 @@ from connector.config import Config, Survey, catalogue
 from connector.errors import Fatal, Rejected
 from connector.kafka.kept import record_at
 from connector.records import ChangeEvent, read
+from connector.salesforce import soql
 from connector.salesforce.soql import Source
 from connector.surveys.lookup import Find
 from connector.values import exact
@@ -63,9 +64,14 @@ async def from_salesforce(record_id: str, survey: Survey, changed: Sequence[str]
     """The record as Salesforce has it now, as if these fields had just changed; without `changed`, all that are used.
 
     Raises:
-        Fatal: There is no such record, or the survey is about a platform event.
+        Fatal: There is no such record, the survey is about a platform event, or a name in `changed` is none.
         Retryable, Rejected: From reading Salesforce.
     """
+    for name in changed or ():
+        try:
+            soql.name(name)
+        except ValueError as error:
+            raise Fatal(f"--changed: {error}. Write names such as Status,OwnerId") from error
     if survey.on.endswith("__e"):
         raise Fatal(f"{survey.on} is a platform event: Salesforce keeps no record of it. Use --event or --record.")
     used = {field for liquid in survey.templates() for field in liquid.fields("record") if "." not in field}

@@ -84,6 +84,11 @@ async def test_a_record_of_salesforce_is_decided_as_if_its_fields_had_just_chang
     told = await found(setup, "--id", case, "--changed", "Subject")
     assert [part["holds"] for part in told["conditions"]] == [False, True]
     assert told["invitations"] == []
+    told = await found(setup, "--id", case, "--changed", "Subject, Status")
+    assert [part["holds"] for part in told["conditions"]] == [True, True]
+    wrong = await preview(setup, "--id", case, "--changed", "Subject,,Status")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert wrong.stderr.startswith("connector: --changed: not the name of a Salesforce object or field: ''")
 
 
 async def test_it_says_what_the_contact_protection_holds(setup: Setup, sf: SalesforceDouble) -> None:
@@ -152,6 +157,8 @@ async def test_a_forecast_counts_who_would_have_been_invited_and_why_others_not(
     wanted = [change(case, {"Status": "Closed"}) for case in (*invited, out)]
     others = [change(case, {"Subject": "x"}, transaction_key="2") for case in invited]
     await topics.publish(setup.kafka, as_records(setup.kafka, [*wanted, *others]))
+    too_long = await preview(setup, "--since", "999999d")
+    assert (too_long.returncode, too_long.stderr) == (2, "connector: --since: date value out of range\n")
     told = await found(setup, "--since", "1h")
     closed, escalated = told["surveys"]
     assert (closed["events"], closed["invited"], closed["not_invited"]) == (4, 3, {"opted_out": 1})
