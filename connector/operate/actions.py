@@ -112,10 +112,15 @@ async def trail(kafka: Kafka) -> list[Action]:
             action = read(Action, record.value)
         except Rejected:
             continue  # the sender says so
-        found[action.target] = action.model_copy(
-            update={"params": {name: value for name, value in action.params.items() if name != "invitation"}}
-        )
+        found[action.target] = without_invitation(action)
     return sorted(found.values(), key=lambda action: action.at, reverse=True)
+
+
+def without_invitation(action: Action) -> Action:
+    """The same action without the invitation that it may hold."""
+    return action.model_copy(
+        update={"params": {name: it for name, it in action.params.items() if name != "invitation"}}
+    )
 
 
 async def write(config: Config, action: Action) -> Action:

@@ -16,12 +16,13 @@ from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress, kept, record_at
 from connector.masking import mask_emails
-from connector.operate.actions import ACTIONS
+from connector.operate.actions import ACTIONS, without_invitation
 from connector.operate.spans import read_time
 from connector.records import Outcome, read
 from connector.values import exact
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)  # Kafka knows no earlier time
+LETTER_AT = "letter_at"  # of a decision: when the stage gave up. Another letter lies there when the topic is made anew
 _ENDED = {Outcome.REJECTED, Outcome.UNKNOWN}  # reasons of send's dead letters whose outcome is in the ledger
 
 
@@ -165,7 +166,7 @@ class Decisions:
             action = read(Action, record.value)
         except Rejected:
             return
-        self._by_target[target] = action.model_copy(update={"params": {}})  # which may hold an invitation
+        self._by_target[target] = without_invitation(action)
 
     def of(self, target: str) -> Action | None:
         """The decision about a target."""
@@ -173,8 +174,9 @@ class Decisions:
 
     def about(self, letter: Letter) -> Action | None:
         """The decision that worked the letter off: about itself, or since then about its invitation."""
-        if action := self._by_target.get(target_of(letter)):
-            return action
+        action = self._by_target.get(target_of(letter))
+        if action and action.params.get(LETTER_AT, letter.at.isoformat()) == letter.at.isoformat():
+            return action  # earlier versions do not say which letter lay there
         settled = self._by_target.get(letter.invitation or "")
         return settled if settled and settled.kind in {"settle", "erase"} and settled.at >= letter.at else None
 

@@ -5,7 +5,7 @@ the decision and does nothing more about it.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -72,23 +72,32 @@ async def skip(
         return len(chosen)
 
 
-def _open(places: Sequence[Parked], known: Decisions) -> list[Parked]:
-    """Those about which nobody has decided."""
-    return [place for place in places if known.of(target_of(*place)) is None]
+def _open(places: Mapping[Parked, str], known: Decisions) -> list[Parked]:
+    """Those about which nobody has decided. Another record lies there when the topic is made anew."""
+    decided = {place: known.of(target_of(*place)) for place in places}
+    return [
+        place
+        for place, source in places.items()
+        if (one := decided[place]) is None or one.params.get("source") != source
+    ]
 
 
-async def parked(config: Config, cell: str, progress: Progress = lambda *_: None) -> list[Parked]:
-    """The records that wait for a cell, or for one in it, as far as their owners have written down. In order."""
-    lots: defaultdict[tuple[int, bytes | None], list[int]] = defaultdict(list)
+async def parked(config: Config, cell: str, progress: Progress = lambda *_: None) -> dict[Parked, str]:
+    """The records that wait for a cell, or for one in it, as far as their owners have written down. In order.
+
+    With each comes where it was before.
+    """
+    lots: defaultdict[tuple[int, bytes | None], dict[int, str]] = defaultdict(dict)
     async with aclosing(kept(config.kafka, [config.kafka.topic_prefix + PARKED], progress=progress)) as records:
         async for record in records:
             headers, lot = dict(record.headers), (record.partition, record.key)
             if "pk_done" in headers:
                 done = int(headers["pk_done"])
-                lots[lot] = [offset for offset in lots[lot] if offset >= done]
+                lots[lot] = {offset: source for offset, source in lots[lot].items() if offset >= done}
             elif is_parked_for(cell, record):
-                lots[lot].append(record.offset)
-    return sorted(Parked(partition, offset) for (partition, _), offsets in lots.items() for offset in offsets)
+                lots[lot][record.offset] = source_of(as_it_was(record))
+    found = ((Parked(partition, offset), its[offset]) for (partition, _), its in lots.items() for offset in its)
+    return dict(sorted(found))
 
 
 async def _batches(config: Config, places: Collection[Parked]) -> AsyncIterator[list[InRecord]]:

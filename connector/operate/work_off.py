@@ -20,7 +20,17 @@ from connector.kafka.dead_letters import retried
 from connector.kafka.errors import Fenced, may_not_write, missing_right, translated
 from connector.kafka.kept import Progress
 from connector.operate.actions import action_of, record_of
-from connector.operate.letters import Decisions, Letter, Wanted, decisions, letter_at, letters, said, target_of
+from connector.operate.letters import (
+    LETTER_AT,
+    Decisions,
+    Letter,
+    Wanted,
+    decisions,
+    letter_at,
+    letters,
+    said,
+    target_of,
+)
 from connector.records import Outcome
 
 NAME = "deadletters"  # the transactional id
@@ -164,7 +174,8 @@ class _WorkOff:
             return
         records = list[OutRecord]()
         for letter in batch:
-            action = action_of("dead_letter", target_of(letter), decision, by=by, reason=why)
+            params = {LETTER_AT: letter.at.isoformat()}
+            action = action_of("dead_letter", target_of(letter), decision, by=by, reason=why, params=params)
             records += [retried(letter.record)] if decision == "retry" else []
             records.append(record_of(self._kafka, action))
         await commit(self._producer, records)

@@ -9,7 +9,7 @@ import pytest
 from helpers.change_events import as_records, change
 from helpers.commands import command
 from helpers.service import Setup, held, metric, running_app, set_up
-from helpers.topics import publish, read
+from helpers.topics import create, delete, publish, read
 from helpers.waiting import until
 
 from connector.kafka.cloud_events import OutRecord
@@ -120,6 +120,24 @@ async def test_a_cell_that_the_configuration_no_longer_has_can_be_tried_and_skip
     assert "there is no cell trigger/closed" in await said(setup, "release", "trigger/closed", code=2)
     skipped = await said(setup, "skip", cell, "--reason", "the survey is gone", "--yes", code=0)
     assert f"1 records of {cell} are dead letters now" in skipped
+
+
+async def test_what_is_parked_on_a_topic_that_was_made_anew_can_be_skipped_at_the_places_of_before(
+    setup: Setup,
+) -> None:
+    cell = "trigger/closed-case"
+    for offset in (1, 2):
+        name = (
+            await create(setup.kafka, "connector.parked")
+            if offset == 2
+            else f"{setup.kafka.topic_prefix}connector.parked"
+        )
+        said_of = {"topic": "t", "partition": "0", "offset": str(offset), "timestamp": "0", "stage": "trigger"}
+        headers = [(f"pk_{key}", text.encode()) for key, text in {**said_of, "cell": "closed-case"}.items()]
+        await publish(setup.kafka, [OutRecord(name, b"lot", b"{}", headers, 0)])
+        skipped = await said(setup, "skip", cell, "0/0", "--reason", "a test", code=0)
+        assert f"1 records of {cell} are dead letters now" in skipped
+        await delete(setup.kafka, name)
 
 
 async def test_what_was_parked_is_decided_by_the_configuration_of_now(

@@ -20,7 +20,7 @@ from helpers.waiting import until
 
 from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.dead_letters import DeadLetters
-from connector.kafka.inbound import consumed
+from connector.kafka.inbound import InRecord, consumed
 from connector.operate import actions
 from connector.operate.letters import Wanted
 from connector.operate.work_off import Tally, work_off
@@ -272,6 +272,21 @@ async def test_two_operators_who_retry_the_same_letters_put_each_back_once(setup
     text = await said(setup, "retry", places[0], code=1)
     assert "already worked off: 1 of send (unreadable)" in text
     assert "retried by number " in text
+
+
+async def test_decisions_about_letters_do_not_count_for_those_of_a_topic_that_was_made_anew(setup: Setup) -> None:
+    """The new topic's offsets begin again, and the decisions stay on `connector.actions`."""
+    [place] = await make_letters(setup, range(1))
+    await said(setup, "discard", place, "--why", "a test")
+    assert await listed(setup) == []
+    name = setup.kafka.topic_prefix + "connector.deadletters"
+    await topics.delete(setup.kafka, name)
+    await topics.create(setup.kafka, "connector.deadletters", partitions=1 + int(place.partition("/")[0]))
+    letter = DeadLetters(setup.kafka, "send", lambda *_: None).of_record(
+        InRecord("pisano.invitations", 0, 0, None, b"{}", (), 0.0), "unreadable", ValueError("no"), "send/unreadable"
+    )
+    await topics.publish(setup.kafka, [OutRecord(name, None, b"{}", letter.headers, int(place.partition("/")[0]))])
+    assert [row["place"] for row in await listed(setup)] == [place]
 
 
 async def test_a_filter_alone_only_says_what_would_be_done(setup: Setup) -> None:
