@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from connector.kafka.cell_work import UNREADABLE
 from connector.kafka.inbound import InRecord
 from connector.kafka.ledger import read_entry
 from connector.records import ChangeEvent, Invitation, Settlement, Write
@@ -79,13 +80,13 @@ class Known:
 
     def is_decided(self, event: str, survey: str) -> bool:
         """Whether a change event has an invitation of this survey, is a dead letter, or waits for the held survey."""
-        return digest_of(f"{survey} {event}") in self._invited or self._is_aside(f"trigger/{survey}", event)
+        return digest_of(f"{survey} {event}") in self._invited or self._is_aside("trigger", survey, event)
 
     def is_settled_or_waits(self, invitation: Invitation) -> bool:
         """Whether an invitation has an outcome, waits, or is a dead letter."""
         waits = self._waiting.get(digest_of(invitation.id)) == b"\1"
-        cell = f"send/{invitation.account}/{invitation.survey}"
-        return self.is_settled(invitation.id) or waits or self._is_aside(cell, invitation.id)
+        cell = f"{invitation.account}/{invitation.survey}"
+        return self.is_settled(invitation.id) or waits or self._is_aside("send", cell, invitation.id)
 
     def is_settled(self, invitation: str) -> bool:
         """Whether the invitation with this id has an outcome."""
@@ -93,10 +94,13 @@ class Known:
 
     def is_written(self, feedback: str, rule: str) -> bool:
         """Whether an answer has a write of this rule, is a dead letter, or waits for the held rule."""
-        return digest_of(f"{rule} {feedback}") in self._written or self._is_aside(f"write/{rule}", feedback)
+        return digest_of(f"{rule} {feedback}") in self._written or self._is_aside("write", rule, feedback)
 
-    def _is_aside(self, cell: str, id_: str) -> bool:
-        piece = digest_of(f"{cell} {id_}")
+    def _is_aside(self, stage: str, cell: str, id_: str) -> bool:
+        """Whether it is aside for its cell, or as a record that could not be read, as when its account is gone."""
+        return any(self._is_piece_aside(digest_of(f"{stage}/{each} {id_}")) for each in (cell, UNREADABLE))
+
+    def _is_piece_aside(self, piece: bytes) -> bool:
         row = self._parked.get(piece)
         offset, lot = _PARKED.unpack(row) if row else (-1, -1)
         return piece in self._letters or offset >= self._done.get(lot, 0)

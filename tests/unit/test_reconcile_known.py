@@ -87,6 +87,17 @@ def test_a_dead_letter_excuses_only_its_own_cell(made: MadeUpTopics) -> None:
     assert not known.is_decided(event, "escalated-case")
 
 
+def test_an_invitation_whose_account_is_gone_is_a_dead_letter(made: MadeUpTopics) -> None:
+    """send takes its record for one that cannot be read."""
+    invitation, record = an_invitation(made)
+    known = Known()
+    record = replace(record, headers=[*record.headers, ("ce_id", invitation.id.encode())])  # as trigger writes it
+    letters = DeadLetters(Kafka(bootstrap_servers="nowhere:1"), "send", lambda *_: None)
+    letter = letters.of_record(record, "unknown_account", Rejected("no"), "send/unreadable")
+    known.take_letter(made.place("connector.deadletters", letter.key, letter.value, letter.headers, START))
+    assert known.is_settled_or_waits(invitation)
+
+
 def test_a_change_is_decided_by_an_invitation_of_the_same_survey(made: MadeUpTopics) -> None:
     invitation, _ = an_invitation(made)
     known = Known()
