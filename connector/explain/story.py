@@ -11,6 +11,7 @@ from functools import cached_property
 
 from connector.explain.fact import Fact, Kind, Place
 from connector.explain.index import Index
+from connector.reasons import Reason
 from connector.records import digest
 
 _MOST_OF_ONE = 200  # facts of a kind for one id: more than anybody reads
@@ -73,6 +74,7 @@ def tell(index: Index, ids: Sequence[tuple[str, str]]) -> Story:
             break
         if not any(fact.kind is Kind.INVITATION for fact in found.values()):
             ahead += [lead for fact in new.values() for lead in _asked_by(fact)]
+        ahead += _listed([*found.values()])
         new = {}
         for lead in dict.fromkeys(ahead):
             if len(found) + len(new) < _MOST:
@@ -135,8 +137,6 @@ def _leads(fact: Fact) -> Iterator[_Lead]:
             )
             for id_kind in ("record", "person"):
                 yield from _by(fact, id_kind, Kind.FEEDBACK, since=fact.at, fits=_Answers(fact))
-            if fact.code == "on_suppression_list":
-                yield from _by(fact, "person", Kind.SUPPRESSION, until=fact.at)
         case Kind.OUTCOME | Kind.ACTION:
             yield from _by(fact, "invitation", Kind.INVITATION)
             yield from _by(fact, "attempt", Kind.ATTEMPT)
@@ -159,6 +159,15 @@ def _asked_by(fact: Fact) -> Iterator[_Lead]:
     if fact.kind is Kind.FEEDBACK:
         for id_kind in ("record", "person"):
             yield from _by(fact, id_kind, Kind.INVITATION, until=fact.at, fits=_Asks(fact))
+
+
+def _listed(facts: Sequence[Fact]) -> Iterator[_Lead]:
+    """From invitations that the suppression list ended to the entries about their persons, until then."""
+    stopped = [fact for fact in facts if fact.kind is Kind.OUTCOME and fact.code == Reason.ON_SUPPRESSION_LIST]
+    ended = {fact.id("invitation"): fact.at for fact in stopped}
+    for fact in facts if ended else ():
+        if fact.kind is Kind.INVITATION and (at := ended.get(fact.id("invitation"))):
+            yield from _by(fact, "person", Kind.SUPPRESSION, until=at)
 
 
 def _by(

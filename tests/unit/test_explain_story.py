@@ -10,6 +10,7 @@ from helpers.config_files import MINIMAL, read
 from helpers.made_up_topics import START, MadeUpTopics, case_id
 
 from connector.config import Config
+from connector.decisions import Suppression
 from connector.explain import Index, Kind, Story, tell, wanted
 from connector.explain.words import lines, why, words
 from connector.kafka.dead_letters import DeadLetters
@@ -19,6 +20,7 @@ from connector.reasons import Reason
 from connector.records import Feedback, Outcome, Settlement, Write, digest
 
 CALL = "a" * 32
+CONTACT = "0035g00000XyZ12AAF"
 HOUR = timedelta(hours=1)
 WAITS = {Reason.DELAY, Reason.SEND_HOURS, Reason.DAILY_CAP, Reason.CAP, Reason.PRIORITY, Reason.IN_DOUBT, Reason.BRAKE}
 
@@ -143,6 +145,37 @@ def test_who_is_not_invited_has_the_reason_in_words(topics: MadeUpTopics, index:
         f"invitation {id_}: closed-case did not invite on 2026-01-01 00:00:00 UTC,"
         " because the customer opted out (opted_out)"
     ]
+
+
+def test_an_invitation_that_the_suppression_list_stopped_tells_of_the_entry(
+    topics: MadeUpTopics, index: Index, ask: Ask
+) -> None:
+    """Also when the entry is about the contact, and somebody asks for the address."""
+    change = topics.change(case_id(1), START)
+    id_, record = topics.invitation(change, case_id(1), "c@acme.com", START, contact=CONTACT)
+    at = START - timedelta(days=1)
+    entry = Suppression(contact=CONTACT, by="legal", at=at)
+    end = Settlement(
+        invitation=id_,
+        account="main",
+        survey="closed-case",
+        record_id=case_id(1),
+        outcome=Outcome.SUPPRESSED,
+        reason=Reason.ON_SUPPRESSION_LIST,
+        at=START + timedelta(seconds=3),
+    )
+    put(
+        index,
+        [
+            topics.put("pisano.suppressions", f"contact/{CONTACT[:15]}", entry, at),
+            change,
+            record,
+            topics.put("pisano.attempts", f"main/{id_}", end, end.at),
+        ],
+    )
+    for asked in (id_, case_id(1), "c@acme.com"):
+        told = ask(asked)
+        assert [words(fact) for fact in told.of(Kind.SUPPRESSION)] == ["put on the suppression list, for every survey"]
 
 
 def test_without_an_invitation_the_head_says_why_there_may_be_none(
