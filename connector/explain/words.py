@@ -71,10 +71,11 @@ def lines(story: Story) -> Iterator[str]:
 
 
 def _not_invited(story: Story) -> Iterator[str]:
-    for kind in (Kind.DEAD_LETTER, Kind.PARKED):
-        if found := story.of(kind):
-            yield f"no invitation: {words(found[-1])}"
-            return
+    retried = {fact.details.get("retry_of") for fact in story.facts}
+    letters = [one for one in story.of(Kind.DEAD_LETTER) if f"{one.partition}/{one.offset}" not in retried]
+    if found := letters or story.of(Kind.PARKED):
+        yield f"no invitation: {words(found[-1])}"
+        return
     if any(not change.details.get("ours") for change in story.of(Kind.CHANGE)):
         yield (
             "no invitation: no survey wants these changes, or trigger has not come to them yet."

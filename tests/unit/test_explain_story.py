@@ -13,7 +13,7 @@ from connector.config import Config
 from connector.decisions import Suppression
 from connector.explain import Index, Kind, Story, tell, wanted
 from connector.explain.words import lines, why, words
-from connector.kafka.dead_letters import DeadLetters
+from connector.kafka.dead_letters import DeadLetters, retried
 from connector.kafka.inbound import InRecord
 from connector.protection import Hashes
 from connector.reasons import Reason
@@ -193,6 +193,19 @@ def test_without_an_invitation_the_head_says_why_there_may_be_none(
         "no invitation: trigger gave up on salesforce.cdc.Case/0/1: gap: ValueError: it does not say what changed",
         f"invitation {invitation}: sent on 2026-01-01 00:00:01 UTC; its own record is no longer on the topic",
     ]
+
+
+def test_a_dead_letter_that_was_put_back_is_no_reason_any_more(
+    config: Config, topics: MadeUpTopics, index: Index, ask: Ask
+) -> None:
+    change = topics.change(case_id(1), START)
+    letters = DeadLetters(config.kafka, "trigger", lambda *_: None)
+    made = letters.of_record(change, "gap", ValueError("it does not say what changed"), "trigger/closed-case")
+    letter = topics.place("connector.deadletters", made.key, made.value, made.headers, START)
+    again = retried(letter)
+    put(index, [change, letter, topics.place("salesforce.cdc.Case", again.key, again.value, again.headers, START)])
+    [head] = lines(ask(case_id(1)))
+    assert head.startswith("no invitation: no survey wants these changes")
 
 
 def test_the_last_outcome_counts_also_when_the_invitations_own_record_is_gone(
