@@ -46,6 +46,11 @@ async def what_will_happen(config: Config, stage: str, records: int, shadow: str
             f"No service reads these topics unless you run one with kafka.topic_prefix {shadow!r}. Such a service knows"
             " nothing of what was sent or written before: give it the doubles of `connector sandbox` only.",
         ]
+    if stage == "trigger":
+        said += [
+            "Start the service with this configuration first: send ends an invitation of a survey that its own"
+            " configuration does not have, as survey_removed, and no later replay sends it."
+        ]
     return [*said, _kept_from_repeating(stage), *[await _runs(config, name) for name in _concerned(stage)]]
 
 

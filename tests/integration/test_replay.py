@@ -146,6 +146,8 @@ async def test_a_survey_that_has_moved_to_another_account_invites_nobody_again(
     left_out = {("left out: another account has it", "main"): 1, ("chosen", None): 2, ("copies", None): 0}
     dry = await replayed(setup, "trigger", "--from", "earliest", "--dry-run")
     assert dry == {**left_out, ("would be sent", None): 1}
+    asked = await command(setup, "replay", "trigger", "--from", "earliest")
+    assert b"Start the service with this configuration first" in asked.stderr
     assert await replayed(setup, "trigger", "--from", "earliest", "--yes") == {**left_out, ("invited", None): 1}
     assert len(await topics.read(setup.kafka, "pisano.invitations")) == 2
 
