@@ -10,6 +10,7 @@ from connector.config import Config, Kafka, Protect
 from connector.decisions import Action, Kind
 from connector.errors import Fatal, Rejected
 from connector.kafka.cloud_events import OutRecord, to_record
+from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
 from connector.operate._writing import written
@@ -141,12 +142,15 @@ async def _settlement(config: Config, id_: str) -> Settlement:
 
 
 async def _invitation(config: Config, id_: str) -> Invitation:
-    async for record in kept(config.kafka, [config.kafka.topic_prefix + INVITATIONS]):
-        if id_.encode() in (record.value or b""):
-            try:
-                invitation = Invitation.model_validate_json(record.value or b"")
-            except ValidationError:
-                continue
-            if invitation.id == id_:
-                return invitation
-    raise Fatal(f"the record of the invitation {id_} is no longer on {INVITATIONS}, so nobody can settle it")
+    for topic in (INVITATIONS, DEAD_LETTERS):  # a letter holds its record whole, and is kept for longer
+        async for record in kept(config.kafka, [config.kafka.topic_prefix + topic]):
+            if id_.encode() in (record.value or b""):
+                try:
+                    invitation = Invitation.model_validate_json(record.value or b"")
+                except ValidationError:
+                    continue
+                if invitation.id == id_:
+                    return invitation
+    raise Fatal(
+        f"the record of the invitation {id_} is no longer on {INVITATIONS} or {DEAD_LETTERS}, so nobody can settle it"
+    )

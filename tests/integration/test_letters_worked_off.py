@@ -24,7 +24,8 @@ from connector.kafka.inbound import InRecord, consumed
 from connector.operate import actions
 from connector.operate.letters import Wanted
 from connector.operate.work_off import Tally, work_off
-from connector.records import Feedback, Invitation, Write, digest, read
+from connector.reasons import Reason
+from connector.records import Feedback, Invitation, Outcome, Settlement, Write, digest, read
 from connector.sandbox.doubles.pisano import Fault, PisanoDouble
 from connector.sandbox.doubles.salesforce import SalesforceDouble
 
@@ -218,6 +219,28 @@ async def test_an_invitation_with_an_outcome_is_not_put_back_and_leaves_the_list
         (row,) = await listed(setup, "--all")
         assert row["worked_off"].startswith("settled (sent) by ada at ")
     assert len(await topics.read(setup.kafka, "pisano.invitations")) == 1
+
+
+async def test_an_invitation_can_be_settled_as_long_as_its_letter_is_kept(setup: Setup) -> None:
+    """Kafka deletes the invitation's record after 30 days, and its letter after 90."""
+    await make_letters(setup, range(1), "unknown")
+    one = invitation(0)
+    unknown = Settlement(
+        invitation=one.id,
+        account="main",
+        survey=one.survey,
+        record_id=one.record_id,
+        outcome=Outcome.UNKNOWN,
+        reason=Reason.NO_CLEAR_END,
+        at=datetime.now(UTC),
+    )
+    ledger = f"{setup.kafka.topic_prefix}pisano.attempts"
+    entry = OutRecord(ledger, f"main/{one.id}".encode(), unknown.model_dump_json().encode(), [])
+    await topics.publish(setup.kafka, [entry])
+    await topics.delete(setup.kafka, f"{setup.kafka.topic_prefix}pisano.invitations")
+    await topics.create(setup.kafka, "pisano.invitations")
+    action = await actions.settle(setup.config, one.id, "drop", by="ada", reason="too late")
+    assert action.params["invitation"] == one.model_dump(mode="json")
 
 
 async def test_a_webhook_that_cannot_be_read_can_be_sent_again_from_its_letter(setup: Setup) -> None:
