@@ -114,12 +114,14 @@ class Desk:
 
 
 async def form(request: web.Request) -> Form:
-    """The fields of a form. Raises HTTPRequestTimeout when its body does not come."""
+    """The fields of a form. Raises HTTPRequestTimeout when its body does not come, HTTPBadRequest when it is none."""
     try:
         async with asyncio.timeout(_FORM_WITHIN):
             return await request.post()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except (ValueError, LookupError):  # no boundary, an encoding that nobody knows
+        raise web.HTTPBadRequest(text="this form cannot be read") from None
 
 
 def text(fields: Form, name: str) -> str:

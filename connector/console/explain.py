@@ -1,5 +1,6 @@
 """The story of a customer, a record or one of our ids: a line that says it all, and the times of all that happened."""
 
+from contextlib import suppress
 from urllib.parse import quote
 
 from aiohttp import web
@@ -21,10 +22,12 @@ def routes(desk: Desk) -> list[web.RouteDef]:
         return await _told(desk, request, request.query.get("what", "").strip())
 
     async def search(request: web.Request) -> web.Response:
-        """An address is personal data, so it is no part of the page's own address, which browsers and proxies keep."""
+        """An address is personal data, so it is no part of the page's own address, which browsers and proxies keep. The
+        same holds for what is no id, such as a phone number without its country."""
         what = text(await form(request), "what")
-        if what and not {"@", "+"} & {*what}:
-            raise web.HTTPSeeOther(f"/explain?what={quote(what, safe='')}")
+        with suppress(Fatal):
+            if not wanted(what).addresses:
+                raise web.HTTPSeeOther(f"/explain?what={quote(what, safe='')}")
         return await _told(desk, request, what)
 
     return [web.get("/explain", show), web.post("/explain", search)]
