@@ -37,7 +37,7 @@ class Tail:
         self._topic = kafka.topic_prefix + topic
         self._take = take
         self._period = period
-        self._next: dict[int, int] = {}  # offset by partition
+        self._read: dict[int, tuple[int, float]] = {}  # by partition: the next offset, and the latest time so far
         self._since: datetime | None = None
 
     async def read(self, now: datetime, progress: Progress = lambda *_: None) -> None:
@@ -48,8 +48,11 @@ class Tail:
         """
         since = self._since or (now - self._period if self._period else None)
         async for record in kept(self._kafka, [self._topic], since=since, progress=progress):
-            if record.offset >= self._next.get(record.partition, 0):
-                self._next[record.partition] = record.offset + 1
+            offset, latest = self._read.get(record.partition, (0, 0.0))
+            if (
+                record.offset >= offset or record.timestamp > latest
+            ):  # then the topic was made anew: offsets begin again
+                self._read[record.partition] = record.offset + 1, max(latest, record.timestamp)
                 self._take(record)
         self._since = now - _AGAIN
 

@@ -11,6 +11,7 @@ from connector.errors import Fatal
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import close, transaction, transactional_producer
 from connector.kafka.kept import kept, record_at
+from connector.operate.counts import Tail
 
 
 @pytest.fixture
@@ -58,6 +59,22 @@ async def test_records_from_a_time_that_kafka_does_not_know(kafka: Kafka) -> Non
     await topics.publish(kafka, records(name, range(3)))
     since = datetime(1, 1, 1, tzinfo=UTC)
     assert [int(record.value or b"") async for record in kept(kafka, [name], since=since)] == [0, 1, 2]
+
+
+async def test_a_tail_goes_on_with_a_topic_that_was_made_anew(kafka: Kafka) -> None:
+    """The console runs for weeks, and would count nothing of the new topic until that is as long as the old one."""
+    name, taken = await topics.create(kafka, "tail"), list[bytes | None]()
+    tail = Tail(kafka, "tail", lambda record: taken.append(record.value))
+    await topics.publish(kafka, records(name, range(3)))
+    for _ in range(2):
+        await tail.read(datetime.now(UTC))
+    assert taken == [b"0", b"1", b"2"]
+    await topics.delete(kafka, name)
+    await topics.create(kafka, "tail")
+    await topics.publish(kafka, records(name, range(3, 5)))
+    for _ in range(2):
+        await tail.read(datetime.now(UTC))
+    assert taken == [b"0", b"1", b"2", b"3", b"4"]
 
 
 async def test_a_place_that_holds_no_record_says_what_is_there(kafka: Kafka) -> None:
