@@ -20,8 +20,8 @@ _EVENT = re.compile(r"\S+-\d+-[A-Za-z0-9]{18}")  # transaction, sequence number 
 _MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"  # five bits each (salesforce §D3)
 _OUR_IDS = ("invitation", "attempt", "feedback", "write", "answer", "action", "trace")
 _FORMS = (
-    "an e-mail address, a phone number such as +905330000000, a Salesforce id of 15 or 18 characters, the 32 digits of "
-    "an invitation, attempt, feedback, write or trace, or the id of a change event"
+    "an e-mail address, a phone number such as +90 533 000 00 00, a Salesforce id of 15 or 18 characters, the 32 "
+    "digits of an invitation, attempt, feedback, write or trace, or the id of a change event"
 )
 
 _Id = tuple[str, str]  # its kind and its value

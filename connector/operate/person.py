@@ -43,7 +43,7 @@ def person_of(whom: str) -> Person:
     """Raises Fatal when it is neither an address, a phone number nor an id of Salesforce."""
     asked = wanted(whom)
     if not asked.addresses and asked.contact is None:
-        raise Fatal("name a person by an e-mail address, a phone number such as +905330000000, or a contact's id")
+        raise Fatal("name a person by an e-mail address, a phone number such as +90 533 000 00 00, or a contact's id")
     return Person(frozenset(map(small, asked.addresses)), frozenset([asked.contact] if asked.contact else []))
 
 

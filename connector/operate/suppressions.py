@@ -31,10 +31,10 @@ _WHOM: tuple[Literal["email", "phone", "contact"], ...] = ("email", "phone", "co
 _COLUMNS = (*_WHOM, "survey", "until", "why")
 _WRONG = {
     "email": "this is no e-mail address: it has no @",
-    "phone": "a phone number begins with + and its country, such as +905330000000; spreadsheets often drop the +",
+    "phone": "a phone number begins with + and its country, such as +90 533 000 00 00; spreadsheets often drop the +",
     "contact": "this is no contact's id: Salesforce's ids have 15 or 18 letters and digits",
-    None: "write an e-mail address, a phone number with its country such as +905330000000, or a contact's id of 15 or"
-    " 18 letters and digits",
+    None: "write an e-mail address, a phone number with its country such as +90 533 000 00 00, or a contact's id of 15"
+    " or 18 letters and digits",
 }
 
 

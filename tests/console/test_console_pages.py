@@ -77,6 +77,7 @@ async def test_an_address_that_is_searched_for_is_in_no_address_of_a_page(tmp_pa
         assert (id_.status, id_.headers["Location"]) == (303, "/explain?what=5005g0000000001")
         number = await client.post("/explain", data={**given, "what": "0533 000 00 00"}, allow_redirects=False)
         assert (number.status, "Location" in number.headers) == (400, False)
+        assert "such as +90 533 000 00 00" in await number.text()  # what looks like a customer's number is masked
         garbage = await client.post("/explain", data=b"x", headers={"Content-Type": "multipart/form-data"})
         assert (garbage.status, "this form cannot be read" in await garbage.text()) == (400, True)
         address = await client.post("/explain", data={**given, "what": "ada@example.com"}, allow_redirects=False)

@@ -12,7 +12,7 @@ from connector.salesforce.record_ids import full
 @pytest.mark.parametrize("what", ["", "Ada", "500", "x" * 32, "a@b@c", "a b@acme.com", "a" * 31, "5005g000000000-AAA"])
 def test_what_has_no_known_form_says_which_there_are(what: str) -> None:
     with pytest.raises(
-        Fatal, match=r"Give an e-mail address, a phone number such as \+905330000000, a Salesforce id of 15"
+        Fatal, match=r"Give an e-mail address, a phone number such as \+90 533 000 00 00, a Salesforce id of 15"
     ):
         wanted(what)
 
