@@ -13,6 +13,7 @@ from connector.kafka.cloud_events import OutRecord, to_record
 from connector.kafka.dead_letters import DEAD_LETTERS
 from connector.kafka.kept import kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
+from connector.kafka.waiting import WAITING, what_waits
 from connector.operate._writing import written
 from connector.records import Invitation, Outcome, Settlement, read
 
@@ -47,7 +48,8 @@ async def brake(
     """Decides about the invitations that a survey's brake holds.
 
     Raises:
-        Fatal: There is no such survey, or the days are too few or too many, also for the survey's own limits.
+        Fatal: There is no such survey, it has no brake and none of its invitations waits for a person, or the days are
+            too few or too many, also for the survey's own limits.
     """
     if survey not in config.surveys:
         raise Fatal(f"there is no survey {survey} in the configuration; there is {', '.join(sorted(config.surveys))}")
@@ -55,8 +57,22 @@ async def brake(
         raise Fatal(f"nothing was done: an invitation can be spread over {_FEWEST_DAYS} to {_MOST_DAYS} days")
     if decision == "spread":
         _require_in_time(survey, config.surveys[survey].protect, days)
+    if config.surveys[survey].protect.brake is None and not await _waits_for_a_person(config.kafka, survey):
+        raise Fatal(
+            f"nothing was done: {survey} has no `brake`, and none of its invitations waits for a person. Was another"
+            " survey meant? A decision would also be about what waits for other reasons, such as a `delay`"
+        )
     target, params = f"{config.surveys[survey].account}/{survey}", {"days": days} if decision == "spread" else {}
     return await write(config, action_of("brake", target, decision, by=by, reason=reason, params=params))
+
+
+async def _waits_for_a_person(kafka: Kafka, survey: str) -> bool:
+    """Also when the brake that held the invitations was taken out of the configuration since."""
+    held: set[bytes | None] = set()
+    async for record in kept(kafka, [kafka.topic_prefix + WAITING]):
+        waits = None if record.value is None else what_waits(record.headers)
+        (held.add if waits and waits.survey == survey and waits.until is None else held.discard)(record.key)
+    return bool(held)
 
 
 def _require_in_time(survey: str, protect: Protect, days: float) -> None:

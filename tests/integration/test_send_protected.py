@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -209,6 +209,35 @@ async def test_as_many_as_the_brake_allows_are_sent_one_by_one(setup: Setup) -> 
             await publish(setup, one)
             await settlements(setup, one, outcome=Outcome.SENT)
         assert not await _holds(app)
+
+
+async def test_a_decision_about_a_survey_without_a_brake_is_refused_and_ends_nothing_that_waits(setup: Setup) -> None:
+    """As when the name of another survey is written."""
+    due = datetime.now(UTC) + timedelta(days=1)
+    late = invitation(1, protection=Protection(happened_at=datetime.now(UTC), not_before=due))
+    async with running_app(setup.config, ["send"]):
+        await publish(setup, late)
+        await until(lambda: topics.read(setup.kafka, "pisano.waiting"))
+    with pytest.raises(Fatal, match="nothing was done: closed-case has no `brake`"):
+        await actions.brake(setup.config, "closed-case", "drop", 1, by="ada", reason="a clean-up")
+    assert await topics.read(setup.kafka, "connector.actions") == []
+
+
+@pytest.mark.parametrize("setup", [{"brake": "3/1h"}], indirect=True)
+async def test_a_decision_reaches_what_waits_for_a_brake_that_was_taken_out(
+    setup: Setup, tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble
+) -> None:
+    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(10)]
+    async with running_app(setup.config, ["send"]) as app:
+        await publish(setup, *flood)
+        await until(lambda: _holds(app))
+        await until(lambda: topics.read(setup.kafka, "pisano.waiting"))
+    setup = await set_up(tmp_path, bootstrap_servers, unique, pisano=pisano, surveys={"closed-case": SURVEY})
+    async with running_app(setup.config, ["send"]):
+        await actions.brake(setup.config, "closed-case", "drop", 1, by="ada", reason="a clean-up")
+        found = await settlements(setup, *flood)
+    assert {one.reason for one in found} <= {None, Reason.DROPPED}
+    assert len(pisano.emails()) < 10
 
 
 async def _holds(app: Any) -> bool:
