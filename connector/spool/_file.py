@@ -12,6 +12,7 @@ import mmap
 import os
 import secrets
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,7 +84,10 @@ class SpoolFile:
     def _open(self, folder: Path) -> None:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # only our own user may read answers
         with (folder / "spool.mark").open("a+b") as mark:
-            os.posix_fallocate(mark.fileno(), 0, _MARK)  # else writing to `_mark` on a full disk ends us: SIGBUS
+            if sys.platform == "darwin":  # which has no such call
+                mark.truncate(_MARK)
+            else:
+                os.posix_fallocate(mark.fileno(), 0, _MARK)  # else writing to `_mark` on a full disk ends us: SIGBUS
             self._mark = mmap.mmap(mark.fileno(), _MARK)
         self._db = sqlite3.connect(self.path, timeout=_BUSY_WITHIN, isolation_level=None, check_same_thread=False)
         try:
