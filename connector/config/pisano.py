@@ -109,7 +109,8 @@ class Webhook(Model):
 
     answered_at: Text | None = None
     """The body's key that holds the time of the answer: ISO 8601, or seconds or milliseconds since 1970; without a zone
-    it is UTC. Webhooks may arrive in the wrong order; with this key, an older answer does not overwrite a newer one."""
+    it is UTC. Webhooks may arrive in the wrong order; with this key, an older answer does not overwrite a newer one.
+    A time more than a day ahead of our clock is a misfit."""
 
     max_bytes: Annotated[Whole, Field(ge=1, le=512 * 1024)] = 256 * 1024
     """The most bytes of a body; free text takes only kilobytes. The setting's maximum is half of what Kafka takes in

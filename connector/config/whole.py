@@ -83,7 +83,7 @@ class Service(Model):
     within a day; two days allow for a quiet one."""
 
     drain: Timeout = 25.0
-    """How long work under way may take after SIGTERM: less than the 30 s that orchestrators commonly grant."""
+    """How long work under way may take after SIGTERM. A stop takes at most 20 s more, so give the orchestrator 50 s."""
 
     breaker: DeadLetterBreaker = DeadLetterBreaker()
     """When there are too many dead letters."""

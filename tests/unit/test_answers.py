@@ -118,6 +118,14 @@ def test_the_time_of_an_answer_is_what_the_named_key_holds() -> None:
     assert (wrong.answered_at, wrong.misfits) == (None, {"at": "yesterday"})
 
 
+@pytest.mark.parametrize(("at", "is_taken"), [("2026-03-02T12:30:00Z", True), ("2026-03-02T12:30:01Z", False)])
+def test_a_time_of_more_than_a_day_ahead_is_none_as_it_would_supersede_what_comes_until_then(
+    at: str, is_taken: bool
+) -> None:
+    made = one(f'{{"at": "{at}"}}'.encode(), answered_at="at")
+    assert (made.answered_at is not None, made.misfits) == (is_taken, {} if is_taken else {"at": at})
+
+
 def test_an_answer_that_grew_is_another_one_also_if_its_time_cannot_be_read() -> None:
     first, again, grown = (
         one(f'{{"id": "r-1", "at": "{at}"}}'.encode(), identity=["id"], answered_at="at") for at in ("x", "x", "y")
