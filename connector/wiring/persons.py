@@ -47,7 +47,8 @@ class PersonTopics:
         Raises:
             Fatal: Kafka refuses us.
         """
-        await self._began.wait()
+        while not self._tasks:
+            await self._began.wait()
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
