@@ -226,6 +226,18 @@ def test_a_full_day_ends_when_the_next_begins_also_where_the_clock_skips_midnigh
     assert days == [night, night + DAY]
 
 
+def test_a_value_that_has_its_quota_waits_for_the_next_day_while_others_go() -> None:
+    sender = Sender(a={"cap": {"by": "{{ record.B }}", "per_day": 2}})
+    full, other = ({"cap": cap, "cap_per_day": 2} for cap in "xy")
+    for _ in range(2):
+        assert sender.verdict(sender.invite(**full)) == Go()
+        sender.settle(sender.invite(**full))
+    midnight = datetime(2026, 3, 3, tzinfo=UTC)
+    assert sender.verdict(sender.invite(**full)) == Wait(midnight, Reason.CAP)
+    assert sender.verdict(sender.invite(**other)) == Go()
+    assert sender.verdict(sender.invite(**full), midnight) == Go()
+
+
 @given(st.integers(1, 5), st.integers(1, 5), st.lists(st.integers(0, 20), max_size=40))
 def test_caps_hold_on_every_day_and_in_all(daily: int, total: int, hours: list[int]) -> None:
     sender = Sender(a={"daily_cap": daily, "total_cap": 3 * total, "cap": {"by": "{{ record.B }}", "per_day": 2}})
