@@ -182,8 +182,11 @@ class Capture:
 
 
 def _is_news(before: Position | None, records: Sequence[OutRecord], position: Position) -> bool:
-    """False for events of a custom channel that come again at each start of a stream, see `_captured.py`."""
-    return bool(records) or before is None or position != before.model_copy(update={"at": position.at})
+    """False for events of a custom channel that come again at each start of a stream, see `_captured.py`. A keep-alive
+    is news, also without a new position: the stream lives.
+    """
+    is_repeat = before is not None and position == before.model_copy(update={"at": position.at})
+    return bool(records) or position.ahead_replay_id is None or not is_repeat
 
 
 class _Captured:
