@@ -6,7 +6,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
-from connector.errors import Fatal, Rejected
+from connector.errors import ConnectorError, Fatal, Rejected
 from connector.masking import mask_value
 from connector.retry import PATIENCE, Lasts, patiently
 from connector.salesforce import Failing, record_ids
@@ -14,6 +14,8 @@ from connector.salesforce.soql import Source, Value
 
 _FOR_MORE = 0.01  # seconds that a call under load waits for more reads, as each call takes 1 ms of CPU time
 _BRIEFLY = 1.0  # seconds, for two or three tries, where a longer patience has ended already
+_OTHERS = 2  # records kept to compare with one that fails, which may be among them
+_MOST_AT_FAULT = 5  # records of one call: to find one takes up to a minute, in which all other reads wait
 _MOST = 200  # values per call; more would exceed the URI's 16 kB (salesforce §D3)
 
 Row = Mapping[str, Any]
@@ -44,7 +46,7 @@ class Lookup:
         self._waiting: dict[_Line, list[_Request]] = {}  # the stage limits them by its records in flight
         self._readers: dict[_Line, asyncio.Task[None]] = {}  # one for each line that a `read` waits in
         self._at_fault: set[_Line] = set()
-        self._failing: dict[tuple[Source, Value], bool] = {}  # what failed alone; whether others were read since
+        self._readable: dict[Source, list[Value]] = {}  # two records of it that could be read last
 
     async def read(self, source: Source, value: Value, fields: Iterable[str]) -> Row | None:
         """The record's `fields`, or None when Salesforce has no such record that we may see.
@@ -78,7 +80,7 @@ class Lookup:
 
     async def _read_together(self, source: Source, requests: list[_Request]) -> None:
         if error := await self._read(source, requests, PATIENCE):
-            await self._read_apart(source, requests, error, others_pass=False)
+            await self._read_apart(source, requests, error)
 
     async def _read(self, source: Source, requests: list[_Request], patience: float) -> Lasts | None:
         """Gives each reader its row or its error. If a record may be at fault, it only returns the error."""
@@ -95,31 +97,51 @@ class Lookup:
             await self._read_by_fields(source, requests, error)
         else:
             found = _Found(rows, source.by)
-            self._failing = {place: True if place[0] == source else seen for place, seen in self._failing.items()}
+            known = [*(row[source.by] for row in rows[:_OTHERS]), *self._readable.get(source, ())]
+            self._readable[source] = [*dict.fromkeys(known)][:_OTHERS]
             for request in requests:
-                self._failing.pop((source, request.value), None)
                 self._at_fault.discard((source, request.fields))
                 if not request.row.done():
                     request.row.set_result(found.row(request.value))
         return None
 
-    async def _read_apart(self, source: Source, requests: list[_Request], error: Lasts, *, others_pass: bool) -> None:
-        """Looks for the record with which Salesforce fails. If neither half can be read, it is an outage."""
-        values = sorted({request.value for request in requests}, key=repr)
-        if len(values) == 1:
-            at_fault = others_pass or self._failing.pop((source, values[0]), False)
-            if not at_fault:
-                self._failing[source, values[0]] = False
-            _fail(requests, _unreadable(source, values[0], error) if at_fault else error)
-            return
-        first = {*values[: len(values) // 2]}
-        halves = [[each for each in requests if (each.value in first) is is_first] for is_first in (True, False)]
-        failed = [(half, found) for half in halves if (found := await self._read(source, half, _BRIEFLY))]
-        if len(failed) == len(halves):
-            _fail(requests, error)
-            return
-        for half, found in failed:
-            await self._read_apart(source, half, found, others_pass=True)
+    async def _read_apart(self, source: Source, requests: list[_Request], error: Lasts) -> None:
+        """Looks for records with which Salesforce fails: they fail while another one can be read. If none can be, it is
+        an outage, and so are more than a few records that fail.
+        """
+        parts, at_fault = [(requests, error)], 0
+        while parts and at_fault < _MOST_AT_FAULT:
+            part, error = parts.pop()
+            values = sorted({request.value for request in part}, key=repr)
+            if len(values) == 1:
+                if not await self._reads_another(source, part):
+                    _fail(part, error)
+                elif again := await self._read(source, part, _BRIEFLY):  # the outage may just have ended
+                    _fail(part, _unreadable(source, values[0], again))
+                    at_fault += 1
+                continue
+            first = {*values[: len(values) // 2]}
+            halves = [[each for each in part if (each.value in first) is is_first] for is_first in (True, False)]
+            failed = [(half, found) for half in halves if (found := await self._read(source, half, _BRIEFLY))]
+            if len(failed) == len(halves) and not await self._reads_another(source, part):
+                _fail(part, error)
+            else:
+                parts += failed
+        for part, error in parts:
+            _fail(part, error)
+
+    async def _reads_another(self, source: Source, requests: list[_Request]) -> bool:
+        """Whether the same fields can be read of a record that could be read before."""
+        fields = frozenset({"Id", source.by}).union(*(request.fields for request in requests))
+        values = {request.value for request in requests}
+        other = next((each for each in self._readable.get(source, ()) if each not in values), None)
+        if other is None:
+            return False
+        try:
+            await self._rows(source, sorted(fields), [other], _BRIEFLY)
+        except ConnectorError:
+            return False
+        return True
 
     async def _rows(
         self, source: Source, fields: list[str], values: list[Value], patience: float

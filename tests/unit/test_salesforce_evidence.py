@@ -405,20 +405,83 @@ def test_one_record_that_salesforce_cannot_read_stops_no_other() -> None:
     assert len(calls) < 60
 
 
-def test_a_record_that_fails_alone_is_given_up_when_others_were_read_since() -> None:
-    """When few changes come, none shares its call. Before others are read, nobody knows whether it is an outage."""
+def test_a_record_that_fails_alone_is_given_up_when_another_one_can_be_read() -> None:
+    """When few changes come, none shares its call, and while its survey is held nothing else is read. Before any was
+    read, nobody knows whether it is an outage.
+    """
 
     async def play() -> list[list[str]]:
         lookup, _ = lookup_failing_for({case(1), case(2)})
-        return [await reads(lookup, [number]) for number in (1, 1, 3, 1, 3, 2)]
+        return [await reads(lookup, [number]) for number in (1, 1, 3, 1, 2)]
 
     assert simulate(play()) == [
         *[["Lasts"] * 2] * 2,
         ["dict"] * 2,
-        ["UNKNOWN_EXCEPTION"] * 2,
-        ["dict"] * 2,
-        ["Lasts"] * 2,
+        *[["UNKNOWN_EXCEPTION"] * 2] * 2,
     ]
+
+
+def test_a_record_that_could_be_read_before_is_given_up_too() -> None:
+    async def play() -> list[list[str]]:
+        bad: set[str] = set()
+        lookup, _ = lookup_failing_for(bad)
+        before = [await reads(lookup, [number]) for number in (1, 2, 2)]
+        bad.add(case(2))
+        return [*before, await reads(lookup, [2])]
+
+    assert simulate(play()) == [*[["dict"] * 2] * 3, ["UNKNOWN_EXCEPTION"] * 2]
+
+
+def test_two_records_that_salesforce_cannot_read_stop_no_other() -> None:
+    """With one in each half of the call, all of it was taken for an outage."""
+
+    async def play() -> list[str]:
+        lookup, _ = lookup_failing_for({case(30), case(70)})
+        await reads(lookup, [1000])
+        return await reads(lookup, range(200))
+
+    said = simulate(play())
+    assert [number // 2 for number, each in enumerate(said) if each != "dict"] == [30, 30, 70, 70]
+    assert {*said} == {"dict", "UNKNOWN_EXCEPTION"}
+
+
+def test_many_records_that_salesforce_cannot_read_are_an_outage() -> None:
+    """All other reads of the object wait for the search."""
+
+    async def play() -> tuple[list[str], float]:
+        lookup, _ = lookup_failing_for({case(number) for number in range(100)})
+        await reads(lookup, [1000])
+        return await reads(lookup, range(100)), asyncio.get_running_loop().time()
+
+    said, seconds = simulate(play())
+    assert {*said} == {"Lasts", "UNKNOWN_EXCEPTION"}
+    assert said.count("UNKNOWN_EXCEPTION") == 10
+    assert seconds < 150
+
+
+def test_a_record_that_fails_in_two_outages_is_not_at_fault() -> None:
+    """Between them others were read, and it was not."""
+
+    async def play() -> list[list[str]]:
+        bad = {case(1)}
+        lookup, _ = lookup_failing_for(bad)
+        first = [await reads(lookup, [1])]
+        middle = [await reads(lookup, [2])]
+        bad |= {case(number) for number in range(10)}
+        return [*first, *middle, await reads(lookup, [1])]
+
+    assert simulate(play()) == [["Lasts"] * 2, ["dict"] * 2, ["Lasts"] * 2]
+
+
+@pytest.mark.parametrize("other", [Retryable("HTTP 503"), Fatal("the login is refused", whole=True)])
+def test_an_outage_with_several_errors_blames_no_record(other: Exception) -> None:
+    async def play() -> list[str]:
+        async def select(_: Source, __: Any, ids: list[Value]) -> list[dict[str, Any]]:
+            raise other if ids == [case(0)] else failing()
+
+        return await reads(Lookup(select), range(2))
+
+    assert {*simulate(play())} <= {"Lasts", "Fatal"}
 
 
 def test_an_outage_of_reads_blames_no_record() -> None:
