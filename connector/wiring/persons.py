@@ -16,8 +16,8 @@ class PersonTopics:
 
     def __init__(self, config: Config) -> None:
         self.protection = ContactProtection.of_config(config)
-        takes = self.protection.topics().items()
-        self._followers = {name: Follower(config.kafka, name, parts_to(take)) for name, take in takes}
+        self._kafka = config.kafka
+        self._followers: dict[str, Follower] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._began = asyncio.Event()
 
@@ -27,7 +27,9 @@ class PersonTopics:
         Raises:
             Fatal: Kafka refuses us.
         """
-        if not self._tasks:
+        if not self._tasks:  # new followers: what earlier ones had read says nothing about what came since
+            takes = self.protection.topics().items()
+            self._followers = {name: Follower(self._kafka, name, parts_to(take)) for name, take in takes}
             self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers.values()]
             self._began.set()
         known = asyncio.create_task(self._all_caught_up())

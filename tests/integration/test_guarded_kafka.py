@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from connector.kafka import publisher, topics
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.dead_letters import DeadLetters
 from connector.kafka.inbound import InRecord
+from connector.operate import suppressions
 from connector.operate.actions import action_of, record_of
 from connector.operate.findings import Findings
 from connector.operate.letters import Wanted
@@ -35,6 +37,7 @@ from connector.sandbox.doubles.salesforce import SalesforceDouble
 from connector.surveys.lookup import Lookup
 from connector.surveys.reader import Reader
 from connector.wiring import App, receive
+from connector.wiring.persons import PersonTopics
 
 PREFIX = "px."
 NOW = datetime.now(UTC)
@@ -137,6 +140,34 @@ async def test_send_is_held_when_it_may_read_the_suppression_list_no_more(
             await until(lambda: all_ready(app))
     finally:
         await guarded.forbid_no_longer(f"Topic:{topic}", "READ")
+
+
+@pytest.mark.usefixtures("short_pauses")
+async def test_send_knows_who_was_put_on_the_list_while_it_might_not_read_it(
+    guarded: GuardedBroker, config: Config
+) -> None:
+    """What had been read before counted for all, and the first calls went out before the rest was read."""
+    topic, persons = f"Topic:{PREFIX}pisano.suppressions", PersonTopics(config)
+    entry = suppressions.entry("late@example.com", by="legal")
+    try:
+        await persons.caught_up()
+        await guarded.forbid(topic, "READ")
+        with pytest.raises(Fatal, match="needs the right READ"):
+            await persons.ended()
+        await suppressions.write(config.kafka, [entry])
+        await guarded.forbid_no_longer(topic, "READ")
+
+        async def again() -> bool:
+            with suppress(Fatal):
+                await persons.caught_up()
+                return True
+            return False
+
+        await until(again)
+        assert persons.protection.people.suppressed_by(invitation(1, email="late@example.com"), NOW) is not None
+    finally:
+        await persons.stop()
+        await guarded.forbid_no_longer(topic, "READ")
 
 
 async def others_are_ready(app: App, stages: set[str]) -> bool:
