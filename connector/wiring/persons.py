@@ -32,15 +32,15 @@ class PersonTopics:
             self._followers = {name: Follower(self._kafka, name, parts_to(take)) for name, take in takes}
             self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers.values()]
             self._began.set()
-        known = asyncio.create_task(self._all_caught_up())
-        await asyncio.wait({known, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in self._tasks:
+        tasks, known = self._tasks, asyncio.create_task(self._all_caught_up())
+        await asyncio.wait({known, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:  # all who wait here hear of the failure, and the first of them makes room for new followers
             if task.done():
-                known.cancel()
-                tasks, self._tasks = self._tasks, []
-                self._began.clear()
-                for other in tasks:
+                for other in (known, *tasks):
                     other.cancel()
+                if self._tasks is tasks:
+                    self._tasks = []
+                    self._began.clear()
                 task.result()
 
     async def ended(self) -> NoReturn:

@@ -170,6 +170,20 @@ async def test_send_knows_who_was_put_on_the_list_while_it_might_not_read_it(
         await guarded.forbid_no_longer(topic, "READ")
 
 
+async def test_no_account_goes_on_when_the_suppression_list_may_not_be_read(
+    guarded: GuardedBroker, config: Config
+) -> None:
+    """Of several accounts that waited for the list, one heard of the refusal, and the others took the list for read."""
+    topic, persons = f"Topic:{PREFIX}pisano.suppressions", PersonTopics(config)
+    try:
+        await guarded.forbid(topic, "READ")
+        found = await asyncio.gather(*(persons.caught_up() for _ in range(3)), return_exceptions=True)
+        assert [type(each) for each in found] == [Fatal] * 3
+    finally:
+        await persons.stop()
+        await guarded.forbid_no_longer(topic, "READ")
+
+
 async def others_are_ready(app: App, stages: set[str]) -> bool:
     return {name for name, is_ready in (await app.ready()).items() if not is_ready} == stages
 
