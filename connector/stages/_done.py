@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from connector.records import Feedback, Write, digest
 from connector.salesforce import RecordWrite
 
+_AHEAD = timedelta(days=1)  # of our clock, as in `_answers.py`: earlier versions took a time of a wrong clock
+
 _Target = tuple[str, str, str]  # a rule, and the record that it writes: object and key
 
 
@@ -64,7 +66,7 @@ class Done:
 
     def remember(self, rule: str, write: RecordWrite | Write, answered_at: datetime | None) -> None:
         """Remembers when an answer was given that is written to this record."""
-        if answered_at is not None:
+        if answered_at is not None and answered_at <= datetime.now(UTC) + _AHEAD:
             target = _target(rule, write)
             self._newest[target] = max(answered_at, self._newest.get(target, answered_at))
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.records import Feedback, Write
+from connector.salesforce import RecordWrite
 from connector.stages._done import Done
 
 BEGIN = datetime.now(UTC) - timedelta(days=10)
@@ -62,3 +63,13 @@ def test_what_is_replayed_or_read_back_is_the_same_answer_again(minutes: list[in
 def test_what_its_body_names_is_the_same_answer_for_ever() -> None:
     done = Done(KEPT)
     assert {done.answer(feedback(minute, span=None))[0] for minute in (0, 1, 100_000)} == {"ab" * 16}
+
+
+def test_a_time_far_ahead_that_an_earlier_version_has_written_supersedes_nothing() -> None:
+    """After the upgrade it went on to supersede all answers to its record, until Kafka deletes that write."""
+    done, now = Done(KEPT), datetime.now(UTC)
+    planned = RecordWrite("update", "Case", "Id", "5001", {})
+    done.read(write("ab" * 16, feedback(0)).model_copy(update={"answered_at": now + timedelta(days=300)}))
+    assert done.newer("rule", planned, now) is None
+    done.read(write("cd" * 16, feedback(0)).model_copy(update={"answered_at": now + timedelta(hours=1)}))
+    assert done.newer("rule", planned, now) == now + timedelta(hours=1)
