@@ -32,7 +32,7 @@ from connector.salesforce.rest import Result
 log = structlog.get_logger(__name__)
 
 # The record, or one that a reference points to, is deleted, merged into another one, or not there.
-_POINTS_NOWHERE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID", "NOT_FOUND"}
+_POINTS_NOWHERE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "MALFORMED_ID"}
 _MOST_MERGES = 10  # that a write follows, so that a circle ends
 
 Sleep = Callable[[float], Awaitable[None]]

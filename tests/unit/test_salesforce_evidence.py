@@ -566,3 +566,21 @@ def test_a_deleted_record_whose_survivor_salesforce_fails_to_tell_holds_nobody()
 async def failing_query(_: str, *, deleted: bool = False) -> list[dict[str, Any]]:
     assert deleted
     raise failing()
+
+
+def test_of_a_record_that_is_not_found_no_reference_is_to_blame() -> None:
+    """The dead letter named the reference as the cause, and the record was called a second time without it."""
+
+    class References(Org):
+        async def describe(self, _: str) -> dict[str, Any]:
+            told = {"updateable": True, "createable": True, "nillable": True}
+            return {"fields": [{"name": "ContactId", "type": "reference", **told}]}
+
+        async def query(self, *_: object, **__: object) -> list[dict[str, Any]]:
+            return []
+
+    gone = Rejected("update Case: NOT_FOUND", code="NOT_FOUND")
+    org = References(lambda *_: gone)
+    write = RecordWrite("update", "Case", "Id", case(1), {"ContactId": "003000000000001AAA"})
+    (result,) = simulate(all_of(org, [write]))
+    assert (result.error, len(org.calls)) == (gone, 1)
