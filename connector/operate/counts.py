@@ -49,9 +49,8 @@ class Tail:
         since = self._since or (now - self._period if self._period else None)
         async for record in kept(self._kafka, [self._topic], since=since, progress=progress):
             offset, latest = self._read.get(record.partition, (0, 0.0))
-            if (
-                record.offset >= offset or record.timestamp > latest
-            ):  # then the topic was made anew: offsets begin again
+            is_later = record.timestamp > latest  # at a lower offset: the topic was made anew
+            if record.offset >= offset or is_later:
                 self._read[record.partition] = record.offset + 1, max(latest, record.timestamp)
                 self._take(record)
         self._since = now - _AGAIN

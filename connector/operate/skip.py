@@ -74,12 +74,8 @@ async def skip(
 
 def _open(places: Mapping[Parked, str], known: Decisions) -> list[Parked]:
     """Those about which nobody has decided. Another record lies there when the topic is made anew."""
-    decided = {place: known.of(target_of(*place)) for place in places}
-    return [
-        place
-        for place, source in places.items()
-        if (one := decided[place]) is None or one.params.get("source") != source
-    ]
+    decided = {place: one.params.get("source") for place in places if (one := known.of(target_of(*place)))}
+    return [place for place, source in places.items() if decided.get(place) != source]
 
 
 async def parked(config: Config, cell: str, progress: Progress = lambda *_: None) -> dict[Parked, str]:
