@@ -398,6 +398,38 @@ def test_an_answer_with_a_list_or_an_object_for_an_address_is_read_all_the_same(
     assert sender.verdict(sender.invite(email="bora@example.com", once_per=30 * 86400.0)) == Go()
 
 
+@pytest.mark.parametrize("over_all", [{}, {"once_per_any": "30d", "counts": "answers"}])
+def test_where_answers_count_an_invitation_stops_nothing_and_an_answer_does_until_its_period_ends(
+    over_all: dict[str, Any],
+) -> None:
+    """For the survey's own period, and for the one over all surveys."""
+    sender = Sender(over_all, a={} if over_all else {"once_per": "30d", "counts": "answers"})
+    terms = {} if over_all else {"once_per": 30 * 86400.0}
+    sender.settle(sender.invite(**terms))
+    assert sender.verdict(sender.invite(**terms), NOW + DAY) == Go()
+    answer = Feedback(id="f", account="main", received_at=NOW, body={"email": "ada@example.com"})
+    sender.protection.people.answered(answer.model_dump_json().encode())
+    assert reason(sender.verdict(sender.invite(**terms), NOW + 30 * DAY - DAY / 24)) is Reason.ANSWERED_BEFORE
+    assert sender.verdict(sender.invite(**terms), NOW + 30 * DAY) == Go()
+
+
+def test_whom_another_account_claims_is_left_alone_once_that_claim_stands() -> None:
+    surveys = {"a": survey(), "free": survey(except_from_any=True), "b": survey(account="other")}
+    guard = ContactProtection(surveys, ProtectAll.model_validate({"once_per_any": "30d"}))
+    known, one = guard.known("main"), invitation(1, survey="a")
+    for person in known.memory.persons(one):
+        claim = Claim(person=person, account="other", invitation="2", at=NOW)
+        guard.topics()[CLAIMS](claim_key(person, "other"), claim.model_dump_json().encode(), 0)
+
+    def verdict(after: timedelta, of: Invitation = one) -> Verdict:
+        return guard.policy.verdict(of, known, NOW + after)
+
+    stands = timedelta(seconds=60)
+    assert verdict(stands / 2) == Wait(NOW + stands, Reason.IN_DOUBT)
+    assert reason(verdict(stands)) is reason(verdict(30 * DAY - DAY / 24)) is Reason.INVITED_BY_ANOTHER
+    assert verdict(30 * DAY) == verdict(stands, invitation(1, survey="free")) == Go()
+
+
 @pytest.mark.parametrize("written", ["+90 533 000 00 01", "905330000001", "0533 000 00 01", "00905330000001"])
 def test_who_answered_is_known_by_the_phone_number_however_it_is_written(written: str) -> None:
     surveys = {"a": survey(once_per="30d", counts="answers")}
