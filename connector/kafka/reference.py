@@ -59,7 +59,8 @@ Set `header.converter=org.apache.kafka.connect.storage.StringConverter` in Kafka
 [changes headers](../findings/kafka-connect-headers.sh): `ce_specversion` becomes `1`.
 
 In Kafka Streams (4.4.0) write the headers anew after a left or outer join of two streams and after `onWindowClose()`: results
-[carry the headers of another record](../findings/kafka-streams-join-headers.sh), such as its `ce_id`.
+[carry the headers of another record](../findings/kafka-streams-join-headers.sh), such as its `ce_id`. `onWindowClose()` also
+[loses windows before a quiet time](../findings/kafka-streams-quiet-windows.sh); `suppress()` does not.
 """
 
 
