@@ -53,7 +53,8 @@ class PersonTopics:
             await self._began.wait()
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            if not task.cancelled():  # by the one who found that another has failed
+                task.result()
         raise Retryable("a topic about persons is not followed any more")
 
     async def claims_to(self, offset: int) -> None:
