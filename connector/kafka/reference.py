@@ -58,8 +58,8 @@ confluent-kafka, kafka-python, sarama and franz-go leave them out.
 Set `header.converter=org.apache.kafka.connect.storage.StringConverter` in Kafka Connect. What it does without (4.4.0)
 [changes headers](../findings/kafka-connect-headers.sh): `ce_specversion` becomes `1`.
 
-In Kafka Streams (4.4.0) write the headers anew after a left or outer join of two streams and after `onWindowClose()`: results
-[carry the headers of another record](../findings/kafka-streams-join-headers.sh), such as its `ce_id`. `onWindowClose()` also
+In Kafka Streams (4.4.0) write the headers anew after a left or outer join of two streams, and after `onWindowClose()`:
+results [carry another record's](../findings/kafka-streams-join-headers.sh), such as its `ce_id`. `onWindowClose()` also
 [loses windows before a quiet time](../findings/kafka-streams-quiet-windows.sh); `suppress()` does not.
 """
 
