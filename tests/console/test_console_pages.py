@@ -122,7 +122,7 @@ async def test_a_brake_is_decided_about_by_click(tmp_path: Path, monkeypatch: py
     board = MadeUpBoard()
     cell = {"cell": "brake/main/closed-case", "kind": "brake", "reason": "r", "since": "2026-06-01", "worker": "w"}
     board.status = made_up_status(held=[cell])
-    async with console(tmp_path, board=board) as (client, *_):
+    async with console(tmp_path, "    protect: {brake: 5/1h}\n", board=board) as (client, *_):
         page = await (await client.get("/held")).text()
         assert ("/held/brake" in page, "/held/release" in page) == (True, False)
         click = {"seal": await seal(client), "survey": "closed-case", "decision": "spread", "reason": "one by one"}
