@@ -376,6 +376,14 @@ def test_changes_that_come_before_the_decision_but_were_made_after_it_are_counte
     assert [sender.verdict(one, now) for one in after] == [Wait(None, Reason.BRAKE) if is_held else Go()] * later
 
 
+def test_what_waits_when_the_sender_starts_counts_for_the_brake() -> None:
+    sender = Sender(a={"brake": "3/1h"})
+    for number in range(4):
+        assert reason(sender.verdict(sender.invite(happened_at=NOW))) is None, number
+        sender.known.memory.waits("a", NOW, is_held=False)
+    assert sender.verdict(sender.invite(happened_at=NOW)) == Wait(None, Reason.BRAKE)
+
+
 def test_a_few_over_a_longer_time_do_not_brake() -> None:
     sender = Sender(a={"brake": "8/1h"})
     for hours in range(100):
