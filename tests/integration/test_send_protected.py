@@ -43,6 +43,11 @@ async def publish(setup: Setup, *invitations: Invitation) -> None:
     await topics.publish(setup.kafka, as_records(setup.kafka, invitations))
 
 
+def just_now(count: int) -> list[Invitation]:
+    """Invitations whose changes were made now, as by a data loader."""
+    return [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(count)]
+
+
 async def settlements(setup: Setup, *of: Invitation, outcome: Outcome | None = None) -> list[Settlement]:
     """Waits until each of these is settled, and returns the last settlement of each."""
 
@@ -145,7 +150,7 @@ async def test_what_waits_for_a_person_is_looked_at_once_after_each_decision(
 
     monkeypatch.setattr(Waiting, "fetch", counted)
     await actions.brake(setup.config, "closed-case", "release", 1, by="ada", reason="an earlier flood")
-    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(10)]
+    flood = just_now(10)
     async with running_app(setup.config, ["send"]) as app:
         await publish(setup, *flood)
         await until(lambda: _holds(app))
@@ -159,7 +164,7 @@ async def test_what_waits_for_a_person_is_looked_at_once_after_each_decision(
 async def test_a_decision_reaches_an_invitation_that_is_just_being_put_aside(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(11)]
+    flood = just_now(11)
     wait, take, taken = Ledger.wait, Actions.take, asyncio.Event()
 
     def tells(self: Actions, key: bytes | None, value: bytes | None) -> None:
@@ -186,7 +191,7 @@ async def test_a_decision_reaches_an_invitation_that_is_just_being_put_aside(
 async def test_what_a_brake_holds_ends_when_its_survey_is_gone_and_the_other_surveys_go_on(
     setup: Setup, tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble
 ) -> None:
-    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(10)]
+    flood = just_now(10)
     async with running_app(setup.config, ["send"]) as app:
         await publish(setup, *flood)
         await until(lambda: _holds(app))
@@ -227,7 +232,7 @@ async def test_a_decision_about_a_survey_without_a_brake_is_refused_and_ends_not
 async def test_a_decision_reaches_what_waits_for_a_brake_that_was_taken_out(
     setup: Setup, tmp_path: Path, bootstrap_servers: str, unique: str, pisano: PisanoDouble
 ) -> None:
-    flood = [invitation(number, protection=Protection(happened_at=datetime.now(UTC))) for number in range(10)]
+    flood = just_now(10)
     async with running_app(setup.config, ["send"]) as app:
         await publish(setup, *flood)
         await until(lambda: _holds(app))
