@@ -14,7 +14,7 @@ from connector.salesforce.change_events import (
 )
 from connector.salesforce.errors import PositionLost
 from connector.salesforce.pubsub import Batch, PubSubClient, RawEvent
-from connector.salesforce.record_write import CallOptions, Choice, RecordWrite
+from connector.salesforce.record_write import CallOptions, Choice, RecordWrite, record_of
 from connector.salesforce.rest import RestClient, Result
 from connector.salesforce.schemas import EventSchema, parse_schema
 from connector.salesforce.writer import CollectionWriter, in_any_case
@@ -46,5 +46,6 @@ __all__ = [
     "in_any_case",
     "misfit",
     "parse_schema",
+    "record_of",
     "text_of",
 ]

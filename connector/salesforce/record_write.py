@@ -68,12 +68,17 @@ class RecordWrite:
 
     @cached_property
     def record(self) -> tuple[str, str]:
-        """Writes with the same record must keep their order, and must not be in one call.
-
-        An Id has 15 or 18 characters. An external id ignores capitals, unless its field was made case-sensitive.
-        """
-        return self.object, self.key[:15] if self.key_field == "Id" else self.key.casefold()
+        """Writes with the same record must keep their order, and must not be in one call. See `record_of`."""
+        return record_of(self.object, self.key_field, self.key)
 
     def choice(self, name: str) -> Choice:
         """What was chosen for a field."""
         return self.choices.get(name, Choice())
+
+
+def record_of(object_name: str, key_field: str, key: str) -> tuple[str, str]:
+    """The same for two keys of one record.
+
+    An Id has 15 or 18 characters. An external id ignores capitals, unless its field was made case-sensitive.
+    """
+    return object_name, key[:15] if key_field == "Id" else key.casefold()

@@ -12,8 +12,8 @@ from connector.config import Webhook
 from connector.pisano import answer, content, feedback_id, identity, moment, read_body
 from connector.records import Feedback, Raw, digest
 from connector.values import exact
+from connector.values.times import AHEAD
 
-_AHEAD = timedelta(days=1)  # of our clock: a time without a zone may be 14 h ahead, and later ones would supersede
 _LONGEST_RAW = 64 * 1024  # bytes kept beside an answer; with the answer itself they must fit into one record
 
 
@@ -90,7 +90,7 @@ class Answers:
             raise ValueError(f"a value does not fit its type: {wanted}")
         time = body.get(webhook.answered_at) if webhook.answered_at else None
         answered_at = moment(time)
-        if answered_at is not None and answered_at > received_at + _AHEAD:
+        if answered_at is not None and answered_at > received_at + AHEAD:
             answered_at = None
         named = identity(body, webhook.identity)
         if webhook.answered_at and answered_at is None and time is not None and time != "":

@@ -3,9 +3,8 @@
 from datetime import UTC, date, datetime, timedelta
 
 from connector.records import Feedback, Write, digest
-from connector.salesforce import RecordWrite
-
-_AHEAD = timedelta(days=1)  # of our clock, as in `_answers.py`: earlier versions took a time of a wrong clock
+from connector.salesforce import RecordWrite, record_of
+from connector.values.times import AHEAD
 
 _Target = tuple[str, str, str]  # a rule, and the record that it writes: object and key
 
@@ -66,7 +65,7 @@ class Done:
 
     def remember(self, rule: str, write: RecordWrite | Write, answered_at: datetime | None) -> None:
         """Remembers when an answer was given that is written to this record."""
-        if answered_at is not None and answered_at <= datetime.now(UTC) + _AHEAD:
+        if answered_at is not None and answered_at <= datetime.now(UTC) + AHEAD:
             target = _target(rule, write)
             self._newest[target] = max(answered_at, self._newest.get(target, answered_at))
 
@@ -78,5 +77,4 @@ class Done:
 
 
 def _target(rule: str, write: RecordWrite | Write) -> _Target:
-    """As `RecordWrite.record`: an Id may have 15 or 18 characters, and an external id ignores capitals."""
-    return rule, write.object, write.key[:15] if write.key_field == "Id" else write.key.casefold()
+    return rule, *record_of(write.object, write.key_field, write.key)
