@@ -43,8 +43,8 @@ async def nothing(_: set[tuple[str, int]]) -> None:
 class StageWorker:
     """Carries out the work of each record of `topics`, at most `in_flight` pieces at once in each cell.
 
-    The work of a cell begins in the order of delivery per partition. `lots` keeps what waits for a cell; without it all
-    waits in memory. It calls `settle(partitions)` before it gives them away. A stage that `drains` gets time at its
+    A cell's work begins in the order of delivery per partition. `lots` keeps what waits; without it all waits in
+    memory. It calls `settle(partitions)` before it gives them away. A stage that `drains` gets time at its
     stop to finish what is in flight; another only settles. `on_hole` is called for records that Kafka deleted unread;
     its error ends the worker. `beside(partition, again)` runs while it has the partition; `again` does a record's work.
     """
@@ -77,7 +77,7 @@ class StageWorker:
         self._acks: defaultdict[TP, OrderedAcks] = defaultdict(OrderedAcks)
         self._tasks = PartitionTasks(self._fail)
         self._given_away: int | None = None  # the generation whose partitions are gone
-        self._committable = asyncio.Event()  # set whenever the position of a partition may have moved
+        self._committable = asyncio.Event()  # set when a partition's position may have moved
         self._held_back = False
         self._draining = False
         self._app: Any = None
@@ -246,9 +246,9 @@ class StageWorker:
         return self._acks[partition]
 
     async def assigned(self, partitions: set[TP]) -> None:
-        """See `Offsets`. Works off what is parked there, even if no new record comes."""
+        """See `Offsets`. Unless it stops, works off what is parked there, even if no record comes."""
         await look_for_holes(self._kafka, self._group, partitions, self._on_hole, self._fail)
-        for partition in partitions:
+        for partition in () if self._draining else partitions:
             if self._lots:
                 lots = self._work_off_lots(self._lots, self._lots.open(partition))
                 self._tasks.spawn(partition, lots, in_background=True)

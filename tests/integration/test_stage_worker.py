@@ -4,13 +4,14 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
 import faust.transport.consumer
 import pytest
+from faust.types import TP
 from helpers import topics
 from helpers.waiting import until
 
@@ -416,3 +417,26 @@ async def test_faust_is_never_cancelled_while_it_starts(kafka: Kafka, monkeypatc
     assert starting.cancelled()
     await worker.stop(0.0)
     assert happened == ["started", "stops"]
+
+
+async def test_nothing_begins_on_partitions_that_come_while_it_stops(kafka: Kafka) -> None:
+    """A stop during the start left tasks behind: the last ones began after it had ended all others."""
+    await topics.create(kafka, "in")
+    begun: list[TP] = []
+
+    async def beside(partition: TP, again: Callable[[InRecord], Awaitable[None]]) -> None:
+        begun.append(partition)
+        await asyncio.Event().wait()
+
+    async def handle(record: InRecord) -> None: ...
+
+    async def bury(record: InRecord, reason: str, error: Exception, cell: str) -> None: ...
+
+    work, partition = CellWork("stage", alone(handle), bury, Cells()), TP(kafka.topic_prefix + "in", 0)
+    worker = StageWorker("stage", kafka, [partition.topic], work, in_flight=1, beside=beside)
+    await worker.start()
+    await until(lambda: begun == [partition])
+    await worker.stop(0.0)
+    await worker.assigned({partition})
+    await asyncio.sleep(0)
+    assert begun == [partition]
