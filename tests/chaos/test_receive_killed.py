@@ -1,9 +1,7 @@
 """Kafka is killed, then receive: every webhook that got a 2xx is on the topic, in order (report 21)."""
 
 import asyncio
-import os
 import re
-import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from helpers import topics
+from helpers.frozen import frozen
 from helpers.service import WEBHOOK_SECRET, Process, Setup, Workers, set_up
 from helpers.waiting import PATIENCE, until
 
@@ -142,12 +141,9 @@ async def test_a_kafka_that_connects_but_never_answers_is_as_good_as_away(
 ) -> None:
     async with receiving(setup, tmp_path / "spool") as http:
         assert (await post(http, 0)).status_code == 200
-        os.kill(own_broker.pid, signal.SIGSTOP)
-        try:
+        with frozen(own_broker.pid):
             for score in range(1, 6):
                 assert (await post(http, score)).status_code == 200
-        finally:
-            os.kill(own_broker.pid, signal.SIGCONT)
 
         async def drained() -> bool:
             return "connector_spooled 0.0" in (await http.get("/metrics")).text
@@ -166,14 +162,11 @@ async def test_a_full_spool_and_no_spool_are_a_503_that_says_when_to_come_again(
         receiving(setup, tmp_path / "missing") as without,
     ):
         assert (await post(http, 0)).status_code == 200
-        os.kill(own_broker.pid, signal.SIGSTOP)
-        try:
+        with frozen(own_broker.pid):
             assert (await post(http, 1)).status_code == 200
             for refused in (await post(http, 2, "x" * 8_000), await post(without, 3)):
                 assert refused.status_code == 503
                 assert int(refused.headers["Retry-After"]) > 0
-        finally:
-            os.kill(own_broker.pid, signal.SIGCONT)
 
         async def there() -> bool:
             return {0, 1} <= set(await scores(setup))

@@ -1,12 +1,11 @@
 """SIGTERM while Kafka hangs: the process ends before an orchestrator would kill it."""
 
 import asyncio
-import os
-import signal
 from pathlib import Path
 
 from helpers import topics
 from helpers.bulkheads import answer
+from helpers.frozen import frozen
 from helpers.invitations import as_records, invitation
 from helpers.service import Process, set_up
 from helpers.waiting import until
@@ -39,11 +38,10 @@ async def test_a_kafka_that_hangs_does_not_hold_up_the_end_for_longer_than_the_r
             invited = as_records(setup.kafka, [invitation(number) for number in range(100)])
             answers = [answer(setup.kafka, number) for number in range(100)]
             await topics.publish(setup.kafka, [*invited, *answers])
-            os.kill(broker.pid, signal.SIGSTOP)
-            await asyncio.sleep(2)
-            began = asyncio.get_running_loop().time()
-            await process.drain()
-            assert asyncio.get_running_loop().time() - began < DRAIN + LEAVE + CLOSE
+            with frozen(broker.pid):
+                await asyncio.sleep(2)
+                began = asyncio.get_running_loop().time()
+                await process.drain()
+                assert asyncio.get_running_loop().time() - began < DRAIN + LEAVE + CLOSE
         finally:
-            os.kill(broker.pid, signal.SIGCONT)
             process.kill()

@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import httpx
 import pytest
 import structlog
 from helpers import topics
+from helpers.frozen import frozen
 from helpers.raw_http import Connection, is_free
 from helpers.service import WEBHOOK_SECRET, Setup, running_app, set_up
 from helpers.waiting import PATIENCE, until
@@ -76,15 +75,6 @@ async def receiving(setup: Setup, *, arrived_within: float = 10.0, durable_withi
         await publisher.stop()
 
 
-@contextmanager
-def frozen(broker: LocalBroker) -> Iterator[None]:
-    os.kill(broker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
-
-
 async def scores(setup: Setup) -> list[int]:
     records = await topics.read(setup.kafka, "pisano.feedback")
     return sorted(read(Feedback, record.value).body["nps_score"] for record in records)
@@ -103,7 +93,7 @@ async def test_while_kafka_is_away_there_is_a_503_in_time_and_what_is_sent_again
         await until(lambda: _taken(http, answer(0)))
         async with AsyncExitStack() as outage:
             if away == "frozen":
-                outage.enter_context(frozen(own_broker))
+                outage.enter_context(frozen(own_broker.pid))
             else:
                 await own_broker.stop()
                 outage.push_async_callback(own_broker.start)
@@ -141,7 +131,7 @@ async def test_it_is_ready_while_kafka_answers_and_not_while_kafka_is_away(
 
     async with running_app(setup.config, ["receive"]) as app, httpx.AsyncClient(base_url=app.address) as http:
         assert await statuses() == (200, 200, True)
-        with frozen(own_broker):
+        with frozen(own_broker.pid):
             assert await statuses() == (200, 503, False)
         await until(lambda: _is(statuses, (200, 200, True)))
         await own_broker.stop()
@@ -165,7 +155,7 @@ async def test_a_full_spool_is_not_ready_while_kafka_is_away(
         return not await _taken(http, answer(score))
 
     async with running_app(setup.config, ["receive"]) as app, client(app.address) as http:
-        with frozen(own_broker):
+        with frozen(own_broker.pid):
             assert await status() == 200
             await until(partial(refused, 1))
             assert await status() == 503
@@ -189,7 +179,7 @@ async def test_at_the_end_what_has_come_in_is_answered_and_stored_and_nothing_mo
         app = await running.enter_async_context(App(setup.config, ["receive"]))
         await until(lambda: is_ready(app))
         async with Connection(app.address) as begun, Connection(app.address), httpx.AsyncClient() as idle:
-            with frozen(own_broker):
+            with frozen(own_broker.pid):
                 await begun.say(*ALLOWED, f"Content-Length: {len(answer(10))}", "", body=answer(10))
                 await idle.get(f"{app.address}/healthz")  # after this answer, the server has read the request above
                 ending = asyncio.create_task(running.aclose())
@@ -207,7 +197,7 @@ async def test_at_the_end_the_port_closes_before_a_start_that_kafka_holds_up_has
     """Otherwise the webhooks that came last had less time to be stored."""
     async with AsyncExitStack() as running:
         app = await running.enter_async_context(App(setup.config, ["receive"]))
-        with frozen(own_broker):
+        with frozen(own_broker.pid):
             ending = asyncio.create_task(running.aclose())
             await until(lambda: is_free(app.address), within=3)
         await ending
@@ -219,7 +209,7 @@ async def test_the_end_is_not_held_up_by_a_kafka_that_is_away(own_broker: LocalB
         async with asyncio.timeout(None) as end, receiving(setup) as address:
             async with client(address) as http:
                 await until(lambda: _taken(http, answer(1)))
-                outage.enter_context(frozen(own_broker))
+                outage.enter_context(frozen(own_broker.pid))
                 assert (await http.post(PATH, content=answer(2))).status_code == 503
             end.reschedule(asyncio.get_running_loop().time() + 15)
 
