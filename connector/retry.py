@@ -51,6 +51,20 @@ async def until_done(work: Callable[[], Awaitable[T]]) -> T:
     raise AssertionError("stamina gave up, though it has no limit")
 
 
+async def kept_up(work: Callable[[], Awaitable[T]]) -> T:
+    """Like `until_done`, for work that goes on for long. Once it went on for a minute, the pauses begin short again."""
+    loop = asyncio.get_running_loop()
+    while True:
+        async for attempt in until_it_works():
+            with attempt:
+                began = loop.time()
+                try:
+                    return await work()
+                except Retryable as error:
+                    if error.retry_after or loop.time() - began < _LONGEST_PAUSE:
+                        raise
+
+
 class Lasts(ConnectorError):
     """An outage lasts longer than the caller waits. `at_least`: the seconds that the other side named, if any."""
 

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from connector.config import Kafka
 from connector.errors import Rejected
 from connector.kafka.connection import opened, reader_settings
 from connector.kafka.errors import translated
-from connector.retry import until_it_works
+from connector.retry import kept_up
 
 log = structlog.get_logger(__name__)
 
@@ -53,15 +53,12 @@ class Follower:
 
     async def run(self) -> None:
         """Follows until it is cancelled; waits out outages of Kafka."""
-        async for attempt in until_it_works():
-            with attempt:
-                await self._follow()
+        await kept_up(self._follow)
 
     async def _follow(self) -> None:
         settings = {**reader_settings(self._kafka), "fetch_max_wait_ms": _WAIT, "consumer_timeout_ms": _WAIT}
         async with opened(AIOKafkaConsumer(self._topic, **settings)) as consumer:
-            with translated():
-                ends = await consumer.end_offsets(list(consumer.assignment()))  # without a group: every partition
+            ends = await self._ends(consumer)
             while True:
                 if not self._read.is_set():
                     with translated():
@@ -75,6 +72,17 @@ class Follower:
                     self._hand_out(record)
                     self._position = max(self._position, record.offset + 1)
                 self._moved.set()
+
+    async def _ends(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        """Where each partition ends. A fetch waits for records, and Kafka answers what comes after it only then."""
+        places = list(consumer.assignment())  # without a group: every partition
+        consumer.pause(*places)
+        with translated():
+            ends = await consumer.end_offsets(places)
+            for place in places:
+                await consumer.position(place)  # it is asked for, too
+        consumer.resume(*places)
+        return {place: int(ends[place]) for place in places}
 
     def _hand_out(self, record: ConsumerRecord) -> None:
         try:

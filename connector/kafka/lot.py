@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from faust.types import TP
 
 from connector.config import Kafka
+from connector.errors import Retryable
 from connector.kafka.carried import as_it_was, carried
 from connector.kafka.cloud_events import OutRecord
 from connector.kafka.connection import client_settings, opened
@@ -111,11 +112,17 @@ class Lot:
                 await asyncio.sleep(_POLL / 1000)  # the announced records are on their way
                 continue
             async for attempt in until_it_works():
-                with attempt, translated():
-                    async for record in self._read(max(self.todo, self._read_to)):
-                        self._read_to = record.offset + 1
-                        self.count = max(0, self.count - 1)
-                        yield record.offset, as_it_was(record)
+                with attempt:
+                    start = self._read_to
+                    try:
+                        with translated():
+                            async for record in self._read(max(self.todo, start)):
+                                self._read_to = record.offset + 1
+                                self.count = max(0, self.count - 1)
+                                yield record.offset, as_it_was(record)
+                    except Retryable:
+                        if self._read_to == start:
+                            raise  # after progress the next pause is a short one
 
     async def done(self, position: int) -> None:
         """Takes note that everything before `position` is worked off. Writes that to the topic now and then."""

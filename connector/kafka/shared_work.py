@@ -15,7 +15,7 @@ from connector.kafka.connection import client_settings, opened
 from connector.kafka.errors import Fenced, translated
 from connector.kafka.topics import require_count
 from connector.kafka.watch import Consumption, Watch
-from connector.retry import until_done
+from connector.retry import kept_up
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +115,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take_part_for_good(self) -> None:
         try:
-            await until_done(self._take_part)
+            await kept_up(self._take_part)
         except Exception as error:  # noqa: BLE001 - `failure` passes it on to the supervisor
             self._fail(error)
 

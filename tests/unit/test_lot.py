@@ -1,0 +1,57 @@
+"""A lot is read through outages."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from aiokafka import ConsumerRecord, TopicPartition
+from faust.types import TP
+from helpers.simulated_loop import simulate
+
+from connector.config import Kafka
+from connector.errors import Retryable
+from connector.kafka.cloud_events import OutRecord
+from connector.kafka.inbound import InRecord
+from connector.kafka.lot import Lot, Place
+
+PLACE = Place("send", "main", TP("pisano.invitations", 0))
+RECORDS = 100
+
+
+class ShakyLot(Lot):
+    """Kafka fails after each record, and once for long."""
+
+    parked: list[OutRecord]
+
+    async def _read(self, start: int) -> AsyncIterator[Any]:
+        if 20 < asyncio.get_running_loop().time() < 50:
+            raise Retryable("Kafka is away")
+        record = self.parked[start]
+        yield ConsumerRecord("connector.parked", 0, start, 0, 0, record.key, record.value, None, 0, 2, record.headers)
+        await asyncio.sleep(1)
+        raise Retryable("Kafka closed the connection")
+
+
+async def read_all() -> tuple[list[int], float]:
+    parked: list[OutRecord] = []
+
+    async def publish(records: Sequence[OutRecord]) -> list[int]:
+        parked.extend(records)
+        return list(range(len(parked) - len(records), len(parked)))
+
+    lot = ShakyLot(PLACE, TopicPartition("connector.parked", 0), Kafka(bootstrap_servers="none:9"), publish)
+    lot.parked = parked
+    for number in range(RECORDS):
+        lot.announce()
+        lot.put(InRecord("pisano.invitations", 0, number, b"key", b"{}", (), 0.0))
+    read = []
+    async for offset, _ in lot.records():
+        read.append(offset)
+        await lot.done(offset + 1)
+    return read, asyncio.get_running_loop().time()
+
+
+def test_a_lot_is_read_through_many_short_outages_and_a_long_one() -> None:
+    read, took = simulate(read_all())
+    assert read == list(range(RECORDS))
+    assert took < 30 + RECORDS * 1.5  # seconds; after each record that comes, the pauses are short again
