@@ -56,9 +56,9 @@ class Follower:
         await kept_up(self._follow)
 
     async def _follow(self) -> None:
+        ends = await self._ends()
         settings = {**reader_settings(self._kafka), "fetch_max_wait_ms": _WAIT, "consumer_timeout_ms": _WAIT}
         async with opened(AIOKafkaConsumer(self._topic, **settings)) as consumer:
-            ends = await self._ends(consumer)
             while True:
                 if not self._read.is_set():
                     with translated():
@@ -73,16 +73,13 @@ class Follower:
                     self._position = max(self._position, record.offset + 1)
                 self._moved.set()
 
-    async def _ends(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-        """Where each partition ends. A fetch waits for records, and Kafka answers what comes after it only then."""
-        places = list(consumer.assignment())  # without a group: every partition
-        consumer.pause(*places)
-        with translated():
-            ends = await consumer.end_offsets(places)
-            for place in places:
-                await consumer.position(place)  # it is asked for, too
-        consumer.resume(*places)
-        return {place: int(ends[place]) for place in places}
+    async def _ends(self) -> dict[TopicPartition, int]:
+        """Asked on a connection of its own: on the other, Kafka would answer only after a fetch that is under way."""
+        settings = {**reader_settings(self._kafka), "fetch_max_wait_ms": 10}
+        async with opened(AIOKafkaConsumer(self._topic, **settings)) as client:
+            with translated():
+                ends = await client.end_offsets(list(client.assignment()))  # without a group: every partition
+        return {place: int(end) for place, end in ends.items()}
 
     def _hand_out(self, record: ConsumerRecord) -> None:
         try:

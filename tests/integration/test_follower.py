@@ -14,10 +14,10 @@ from connector.kafka import follower
 
 
 class LateConsumer(AIOKafkaConsumer):
-    """Asks for the ends some time after its start, as when the broker closes the connection before it answers."""
+    """Asks for the ends some time after its start. A fetch is under way by then, as it may be after any start."""
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        await asyncio.sleep(0.5)  # a fetch begins within some milliseconds
+        await asyncio.sleep(0.5)
         ends: dict[TopicPartition, int] = await super().end_offsets(partitions)
         return ends
 
