@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,30 @@ def test_what_is_replayed_or_read_back_is_the_same_answer_again(minutes: list[in
 def test_what_its_body_names_is_the_same_answer_for_ever() -> None:
     done = Done(KEPT)
     assert {done.answer(feedback(minute, span=None))[0] for minute in (0, 1, 100_000)} == {"ab" * 16}
+
+
+@pytest.mark.parametrize(("days", "remembers"), [(59, True), (62, False)])
+def test_it_forgets_what_is_older_than_no_feedback_that_comes_again(days: int, remembers: bool) -> None:
+    done, now = Done(KEPT), datetime.now(UTC)
+    old, until = now - timedelta(days=days), now + timedelta(days=days)
+    first = feedback(0).model_copy(update={"received_at": old, "repeats_until": now + timedelta(minutes=1)})
+    done.read(write("ab" * 16, first).model_copy(update={"at": old, "answered_at": old}))
+    done.read(write("cd" * 16, feedback(0, id_="ef" * 16)))  # the first of its day: now it looks for what is old
+    assert "cd" * 16 in done
+    assert ("ab" * 16 in done) is remembers
+    planned = RecordWrite("update", "Case", "Id", "5001", {})
+    assert done.newer("rule", planned, old - timedelta(days=1)) == (old if remembers else None)
+    repeat = first.model_copy(update={"received_at": now, "repeats_until": until})
+    assert done.answer(repeat)[1].received_at == (old if remembers else now)
+
+
+def test_an_answer_without_a_time_is_never_an_older_one() -> None:
+    done, now = Done(KEPT), datetime.now(UTC)
+    planned = RecordWrite("update", "Case", "Id", "5001", {})
+    done.remember("rule", planned, now)
+    assert done.newer("rule", planned, now - timedelta(seconds=1)) == now
+    assert done.newer("rule", planned, None) is None
+    assert done.newer("rule", planned, now) is None
 
 
 def test_a_time_far_ahead_that_an_earlier_version_has_written_supersedes_nothing() -> None:
