@@ -24,6 +24,7 @@ from connector.errors import Fatal
 log = structlog.get_logger(__name__)
 
 _TIMEOUT = 10.0  # seconds for a token; a connection to a broker may take 20 in all
+_PASSES = (408, 429)  # too slow, and too many requests: the server may give a token a moment later
 _RENEWED_AT = 0.8  # of a token's life; the rest is for slow clocks, and for a token server that is away for a while
 
 
@@ -147,7 +148,8 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
         if response.is_success and answer.access_token:
             return answer
         said = answer.error_description or answer.error or "there is no access_token in the answer"
-        refused = AuthenticationFailedError if response.is_client_error else KafkaConnectionError
+        is_refusal = response.is_client_error and response.status_code not in _PASSES
+        refused = AuthenticationFailedError if is_refusal else KafkaConnectionError
         raise refused(f"{oauth.token_url} gave no token: {response.status_code}, {said} (kafka.sasl_oauth)")
 
 

@@ -14,12 +14,13 @@ AUDIENCE, ISSUER, SECRET = "kafka", "made-up-oidc", "made-up/secret"
 
 
 class Issuer:
-    """Signs tokens. `lives` is in seconds; `given` are the subjects of the tokens so far."""
+    """Signs tokens. `lives` is in seconds; `given` are the subjects so far. With a status in `says`, it gives none."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.lives = 3600
         self.given: list[str] = []
+        self.says: int | None = None
 
     def write_keys(self, file: Path) -> Path:
         """Writes the key set with which others check the tokens."""
@@ -41,6 +42,8 @@ class Issuer:
             await runner.cleanup()
 
     async def _token(self, request: web.Request) -> web.Response:
+        if self.says is not None:
+            return web.Response(status=self.says)
         login = BasicAuth.decode(request.headers["Authorization"])
         form = await request.post()
         if login.password != "made-up%2Fsecret" or form["grant_type"] != "client_credentials":

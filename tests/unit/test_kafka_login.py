@@ -87,6 +87,20 @@ async def test_a_token_serves_until_it_ends_while_the_server_is_away(issuer: Iss
         await tokens.token()
 
 
+@pytest.mark.parametrize("status", [408, 429, 500])
+async def test_a_server_that_is_busy_has_not_refused_us(issuer: Issuer, url: str, status: int) -> None:
+    """A refusal ends the stages. Until the last token ends, it serves."""
+    clock = Clock(0.0)
+    tokens = Tokens(oauth(url), clock)
+    token = await tokens.token()
+    issuer.says = status
+    clock.now += 0.9 * LIFE
+    assert await tokens.token() == token
+    clock.now += 0.2 * LIFE
+    with pytest.raises(KafkaConnectionError, match=f"gave no token: {status}"):
+        await tokens.token()
+
+
 async def test_callers_do_not_wait_for_one_that_was_cancelled(url: str) -> None:
     tokens = Tokens(oauth(url))
     first, second = asyncio.create_task(tokens.token()), asyncio.create_task(tokens.token())
