@@ -116,7 +116,7 @@ class Lot:
                     start = self._read_to
                     try:
                         with translated():
-                            async for record in self._read(max(self.todo, start)):
+                            async for record in self._read(max(self.todo or 0, start)):
                                 self._read_to = record.offset + 1
                                 self.count = max(0, self.count - 1)
                                 yield record.offset, as_it_was(record)

@@ -55,3 +55,44 @@ def test_a_lot_is_read_through_many_short_outages_and_a_long_one() -> None:
     read, took = simulate(read_all())
     assert read == list(range(RECORDS))
     assert took < 30 + RECORDS * 1.5  # seconds; after each record that comes, the pauses are short again
+
+
+class CutLot(ShakyLot):
+    """Kafka closes the connection after the record, and is away for the first try after that."""
+
+    tries = 0
+
+    async def _read(self, start: int) -> AsyncIterator[Any]:
+        self.tries += 1
+        if self.tries == 2:
+            raise Retryable("Kafka is away")
+        if self.todo is not None:
+            async for record in super()._read(start):
+                yield record
+
+
+async def read_one() -> list[int]:
+    parked: list[OutRecord] = []
+
+    async def publish(records: Sequence[OutRecord]) -> list[int]:
+        parked.extend(records)
+        return list(range(len(parked) - len(records), len(parked)))
+
+    lot = CutLot(PLACE, TopicPartition("connector.parked", 0), Kafka(bootstrap_servers="none:9"), publish)
+    lot.parked = parked
+    lot.announce()
+    lot.put(InRecord("pisano.invitations", 0, 0, b"key", b"{}", (), 0.0))
+    read, working = [], list[asyncio.Task[None]]()
+
+    async def work(offset: int) -> None:
+        await asyncio.sleep(1.1)  # it ends while the lot waits for Kafka
+        await lot.done(offset + 1)
+
+    async for offset, _ in lot.records():
+        read.append(offset)
+        working.append(asyncio.create_task(work(offset)))
+    return read
+
+
+def test_the_last_record_may_be_worked_off_while_kafka_is_away() -> None:
+    assert simulate(read_one()) == [0]
