@@ -130,6 +130,7 @@ class SharedWork(ConsumerRebalanceListener):  # type: ignore[misc]
             fetch_max_wait_ms=_WAIT,
             consumer_timeout_ms=_WAIT,
             session_timeout_ms=_SESSION,
+            rebalance_timeout_ms=int(_LEAVE * 1_000) + _SESSION,  # aiokafka's default is the session's
             heartbeat_interval_ms=_SESSION // 4,
         )
         with translated():

@@ -76,6 +76,34 @@ async def test_worker_without_a_share_is_ready_too(kafka: Kafka) -> None:
         await until(lambda: other.ready)
 
 
+async def test_no_piece_moves_before_it_has_ended(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka would not wait for a worker longer than its session, and then share out everything once more."""
+    monkeypatch.setattr(shared_work, "_SESSION", 6_000)
+    begun, running = list[str](), set[str]()
+    ended_late = False
+
+    async def slow(name: str, _: int) -> None:
+        running.add(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if not begun:
+                await asyncio.sleep(8)
+            running.discard(name)
+
+    async def quick(name: str, _: int) -> None:
+        nonlocal ended_late
+        begun.append(name)
+        ended_late = ended_late or name in running
+        await asyncio.Event().wait()
+
+    async with sharing(kafka, slow):
+        await until(lambda: running == set(NAMES))
+        async with sharing(kafka, quick):
+            await until(lambda: bool(begun))
+    assert not ended_late
+
+
 async def test_work_that_was_fenced_asks_the_group_again_for_its_share(kafka: Kafka) -> None:
     """A worker that was replaced unnoticed or away for too long must not end; it must ask the group for its share."""
     begun: list[str] = []
