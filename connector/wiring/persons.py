@@ -33,10 +33,13 @@ class PersonTopics:
             self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers.values()]
             self._began.set()
         tasks, known = self._tasks, asyncio.create_task(self._all_caught_up())
-        await asyncio.wait({known, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait({known, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            known.cancel()
         for task in tasks:  # all who wait here hear of the failure, and the first of them makes room for new followers
             if task.done():
-                for other in (known, *tasks):
+                for other in tasks:
                     other.cancel()
                 if self._tasks is tasks:
                     self._tasks = []
