@@ -177,6 +177,7 @@ async def test_no_account_goes_on_when_the_suppression_list_may_not_be_read(
     topic, persons = f"Topic:{PREFIX}pisano.suppressions", PersonTopics(config)
     try:
         await guarded.forbid(topic, "READ")
+        await publish(config.kafka, [OutRecord(f"{PREFIX}pisano.suppressions", b"x", None, [])])
         found = await asyncio.gather(*(persons.caught_up() for _ in range(3)), return_exceptions=True)
         assert [type(each) for each in found] == [Fatal] * 3
     finally:
