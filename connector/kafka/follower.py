@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 _POLL = 500  # milliseconds, until we look again whether everything was taken
 _WAIT = 5_000  # milliseconds that Kafka and we wait for a live record, which is handed out at once
-_AT_ONCE = 500  # records that are taken before other tasks have their turn
+_AT_ONCE = 500  # records that one call gives
 
 Take = Callable[[ConsumerRecord], None]
 
