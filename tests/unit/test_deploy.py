@@ -182,3 +182,23 @@ def test_prometheus_takes_the_dashboards_queries(tmp_path: Path) -> None:
     file = tmp_path / "panels.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     promtool("check", "rules", str(file))
+
+
+def test_the_dashboard_counts_the_first_dead_letter_of_a_kind(tmp_path: Path) -> None:
+    """A counter with a new label begins with 1, which `increase` alone does not see."""
+    (panel,) = (panel for panel in PANELS if panel["title"] == "Dead letters, last hour")
+    rule = {"record": "shown", "expr": panel["targets"][0]["expr"]}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panel", "rules": [rule]}]}))
+    series = [
+        {"series": 'connector_dead_letters_total{reason="new"}', "values": "_x70 1x200"},
+        {"series": 'connector_dead_letters_total{reason="old"}', "values": "7x100 9x200"},
+    ]
+    expected = {"65m": 0, "90m": 1, "120m": 3, "180m": 0}
+    shown = [
+        {"expr": "round(shown)", "eval_time": at, "exp_samples": [{"labels": "{}", "value": value}]}
+        for at, value in expected.items()
+    ]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": shown}
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}))
+    promtool("test", "rules", str(file))
