@@ -8,8 +8,8 @@ with one piece of work at growing intervals, and goes on by itself as soon as a 
 import asyncio
 from bisect import insort
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from itertools import count
 from typing import Literal, NoReturn
@@ -52,6 +52,8 @@ class Cell:
         self._at_least = 0.0
         self._probing = False
         self._waiting: list[int] = []  # tickets, the oldest first
+        self._users = 0  # pieces of work in `turn`, here or in a cell below
+        self._left_at: float | None = None  # when the last of them ended; None if there are some, or never were
         self._changed = asyncio.Event()
 
     @property
@@ -86,11 +88,20 @@ class Cell:
         """Releases the cell and its parents, because work of this cell succeeded."""
         if self.reason is not None:
             log.warning("cell_released", cell=self.name, was=self.reason)
-            self.reason, self._probing = None, False
-            self._told(self.name, self.kind, False)
-            self._wake()
+            self._release()
         if self.parent:
             self.parent.works()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether nothing has waited for the cell for a minute, though something had: nothing tries it any more."""
+        return self._left_at is not None and asyncio.get_running_loop().time() - self._left_at >= _SAY_AGAIN
+
+    def leave(self) -> None:
+        """Holds the cell no longer, because its work is gone: done by another worker, or given up."""
+        if self.reason is not None:
+            log.warning("cell_left", cell=self.name, was=self.reason)
+            self._release()
 
     @asynccontextmanager
     async def turn(self, ticket: int | None = None) -> AsyncIterator[None]:
@@ -99,13 +110,25 @@ class Cell:
         While a cell is held, the caller waits until a probe is due and no other probe runs. The lowest ticket probes
         first, and the others follow in order. Work that is tried again keeps its ticket, and so its place.
         """
-        probed = await self._turn(next_ticket() if ticket is None else ticket)
+        with self._in_use():
+            probed = await self._turn(next_ticket() if ticket is None else ticket)
+            try:
+                yield
+            finally:
+                if probed is not None:
+                    probed._probing = False
+                    probed._postpone()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        self._users, self._left_at = self._users + 1, None
         try:
-            yield
+            with self.parent._in_use() if self.parent else nullcontext():
+                yield
         finally:
-            if probed is not None:
-                probed._probing = False
-                probed._postpone()
+            self._users -= 1
+            if not self._users:
+                self._left_at = asyncio.get_running_loop().time()
 
     async def _turn(self, ticket: int) -> "Cell | None":
         while holder := self.holder:
@@ -141,8 +164,17 @@ class Cell:
         longest = LONGEST_IN_OUTAGE if self.kind == "outage" else LONGEST_PROBE
         return max(self._at_least, min(longest, FIRST_PROBE * 2.0 ** min(self._probes, 10)))
 
+    def _release(self) -> None:
+        self.reason, self._probing = None, False
+        self._told(self.name, self.kind, False)
+        self._wake()
+
     def _wake(self) -> None:
         self._changed.set()
+
+
+async def _it_does() -> bool:
+    return True
 
 
 class Cells:
@@ -161,9 +193,16 @@ class Cells:
 
     def probe_now(self, name: str) -> None:
         """Makes the next probe of the held cells at this path, and below it, due at once."""
-        for cell in list(self._cells.values()):
-            if f"{cell.name}/".startswith(f"{name}/"):
-                cell.probe_now()
+        for cell in self._below(name):
+            cell.probe_now()
+
+    def _below(self, name: str) -> list[Cell]:
+        return [cell for cell in self._cells.values() if f"{cell.name}/".startswith(f"{name}/")]
+
+    def leave(self, name: str) -> None:
+        """Holds the cells at this path, and below it, no longer: another worker has their work now."""
+        for cell in self._below(name):
+            cell.leave()
 
     def held(self) -> dict[str, str]:
         """The reason of each held cell, by the cell's name."""
@@ -173,14 +212,19 @@ class Cells:
         """The cells that are held now."""
         return [cell for cell in self._cells.values() if cell.reason is not None]
 
-    async def say_what_is_held(self) -> NoReturn:
-        """Logs one line a minute for each held cell, until the task is cancelled."""
+    async def say_what_is_held(self, kafka_answers: Callable[[], Awaitable[bool]] = _it_does) -> NoReturn:
+        """Logs one line a minute for each held cell, until the task is cancelled.
+
+        It leaves cells that nobody tries any more, unless that may be because Kafka is away.
+        """
         while True:
             before = self.held()
             await asyncio.sleep(_SAY_AGAIN)
-            for name, reason in self.held().items():
-                if name in before:
-                    log.warning("cell_still_held", cell=name, reason=reason)
+            for cell in self.all_held():
+                if cell.is_left and await kafka_answers() and cell.is_left:
+                    cell.leave()
+                elif cell.name in before:
+                    log.warning("cell_still_held", cell=cell.name, reason=cell.reason)
 
 
 class Breaker:

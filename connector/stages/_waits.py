@@ -119,6 +119,8 @@ class Waits:
                             await self._changed.wait()
         finally:
             end()
+            for survey in self._agenda.surveys:  # another worker may have the account now
+                self._metrics.waiting.remove(self._ledger.account, survey)
 
     def _release(self) -> None:
         """Looks again at those that wait for a person, once after each decision, and if their survey is gone."""

@@ -189,6 +189,8 @@ class Send:
             await sender.close(self._grace)
             if sender.unwritten:
                 self._unwritten[account] = sender.unwritten
+        for shown in (f"brake/{account}", f"send/{account}/(calls)"):
+            self._cells.leave(shown)
 
     async def _open_again(self, account: str, partition: int, lost: asyncio.Task[AccountSender]) -> AccountSender:
         await self._close(account, lost)

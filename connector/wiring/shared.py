@@ -59,7 +59,7 @@ class Shared:
         )
         self.metrics.watch_api(lambda: self.rest.api_usage)
         self._resources.push_async_callback(self._leave_kafka)
-        for beside in (self.awake.run(), self.cells.say_what_is_held()):
+        for beside in (self.awake.run(), self.cells.say_what_is_held(self.publisher.answers)):
             self._resources.callback(asyncio.create_task(beside).cancel)
         return self
 

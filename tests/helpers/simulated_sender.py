@@ -93,7 +93,7 @@ class World:
         loop = asyncio.get_running_loop()
         account = {"base_url": "https://pisano", "auth": {"method": "static_token", "token": "t"}}
         policy, recipients = options.pop("policy", "hold"), options.pop("at_once", 1)
-        self.ledger, self.cells, self.pisano = Ledger(), Cells(), pisano
+        self.ledger, self.cells, self.pisano, self.metrics = Ledger(), Cells(), pisano, Metrics()
         self.sender = AccountSender(
             Account.model_validate({**account, "max_recipients_per_call": recipients, "unknown_outcome": policy}),
             self.ledger,  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ class World:
             known=guard.known("main"),
             calls=self.cells.at("send/main/(calls)"),
             dead_letter=lambda *_: None,  # type: ignore[arg-type, return-value]
-            metrics=Metrics(),
+            metrics=self.metrics,
             again=self.again,
             recheck=options.pop("recheck", NO_RECHECK),
             claims_to=self.again,
