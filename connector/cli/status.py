@@ -126,7 +126,7 @@ def _tables(found: "Status") -> "list[RenderableType]":
     channels = _table("channel", "position's age", "of 72 h")
     for one in found.channels:
         age = one["position_age"]
-        share = "none in the last 7 days" if age is None else f"{100 * age / one['kept']:.0f} %"
+        share = "no position yet" if age is None else f"{100 * age / one['kept']:.0f} %"
         channels.add_row(one["channel"], _age(age), share)
     api = found.salesforce["api"]
     budget = _table("Salesforce", "API calls in 24 h", "token's age")

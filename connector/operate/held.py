@@ -18,7 +18,7 @@ from connector.kafka.kept import Progress, kept
 from connector.kafka.ledger import ATTEMPTS, read_entry
 from connector.kafka.parking import PARKED
 from connector.operate.actions import action_of, write
-from connector.operate.worker_page import address
+from connector.operate.worker_page import address, asking
 from connector.records import Outcome, Settlement
 
 _ANSWERED_WITHIN = 5.0  # seconds; /readyz itself waits 2 s for Kafka
@@ -44,13 +44,13 @@ def default_url(config: Config) -> str:
 
 async def workers(urls: Sequence[str]) -> list[Worker]:
     """Asks each worker for its held cells."""
-    async with httpx.AsyncClient(timeout=_ANSWERED_WITHIN, trust_env=False) as http:
+    async with asking() as http:
         return list(await asyncio.gather(*(_ask(http, url.rstrip("/")) for url in urls)))
 
 
 async def _ask(http: httpx.AsyncClient, url: str) -> Worker:
     try:
-        page = (await http.get(f"{url}/readyz")).json()
+        page = (await http.get(f"{url}/readyz", timeout=_ANSWERED_WITHIN)).json()
         held = page.get("held", {})
         return Worker(url, {str(cell): str(reason) for cell, reason in held.items()})
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
-
 from connector.config import Config, catalogue
 from connector.errors import Fatal, Rejected
 from connector.kafka.channel_log import POSITIONS
@@ -20,7 +18,7 @@ from connector.kafka.groups import Group, groups
 from connector.kafka.inbound import InRecord
 from connector.kafka.kept import Progress
 from connector.operate.counts import PERIODS, Letters, Outcomes, Tail
-from connector.operate.worker_page import page
+from connector.operate.worker_page import asking, page
 from connector.records import Position, read
 
 KEPT = timedelta(hours=72)  # how long Salesforce keeps change events for a position (salesforce §A5)
@@ -137,7 +135,7 @@ class Board:
         return found, growing
 
     async def _ask_workers(self) -> dict[str, dict[str, Any] | None]:
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with asking() as http:
             pages = await asyncio.gather(*(page(http, url) for url in self._urls))
         return dict(zip(self._urls, pages, strict=True))
 
@@ -168,7 +166,10 @@ class Board:
             dead_letters=[
                 {"stage": stage, "reason": reason, **counts} for (stage, reason), counts in self._letters.rows(now)
             ],
-            errors=[{**line, "worker": url} for url, each in workers.items() if each for line in each["errors"]],
+            errors=sorted(
+                ({**line, "worker": url} for url, each in workers.items() if each for line in each["errors"]),
+                key=lambda line: line.get("timestamp", ""),
+            ),
             workers=workers,
         )
         status.problems = _problems(status, growing)
@@ -180,12 +181,13 @@ class Board:
         limits: Mapping[str, Any] = max(
             known, key=lambda one: sum(window["used"] for window in one["windows"]), default={}
         )
+        waiting = [one["waiting"] for one in known if one["waiting"] is not None]
         token = self._outcomes.tokens.get(name)
         return {
             "account": name,
             "windows": limits.get("windows"),
             "closed_for": limits.get("closed_for"),
-            "waiting": limits.get("waiting"),
+            "waiting": max(waiting, default=None),
             "token_age": (now - token).total_seconds() if token else None,
         }
 

@@ -199,6 +199,29 @@ async def test_a_transaction_that_hangs_is_something_to_look_at_although_there_s
     assert found.problems == ["trigger waits for a transaction that hangs: docs/kafka.md, Transactions that hang"]
 
 
+async def test_several_workers_the_newest_errors_come_last_and_what_waits_is_not_the_former_owners(
+    config: Config, kafka_says: list[dict[str, Group]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that gave the account away a moment ago has made more calls; it knows of none that waits."""
+
+    def worker(used: int, waiting: int, *times: str) -> dict[str, Any]:
+        windows = [{"seconds": 625, "limit": 160, "used": used}]
+        errors = [{"timestamp": f"2026-07-30T12:0{time}:00Z", "event": "cell_held"} for time in times]
+        accounts = {"main": {"windows": windows, "waiting": waiting}}
+        return {"stages": {}, "accounts": accounts, "salesforce": {}, "held": [], "errors": errors}
+
+    answers = {"http://one:8080": worker(9, 0, "1", "4"), "http://other:8080": worker(2, 7, "2", "3")}
+
+    async def answered(_: object, url: str) -> dict[str, Any]:
+        return Page.model_validate(answers[url]).model_dump()
+
+    monkeypatch.setattr(status, "page", answered)
+    kafka_says.append(HEALTHY)
+    found = await Board(config, [*answers], now=lambda: NOW).look()
+    assert [line["timestamp"][14:16] for line in found.errors] == ["01", "02", "03", "04"]
+    assert [(one["waiting"], one["windows"][0]["used"]) for one in found.accounts] == [(7, 9)]
+
+
 @pytest.mark.parametrize(
     ("answer", "answers"),
     [
