@@ -57,9 +57,13 @@ class Totals(Collector):
         self._name = name
         self._described = described
 
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """See prometheus_client; without it, the registry does not find the metric by its name."""
+        yield CounterMetricFamily(self._name, self._described.help, labels=self._described.labels)
+
     def collect(self) -> Iterator[CounterMetricFamily]:
         """See prometheus_client."""
-        family = CounterMetricFamily(self._name, self._described.help, labels=self._described.labels)
+        (family,) = self.describe()
         for label, total in self.of.items():
             family.add_metric([label], total())
         yield family

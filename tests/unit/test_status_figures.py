@@ -247,6 +247,17 @@ def test_an_address_that_is_none_is_refused(config: Config) -> None:
         Board(config, ["localhost:8080"])
 
 
+async def test_a_worker_tells_how_much_each_stage_has_finished_in_the_last_minute(config: Config) -> None:
+    """Of trigger, send and write it was never known: the watches keep these totals, and nothing found them."""
+    moments, done = iter((0.0, 30.0)), iter((7, 10))
+    async with Shared(config) as shared:
+        told = StatusPage(shared, clock=lambda: next(moments), now=lambda: NOW)
+        shared.metrics.finished.of["send"] = lambda: next(done)
+        told.look(("send",))
+        told.look(("send",))
+        assert told.page({"send": True})["stages"]["send"]["per_minute"] == 6
+
+
 async def test_a_worker_tells_its_rates_windows_positions_and_what_is_held(config: Config) -> None:
     """Per minute over the last looks; ages from its own clock; null for what it does not know."""
     moments = iter((0.0, 10.0, 40.0))
