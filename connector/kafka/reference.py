@@ -61,6 +61,10 @@ Set `header.converter=org.apache.kafka.connect.storage.StringConverter` in Kafka
 In Kafka Streams (4.4.0) write the headers anew after a left or outer join of two streams, and after `onWindowClose()`:
 results [carry another record's](../findings/kafka-streams-join-headers.sh), such as its `ce_id`. `onWindowClose()` also
 [loses windows before a quiet time](../findings/kafka-streams-quiet-windows.sh); `suppress()` does not.
+
+In a share group set the group's `share.isolation.level=read_committed`, and let the consumer write its dead letters:
+those that Kafka writes (4.4.0) [lack the record's headers](../findings/kafka-share-dead-letters.sh), and so all of
+CloudEvents.
 """
 
 
