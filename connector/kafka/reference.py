@@ -57,6 +57,8 @@ confluent-kafka, kafka-python, sarama and franz-go leave them out.
 
 Set `header.converter=org.apache.kafka.connect.storage.StringConverter` in Kafka Connect. What it does without (4.4.0)
 [changes headers](../findings/kafka-connect-headers.sh): `ce_specversion` becomes `1`.
+Leave times as text there: TimestampConverter [takes six digits of a fraction](../findings/kafka-connect-json-values.sh)
+for as many milliseconds, minutes off.
 
 In Kafka Streams (4.4.0) write the headers anew after a left or outer join of two streams, and after `onWindowClose()`:
 results [carry another record's](../findings/kafka-streams-join-headers.sh), such as its `ce_id`. `onWindowClose()` also
