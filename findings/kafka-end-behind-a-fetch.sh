@@ -7,7 +7,7 @@
 # a connection of its own, and answer at once.
 # It hurts whoever reads a topic up to its end before he begins, or looks how far he is behind, with a fetch wait of seconds: what
 # takes 2 ms takes as long, and only while nothing comes. It need not show in a test: aiokafka begins to fetch before start()
-# returns, and when it was asked right after that, 9 to 13 of 96 consumers of an empty topic took the whole wait, all others nothing.
+# returns, and when it was asked right after that, 9 to 13 of 96 consumers of an empty topic took the whole wait.
 # The pages of these calls and settings do not say so. What helps: to ask with a second consumer that reads nothing.
 #
 # What this does, on a Kafka 4.4.0 of its own: a consumer of each client reads an empty topic with a fetch wait of 10 s. 3 s
