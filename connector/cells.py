@@ -8,8 +8,8 @@ with one piece of work at growing intervals, and goes on by itself as soon as a 
 import asyncio
 from bisect import insort
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from typing import Literal, NoReturn
@@ -110,7 +110,8 @@ class Cell:
         While a cell is held, the caller waits until a probe is due and no other probe runs. The lowest ticket probes
         first, and the others follow in order. Work that is tried again keeps its ticket, and so its place.
         """
-        with self._in_use():
+        self._used(1)
+        try:
             probed = await self._turn(next_ticket() if ticket is None else ticket)
             try:
                 yield
@@ -118,17 +119,14 @@ class Cell:
                 if probed is not None:
                     probed._probing = False
                     probed._postpone()
-
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        self._users, self._left_at = self._users + 1, None
-        try:
-            with self.parent._in_use() if self.parent else nullcontext():
-                yield
         finally:
-            self._users -= 1
-            if not self._users:
-                self._left_at = asyncio.get_running_loop().time()
+            self._used(-1)
+
+    def _used(self, more: int) -> None:
+        self._users += more
+        self._left_at = None if self._users else asyncio.get_running_loop().time()
+        if self.parent:
+            self.parent._used(more)
 
     async def _turn(self, ticket: int) -> "Cell | None":
         while holder := self.holder:
