@@ -67,6 +67,16 @@ public class Rejected {
         "ce_type", "salesforce.change.Case", "content-type", "application/json"));
     static final long TIME = Instant.parse("2026-05-04T03:02:01Z").toEpochMilli();
 
+    static void write(String topic) throws Exception {
+        try (var producer = new KafkaProducer<>(Map.of("bootstrap.servers", SERVER), new StringSerializer(), new StringSerializer())) {
+            for (int number = 0; number < 3; number++) {
+                var record = new ProducerRecord<>(topic, 0, TIME, "500" + number, "{\"Id\": \"500" + number + "\"}");
+                HEADERS.forEach((name, value) -> record.headers().add(name, value.getBytes()));
+                producer.send(record).get();
+            }
+        }
+    }
+
     static void tried(Admin admin, String source, String deadLetters, boolean there, String enabled) throws Exception {
         var topics = new ArrayList<>(List.of(new NewTopic(source, 1, (short) 1)));
         if (there)
@@ -79,18 +89,12 @@ public class Rejected {
         settings.forEach((name, value) -> changes.add(new AlterConfigOp(new ConfigEntry(name, value), AlterConfigOp.OpType.SET)));
         admin.incrementalAlterConfigs(Map.of(group, changes)).all().get();
 
-        try (var producer = new KafkaProducer<>(Map.of("bootstrap.servers", SERVER), new StringSerializer(), new StringSerializer())) {
-            for (int number = 0; number < 3; number++) {
-                var record = new ProducerRecord<>(source, 0, TIME, "500" + number, "{\"Id\": \"500" + number + "\"}");
-                HEADERS.forEach((name, value) -> record.headers().add(name, value.getBytes()));
-                producer.send(record).get();
-            }
-        }
         int rejected = 0, errors = 0;
         var reads = Map.<String, Object>of("bootstrap.servers", SERVER, "group.id", "group-" + source, "share.acknowledgement.mode", "explicit");
         try (var consumer = new KafkaShareConsumer<>(reads, new StringDeserializer(), new StringDeserializer())) {
             consumer.subscribe(List.of(source));
             for (int turn = 0; turn < 60 && rejected < 3; turn++) {
+                if (turn % 10 == 3 && rejected == 0) write(source);  // again, should the group have begun behind the first ones
                 for (var record : consumer.poll(Duration.ofSeconds(1))) {
                     consumer.acknowledge(record, AcknowledgeType.REJECT);
                     rejected++;
