@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from helpers.plain_http import plain_http
+from helpers.waiting import PATIENCE
 
 from connector.errors import Rejected
 from connector.salesforce import CallOptions, Choice, ClientCredentials, CollectionWriter, RecordWrite, RestClient
@@ -158,6 +160,18 @@ async def test_an_answer_about_a_merged_case_reaches_the_case_that_survives(
     results = await asyncio.gather(*(writer.write(update(first, NPS__c=number)) for number in range(5)))
     assert {result.id for result in results} == {last}
     assert [write.fields["NPS__c"] for write in sf.history(last)] == [*range(5)]
+
+
+@pytest.mark.parametrize(("merges", "reaches_it"), [(10, True), (11, False)])
+async def test_a_write_follows_ten_merges_and_no_circle(
+    sf: SalesforceDouble, writer: CollectionWriter, merges: int, reaches_it: bool
+) -> None:
+    cases = [sf.create("Case", {}) for _ in range(1 + merges)]
+    for loser, survivor in pairwise(cases):
+        sf.merge("Case", survivor, loser)
+    async with asyncio.timeout(PATIENCE):
+        result = await writer.write(update(cases[0], NPS__c=9))
+    assert (result.id if result.success else None) == (cases[-1] if reaches_it else None)
 
 
 async def test_a_record_that_is_gone_for_good_is_refused(sf: SalesforceDouble, writer: CollectionWriter) -> None:
