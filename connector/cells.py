@@ -86,9 +86,7 @@ class Cell:
 
     def works(self) -> None:
         """Releases the cell and its parents, because work of this cell succeeded."""
-        if self.reason is not None:
-            log.warning("cell_released", cell=self.name, was=self.reason)
-            self._release()
+        self._release("cell_released")
         if self.parent:
             self.parent.works()
 
@@ -99,9 +97,7 @@ class Cell:
 
     def leave(self) -> None:
         """Holds the cell no longer, because its work is gone: done by another worker, or given up."""
-        if self.reason is not None:
-            log.warning("cell_left", cell=self.name, was=self.reason)
-            self._release()
+        self._release("cell_left")
 
     @asynccontextmanager
     async def turn(self, ticket: int | None = None) -> AsyncIterator[None]:
@@ -110,17 +106,16 @@ class Cell:
         While a cell is held, the caller waits until a probe is due and no other probe runs. The lowest ticket probes
         first, and the others follow in order. Work that is tried again keeps its ticket, and so its place.
         """
+        probed: Cell | None = None
         self._used(1)
         try:
             probed = await self._turn(next_ticket() if ticket is None else ticket)
-            try:
-                yield
-            finally:
-                if probed is not None:
-                    probed._probing = False
-                    probed._postpone()
+            yield
         finally:
             self._used(-1)
+            if probed is not None:
+                probed._probing = False
+                probed._postpone()
 
     def _used(self, more: int) -> None:
         self._users += more
@@ -162,17 +157,15 @@ class Cell:
         longest = LONGEST_IN_OUTAGE if self.kind == "outage" else LONGEST_PROBE
         return max(self._at_least, min(longest, FIRST_PROBE * 2.0 ** min(self._probes, 10)))
 
-    def _release(self) -> None:
-        self.reason, self._probing = None, False
-        self._told(self.name, self.kind, False)
-        self._wake()
+    def _release(self, event: str) -> None:
+        if self.reason is not None:
+            log.warning(event, cell=self.name, was=self.reason)
+            self.reason, self._probing = None, False
+            self._told(self.name, self.kind, False)
+            self._wake()
 
     def _wake(self) -> None:
         self._changed.set()
-
-
-async def _it_does() -> bool:
-    return True
 
 
 class Cells:
@@ -210,7 +203,7 @@ class Cells:
         """The cells that are held now."""
         return [cell for cell in self._cells.values() if cell.reason is not None]
 
-    async def say_what_is_held(self, kafka_answers: Callable[[], Awaitable[bool]] = _it_does) -> NoReturn:
+    async def say_what_is_held(self, kafka_answers: Callable[[], Awaitable[bool]]) -> NoReturn:
         """Logs one line a minute for each held cell, until the task is cancelled.
 
         It leaves cells that nobody tries any more, unless that may be because Kafka is away.

@@ -74,12 +74,13 @@ class Follower:
                 self._moved.set()
 
     async def _ends(self) -> dict[TopicPartition, int]:
-        """Asked on a connection of its own: on the other, Kafka would answer only after a fetch that is under way."""
+        """Where each partition ends. Asked on the other connection, Kafka answers only when a fetch there is over."""
         settings = {**reader_settings(self._kafka), "fetch_max_wait_ms": 10}
         async with opened(AIOKafkaConsumer(self._topic, **settings)) as client:
             with translated():
-                ends = await client.end_offsets(list(client.assignment()))  # without a group: every partition
-        return {place: int(end) for place, end in ends.items()}
+                places = list(client.assignment())  # without a group: every partition
+                ends: dict[TopicPartition, int] = await client.end_offsets(places)
+        return ends
 
     def _hand_out(self, record: ConsumerRecord) -> None:
         try:

@@ -88,7 +88,7 @@ async def page(http: httpx.AsyncClient, url: str) -> dict[str, Any] | None:
     """The page of the worker at this address; None if nobody answers there as a worker does."""
     try:
         async with asyncio.timeout(_WITHIN):
-            answer = (await http.get(f"{url}/status", timeout=_WITHIN)).raise_for_status()
+            answer = (await http.get(f"{url}/status")).raise_for_status()
         return Page.model_validate_json(answer.content).model_dump()
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValidationError):
         return None

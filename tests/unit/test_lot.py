@@ -32,19 +32,24 @@ class ShakyLot(Lot):
         raise Retryable("Kafka closed the connection")
 
 
-async def read_all() -> tuple[list[int], float]:
+def lot_with(kind: type[ShakyLot], count: int) -> ShakyLot:
+    """A lot to which so many records are on their way."""
     parked: list[OutRecord] = []
 
     async def publish(records: Sequence[OutRecord]) -> list[int]:
         parked.extend(records)
         return list(range(len(parked) - len(records), len(parked)))
 
-    lot = ShakyLot(PLACE, TopicPartition("connector.parked", 0), Kafka(bootstrap_servers="none:9"), publish)
+    lot = kind(PLACE, TopicPartition("connector.parked", 0), Kafka(bootstrap_servers="none:9"), publish)
     lot.parked = parked
-    for number in range(RECORDS):
+    for number in range(count):
         lot.announce()
         lot.put(InRecord("pisano.invitations", 0, number, b"key", b"{}", (), 0.0))
-    read = []
+    return lot
+
+
+async def read_all() -> tuple[list[int], float]:
+    lot, read = lot_with(ShakyLot, RECORDS), []
     async for offset, _ in lot.records():
         read.append(offset)
         await lot.done(offset + 1)
@@ -72,17 +77,7 @@ class CutLot(ShakyLot):
 
 
 async def read_one() -> list[int]:
-    parked: list[OutRecord] = []
-
-    async def publish(records: Sequence[OutRecord]) -> list[int]:
-        parked.extend(records)
-        return list(range(len(parked) - len(records), len(parked)))
-
-    lot = CutLot(PLACE, TopicPartition("connector.parked", 0), Kafka(bootstrap_servers="none:9"), publish)
-    lot.parked = parked
-    lot.announce()
-    lot.put(InRecord("pisano.invitations", 0, 0, b"key", b"{}", (), 0.0))
-    read, working = [], list[asyncio.Task[None]]()
+    lot, read, working = lot_with(CutLot, 1), [], list[asyncio.Task[None]]()
 
     async def work(offset: int) -> None:
         await asyncio.sleep(1.1)  # it ends while the lot waits for Kafka
